@@ -1,0 +1,14 @@
+# The options every target of the project is compiled with; link `filterscope_options` privately.
+add_library(filterscope_options INTERFACE)
+target_compile_options(filterscope_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion
+                       -Wno-sign-conversion -Wno-psabi -Werror)
+if(FILTERSCOPE_SANITIZE)
+  target_compile_options(filterscope_options INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all
+                         -fno-omit-frame-pointer)
+  target_link_options(filterscope_options INTERFACE -fsanitize=address,undefined)
+endif()
+find_program(FILTERSCOPE_CCACHE ccache)
+if(FILTERSCOPE_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_C_COMPILER_LAUNCHER ${FILTERSCOPE_CCACHE})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${FILTERSCOPE_CCACHE})
+endif()

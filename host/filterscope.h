@@ -1,0 +1,19 @@
+#pragma once
+
+/// filterscope as a library: what every convolution filter of a VGG network looks for.
+///
+///   using namespace filterscope;
+///   const Network& network = vgg16();
+///   Weights weights = resolve_weights("vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5", network);
+///   auto engine = make_engine(network, weights, find_recipe("seed"), RenderOptions{});
+///   engine->render(parse_selection({{"block3_conv1:0-7"}}, network, 0), my_observer, {});
+///
+/// Every function throws filterscope::Error for what a user can act on.
+
+#include "engine.h"     // IWYU pragma: export
+#include "error.h"      // IWYU pragma: export
+#include "network.h"    // IWYU pragma: export
+#include "recipe.h"     // IWYU pragma: export
+#include "selection.h"  // IWYU pragma: export
+#include "version.h"    // IWYU pragma: export
+#include "weights.h"    // IWYU pragma: export

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "network.h"
+#include "recipe.h"
+
+namespace filterscope {
+
+enum class WeightsKind { keras_hdf5, safetensors, synthetic };
+std::string_view to_string(WeightsKind kind);
+
+/// The parameters of one convolution.
+struct LayerWeights {
+  std::vector<float> kernel;  ///< Row-major [3, 3, in_channels, out_channels] (Keras' HWIO); cross-correlation.
+  std::vector<float> bias;    ///< [out_channels]
+};
+
+/// The parameters of a network, or of some of its layers. Every value is finite.
+struct Weights {
+  std::string name;  ///< File name without its folder, or "synthetic:SEED".
+  std::filesystem::path path;  ///< Empty for the stand-in.
+  WeightsKind kind = WeightsKind::synthetic;
+  std::string sha256;  ///< Of the file's bytes, in hex; empty for the stand-in.
+  InputMapping natural_input;  ///< What the network was trained on; a recipe may use another mapping.
+  std::vector<std::optional<LayerWeights>> layers;  ///< One per convolution of the network; absent layers are empty.
+
+  bool holds(int layer) const { return layers[layer].has_value(); }
+  bool synthetic() const { return kind == WeightsKind::synthetic; }
+};
+
+/// Reads a file of `network`'s weights; its first bytes decide how. Keras HDF5 (`.h5`, names through the attributes
+/// layer_names and weight_names; Keras 3 `.weights.h5`) and safetensors with torchvision's names
+/// (features.N.weight [out, in, 3, 3]; F32, F16, BF16). Layers that the file lacks stay empty. Anything else (not such a
+/// file, damaged, a wrong shape or type, a value that is not finite, no layer of the network) is an input Error.
+Weights load_weights(const std::filesystem::path& path, const Network& network);
+
+/// A deterministic stand-in, the same numbers on every machine: oriented edges and colour blobs in the first layer,
+/// deeper layers random and scaled so that activations neither vanish nor explode.
+Weights synthetic_weights(const Network& network, std::uint64_t seed = 0);
+
+/// Where weights may be, in the order they are looked for.
+struct WeightsPlace {
+  std::string origin;  ///< "--weights", "$FILTERSCOPE_WEIGHTS", "weights/", "~/.keras/models/"
+  std::filesystem::path path;  ///< A file or a folder.
+  std::optional<std::filesystem::path> found;  ///< The file, if one is there.
+};
+/// Looks in `option` if given, else in $FILTERSCOPE_WEIGHTS, ./weights/ and ~/.keras/models/ (in a folder: the official
+/// Keras name first, then any other .h5 or .safetensors, in alphabetical order). Never throws for a missing file.
+std::vector<WeightsPlace> weights_places(const std::optional<std::string>& option = std::nullopt);
+
+/// What --weights means: `synthetic[:SEED]`, a path, or (without it) the first file found in weights_places().
+/// Nothing found is an input Error that lists the places and names weights/fetch.sh and `--weights synthetic`.
+Weights resolve_weights(const std::optional<std::string>& option, const Network& network);
+
+}  // namespace filterscope
