@@ -1,0 +1,302 @@
+#include "reference.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <utility>
+
+#include "host/philox.h"
+
+namespace filterscope::reference {
+
+namespace {
+
+std::size_t size(int n) {
+  return static_cast<std::size_t>(n);
+}
+
+// Row of `kernel` for one tap and input channel: one weight for each output channel.
+std::span<const float> kernel_row(std::span<const float> kernel, int ky, int kx, int in_channel,
+                                  int in_channels, int out_channels) {
+  const std::size_t row = (size(ky) * 3 + size(kx)) * size(in_channels) + size(in_channel);
+  return kernel.subspan(row * size(out_channels), size(out_channels));
+}
+
+struct Position {
+  int y;
+  int x;
+};
+
+// The position of the window's first maximum, of the output position (y, x).
+Position pool_winner(const Map& input, int y, int x, int channel) {
+  Position winner{2 * y, 2 * x};
+  for (int dy = 0; dy < 2; ++dy) {
+    for (int dx = 0; dx < 2; ++dx) {
+      const Position candidate{2 * y + dy, 2 * x + dx};
+      if (input.at(candidate.y, candidate.x, channel) > input.at(winner.y, winner.x, channel)) {
+        winner = candidate;
+      }
+    }
+  }
+  return winner;
+}
+
+const LayerWeights& layer_weights(const Weights& weights, int layer) {
+  assert(weights.layers[size(layer)].has_value());
+  return *weights.layers[size(layer)];
+}
+
+// The maps of layers 0 .. layer after their ReLU, before their pools.
+std::vector<Map> activations(const Network& network, const Weights& weights, const InputMapping& mapping,
+                             int layer, const Map& image) {
+  std::vector<Map> maps;
+  Map input = apply_mapping(mapping, image);
+  for (int i = 0; i <= layer; ++i) {
+    const LayerWeights& parameters = layer_weights(weights, i);
+    maps.push_back(relu(convolve(input, parameters.kernel, parameters.bias)));
+    input = network.convolutions[size(i)].pool_after ? max_pool(maps.back()) : maps.back();
+  }
+  return maps;
+}
+
+template <typename T>
+std::vector<std::uint8_t> min_max_picture_of(std::span<const T> image) {
+  const auto [lowest, highest] = std::ranges::minmax_element(image);
+  std::vector<std::uint8_t> picture(image.size(), 0);
+  if (image.empty() || *lowest == *highest) return picture;
+  const double low = double{*lowest};
+  const double range = double{*highest} - low;
+  for (std::size_t i = 0; i < image.size(); ++i) {
+    picture[i] = static_cast<std::uint8_t>(std::floor(255 * (double{image[i]} - low) / range + 0.5));
+  }
+  return picture;
+}
+
+}  // namespace
+
+Map::Map(Extent extent, int channel_count)
+    : height(extent.height),
+      width(extent.width),
+      channels(channel_count),
+      values(size(extent.height) * size(extent.width) * size(channel_count), 0.0) {}
+
+Map::Map(Extent extent, int channel_count, std::span<const float> from) : Map(extent, channel_count) {
+  assert(from.size() == values.size());
+  std::ranges::copy(from, values.begin());
+}
+
+std::size_t Map::index(int y, int x, int channel) const {
+  assert(y >= 0 && y < height && x >= 0 && x < width && channel >= 0 && channel < channels);
+  return (size(y) * size(width) + size(x)) * size(channels) + size(channel);
+}
+
+std::vector<float> to_float(const Map& map) {
+  std::vector<float> values(map.values.size());
+  std::ranges::transform(map.values, values.begin(), [](double value) { return static_cast<float>(value); });
+  return values;
+}
+
+Map convolve(const Map& input, std::span<const float> kernel, std::span<const float> bias) {
+  const int out_channels = static_cast<int>(bias.size());
+  assert(kernel.size() == 9 * size(input.channels) * bias.size());
+  Map output(input.extent(), out_channels);
+  for (int y = 0; y < output.height; ++y) {
+    for (int x = 0; x < output.width; ++x) {
+      double* sums = &output.at(y, x, 0);
+      for (int out = 0; out < out_channels; ++out) sums[out] = double{bias[size(out)]};
+      for (int ky = 0; ky < 3; ++ky) {
+        for (int kx = 0; kx < 3; ++kx) {
+          const Position from{y + ky - 1, x + kx - 1};
+          if (from.y < 0 || from.y >= input.height || from.x < 0 || from.x >= input.width) continue;
+          for (int in = 0; in < input.channels; ++in) {
+            const double value = input.at(from.y, from.x, in);
+            const float* row = kernel_row(kernel, ky, kx, in, input.channels, out_channels).data();
+            for (int out = 0; out < out_channels; ++out) sums[out] += value * double{row[out]};
+          }
+        }
+      }
+    }
+  }
+  return output;
+}
+
+Map convolve_input_gradient(const Map& output_gradient, std::span<const float> kernel, int in_channels) {
+  const int out_channels = output_gradient.channels;
+  assert(kernel.size() == 9 * size(in_channels) * size(out_channels));
+  Map input_gradient(output_gradient.extent(), in_channels);
+  for (int y = 0; y < output_gradient.height; ++y) {
+    for (int x = 0; x < output_gradient.width; ++x) {
+      const double* gradients = output_gradient.values.data() +
+                                (size(y) * size(output_gradient.width) + size(x)) * size(out_channels);
+      for (int ky = 0; ky < 3; ++ky) {
+        for (int kx = 0; kx < 3; ++kx) {
+          const Position to{y + ky - 1, x + kx - 1};
+          if (to.y < 0 || to.y >= input_gradient.height || to.x < 0 || to.x >= input_gradient.width) continue;
+          for (int in = 0; in < in_channels; ++in) {
+            const float* row = kernel_row(kernel, ky, kx, in, in_channels, out_channels).data();
+            double sum = 0;
+            for (int out = 0; out < out_channels; ++out) sum += gradients[out] * double{row[out]};
+            input_gradient.at(to.y, to.x, in) += sum;
+          }
+        }
+      }
+    }
+  }
+  return input_gradient;
+}
+
+Map relu(const Map& input) {
+  Map output = input;
+  for (double& value : output.values) value = std::max(value, 0.0);
+  return output;
+}
+
+Map relu_gradient(const Map& output_gradient, const Map& output) {
+  assert(output_gradient.values.size() == output.values.size());
+  Map input_gradient = output_gradient;
+  for (std::size_t i = 0; i < output.values.size(); ++i) {
+    if (!(output.values[i] > 0)) input_gradient.values[i] = 0;
+  }
+  return input_gradient;
+}
+
+Map max_pool(const Map& input) {
+  Map output({input.height / 2, input.width / 2}, input.channels);
+  for (int y = 0; y < output.height; ++y) {
+    for (int x = 0; x < output.width; ++x) {
+      for (int channel = 0; channel < output.channels; ++channel) {
+        const Position winner = pool_winner(input, y, x, channel);
+        output.at(y, x, channel) = input.at(winner.y, winner.x, channel);
+      }
+    }
+  }
+  return output;
+}
+
+Map max_pool_gradient(const Map& output_gradient, const Map& input) {
+  assert(output_gradient.height == input.height / 2 && output_gradient.width == input.width / 2);
+  Map input_gradient(input.extent(), input.channels);
+  for (int y = 0; y < output_gradient.height; ++y) {
+    for (int x = 0; x < output_gradient.width; ++x) {
+      for (int channel = 0; channel < input.channels; ++channel) {
+        const Position winner = pool_winner(input, y, x, channel);
+        input_gradient.at(winner.y, winner.x, channel) = output_gradient.at(y, x, channel);
+      }
+    }
+  }
+  return input_gradient;
+}
+
+Map apply_mapping(const InputMapping& mapping, const Map& image) {
+  assert(image.channels == 3);
+  Map input(image.extent(), 3);
+  for (int y = 0; y < image.height; ++y) {
+    for (int x = 0; x < image.width; ++x) {
+      for (int c = 0; c < 3; ++c) {
+        input.at(y, x, c) = double{mapping.scale[size(c)]} * image.at(y, x, mapping.source[size(c)]) +
+                            double{mapping.offset[size(c)]};
+      }
+    }
+  }
+  return input;
+}
+
+Map mapping_gradient(const InputMapping& mapping, const Map& input_gradient) {
+  assert(input_gradient.channels == 3);
+  Map image_gradient(input_gradient.extent(), 3);
+  for (int y = 0; y < input_gradient.height; ++y) {
+    for (int x = 0; x < input_gradient.width; ++x) {
+      for (int c = 0; c < 3; ++c) {
+        image_gradient.at(y, x, mapping.source[size(c)]) +=
+            double{mapping.scale[size(c)]} * input_gradient.at(y, x, c);
+      }
+    }
+  }
+  return image_gradient;
+}
+
+double Gradient::norm() const {
+  double squares = 0;
+  for (double value : gradient.values) squares += value * value;
+  return std::sqrt(squares);
+}
+
+Map activation(const Network& network, const Weights& weights, const InputMapping& mapping, int layer,
+               const Map& image) {
+  return activations(network, weights, mapping, layer, image).back();
+}
+
+Gradient loss_and_gradient(const Network& network, const Weights& weights, const InputMapping& mapping,
+                           int layer, int filter, const Map& image) {
+  const std::vector<Map> maps = activations(network, weights, mapping, layer, image);
+  const Map& target = maps.back();
+  const double positions = static_cast<double>(target.extent().positions());
+
+  double sum = 0;
+  Map gradient(target.extent(), target.channels);
+  for (int y = 0; y < target.height; ++y) {
+    for (int x = 0; x < target.width; ++x) {
+      sum += target.at(y, x, filter);
+      gradient.at(y, x, filter) = 1 / positions;
+    }
+  }
+
+  for (int i = layer; i >= 0; --i) {
+    if (i < layer && network.convolutions[size(i)].pool_after) {
+      gradient = max_pool_gradient(gradient, maps[size(i)]);
+    }
+    gradient = relu_gradient(gradient, maps[size(i)]);
+    gradient = convolve_input_gradient(gradient, layer_weights(weights, i).kernel,
+                                       network.convolutions[size(i)].in_channels);
+  }
+  return {.loss = sum / positions, .gradient = mapping_gradient(mapping, gradient)};
+}
+
+Map ascent_step(const Recipe& recipe, const Map& image, const Map& gradient) {
+  assert(image.values.size() == gradient.values.size());
+  double squares = 0;
+  for (double value : gradient.values) squares += value * value;
+  const double norm = std::sqrt(std::max(squares, double{recipe.gradient_normalisation.epsilon}));
+  Map next = image;
+  for (std::size_t i = 0; i < next.values.size(); ++i) {
+    next.values[i] += double{recipe.optimiser.step} * gradient.values[i] / norm;
+  }
+  return next;
+}
+
+Ascent ascend(const Network& network, const Weights& weights, const Recipe& recipe, int layer, int filter,
+              const Map& image, int iterations) {
+  Ascent ascent;
+  ascent.image = image;
+  for (int i = 0; i < iterations; ++i) {
+    const Gradient gradient =
+        loss_and_gradient(network, weights, recipe.input_mapping, layer, filter, ascent.image);
+    ascent.losses.push_back(gradient.loss);
+    ascent.gradient_norm = gradient.norm();
+    ascent.image = ascent_step(recipe, ascent.image, gradient.gradient);
+  }
+  ascent.final_loss =
+      loss_and_gradient(network, weights, recipe.input_mapping, layer, filter, ascent.image).loss;
+  return ascent;
+}
+
+std::vector<float> noise_image(const InitialImage& initial, std::uint64_t seed, int layer, int filter,
+                               Extent extent) {
+  std::vector<float> image(size(extent.height) * size(extent.width) * 3);
+  for (std::size_t i = 0; i < image.size(); ++i) {
+    const Philox::Counter block =
+        random_block(seed, RandomStream::initial_image, static_cast<std::uint32_t>(layer),
+                     static_cast<std::uint32_t>(filter), static_cast<std::uint32_t>(i / 4));
+    image[i] = initial.low + (initial.high - initial.low) * to_unit_float(block[i % 4]);
+  }
+  return image;
+}
+
+std::vector<std::uint8_t> min_max_picture(std::span<const double> image) {
+  return min_max_picture_of(image);
+}
+std::vector<std::uint8_t> min_max_picture(std::span<const float> image) {
+  return min_max_picture_of(image);
+}
+
+}  // namespace filterscope::reference

@@ -1,0 +1,108 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "host/network.h"
+#include "host/recipe.h"
+#include "host/weights.h"
+
+/// What an ascent computes, a second time: double precision, plain loops, one image at a time. It shares the
+/// data types of the network, the recipe and the weights with the program, and no code of an engine. Written
+/// to be compared with, so every function is one formula; it has no error handling beyond assertions on
+/// shapes.
+namespace filterscope::reference {
+
+/// One image or feature map, row-major [height, width, channels] (HWC).
+struct Map {
+  int height = 0;
+  int width = 0;
+  int channels = 0;
+  std::vector<double> values;
+
+  Map() = default;
+  /// All zero.
+  Map(Extent extent, int channel_count);
+  /// Takes `extent.height * extent.width * channel_count` values, row-major HWC.
+  Map(Extent extent, int channel_count, std::span<const float> from);
+
+  Extent extent() const { return {height, width}; }
+  double& at(int y, int x, int channel) { return values[index(y, x, channel)]; }
+  double at(int y, int x, int channel) const { return values[index(y, x, channel)]; }
+
+ private:
+  std::size_t index(int y, int x, int channel) const;
+};
+
+/// The values rounded to float, in the same order.
+std::vector<float> to_float(const Map& map);
+
+/// 3x3 cross-correlation, stride 1, zero padding 1, plus bias. `kernel` is [3, 3, in, out] (HWIO), `bias`
+/// [out]; the number of output channels is that of `bias`.
+Map convolve(const Map& input, std::span<const float> kernel, std::span<const float> bias);
+/// Gradient with respect to convolve()'s input, given the one with respect to its output.
+Map convolve_input_gradient(const Map& output_gradient, std::span<const float> kernel, int in_channels);
+
+/// max(x, 0).
+Map relu(const Map& input);
+/// The gradient passes where `output`, relu()'s result, is above zero; at exactly zero it is zero, as in
+/// TensorFlow.
+Map relu_gradient(const Map& output_gradient, const Map& output);
+
+/// Maximum over 2x2 windows of stride 2; an odd last row or column is dropped (floor).
+Map max_pool(const Map& input);
+/// The gradient goes to the first maximum of each window in row-major order, as in TensorFlow; elsewhere it
+/// is zero.
+Map max_pool_gradient(const Map& output_gradient, const Map& input);
+
+/// input[c] = scale[c] * image[source[c]] + offset[c].
+Map apply_mapping(const InputMapping& mapping, const Map& image);
+/// Gradient with respect to apply_mapping()'s image. A source channel used twice gets both gradients.
+Map mapping_gradient(const InputMapping& mapping, const Map& input_gradient);
+
+/// A loss and its gradient with respect to the image, [H, W, 3].
+struct Gradient {
+  double loss = 0;
+  Map gradient;
+
+  /// Square root of the sum of squares over the whole image.
+  double norm() const;
+};
+
+/// The map of `layer` (an index into network.convolutions) after its ReLU and before its pool, for an image
+/// of three channels: [map height, map width, filters of the layer].
+Map activation(const Network& network, const Weights& weights, const InputMapping& mapping, int layer,
+               const Map& image);
+
+/// The mean over all positions of `filter`'s map in `layer` after its ReLU, and its gradient. The target
+/// layer is computed whole, every filter of it, forward and backward.
+Gradient loss_and_gradient(const Network& network, const Weights& weights, const InputMapping& mapping,
+                           int layer, int filter, const Map& image);
+
+/// The image after one step of the recipe: image + step * g / sqrt(max(sum g^2, epsilon)).
+Map ascent_step(const Recipe& recipe, const Map& image, const Map& gradient);
+
+/// What `ascend` gives.
+struct Ascent {
+  std::vector<double> losses;  ///< losses[i]: of the image before step i + 1.
+  double final_loss = 0;       ///< Of the finished image.
+  double gradient_norm = 0;    ///< Of the last step's gradient, before its normalisation.
+  Map image;                   ///< The finished image, unscaled.
+};
+/// `iterations` steps from `image`. A zero gradient leaves the image as it is and the ascent goes on.
+Ascent ascend(const Network& network, const Weights& weights, const Recipe& recipe, int layer, int filter,
+              const Map& image, int iterations);
+
+/// The start image of one filter, row-major [height, width, 3]: value i is word i % 4 of block i / 4 of the
+/// filter's stream of initial images, mapped to [low, high).
+std::vector<float> noise_image(const InitialImage& initial, std::uint64_t seed, int layer, int filter,
+                               Extent extent);
+
+/// floor(255 * (x - min) / (max - min) + 0.5) with one minimum and maximum over all values; all 0 for a
+/// constant image.
+std::vector<std::uint8_t> min_max_picture(std::span<const double> image);
+/// The same in double from float values.
+std::vector<std::uint8_t> min_max_picture(std::span<const float> image);
+
+}  // namespace filterscope::reference
