@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string_view>
+
+namespace filterscope {
+
+/// A file that appears under its name whole or not at all: it is written beside it under a temporary name
+/// (hidden, ending in ".tmp") and renamed by commit(). Without commit() the destructor removes it. Everything
+/// that fails (no such folder, no permission, disk full) is an output Error that names the path, the system's
+/// reason and what to do.
+///
+/// write_at and read_at may be called from several threads at once when their ranges do not overlap.
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::filesystem::path path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+
+  void write_at(std::uint64_t offset, std::span<const std::byte> bytes);
+  /// Reads back what was written; past the end is an output Error.
+  void read_at(std::uint64_t offset, std::span<std::byte> bytes);
+  void truncate(std::uint64_t size);
+  /// Gives the file its name, replacing a file of that name. Nothing may be written after it.
+  void commit();
+
+ private:
+  [[noreturn]] void fail(int error) const;
+  void discard() noexcept;
+
+  std::filesystem::path path_;
+  std::filesystem::path temporary_;
+  int descriptor_ = -1;
+};
+
+/// The whole content of `path` at once, as AtomicFile does it.
+void write_file(const std::filesystem::path& path, std::span<const std::uint8_t> content);
+void write_file(const std::filesystem::path& path, std::string_view content);
+
+/// Creates `folder` and those above it; an output Error when that fails or something else of that name is in
+/// the way.
+void create_folder(const std::filesystem::path& folder);
+
+}  // namespace filterscope

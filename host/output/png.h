@@ -1,0 +1,25 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <vector>
+
+#include "../network.h"
+
+namespace filterscope {
+
+/// An 8-bit RGB picture, row-major [height, width, 3].
+struct Picture {
+  Extent extent{};
+  std::vector<std::uint8_t> pixels;
+};
+
+/// The PNG file of `pixels`, row-major [height, width, 3], RGB. Throws std::invalid_argument when the extent
+/// is empty or does not match. Safe to call from several threads.
+std::vector<std::uint8_t> encode_png(std::span<const std::uint8_t> pixels, Extent extent);
+
+/// Writes that file whole; an output Error when it cannot be written.
+void write_png(const std::filesystem::path& path, std::span<const std::uint8_t> pixels, Extent extent);
+
+}  // namespace filterscope
