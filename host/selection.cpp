@@ -4,7 +4,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cctype>
 #include <charconv>
 #include <limits>
 #include <numeric>
@@ -13,6 +12,7 @@
 #include <string_view>
 
 #include "error.h"
+#include "nearest_name.h"
 #include "philox.h"
 
 namespace filterscope {
@@ -37,43 +37,6 @@ bool matches_glob(std::string_view pattern, std::string_view text) {
   return false;
 }
 
-char lower(char c) {
-  return static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-}
-
-// Insertions, deletions and substitutions that lead from `a` to `b`, whatever the case of letters.
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i + 1;
-    for (std::size_t j = 0; j < b.size(); ++j) {
-      const std::size_t substituted = diagonal + (lower(a[i]) == lower(b[j]) ? 0 : 1);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({substituted, row[j] + 1, row[j + 1] + 1});
-    }
-  }
-  return row.back();
-}
-
-// The layer (or `all`) that a misspelt name most likely means; none when nothing is near.
-std::optional<std::string> nearest_name(std::string_view name, const Network& network) {
-  constexpr std::size_t kFarthest = 3;
-  std::optional<std::string> nearest;
-  std::size_t smallest = std::min(kFarthest, name.size() / 2) + 1;
-  const auto consider = [&](const std::string& candidate) {
-    const std::size_t distance = edit_distance(name, candidate);
-    if (distance < smallest) {
-      smallest = distance;
-      nearest = candidate;
-    }
-  };
-  for (const Convolution& convolution : network.convolutions) consider(convolution.name);
-  consider("all");
-  return nearest;
-}
-
 [[noreturn]] void fail(std::string_view selector, const std::string& message) {
   throw Error(ErrorKind::usage, fmt::format("selector \"{}\": {}", selector, message));
 }
@@ -95,15 +58,17 @@ std::vector<int> matching_layers(std::string_view selector, std::string_view pat
   }
   if (!layers.empty()) return layers;
 
-  std::vector<std::string_view> names;
+  std::vector<std::string> names;
   for (const Convolution& convolution : network.convolutions) names.push_back(convolution.name);
   if (pattern.empty()) {
     fail(selector, fmt::format("expected `all`, LAYER or LAYER:LIST, found no layer. The layers of {} are {}",
                                network.name, fmt::join(names, ", ")));
   }
+  std::vector<std::string> known = names;
+  known.emplace_back("all");
   std::string suggestion;
   if (pattern.find('*') == std::string_view::npos) {
-    if (const auto nearest = nearest_name(pattern, network))
+    if (const auto nearest = nearest_name(pattern, known))
       suggestion = fmt::format("; did you mean \"{}\"?", *nearest);
   }
   fail(selector, fmt::format("no layer of {} {} \"{}\"{}{} The layers are {}", network.name,

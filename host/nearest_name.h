@@ -1,0 +1,46 @@
+#pragma once
+
+#include <algorithm>
+#include <cctype>
+#include <numeric>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace filterscope {
+
+/// Insertions, deletions and substitutions that lead from `a` to `b`, letters compared without their case.
+inline std::size_t edit_distance(std::string_view a, std::string_view b) {
+  const auto lower = [](char c) { return std::tolower(static_cast<unsigned char>(c)); };
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i + 1;
+    for (std::size_t j = 0; j < b.size(); ++j) {
+      const std::size_t substituted = diagonal + (lower(a[i]) == lower(b[j]) ? 0 : 1);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({substituted, row[j] + 1, row[j + 1] + 1});
+    }
+  }
+  return row.back();
+}
+
+/// The one of `known` that a misspelt name most likely means; none when nothing is near.
+inline std::optional<std::string> nearest_name(std::string_view name, std::span<const std::string> known) {
+  constexpr std::size_t kFarthest = 3;
+  std::optional<std::string> nearest;
+  std::size_t smallest = std::min(kFarthest, name.size() / 2) + 1;
+  for (const std::string& candidate : known) {
+    const std::size_t distance = edit_distance(name, candidate);
+    if (distance < smallest) {
+      smallest = distance;
+      nearest = candidate;
+    }
+  }
+  return nearest;
+}
+
+}  // namespace filterscope
