@@ -1,0 +1,35 @@
+# Finds oneDNN: the target DNNL::dnnl, oneDNN_VERSION and oneDNN_CPU_RUNTIME (OMP, TBB, SEQ, ...).
+# A shared library needs no more than its headers and itself. oneDNN's own package configuration asks for everything that
+# the library was built with (OpenCL's headers for Debian 12's), so it is taken only for a static library.
+find_path(oneDNN_INCLUDE_DIR oneapi/dnnl/dnnl.hpp)
+find_library(oneDNN_LIBRARY dnnl)
+mark_as_advanced(oneDNN_INCLUDE_DIR oneDNN_LIBRARY)
+unset(oneDNN_VERSION)
+unset(oneDNN_CPU_RUNTIME)
+if(oneDNN_INCLUDE_DIR)
+  # Split over two headers in some releases: dnnl_version.h or dnnl_version_hash.h.
+  file(GLOB headers ${oneDNN_INCLUDE_DIR}/oneapi/dnnl/dnnl_version*.h)
+  foreach(header IN LISTS headers)
+    foreach(part MAJOR MINOR PATCH)
+      file(STRINGS ${header} line REGEX "#define DNNL_VERSION_${part} +[0-9]+")
+      if(line)
+        string(REGEX REPLACE ".* ([0-9]+)$" "\\1" version_${part} "${line}")
+      endif()
+    endforeach()
+  endforeach()
+  set(oneDNN_VERSION ${version_MAJOR}.${version_MINOR}.${version_PATCH})
+  file(STRINGS ${oneDNN_INCLUDE_DIR}/oneapi/dnnl/dnnl_config.h line REGEX "#define DNNL_CPU_RUNTIME +DNNL_RUNTIME_")
+  string(REGEX REPLACE ".*DNNL_RUNTIME_([A-Z]+).*" "\\1" oneDNN_CPU_RUNTIME "${line}")
+endif()
+
+include(FindPackageHandleStandardArgs)
+find_package_handle_standard_args(oneDNN REQUIRED_VARS oneDNN_LIBRARY oneDNN_INCLUDE_DIR VERSION_VAR oneDNN_VERSION)
+if(oneDNN_FOUND AND NOT TARGET DNNL::dnnl)
+  if(oneDNN_LIBRARY MATCHES "\\.a$")
+    find_package(dnnl CONFIG REQUIRED)
+  else()
+    add_library(DNNL::dnnl SHARED IMPORTED)
+    set_target_properties(DNNL::dnnl PROPERTIES
+      IMPORTED_LOCATION "${oneDNN_LIBRARY}" INTERFACE_INCLUDE_DIRECTORIES "${oneDNN_INCLUDE_DIR}")
+  endif()
+endif()
