@@ -1,0 +1,127 @@
+#include "atomic_file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <random>
+#include <system_error>
+#include <utility>
+
+#include "../error.h"
+
+namespace filterscope {
+namespace {
+
+std::string_view advice(int error) {
+  switch (error) {
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+      return "free some space or choose another folder with --out";
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      return "choose a folder you may write to with --out";
+    case ENOTDIR:
+    case EISDIR:
+    case EEXIST:
+      return "something else has this name; move it away or choose another folder with --out";
+    default:
+      return "choose another folder with --out";
+  }
+}
+
+[[noreturn]] void throw_output_error(const std::filesystem::path& path, std::string_view what, int error) {
+  throw Error(ErrorKind::output, fmt::format("{}: {}: {}; {}", path.string(), what,
+                                             std::generic_category().message(error), advice(error)));
+}
+
+}  // namespace
+
+AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
+  // Two runs into one folder must not share a temporary file, whatever machines they are on.
+  std::random_device random;
+  for (int attempt = 0; descriptor_ < 0 && attempt < 100; ++attempt) {
+    temporary_ = path_.parent_path() / fmt::format(".{}.{:08x}.tmp", path_.filename().string(), random());
+    descriptor_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (descriptor_ < 0 && errno != EEXIST && errno != EINTR) break;
+  }
+  if (descriptor_ < 0) throw_output_error(path_, "cannot create the file", errno);
+}
+
+AtomicFile::~AtomicFile() {
+  discard();
+}
+
+void AtomicFile::discard() noexcept {
+  if (descriptor_ < 0) return;
+  ::close(descriptor_);
+  ::unlink(temporary_.c_str());
+  descriptor_ = -1;
+}
+
+void AtomicFile::fail(int error) const {
+  throw_output_error(path_, "cannot write the file", error);
+}
+
+void AtomicFile::write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t count = ::pwrite(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) fail(count < 0 ? errno : ENOSPC);
+    offset += static_cast<std::uint64_t>(count);
+    bytes = bytes.subspan(static_cast<std::size_t>(count));
+  }
+}
+
+void AtomicFile::read_at(std::uint64_t offset, std::span<std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t count = ::pread(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) fail(count < 0 ? errno : EIO);
+    offset += static_cast<std::uint64_t>(count);
+    bytes = bytes.subspan(static_cast<std::size_t>(count));
+  }
+}
+
+void AtomicFile::truncate(std::uint64_t size) {
+  if (::ftruncate(descriptor_, static_cast<off_t>(size)) != 0) fail(errno);
+}
+
+void AtomicFile::commit() {
+  // Some file systems tell of a full disk only here. The descriptor is gone even when close fails.
+  const int closed = ::close(std::exchange(descriptor_, -1));
+  int error = closed != 0 ? errno : 0;
+  if (error == 0 && ::rename(temporary_.c_str(), path_.c_str()) != 0) error = errno;
+  if (error != 0) {
+    ::unlink(temporary_.c_str());
+    fail(error);
+  }
+}
+
+void write_file(const std::filesystem::path& path, std::span<const std::uint8_t> content) {
+  AtomicFile file(path);
+  file.write_at(0, std::as_bytes(content));
+  file.commit();
+}
+
+void write_file(const std::filesystem::path& path, std::string_view content) {
+  AtomicFile file(path);
+  file.write_at(0, std::as_bytes(std::span(content)));
+  file.commit();
+}
+
+void create_folder(const std::filesystem::path& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  // create_directories reports nothing when a file of that name is there.
+  std::error_code ignored;
+  if (!error && !std::filesystem::is_directory(folder, ignored))
+    error = std::make_error_code(std::errc::not_a_directory);
+  if (error) throw_output_error(folder, "cannot create the folder", error.value());
+}
+
+}  // namespace filterscope

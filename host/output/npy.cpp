@@ -1,0 +1,271 @@
+#include "npy.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <charconv>
+#include <cmath>
+#include <cstddef>
+#include <fstream>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include "../error.h"
+
+namespace filterscope {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "values go to .npy files as they lie in memory");
+
+constexpr std::string_view kMagic{"\x93NUMPY", 6};
+constexpr int kChannels = 3;
+/// Of the whole header of a file written here: room for every shape, and a multiple of 64 as numpy wants it,
+/// so that the images can be written before their number is known.
+constexpr std::size_t kHeaderSize = 128;
+/// More start images than any run needs: 4224 of 448 x 448.
+constexpr std::uint64_t kMaxBytes = std::uint64_t{10} << 30;
+constexpr int kMaxSide = 1 << 15;
+
+std::size_t values_of(Extent extent) {
+  return static_cast<std::size_t>(extent.positions()) * kChannels;
+}
+
+std::string header(int rows, Extent extent) {
+  std::string text = fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}, {}, {}), }}",
+                                 rows, extent.height, extent.width, kChannels);
+  const std::size_t length = kHeaderSize - kMagic.size() - 4;
+  text.resize(length - 1, ' ');
+  text += '\n';
+  std::string bytes(kMagic);
+  bytes += {'\x01', '\x00', static_cast<char>(length), '\x00'};
+  return bytes + text;
+}
+
+/// What the header of a .npy file says, as far as it concerns us.
+struct Header {
+  std::string descr;
+  bool fortran_order = false;
+  std::vector<std::uint64_t> shape;
+};
+
+/// Reads the dictionary of a .npy header: a Python literal with the keys 'descr', 'fortran_order' and
+/// 'shape', in any order. Nothing for anything else, such as the list that describes a structured type.
+class HeaderParser {
+ public:
+  explicit HeaderParser(std::string_view text) : rest_(text) {}
+
+  std::optional<Header> parse() {
+    Header header;
+    std::array<bool, 3> seen{};
+    if (!take('{')) return std::nullopt;
+    while (!take('}')) {
+      const std::optional<std::string> key = string();
+      if (!key || !take(':')) return std::nullopt;
+      if (*key == "descr" && !seen[0]) {
+        const std::optional<std::string> descr = string();
+        if (!descr) return std::nullopt;
+        header.descr = *descr;
+        seen[0] = true;
+      } else if (*key == "fortran_order" && !seen[1]) {
+        const bool yes = take("True");
+        if (!yes && !take("False")) return std::nullopt;
+        header.fortran_order = yes;
+        seen[1] = true;
+      } else if (*key == "shape" && !seen[2]) {
+        if (!shape(header.shape)) return std::nullopt;
+        seen[2] = true;
+      } else {
+        return std::nullopt;
+      }
+      if (!take(',')) {
+        if (!take('}')) return std::nullopt;
+        break;
+      }
+    }
+    skip_space();
+    if (!rest_.empty() || !std::ranges::all_of(seen, std::identity{})) return std::nullopt;
+    return header;
+  }
+
+ private:
+  void skip_space() { rest_.remove_prefix(std::min(rest_.find_first_not_of(" \t\r\n"), rest_.size())); }
+
+  bool take(std::string_view token) {
+    skip_space();
+    if (!rest_.starts_with(token)) return false;
+    rest_.remove_prefix(token.size());
+    return true;
+  }
+  bool take(char token) { return take(std::string_view(&token, 1)); }
+
+  std::optional<std::string> string() {
+    skip_space();
+    if (rest_.empty() || (rest_[0] != '\'' && rest_[0] != '"')) return std::nullopt;
+    const std::size_t end = rest_.find(rest_[0], 1);
+    if (end == std::string_view::npos) return std::nullopt;
+    std::string value(rest_.substr(1, end - 1));
+    rest_.remove_prefix(end + 1);
+    return value;
+  }
+
+  bool shape(std::vector<std::uint64_t>& sizes) {
+    if (!take('(')) return false;
+    while (!take(')')) {
+      skip_space();
+      std::uint64_t size = 0;
+      const auto [end, error] = std::from_chars(rest_.data(), rest_.data() + rest_.size(), size);
+      if (error != std::errc{}) return false;
+      rest_.remove_prefix(static_cast<std::size_t>(end - rest_.data()));
+      sizes.push_back(size);
+      if (!take(',')) return take(')');
+    }
+    return true;
+  }
+
+  std::string_view rest_;
+};
+
+/// Bytes of a header may be anything; shows what can be printed.
+std::string printable(std::string_view text) {
+  constexpr std::size_t kLongest = 60;
+  std::string shown(text.substr(0, kLongest));
+  std::ranges::replace_if(
+      shown, [](unsigned char c) { return c < 0x20 || c > 0x7e; }, '?');
+  return text.size() > kLongest ? shown + "..." : shown;
+}
+
+constexpr std::string_view kExpected =
+    "expected a .npy file of float32 (numpy: '<f4', C order), shape [height, width, 3] or [n, height, width, "
+    "3]";
+constexpr std::string_view kAdvice =
+    "save it with numpy.save(file, numpy.ascontiguousarray(images, dtype=numpy.float32))";
+
+[[noreturn]] void refuse(const std::filesystem::path& path, std::string_view found) {
+  throw Error(ErrorKind::input,
+              fmt::format("--init {}: {}; found {}; {}", path.string(), kExpected, found, kAdvice));
+}
+
+}  // namespace
+
+NpyImageWriter::NpyImageWriter(std::filesystem::path path, int rows, Extent extent)
+    : file_(std::move(path)), extent_(extent), written_(static_cast<std::size_t>(rows)) {}
+
+std::uint64_t NpyImageWriter::offset(int row) const {
+  return kHeaderSize + static_cast<std::uint64_t>(row) * values_of(extent_) * sizeof(float);
+}
+
+void NpyImageWriter::write(int row, std::span<const float> image) {
+  if (row < 0 || static_cast<std::size_t>(row) >= written_.size() || image.size() != values_of(extent_))
+    throw std::invalid_argument("NpyImageWriter: no such row, or an image of another size");
+  file_.write_at(offset(row), std::as_bytes(image));
+  const std::scoped_lock lock(mutex_);
+  written_[static_cast<std::size_t>(row)] = true;
+}
+
+std::vector<int> NpyImageWriter::written() const {
+  const std::scoped_lock lock(mutex_);
+  std::vector<int> rows;
+  for (std::size_t row = 0; row < written_.size(); ++row)
+    if (written_[row]) rows.push_back(static_cast<int>(row));
+  return rows;
+}
+
+void NpyImageWriter::finish() {
+  const std::vector<int> rows = written();
+  const int count = static_cast<int>(rows.size());
+  std::vector<std::byte> image(values_of(extent_) * sizeof(float));
+  for (int to = 0; to < count; ++to) {
+    const int from = rows[static_cast<std::size_t>(to)];
+    if (from == to) continue;
+    file_.read_at(offset(from), image);
+    file_.write_at(offset(to), image);
+  }
+  file_.truncate(offset(count));
+  const std::string start = header(count, extent_);
+  file_.write_at(0, std::as_bytes(std::span(start)));
+  file_.commit();
+}
+
+InitialImages read_initial_images(const std::filesystem::path& path) {
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(path, error);
+  if (!std::filesystem::exists(status))
+    throw Error(ErrorKind::input, fmt::format("--init {}: no such file; {}", path.string(), kExpected));
+  // Reading a pipe or a device could wait for ever.
+  if (!std::filesystem::is_regular_file(status)) refuse(path, "something that is not a regular file");
+  const std::uint64_t file_size = std::filesystem::file_size(path, error);
+  std::ifstream file(path, std::ios::binary);
+  if (error || !file)
+    throw Error(ErrorKind::input,
+                fmt::format("--init {}: the file cannot be read; check its permissions", path.string()));
+
+  // Format 1 has a length of two bytes, formats 2 and 3 of four.
+  std::array<unsigned char, 12> start{};
+  file.read(reinterpret_cast<char*>(start.data()), start.size());
+  if (static_cast<std::size_t>(file.gcount()) < start.size() ||
+      !std::equal(kMagic.begin(), kMagic.end(), start.begin(),
+                  [](char a, unsigned char b) { return static_cast<unsigned char>(a) == b; }))
+    refuse(path, fmt::format("{} bytes that do not begin like a .npy file", file_size));
+  const int format = start[6];
+  if (format < 1 || format > 3) refuse(path, fmt::format("version {} of the .npy format", format));
+  const std::uint64_t prefix = format == 1 ? 10 : 12;
+  std::uint64_t header_size = start[8] | start[9] << 8;
+  if (format > 1) header_size |= std::uint64_t{start[10]} << 16 | std::uint64_t{start[11]} << 24;
+  // A shape of up to four numbers needs far less; numpy itself reads at most 10000.
+  constexpr std::uint64_t kMaxHeader = 65536;
+  if (header_size > kMaxHeader || prefix + header_size > file_size)
+    refuse(path, fmt::format("a header of {} bytes in a file of {} bytes (damaged or cut off)", header_size,
+                             file_size));
+  std::string text(header_size, '\0');
+  file.seekg(static_cast<std::streamoff>(prefix));
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (!file) refuse(path, "a header that cannot be read");
+
+  const std::optional<Header> header = HeaderParser(text).parse();
+  if (!header) refuse(path, fmt::format("the header \"{}\"", printable(text)));
+  if (header->descr != "<f4") refuse(path, fmt::format("values of type '{}'", printable(header->descr)));
+  if (header->fortran_order) refuse(path, "Fortran order");
+  const std::vector<std::uint64_t>& shape = header->shape;
+  const std::size_t axes = shape.size();
+  const bool usable =
+      (axes == 3 || axes == 4) && shape[axes - 1] == kChannels &&
+      std::ranges::all_of(shape, [](std::uint64_t size) { return size >= 1 && size <= kMaxSide; });
+  if (!usable) refuse(path, fmt::format("shape [{}]", printable(fmt::format("{}", fmt::join(shape, ", ")))));
+
+  InitialImages images;
+  images.count = axes == 4 ? static_cast<int>(shape[0]) : 1;
+  images.extent = {static_cast<int>(shape[axes - 3]), static_cast<int>(shape[axes - 2])};
+  // At most 2^15 * 2^15 * 2^15 * 3 * 4, so it cannot overflow.
+  const std::uint64_t bytes =
+      static_cast<std::uint64_t>(images.count) * values_of(images.extent) * sizeof(float);
+  const std::uint64_t available = file_size - prefix - header_size;
+  if (bytes != available)
+    refuse(path,
+           fmt::format("shape [{}], which takes {} bytes, and {} bytes after the header (damaged or cut off)",
+                       fmt::join(shape, ", "), bytes, available));
+  if (bytes > kMaxBytes)
+    throw Error(ErrorKind::input,
+                fmt::format("--init {}: expected at most {} GiB of start images; found {} bytes; "
+                            "render fewer filters at once",
+                            path.string(), kMaxBytes >> 30, bytes));
+  images.values.resize(bytes / sizeof(float));
+  file.read(reinterpret_cast<char*>(images.values.data()), static_cast<std::streamsize>(bytes));
+  if (!file) refuse(path, "values that cannot be read to the end");
+  const auto bad = std::ranges::find_if_not(images.values, [](float value) { return std::isfinite(value); });
+  if (bad != images.values.end())
+    throw Error(
+        ErrorKind::input,
+        fmt::format("--init {}: expected finite values; found {} at value {} (counted from 0, in C order); "
+                    "remove what is infinite or not a number",
+                    path.string(), *bad, bad - images.values.begin()));
+  return images;
+}
+
+}  // namespace filterscope
