@@ -35,9 +35,10 @@ struct Weights {
 };
 
 /// Reads a file of `network`'s weights; its first bytes decide how. Keras HDF5 (`.h5`, names through the attributes
-/// layer_names and weight_names; Keras 3 `.weights.h5`) and safetensors with torchvision's names
-/// (features.N.weight [out, in, 3, 3]; F32, F16, BF16). Layers that the file lacks stay empty. Anything else (not such a
-/// file, damaged, a wrong shape or type, a value that is not finite, no layer of the network) is an input Error.
+/// layer_names and weight_names; Keras 3 `.weights.h5`; float32, and float16 and float64 are converted) and safetensors
+/// with torchvision's names (features.N.weight [out, in, 3, 3]; F32, F16, BF16). Layers that the file lacks stay empty.
+/// Anything else (not such a file, damaged, a wrong shape or type, a value that is not finite, half a layer, no layer of
+/// the network) is an input Error. HDF5 files are read in a forked child process, since libhdf5 does not withstand damage.
 Weights load_weights(const std::filesystem::path& path, const Network& network);
 
 /// A deterministic stand-in, the same numbers on every machine: oriented edges and colour blobs in the first layer,
@@ -50,12 +51,14 @@ struct WeightsPlace {
   std::filesystem::path path;  ///< A file or a folder.
   std::optional<std::filesystem::path> found;  ///< The file, if one is there.
 };
-/// Looks in `option` if given, else in $FILTERSCOPE_WEIGHTS, ./weights/ and ~/.keras/models/ (in a folder: the official
-/// Keras name first, then any other .h5 or .safetensors, in alphabetical order). Never throws for a missing file.
+/// Looks in `option` if given, else in $FILTERSCOPE_WEIGHTS (if set), ./weights/ and ~/.keras/models/. In a folder: Keras'
+/// official VGG16 without its top, the one with it, then any other .h5 or .safetensors in alphabetical order;
+/// ~/.keras/models/ holds other networks too, so there only names that start with vgg16. Never throws for a missing file.
 std::vector<WeightsPlace> weights_places(const std::optional<std::string>& option = std::nullopt);
 
-/// What --weights means: `synthetic[:SEED]`, a path, or (without it) the first file found in weights_places().
-/// Nothing found is an input Error that lists the places and names weights/fetch.sh and `--weights synthetic`.
+/// What --weights means: `synthetic[:SEED]`, a path, or (without it) the first file found in weights_places(). Nothing found
+/// is an input Error that lists the places and names weights/fetch.sh and `--weights synthetic`; so is a --weights or a
+/// $FILTERSCOPE_WEIGHTS that leads nowhere. A SEED that is no number is a usage Error.
 Weights resolve_weights(const std::optional<std::string>& option, const Network& network);
 
 }  // namespace filterscope

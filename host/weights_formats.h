@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "network.h"
+#include "weights.h"
+
+/// What the readers of weight files share. Internal to host/.
+namespace filterscope::weights_formats {
+
+/// One entry per convolution of the network, like Weights::layers.
+using Layers = std::vector<std::optional<LayerWeights>>;
+
+/// Keras' HDF5 files. HDF5 is a large format, and its library is known to crash, to loop and to allocate
+/// without bound on damaged files. So the library runs in a forked child with limits on processor time and
+/// memory; the child hands the values back through shared memory, and however it ends, this process ends with
+/// the layers or an Error.
+Layers read_keras_hdf5(const std::filesystem::path& file, const Network& network);
+
+/// The same without the child: fast to debug, and at libhdf5's mercy when the file is damaged. `at` is told
+/// what is being read, before it is read.
+Layers read_keras_hdf5_unguarded(const std::filesystem::path& file, const Network& network,
+                                 const std::function<void(std::string_view)>& at);
+
+/// safetensors with torchvision's names.
+Layers read_safetensors(const std::filesystem::path& file, const Network& network);
+
+/// torchvision numbers the modules of VGG.features: convolution, ReLU and pool each count one.
+std::vector<int> torchvision_indices(const Network& network);
+
+/// One layer while a file is read: its tensors and the names they have in the file.
+struct PartialLayer {
+  std::optional<std::vector<float>> kernel;  ///< [3, 3, in, out]
+  std::optional<std::vector<float>> bias;
+  std::string kernel_name;
+  std::string bias_name;
+};
+
+/// Whole layers out of what was found; `layers` has one entry per convolution. Half a layer and no layer at
+/// all are Errors; `contents` tells in the latter case what the file holds instead.
+Layers whole_layers(const std::filesystem::path& file, const Network& network,
+                    std::vector<PartialLayer> layers, std::span<const std::string> contents);
+
+/// "[3, 3, 3, 64]"
+std::string shape_text(std::span<const std::uint64_t> shape);
+
+/// An Error that names file, layer, tensor and index if a value is not finite. `shape` is the tensor's own.
+void require_finite(const std::filesystem::path& file, const std::string& layer, std::string_view tensor,
+                    std::span<const std::uint64_t> shape, std::span<const float> values);
+
+}  // namespace filterscope::weights_formats

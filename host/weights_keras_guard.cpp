@@ -1,0 +1,213 @@
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <hdf5.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <exception>
+#include <new>
+
+#include "error.h"
+#include "weights_formats.h"
+
+namespace filterscope::weights_formats {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool kAddressSanitizer = true;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+constexpr bool kAddressSanitizer = true;
+#else
+constexpr bool kAddressSanitizer = false;
+#endif
+#else
+constexpr bool kAddressSanitizer = false;
+#endif
+
+constexpr rlim_t kProcessorSeconds = 20;  ///< Reading VGG16 takes a tenth of one.
+constexpr std::uint64_t kScratchBytes = std::uint64_t{256}
+                                        << 20;  ///< For HDF5, beside the values themselves.
+
+enum class State : std::uint32_t { running, finished, refused };
+
+/// What the child writes and the parent reads. The layers' presence flags and values follow it in the
+/// mapping.
+struct Report {
+  std::atomic<State> state;
+  char at[256];
+  char message[4096];
+
+  static void put(char* text, std::size_t size, std::string_view value) {
+    const std::size_t length = std::min(value.size(), size - 1);
+    std::memcpy(text, value.data(), length);
+    text[length] = '\0';
+  }
+};
+
+/// Memory that a forked child shares with its parent.
+class SharedMemory {
+ public:
+  explicit SharedMemory(std::size_t size)
+      : size_(size), start_(mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)) {}
+  ~SharedMemory() {
+    if (*this) munmap(start_, size_);
+  }
+  SharedMemory(const SharedMemory&) = delete;
+  SharedMemory& operator=(const SharedMemory&) = delete;
+  explicit operator bool() const { return start_ != MAP_FAILED; }
+  std::byte* data() const { return static_cast<std::byte*>(start_); }
+
+ private:
+  std::size_t size_;
+  void* start_;
+};
+
+/// Where things lie in the shared memory.
+struct Layout {
+  explicit Layout(const Network& network)
+      : flags(sizeof(Report)),
+        values((flags + network.convolutions.size() + 63) / 64 * 64),
+        size(values + sizeof(float) * static_cast<std::size_t>(network.parameters())) {}
+  std::size_t flags;
+  std::size_t values;
+  std::size_t size;
+};
+
+/// Bytes of address space this process has now; 0 if unknown.
+std::uint64_t address_space() {
+  const int file = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+  if (file < 0) return 0;
+  char text[64] = {};
+  const ssize_t length = read(file, text, sizeof text - 1);
+  close(file);
+  return length <= 0 ? 0
+                     : std::strtoull(text, nullptr, 10) * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+void limit(int resource, rlim_t value) {
+  rlimit limits{};
+  if (getrlimit(static_cast<__rlimit_resource>(resource), &limits) != 0) return;
+  limits.rlim_cur = std::min(value, limits.rlim_max);
+  setrlimit(static_cast<__rlimit_resource>(resource), &limits);
+}
+
+/// The child. It owns a copy of one thread of a process that may have many, so it must not rely on any lock
+/// another thread might have held: it allocates (glibc makes that safe after fork), reads the file, and
+/// leaves without clean-up.
+[[noreturn]] void child(const fs::path& file, const Network& network, std::byte* memory) {
+  Report& report = *reinterpret_cast<Report*>(memory);
+  const Layout layout(network);
+  for (const int signal_number : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGXCPU}) {
+    if (!kAddressSanitizer) signal(signal_number, SIG_DFL);
+  }
+  limit(RLIMIT_CORE, 0);
+  limit(RLIMIT_CPU, kProcessorSeconds);
+  // The sanitizer reserves terabytes of address space, and its reports are wanted.
+  if (!kAddressSanitizer) {
+    if (const std::uint64_t now = address_space(); now != 0) {
+      limit(RLIMIT_AS, now + 3 * (layout.size - layout.values) + kScratchBytes);
+    }
+    if (const int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC); nowhere >= 0) {
+      dup2(nowhere, STDOUT_FILENO);
+      dup2(nowhere, STDERR_FILENO);
+    }
+  }
+  try {
+    // No filter plug-ins: they are other people's code, picked by a number in the file.
+    H5PLset_loading_state(0);
+    const Layers layers = read_keras_hdf5_unguarded(
+        file, network, [&report](std::string_view at) { Report::put(report.at, sizeof report.at, at); });
+    std::byte* next = memory + layout.values;
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+      memory[layout.flags + i] = std::byte{layers[i].has_value()};
+      const Convolution& convolution = network.convolutions[i];
+      if (layers[i]) {
+        const std::size_t kernel_bytes = layers[i]->kernel.size() * sizeof(float);
+        std::memcpy(next, layers[i]->kernel.data(), kernel_bytes);
+        std::memcpy(next + kernel_bytes, layers[i]->bias.data(), layers[i]->bias.size() * sizeof(float));
+      }
+      next += static_cast<std::size_t>(convolution.parameters()) * sizeof(float);
+    }
+    report.state = State::finished;
+  } catch (const Error& error) {
+    Report::put(report.message, sizeof report.message, error.what());
+    report.state = State::refused;
+  } catch (const std::bad_alloc&) {
+    _exit(2);
+  } catch (const std::exception&) {
+    _exit(3);
+  }
+  _exit(0);
+}
+
+std::string end_text(int status) {
+  if (WIFSIGNALED(status)) {
+    if (WTERMSIG(status) == SIGXCPU || WTERMSIG(status) == SIGKILL) return "ran without end and was stopped";
+    return fmt::format("crashed ({})", strsignal(WTERMSIG(status)));
+  }
+  if (WEXITSTATUS(status) == 2) return "asked for more memory than these weights can need";
+  return "gave up";
+}
+
+}  // namespace
+
+Layers read_keras_hdf5(const fs::path& file, const Network& network) {
+  const Layout layout(network);
+  const SharedMemory memory(layout.size);
+  if (!memory) {
+    throw Error(ErrorKind::input,
+                fmt::format("{}: no memory for the weights: {}", file.string(), std::strerror(errno)));
+  }
+  Report& report = *new (memory.data()) Report{};
+
+  const pid_t process = fork();
+  if (process < 0) {
+    throw Error(ErrorKind::input, fmt::format("{}: cannot start a process to read it: {}", file.string(),
+                                              std::strerror(errno)));
+  }
+  if (process == 0) child(file, network, memory.data());
+  int status = 0;
+  pid_t waited = 0;
+  do {
+    waited = waitpid(process, &status, 0);
+  } while (waited < 0 && errno == EINTR);
+  // Without a status (a host program that ignores SIGCHLD never sees one) the report alone decides.
+  if (waited < 0) status = 0;
+
+  const State state = report.state;
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0 || state == State::running) {
+    report.at[sizeof report.at - 1] = '\0';
+    throw Error(ErrorKind::input,
+                fmt::format("{}: the HDF5 library {} while reading {}; the file is damaged: get it again",
+                            file.string(), end_text(status), *report.at == '\0' ? "the file" : report.at));
+  }
+  if (state == State::refused) {
+    report.message[sizeof report.message - 1] = '\0';
+    throw Error(ErrorKind::input, report.message);
+  }
+  Layers layers(network.convolutions.size());
+  const std::byte* next = memory.data() + layout.values;
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const Convolution& convolution = network.convolutions[i];
+    const auto* values = reinterpret_cast<const float*>(next);
+    const float* bias = values + convolution.parameters() - convolution.out_channels;
+    if (memory.data()[layout.flags + i] != std::byte{0}) {
+      layers[i] = LayerWeights{.kernel{values, bias}, .bias{bias, bias + convolution.out_channels}};
+    }
+    next += static_cast<std::size_t>(convolution.parameters()) * sizeof(float);
+  }
+  return layers;
+}
+
+}  // namespace filterscope::weights_formats
