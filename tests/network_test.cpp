@@ -101,7 +101,12 @@ TEST(Vgg16, WorkOfOneIteration) {
   EXPECT_NEAR(per_iteration / 1e12, 32.0, 0.05);
   EXPECT_NEAR(per_iteration * 500 / 1e15, 16.0, 0.05);
   EXPECT_NEAR(per_iteration_without_head / 1e12, 35.5, 0.05);
+  // GFLOP of one filter, to two figures.
   EXPECT_NEAR(network.iteration_flops(1, kDefault) / 1e9, 0.08, 0.01);
+  EXPECT_NEAR(network.iteration_flops(3, kDefault) / 1e9, 2.1, 0.0501);
+  EXPECT_NEAR(network.iteration_flops(6, kDefault) / 1e9, 5.5, 0.0501);
+  EXPECT_NEAR(network.iteration_flops(9, kDefault) / 1e9, 8.9, 0.0501);
+  EXPECT_NEAR(network.iteration_flops(12, kDefault) / 1e9, 10.9, 0.0501);
 }
 
 TEST(Vgg16, FindsLayersByName) {
