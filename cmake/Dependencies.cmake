@@ -49,6 +49,8 @@ function(filterscope_fetch package)
   # Normal variables, such as those below, override the cached options of a project with older policies.
   set(CMAKE_POLICY_DEFAULT_CMP0077 NEW)
   set(CMAKE_POLICY_DEFAULT_CMP0126 NEW)
+  # CMake 4 refuses projects that ask for compatibility with releases before 3.5.
+  set(CMAKE_POLICY_VERSION_MINIMUM 3.5)
   if(POLICY CMP0135)
     cmake_policy(SET CMP0135 NEW)
   endif()
@@ -82,16 +84,17 @@ find_package(Threads REQUIRED)
 find_package(OpenMP REQUIRED COMPONENTS CXX)
 list(APPEND FILTERSCOPE_FIND_DEPENDENCIES "Threads" "OpenMP COMPONENTS CXX")
 
-# oneDNN, with OpenMP threads. 2.6 and 3.x are both supported; DNNL::dnnl.
+# oneDNN, with OpenMP threads. 2.6 and 3.x are both supported; DNNL::dnnl. Built here it is the last release with
+# Winograd kernels, which are the fastest on most layers.
 filterscope_find(oneDNN TARGET DNNL::dnnl MINIMUM 2.6 FOUND found)
 if(found)
   list(APPEND FILTERSCOPE_FIND_DEPENDENCIES "oneDNN")
 else()
-  filterscope_fetch(oneDNN VERSION 3.7.3 TARGETS dnnl
-    URL https://github.com/oneapi-src/oneDNN/archive/refs/tags/v3.7.3.tar.gz
-    SHA256 071f289dc961b43a3b7c8cbe8a305290a7c5d308ec4b2f586397749abdc88296
+  filterscope_fetch(oneDNN VERSION 3.1.1 TARGETS dnnl
+    URL https://github.com/oneapi-src/oneDNN/archive/refs/tags/v3.1.1.tar.gz
+    SHA256 d1cd58f57b2308d362a9bc474acbc21524cb879cf5d8779b460c718f0fac82d6
     SET DNNL_LIBRARY_TYPE STATIC  ONEDNN_LIBRARY_TYPE STATIC  DNNL_CPU_RUNTIME OMP  DNNL_GPU_RUNTIME NONE
-        DNNL_BUILD_TESTS OFF  DNNL_BUILD_EXAMPLES OFF  DNNL_BUILD_DOC OFF  ONEDNN_BUILD_GRAPH OFF
+        DNNL_BUILD_TESTS OFF  DNNL_BUILD_EXAMPLES OFF  ONEDNN_BUILD_GRAPH OFF
         DNNL_ENABLE_JIT_PROFILING OFF  DNNL_ENABLE_ITT_TASKS OFF
         DNNL_ENABLE_PRIMITIVE CONVOLUTION,INNER_PRODUCT,MATMUL,ELTWISE,BINARY,POOLING,REDUCTION,REORDER)
   add_library(DNNL::dnnl ALIAS dnnl)
@@ -103,16 +106,20 @@ filterscope_find(HDF5 TARGET hdf5::hdf5 MINIMUM 1.10 FOUND found COMPONENTS C)
 if(found)
   list(APPEND FILTERSCOPE_FIND_DEPENDENCIES "HDF5 COMPONENTS C")
 else()
-  # Compressed datasets can be read only with zlib.
+  # Compressed datasets can be read only with zlib. As a part of another project HDF5 installs no package of its own, so
+  # its target is exported with filterscope's.
   find_package(ZLIB QUIET)
   filterscope_fetch(HDF5 VERSION 1.14.5 TARGETS hdf5-static
     URL https://github.com/HDFGroup/hdf5/releases/download/hdf5_1.14.5/hdf5-1.14.5.tar.gz
     SHA256 ec2e13c52e60f9a01491bb3158cb3778c985697131fc6a342262d32a26e58e44
     SET BUILD_STATIC_LIBS ON  HDF5_BUILD_CPP_LIB OFF  HDF5_BUILD_HL_LIB OFF  HDF5_BUILD_FORTRAN OFF
         HDF5_BUILD_TOOLS OFF  HDF5_BUILD_EXAMPLES OFF  HDF5_ENABLE_PARALLEL OFF  HDF5_NO_PACKAGES ON
+        HDF5_EXPORTED_TARGETS filterscope
         HDF5_ENABLE_Z_LIB_SUPPORT "${ZLIB_FOUND}"  HDF5_ENABLE_SZIP_SUPPORT OFF)
   add_library(hdf5::hdf5 ALIAS hdf5-static)
-  list(APPEND FILTERSCOPE_FIND_DEPENDENCIES "hdf5 CONFIG")
+  if(ZLIB_FOUND)
+    list(APPEND FILTERSCOPE_FIND_DEPENDENCIES "ZLIB")
+  endif()
 endif()
 
 # SHA-256 of the weights file; MbedTLS::mbedcrypto.
