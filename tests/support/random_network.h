@@ -5,11 +5,25 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <ostream>
 #include <ranges>
 #include <vector>
 
 #include "host/network.h"
+#include "host/recipe.h"
 #include "host/weights.h"
+
+namespace filterscope {
+
+// How GoogleTest prints them, also in the names of parameterised tests.
+inline void PrintTo(const Extent& extent, std::ostream* out) {
+  *out << extent.height << "x" << extent.width;
+}
+inline void PrintTo(const InputMapping& mapping, std::ostream* out) {
+  *out << mapping.name;
+}
+
+}  // namespace filterscope
 
 /// Networks, weights and data for tests, the same numbers on every machine, and ways to compare results.
 namespace filterscope::test {
