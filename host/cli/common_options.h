@@ -1,0 +1,25 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "../network.h"
+#include "options.h"
+
+namespace filterscope::cli {
+
+/// Larger images than this exceed any machine's memory; the bound keeps sizes far from overflow.
+inline constexpr int kLargestImage = 16384;
+inline constexpr int kMostIterations = 1'000'000'000;
+inline constexpr int kLargestBatch = 65536;
+inline constexpr int kMostThreads = 4096;
+
+/// --size as a square, `fallback` without it.
+Extent parse_size(const Arguments& options, const Network& network, int fallback);
+/// --weights; where it leads is decided by resolve_weights().
+std::optional<std::string> parse_weights(const Arguments& options);
+/// A usage Error when `options` holds positional arguments, which `command` does not take.
+void refuse_positional(std::string_view command, const Arguments& options);
+
+}  // namespace filterscope::cli

@@ -1,0 +1,113 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <exception>
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "../engine.h"
+#include "../weights.h"
+#include "build_info.h"
+#include "commands.h"
+#include "common_options.h"
+#include "options.h"
+#include "version.h"
+
+namespace filterscope::cli {
+
+namespace {
+
+const OptionTable& info_options() {
+  static const OptionTable table(
+      "filterscope info",
+      {{"Listing", "weights", "PATH|synthetic[:SEED]",
+        "Tell whether these weights are found (default: $FILTERSCOPE_WEIGHTS, weights/, ~/.keras/models/)"}});
+  return table;
+}
+
+void print_row(std::string_view name, std::string_view text) {
+  fmt::print("  {:<24} {}\n", name, text);
+}
+
+// One part that cannot be had must not hide the others.
+void print_part(std::string_view heading, const std::function<void()>& print) {
+  fmt::print("\n{}\n", heading);
+  try {
+    print();
+  } catch (const std::exception& exception) {
+    print_row("not available", exception.what());
+  }
+}
+
+void print_devices() {
+  for (const DeviceInfo& device : list_devices()) {
+    std::string text = device.name;
+    const auto append = [&](std::string_view part) {
+      text += (text.empty() ? "" : "; ") + std::string(part);
+    };
+    if (!device.usable) append("not usable");
+    if (!device.remark.empty()) append(device.remark);
+    print_row(device.id, text);
+  }
+  print_row("--device auto", fmt::format("means {} here", default_device()));
+}
+
+void print_libraries() {
+  auto libraries = library_versions();
+  for (auto& library : compiled_library_versions()) {
+    const auto same = [&](const auto& known) { return known.first == library.first; };
+    if (std::ranges::none_of(libraries, same)) libraries.push_back(std::move(library));
+  }
+  for (const auto& [name, version] : libraries) print_row(name, version);
+}
+
+void print_weights(const std::optional<std::string>& option) {
+  if (option && (*option == "synthetic" || option->starts_with("synthetic:"))) {
+    print_row("--weights", *option + ": made by the program, nothing to find");
+    return;
+  }
+  constexpr std::string_view kVariable = "$FILTERSCOPE_WEIGHTS";
+  const auto places = weights_places(option);
+  if (!option && std::ranges::find(places, kVariable, &WeightsPlace::origin) == places.end()) {
+    print_row(kVariable, "not set");
+  }
+  bool found = false;
+  for (const WeightsPlace& place : places) {
+    const bool used = place.found.has_value() && !found;
+    found = found || used;
+    print_row(place.origin, place.found ? fmt::format("{}{}", place.found->string(), used ? "   <- used" : "")
+                                        : fmt::format("{}: nothing found", place.path.string()));
+  }
+  if (!found)
+    print_row("", "weights/fetch.sh gets the file; `--weights synthetic` is a stand-in without one");
+}
+
+}  // namespace
+
+int run_info(const std::vector<std::string>& arguments) {
+  const Arguments options = info_options().parse(arguments);
+  if (options.has("help")) {
+    fmt::print(
+        "Tells the version, how the program was built, devices, libraries, and where weights are looked "
+        "for.\n\n"
+        "Usage: filterscope info [OPTION...]\n\n{}",
+        info_options().help());
+    return 0;
+  }
+  refuse_positional("info", options);
+  const auto weights = parse_weights(options);
+
+  fmt::print("filterscope {}\n", kVersion);
+  print_part("Build", [] {
+    for (const auto& [name, text] : build_facts()) print_row(name, text);
+  });
+  print_part("Devices", print_devices);
+  print_part("Libraries", print_libraries);
+  print_part("Weights, in the order they are looked for", [&] { print_weights(weights); });
+  return 0;
+}
+
+}  // namespace filterscope::cli

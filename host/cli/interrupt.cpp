@@ -1,0 +1,70 @@
+#include "interrupt.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <system_error>
+
+namespace filterscope::cli {
+
+namespace {
+
+constexpr char kSignal = 's';
+constexpr char kQuit = 'q';
+
+// The handler may only make async-signal-safe calls, which std::stop_source::request_stop is not: it writes a
+// byte into a pipe, and a thread at the other end makes the request.
+std::atomic<int> write_end{-1};
+static_assert(std::atomic<int>::is_always_lock_free);
+
+extern "C" void on_signal(int) {
+  const int saved_errno = errno;
+  std::signal(SIGINT, SIG_DFL);
+  std::signal(SIGTERM, SIG_DFL);
+  [[maybe_unused]] const auto written = write(write_end.load(), &kSignal, 1);
+  errno = saved_errno;
+}
+
+void handle(int signal, struct sigaction& old) {
+  sigaction(signal, nullptr, &old);
+  if (old.sa_handler == SIG_IGN) return;
+  struct sigaction action {};
+  action.sa_handler = on_signal;
+  action.sa_flags = SA_RESTART;
+  sigemptyset(&action.sa_mask);
+  sigaction(signal, &action, nullptr);
+}
+
+}  // namespace
+
+Interrupt::Interrupt() {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) throw std::system_error(errno, std::generic_category(), "pipe");
+  read_end_ = ends[0];
+  write_end = ends[1];
+  listener_ = std::thread([this] {
+    char byte = 0;
+    while (byte != kQuit) {
+      const auto count = read(read_end_, &byte, 1);
+      if (count < 0 && errno == EINTR) continue;
+      if (count <= 0) return;
+      if (byte == kSignal) source_.request_stop();
+    }
+  });
+  handle(SIGINT, old_int_);
+  handle(SIGTERM, old_term_);
+}
+
+Interrupt::~Interrupt() {
+  sigaction(SIGINT, &old_int_, nullptr);
+  sigaction(SIGTERM, &old_term_, nullptr);
+  const int end = write_end.exchange(-1);
+  [[maybe_unused]] const auto written = write(end, &kQuit, 1);
+  listener_.join();
+  close(end);
+  close(read_end_);
+}
+
+}  // namespace filterscope::cli

@@ -1,0 +1,109 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "../error.h"
+#include "../nearest_name.h"
+#include "commands.h"
+#include "text.h"
+#include "version.h"
+
+namespace {
+
+using filterscope::Error;
+using filterscope::ErrorKind;
+
+constexpr int kProgramError = 1;
+constexpr int kOutOfMemory = static_cast<int>(ErrorKind::device);
+
+struct Command {
+  const char* name;
+  const char* about;
+  int (*run)(const std::vector<std::string>&);
+};
+constexpr std::array kCommands{
+    Command{"render", "Render what filters look for", filterscope::cli::run_render},
+    Command{"list", "List the layers: shapes, parameters, cost, and which of them the weights hold",
+            filterscope::cli::run_list},
+    Command{"info", "Tell the version, devices, libraries, and where weights are looked for",
+            filterscope::cli::run_info},
+};
+
+void print_help() {
+  fmt::print(
+      "filterscope {} shows what every convolution filter of a pretrained VGG16 looks for.\n\n"
+      "Usage: filterscope COMMAND [ARGUMENT...]\n\nCommands\n",
+      filterscope::kVersion);
+  for (const Command& command : kCommands) fmt::print("  {:<10} {}\n", command.name, command.about);
+  fmt::print(
+      "\nOptions\n"
+      "  --help     Print this help; `filterscope COMMAND --help` tells of one command\n"
+      "  --version  Print the version\n\n"
+      "Examples\n"
+      "  filterscope render block1_conv2:18 --verbose\n"
+      "  filterscope render '*:0-7' --iterations 100 --out sampler\n"
+      "  filterscope render --weights synthetic 'block1_*:random4'\n"
+      "  filterscope list --size 128\n\n{}",
+      filterscope::cli::exit_codes_help());
+}
+
+int run(const std::vector<std::string>& arguments) {
+  if (arguments.empty()) {
+    throw Error(ErrorKind::usage,
+                "expected a command (render, list or info), found none; `filterscope --help` tells more");
+  }
+  const std::string& first = arguments.front();
+  if (first == "--help" || first == "-h") {
+    print_help();
+    return 0;
+  }
+  if (first == "--version") {
+    fmt::print("filterscope {}\n", filterscope::kVersion);
+    return 0;
+  }
+  for (const Command& command : kCommands) {
+    if (first == command.name) return command.run({arguments.begin() + 1, arguments.end()});
+  }
+  std::vector<std::string> known{"--help", "--version"};
+  for (const Command& command : kCommands) known.emplace_back(command.name);
+  const auto nearest = filterscope::nearest_name(first, known);
+  throw Error(
+      ErrorKind::usage,
+      fmt::format(
+          "expected a command (render, list or info), found \"{}\"{}; `filterscope --help` tells more", first,
+          nearest ? fmt::format("; did you mean {}?", *nearest) : ""));
+}
+
+int fail(int exit_code, const std::string& message) {
+  std::fflush(stdout);
+  fmt::print(stderr, "filterscope: error: {}\n", message);
+  return exit_code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    const int exit_code = run({argv + std::min(argc, 1), argv + argc});
+    if (std::fflush(stdout) != 0) {
+      return fail(static_cast<int>(ErrorKind::output),
+                  fmt::format("standard output: could not be written: {}", std::strerror(errno)));
+    }
+    return exit_code;
+  } catch (const Error& error) {
+    return fail(error.exit_code(), error.what());
+  } catch (const std::bad_alloc&) {
+    return fail(kOutOfMemory,
+                "out of memory; give a smaller --batch or --size, or select fewer filters with --raw");
+  } catch (const std::exception& exception) {
+    return fail(kProgramError, fmt::format("unexpected: {}", exception.what()));
+  }
+}

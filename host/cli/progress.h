@@ -1,0 +1,54 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "../network.h"
+#include "../selection.h"
+
+namespace filterscope::cli {
+
+/// Tells on `stream` how far a run is: on a terminal one line that is rewritten, elsewhere a plain line now
+/// and then.
+class Progress {
+ public:
+  enum class Style { silent, terminal, plain };
+
+  /// For `filters` (ascending) at `iterations` each.
+  Progress(std::FILE* stream, Style style, const Network& network, std::span<const FilterId> filters,
+           Extent extent, int iterations);
+  ~Progress() { clear(); }
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  void add_steps(std::int64_t steps);      ///< Filters x iterations done since the last call.
+  void add_finished(int iterations_done);  ///< One more filter is finished, after that many iterations.
+  void clear();  ///< Takes the line off the terminal, so that something else can be printed.
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  void show_if_due();
+  double work_done() const;
+  std::string line(Clock::time_point now) const;
+
+  std::FILE* stream_;
+  Style style_;
+  int iterations_;
+  std::vector<double>
+      work_before_;  ///< By filter, and of all: cost of one iteration of each filter before it.
+  std::int64_t filters_done_ = 0;
+  std::int64_t steps_done_ = 0;
+  std::int64_t steps_skipped_ = 0;  ///< Of filters that ended early.
+
+  Clock::time_point start_ = Clock::now();
+  Clock::time_point shown_at_ = start_;
+  double shown_fraction_ = 0;
+  bool line_on_screen_ = false;
+};
+
+}  // namespace filterscope::cli

@@ -1,0 +1,415 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <optional>
+
+#include "../engine.h"
+#include "../error.h"
+#include "../network.h"
+#include "../output/npy.h"
+#include "../output/run_writer.h"
+#include "../recipe.h"
+#include "../selection.h"
+#include "../weights.h"
+#include "commands.h"
+#include "common_options.h"
+#include "interrupt.h"
+#include "options.h"
+#include "progress.h"
+#include "text.h"
+
+namespace filterscope::cli {
+
+namespace {
+
+constexpr int kInterrupted = 130;
+constexpr double kLongRunSeconds = 60;
+// Below this much work no CPU takes a minute, and timing iterations for an estimate would be a good part of
+// the run.
+constexpr double kShortRunFlops = 2e11;
+constexpr std::size_t kDeadListed = 12;
+constexpr const char* kDefaultOut = "filterscope-out";
+
+constexpr const char* kAbout =
+    "Renders what filters look for: ascends, from noise, the image that activates each one most.";
+
+constexpr const char* kSelectorHelp = R"(SELECTOR says which filters; several are merged. Without one: all
+  all                  every filter of every layer
+  LAYER                every filter of a layer:            block3_conv1
+  LAYER:LIST           numbers and inclusive ranges:       block3_conv1:0-63,157
+  LAYER:randomK        K filters, drawn by --seed:         block3_conv1:random3
+  LAYER may hold *, for any run of characters:             'block3_*:0-7'  '*:random3'
+  Layers and their numbers of filters: `filterscope list`.
+)";
+
+constexpr const char* kRecipeHelp = R"(Recipe
+  seed                 uniform noise in [0, 1); mean activation of the filter; gradient divided by its norm over the
+                       image; x += step * gradient; picture scaled from minimum to maximum.
+  Channels: the seed recipe feeds the image to the network as it is, and Keras' weights read channel 0 as blue, so the
+  red of a picture is what such a network takes for blue.
+)";
+
+constexpr const char* kOutputHelp = R"(Output, in the folder of --out
+  LAYER/LAYER_fNNNN.png   the pictures              traces.csv      the losses
+  LAYER/sheet.png         a layer's pictures        manifest.json   how it was done, and one record per filter
+  raw/LAYER.npy           with --raw: the images unscaled, float32 [n,H,W,3] in ascending filter order
+)";
+
+constexpr const char* kExamples = R"(Examples
+  filterscope render block1_conv2:18 --verbose
+  filterscope render '*:0-7' --iterations 100 --out sampler
+  filterscope render --weights synthetic 'block1_*:random4'
+)";
+
+const OptionTable& render_options() {
+  const Recipe& recipe = recipes().front();
+  std::vector<std::string> names;
+  for (const Recipe& known : recipes()) names.push_back(known.name);
+  static const OptionTable table(
+      "filterscope render",
+      {
+          {"Network", "weights", "PATH|synthetic[:SEED]",
+           "Weights: Keras HDF5 or safetensors; synthetic is a stand-in that was never trained (default: the "
+           "first "
+           "file found by $FILTERSCOPE_WEIGHTS, in weights/, in ~/.keras/models/)"},
+          {"Ascent", "recipe", "NAME",
+           fmt::format("How images are made: {} (default: {})", fmt::join(names, ", "), recipe.name)},
+          {"Ascent", "iterations", "N", fmt::format("Steps (default: as the recipe, {})", recipe.iterations)},
+          {"Ascent", "step", "F",
+           fmt::format("Length of a step (default: as the recipe, {})", recipe.optimiser.step)},
+          {"Ascent", "size", "N",
+           fmt::format("Height and width of the image, from {} (default: as the recipe, {})",
+                       vgg16().smallest_image(), recipe.size)},
+          {"Ascent", "seed", "N", "Seed of the noise and of randomK (default: 0)"},
+          {"Ascent", "init", "FILE.npy",
+           "Start from these images instead of noise: float32 [H,W,3] for all filters or [n,H,W,3], one for "
+           "each in "
+           "ascending order (default: noise)"},
+          {"Ascent", "trace-every", "N",
+           fmt::format(
+               "Iterations between recorded losses (default: as the recipe, a {}th of the iterations)",
+               recipe.trace_points)},
+          {"Computation", "device", "auto|cpu|cuda|cuda:N",
+           "Where to compute, see `filterscope info` (default: auto)"},
+          {"Computation", "precision", "auto|fp32|tf32|bf16|fp16",
+           "Arithmetic of the convolutions (default: auto)"},
+          {"Computation", "batch", "auto|N", "Filters ascended at once (default: auto)"},
+          {"Computation", "threads", "N", "CPU threads (default: all cores)"},
+          {"Computation", "reproducible", "",
+           "Fix the algorithms without timing them: the same bytes for a filter and seed, whatever else is "
+           "rendered"},
+          {"Output", "out", "DIR", fmt::format("Folder of the results (default: {})", kDefaultOut)},
+          {"Output", "raw", "", "Also write the unscaled images"},
+          {"Output", "quiet", "", "Print nothing but errors"},
+          {"Output", "verbose", "", "Print every recorded loss as `Iteration: 10, Loss: 0.784250`"},
+      });
+  return table;
+}
+
+void print_help() {
+  fmt::print("{}\n\nUsage: filterscope render [SELECTOR...] [OPTION...]\n\n{}\n{}\n{}\n{}\n{}\n{}", kAbout,
+             kSelectorHelp, render_options().help(), kRecipeHelp, kOutputHelp, kExamples, exit_codes_help());
+}
+
+// What the options ask for, before any file is read.
+struct Request {
+  std::vector<FilterId> selection;
+  Recipe recipe;
+  RenderOptions render;
+  std::optional<std::string> weights;
+  std::optional<std::string> init_file;
+  bool size_given = false;
+  std::filesystem::path out = kDefaultOut;
+  bool quiet = false;
+  bool verbose = false;
+};
+
+std::string parse_device(const std::string& text) {
+  const bool numbered =
+      text.starts_with("cuda:") && text.size() > 5 && text.size() < 10 &&
+      std::all_of(text.begin() + 5, text.end(), [](char c) { return c >= '0' && c <= '9'; });
+  if (text != "auto" && text != "cpu" && text != "cuda" && !numbered) {
+    throw Error(
+        ErrorKind::usage,
+        fmt::format(
+            "--device: expected auto, cpu, cuda or cuda:N, found \"{}\"; `filterscope info` lists the "
+            "devices",
+            text));
+  }
+  return text;
+}
+
+Request parse_request(const Arguments& options, const Network& network) {
+  Request request;
+  request.quiet = options.has("quiet");
+  request.verbose = options.has("verbose");
+  if (request.quiet && request.verbose) {
+    throw Error(ErrorKind::usage, "--quiet and --verbose: expected one of them, found both; leave one out");
+  }
+
+  request.recipe = find_recipe(options.value("recipe").value_or(recipes().front().name));
+  if (const auto text = options.value("iterations")) {
+    request.recipe.iterations = static_cast<int>(parse_integer("--iterations", *text, 1, kMostIterations));
+  }
+  if (const auto text = options.value("step"))
+    request.recipe.optimiser.step = parse_positive("--step", *text);
+
+  RenderOptions& render = request.render;
+  request.size_given = options.has("size");
+  render.extent = parse_size(options, network, request.recipe.size);
+  request.recipe.size = render.extent.height;
+  if (const auto text = options.value("seed")) render.seed = parse_seed("--seed", *text);
+  if (const auto text = options.value("trace-every")) {
+    render.trace_every = static_cast<int>(parse_integer("--trace-every", *text, 1, kMostIterations));
+  }
+  render.keep_images = options.has("raw");
+  render.reproducible = options.has("reproducible");
+  if (const auto text = options.value("device")) render.device = parse_device(*text);
+  if (const auto text = options.value("precision")) render.precision = parse_precision(*text);
+  if (const auto text = options.value("batch"); text && *text != "auto") {
+    try {
+      render.batch = static_cast<int>(parse_integer("--batch", *text, 1, kLargestBatch));
+    } catch (const Error&) {
+      throw Error(ErrorKind::usage,
+                  fmt::format("--batch: expected auto or a whole number from 1 to {}, found \"{}\"",
+                              kLargestBatch, *text));
+    }
+  }
+  if (const auto text = options.value("threads")) {
+    render.threads = static_cast<int>(parse_integer("--threads", *text, 1, kMostThreads));
+  }
+
+  request.weights = parse_weights(options);
+  if (const auto text = options.value("init")) request.init_file = parse_path("--init", "a .npy file", *text);
+  if (const auto text = options.value("out")) request.out = parse_path("--out", "a folder", *text);
+  request.selection = parse_selection(options.positional(), network, render.seed);
+  return request;
+}
+
+void refuse_missing_layers(const std::vector<FilterId>& selection, const Network& network,
+                           const Weights& weights) {
+  const int renderable = renderable_layers(network, weights);
+  const int deepest = selection.back().layer;
+  if (deepest < renderable) return;
+
+  std::vector<std::string> missing;
+  std::vector<std::string> refused;
+  for (int layer = 0; layer <= deepest; ++layer) {
+    const std::string& name = network.convolutions[layer].name;
+    if (!weights.holds(layer)) missing.push_back(name);
+    if (layer >= renderable && std::ranges::find(selection, layer, &FilterId::layer) != selection.end()) {
+      refused.push_back(name);
+    }
+  }
+  const std::string usable = renderable > 0 ? fmt::format("With these weights, `filterscope render {}` works",
+                                                          selectors_text(network, renderable))
+                                            : "With these weights no layer can be rendered";
+  throw Error(
+      ErrorKind::input,
+      fmt::format(
+          "weights {}: the filters of {} need {}, which the file does not hold. {}; for the others give "
+          "--weights a file of the whole network (weights/fetch.sh gets one)",
+          weights_text(weights), fmt::join(refused, ", "), fmt::join(missing, ", "), usable));
+}
+
+void read_start_images(Request& request, const Network& network) {
+  const std::string& file = *request.init_file;
+  InitialImages images = read_initial_images(file);
+  const Extent extent = images.extent;
+  const int smallest = network.smallest_image();
+  if (extent.height < smallest || extent.width < smallest || extent.height > kLargestImage ||
+      extent.width > kLargestImage) {
+    throw Error(ErrorKind::input,
+                fmt::format("--init {}: expected images of height and width from {} to {}, found {} x {}",
+                            file, smallest, kLargestImage, extent.height, extent.width));
+  }
+  if (request.size_given && extent != request.render.extent) {
+    throw Error(
+        ErrorKind::input,
+        fmt::format(
+            "--init {}: expected images of {} x {} as --size says, found {} x {}; leave --size out to "
+            "take the file's",
+            file, request.render.extent.height, request.render.extent.width, extent.height, extent.width));
+  }
+  if (images.count != 1 && static_cast<std::size_t>(images.count) != request.selection.size()) {
+    throw Error(
+        ErrorKind::input,
+        fmt::format("--init {}: expected one image or one for each of the {} selected filters, found {}",
+                    file, request.selection.size(), images.count));
+  }
+  request.render.extent = extent;
+  request.recipe.size = std::max(extent.height, extent.width);
+  request.render.initial_images = std::move(images);
+}
+
+// Between the engine, the files and the user.
+class RunObserver : public RenderObserver {
+ public:
+  RunObserver(RunWriter& writer, Progress& progress, const Network& network, bool print_losses,
+              bool name_filters)
+      : writer_(writer),
+        progress_(progress),
+        network_(network),
+        print_losses_(print_losses),
+        name_filters_(name_filters) {}
+
+  void on_finished(FilterResult result) override {
+    const int iterations = result.iterations;
+    writer_.add(std::move(result));
+    progress_.add_finished(iterations);
+  }
+
+  void on_progress(std::int64_t steps) override { progress_.add_steps(steps); }
+
+  void on_loss(FilterId id, TracePoint point) override {
+    if (!print_losses_) return;
+    progress_.clear();
+    if (name_filters_) fmt::print("{} {}  ", network_.convolutions[id.layer].name, id.filter);
+    fmt::print("Iteration: {}, Loss: {:.6f}\n", point.iteration, point.loss);
+    std::fflush(stdout);
+  }
+
+ private:
+  RunWriter& writer_;
+  Progress& progress_;
+  const Network& network_;
+  bool print_losses_;
+  bool name_filters_;
+};
+
+int layers_of(const std::vector<FilterId>& selection) {
+  int count = 0;
+  int last = -1;
+  for (const FilterId& id : selection) {
+    count += id.layer != last ? 1 : 0;
+    last = id.layer;
+  }
+  return count;
+}
+
+void print_start(const Request& request, const Network& network, const Weights& weights,
+                 const EngineDescription& engine) {
+  fmt::print(stderr, "{} of {} of {}, {} at {} x {}, recipe {}\n",
+             counted(std::ssize(request.selection), "filter"), counted(layers_of(request.selection), "layer"),
+             network.name, counted(request.recipe.iterations, "iteration"), request.render.extent.height,
+             request.render.extent.width, request.recipe.name);
+  fmt::print(stderr, "Weights: {}\n", weights_text(weights));
+  fmt::print(stderr, "Device:  {} ({}), {}{}\n", engine.device, engine.device_name,
+             to_string(engine.precision),
+             engine.threads > 0 ? fmt::format(", {}", counted(engine.threads, "thread")) : "");
+  if (weights.synthetic()) {
+    fmt::print(stderr,
+               "Note:    synthetic weights, so these are not pictures of a trained network; weights/fetch.sh "
+               "gets real ones\n");
+  }
+}
+
+void print_estimate(Engine& engine, const Request& request, const Network& network) {
+  double flops = 0;
+  for (const FilterId& id : request.selection)
+    flops += network.iteration_flops(id.layer, request.render.extent);
+  if (flops * request.recipe.iterations < kShortRunFlops) return;
+  const double seconds = engine.estimate(request.selection);
+  if (seconds < kLongRunSeconds) return;
+  fmt::print(stderr,
+             "This will take about {} for {}. For less, select fewer filters, such as '{}:0-7' or "
+             "'*:random3', or give a "
+             "smaller --iterations or --size. Ctrl-C stops and keeps what is finished.\n",
+             duration_text(seconds), counted(std::ssize(request.selection), "filter"),
+             network.convolutions[request.selection.front().layer].name);
+}
+
+void print_filters(std::string_view what, std::string_view meaning, const std::vector<FilterId>& filters,
+                   const Network& network) {
+  if (filters.empty()) return;
+  fmt::print("{} {} ({}): {}{}\n", with_thousands(std::ssize(filters)), what, meaning,
+             filters_text(filters, network, kDeadListed),
+             filters.size() > kDeadListed ? ", see manifest.json" : "");
+}
+
+void print_summary(const Request& request, const Network& network, const Weights& weights,
+                   const RunWriter::Counts& counts, double seconds) {
+  const auto done = std::ssize(request.selection) - counts.missing;
+  fmt::print("{} in {}, {:.3g} filters/s\n", counted(done, "filter"), duration_text(seconds),
+             static_cast<double>(done) / std::max(seconds, 1e-9));
+  print_filters("dead", "no gradient; image left as it was", counts.dead, network);
+  print_filters("not finite", "stopped; last finite image kept", counts.nonfinite, network);
+  if (weights.synthetic()) fmt::print("Made from synthetic weights: not pictures of a trained network\n");
+  fmt::print("Pictures, sheets, traces.csv and manifest.json are in {}\n", (request.out / "").string());
+}
+
+}  // namespace
+
+int run_render(const std::vector<std::string>& arguments) {
+  const Arguments options = render_options().parse(arguments);
+  if (options.has("help")) {
+    print_help();
+    return 0;
+  }
+
+  const Network& network = vgg16();
+  Request request = parse_request(options, network);
+  if (request.init_file) read_start_images(request, network);
+  const Weights weights = resolve_weights(request.weights, network);
+  refuse_missing_layers(request.selection, network, weights);
+
+  const Interrupt interrupt;
+  std::vector<std::string> command{"filterscope", "render"};
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  RunContext context{.command_line = shell_quoted(command), .init_file = request.init_file.value_or("")};
+
+  // The engine first: when it cannot be had, an earlier run's manifest in the folder stays.
+  const auto engine = make_engine(network, weights, request.recipe, request.render);
+  RunWriter writer(request.out, network, weights, request.recipe, request.render, request.selection, context);
+  if (!request.quiet) {
+    const EngineDescription description = engine->describe();
+    print_start(request, network, weights, description);
+    if (description.device == "cpu") print_estimate(*engine, request, network);
+  }
+
+  const auto style = request.quiet                 ? Progress::Style::silent
+                     : isatty(fileno(stderr)) != 0 ? Progress::Style::terminal
+                                                   : Progress::Style::plain;
+  Progress progress(stderr, style, network, request.selection, request.render.extent,
+                    request.recipe.iterations);
+  RunObserver observer(writer, progress, network, request.verbose, request.selection.size() > 1);
+  const auto start = std::chrono::steady_clock::now();
+  const auto seconds = [&] {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  try {
+    engine->render(request.selection, observer, interrupt.token());
+  } catch (...) {
+    progress.clear();
+    // The files of what is finished and a manifest that says so; the first failure is the one to report.
+    try {
+      writer.finish({.engine = engine->describe(), .wall_seconds = seconds(), .interrupted = true});
+    } catch (const Error&) {
+    }
+    throw;
+  }
+  const double wall_seconds = seconds();
+  progress.clear();
+  writer.finish(
+      {.engine = engine->describe(), .wall_seconds = wall_seconds, .interrupted = interrupt.requested()});
+
+  const RunWriter::Counts counts = writer.counts();
+  if (counts.missing > 0) {
+    if (!request.quiet) {
+      fmt::print(stderr,
+                 "Interrupted: {} of {} are finished, in {}; manifest.json there says which are missing\n",
+                 with_thousands(std::ssize(request.selection) - counts.missing),
+                 counted(std::ssize(request.selection), "filter"), (request.out / "").string());
+    }
+    return kInterrupted;
+  }
+  if (!request.quiet) print_summary(request, network, weights, counts, wall_seconds);
+  return 0;
+}
+
+}  // namespace filterscope::cli

@@ -1,0 +1,107 @@
+#include "text.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+namespace filterscope::cli {
+
+std::string with_thousands(std::int64_t number) {
+  std::string digits = fmt::to_string(number);
+  for (std::size_t from_end = 3; from_end + (number < 0 ? 1 : 0) < digits.size(); from_end += 4) {
+    digits.insert(digits.size() - from_end, 1, ',');
+  }
+  return digits;
+}
+
+std::string duration_text(double seconds) {
+  if (!std::isfinite(seconds) || seconds < 0) return "unknown time";
+  if (seconds < 9.95) return fmt::format("{:.1f} s", seconds);
+  const auto whole = static_cast<std::int64_t>(std::llround(seconds));
+  if (whole < 60) return fmt::format("{} s", whole);
+  if (whole < 3600) return fmt::format("{} min {:02} s", whole / 60, whole % 60);
+  if (whole < 48 * 3600) return fmt::format("{} h {:02} min", whole / 3600, whole % 3600 / 60);
+  return fmt::format("{} days {} h", whole / 86400, whole % 86400 / 3600);
+}
+
+std::string counted(std::int64_t count, std::string_view noun) {
+  return fmt::format("{} {}{}", with_thousands(count), noun, count == 1 ? "" : "s");
+}
+
+std::string weights_text(const Weights& weights) {
+  return weights.synthetic() ? weights.name + " (a stand-in, not trained)" : weights.path.string();
+}
+
+std::string filters_text(std::span<const FilterId> filters, const Network& network, std::size_t limit) {
+  const std::size_t shown = std::min(filters.size(), limit);
+  std::string text;
+  for (std::size_t i = 0; i < shown; ++i) {
+    if (i > 0 && filters[i].layer == filters[i - 1].layer) {
+      text += fmt::format(",{}", filters[i].filter);
+    } else {
+      text += fmt::format("{}{}:{}", i > 0 ? " " : "", network.convolutions[filters[i].layer].name,
+                          filters[i].filter);
+    }
+  }
+  if (shown < filters.size()) text += fmt::format(" and {} more", filters.size() - shown);
+  return text;
+}
+
+std::string shell_quoted(std::span<const std::string> arguments) {
+  constexpr std::string_view kPlain =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-+=./,:@%";
+  std::string line;
+  for (const std::string& argument : arguments) {
+    if (!line.empty()) line += ' ';
+    if (!argument.empty() && argument.find_first_not_of(kPlain) == std::string::npos) {
+      line += argument;
+      continue;
+    }
+    line += '\'';
+    for (const char c : argument) line += c == '\'' ? std::string("'\\''") : std::string(1, c);
+    line += '\'';
+  }
+  return line;
+}
+
+int renderable_layers(const Network& network, const Weights& weights) {
+  int layers = 0;
+  while (layers < network.layer_count() && weights.holds(layers)) ++layers;
+  return layers;
+}
+
+std::string selectors_text(const Network& network, int layers) {
+  const auto block_of = [&](int layer) {
+    const std::string& name = network.convolutions[layer].name;
+    return name.substr(0, name.find('_'));
+  };
+  std::vector<std::string> selectors;
+  for (int first = 0; first < layers;) {
+    int end = first;
+    while (end < network.layer_count() && block_of(end) == block_of(first)) ++end;
+    if (end <= layers) {
+      selectors.push_back(fmt::format("'{}_*'", block_of(first)));
+    } else {
+      for (int layer = first; layer < layers; ++layer) selectors.push_back(network.convolutions[layer].name);
+    }
+    first = end;
+  }
+  return fmt::format("{}", fmt::join(selectors, " "));
+}
+
+std::string_view exit_codes_help() {
+  return R"(Exit codes
+  0    done
+  1    an error of the program itself
+  2    usage: an option or a selector that makes no sense
+  3    weights or another input file: missing, damaged, of another network
+  4    device: not there, or it failed, or out of memory
+  5    output: a result could not be written
+  130  interrupted (Ctrl-C); what was finished is kept, and manifest.json says what is missing
+)";
+}
+
+}  // namespace filterscope::cli
