@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# From a clone to pictures: installs what is missing, builds filterscope, gets the weights and renders a sampler.
+#
+#   tools/quickstart.sh [OPTION OF filterscope render...]
+#
+# On a GPU every filter is rendered; on a CPU eight filters of each layer, with fewer iterations.
+# FILTERSCOPE_WEIGHTS (a file) is used in place of the download. FILTERSCOPE_OUT (a folder) is where the pictures go;
+# without it filterscope-out in the clone.
+set -euo pipefail
+
+case ${1-} in
+  -h | --help) sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p}' "$0"; exit 0 ;;
+esac
+
+# About three minutes on two cores with AVX-512.
+cpu_iterations=150
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+start=$PWD
+absolute() { case $1 in /*) printf '%s\n' "$1" ;; *) printf '%s\n' "$start/$1" ;; esac; }
+say() { printf '\n== %s\n' "$*"; }
+
+out=$root/filterscope-out
+[[ -z ${FILTERSCOPE_OUT-} ]] || out=$(absolute "$FILTERSCOPE_OUT")
+if [[ -n ${FILTERSCOPE_WEIGHTS-} ]]; then
+  FILTERSCOPE_WEIGHTS=$(absolute "$FILTERSCOPE_WEIGHTS")
+  export FILTERSCOPE_WEIGHTS
+fi
+cd "$root"
+
+say "Installing what is missing"
+tools/setup.sh
+
+say "Building"
+cmake --preset release
+cmake --build --preset release
+filterscope=$root/build/release/filterscope
+
+weights=()
+if [[ -n ${FILTERSCOPE_WEIGHTS-} ]]; then
+  say "Weights: \$FILTERSCOPE_WEIGHTS, $FILTERSCOPE_WEIGHTS"
+else
+  say "Getting the weights"
+  if ! weights/fetch.sh; then
+    weights=(--weights synthetic)
+    say "THE WEIGHTS COULD NOT BE HAD. Going on with made-up ones (--weights synthetic): the pictures below show that the
+   program works, not what VGG16 looks for. Once the file is in place, run this again."
+  fi
+fi
+
+# Layers that can be rendered: those from the first on whose weights are there.
+layers=$("$filterscope" list "${weights[@]}" |
+  awk '/^block[0-9]+_conv/ { if ($NF != "yes") exit; print $1 }')
+[[ -n $layers ]] || { "$filterscope" list "${weights[@]}"; exit 3; }
+
+if "$filterscope" info "${weights[@]}" | grep -q -e '--device auto .*cuda'; then
+  say "Rendering every filter of $(wc -w <<<"$layers") layers on the GPU"
+  mapfile -t selectors <<<"$layers"
+  options=()
+else
+  say "Rendering 8 filters of each of $(wc -w <<<"$layers") layers on the CPU, with $cpu_iterations iterations instead of 500"
+  mapfile -t selectors <<<"$layers"
+  selectors=("${selectors[@]/%/:0-7}")
+  options=(--iterations "$cpu_iterations")
+fi
+"$filterscope" render "${selectors[@]}" "${weights[@]}" "${options[@]}" --out "$out" "$@"
+
+say "The pictures are in $out
+   One sheet for each layer:"
+find "$out" -name sheet.png | sort
+[[ ${#weights[@]} -eq 0 ]] || say "They were made from made-up weights; see above."

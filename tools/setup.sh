@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Installs what building filterscope needs, with apt: as root directly, else through sudo. Does nothing, and asks for no
+# rights, where everything is there. A library that the distribution does not have is left to CMake, which builds it.
+set -euo pipefail
+
+# Without these nothing can be built; CMake can do without the libraries.
+tools=(build-essential cmake ninja-build git ca-certificates curl)
+libraries=(libdnnl-dev libhdf5-dev libmbedtls-dev libfmt-dev nlohmann-json3-dev libcxxopts-dev libstb-dev
+           libgtest-dev libgmock-dev libbenchmark-dev)
+
+say() { printf '%s\n' "$*" >&2; }
+
+have_commands() {
+  command -v cmake >/dev/null && command -v ninja >/dev/null && command -v git >/dev/null &&
+    command -v c++ >/dev/null && command -v cc >/dev/null
+}
+
+if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
+  say "This system has no apt. filterscope needs: CMake 3.22 or newer, Ninja, git, curl, a C++20 compiler with OpenMP,"
+  say "and, unless CMake is to download and build them: oneDNN (2.6 or newer), HDF5, Mbed TLS, fmt, nlohmann-json,"
+  say "cxxopts, stb, GoogleTest and Google Benchmark."
+  have_commands || { say "CMake, Ninja, git or a compiler is missing: install them and run this again."; exit 1; }
+  exit 0
+fi
+
+missing=()
+for package in "${tools[@]}" "${libraries[@]}"; do
+  status=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null || true)
+  [[ $status == installed ]] || missing+=("$package")
+done
+[[ ${#missing[@]} -gt 0 ]] || exit 0
+
+as_root=()
+if [[ $(id -u) -ne 0 ]]; then
+  if ! command -v sudo >/dev/null; then
+    say "Missing packages: ${missing[*]}. Neither root nor sudo is there to install them."
+    have_commands || { say "Have them installed and run this again."; exit 1; }
+    say "Going on: CMake will download and build the libraries."
+    exit 0
+  fi
+  as_root=(sudo)
+fi
+
+say "Installing with apt: ${missing[*]}"
+apt() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@"; }
+apt update
+# What this release of the distribution does not know would fail the whole installation.
+known=()
+for package in "${missing[@]}"; do
+  if [[ -n $(apt-cache madison "$package" 2>/dev/null) ]]; then
+    known+=("$package")
+  else
+    say "This distribution has no $package; CMake will download and build it."
+  fi
+done
+[[ ${#known[@]} -eq 0 ]] || apt install --yes --no-install-recommends "${known[@]}" >/dev/null
