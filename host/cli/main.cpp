@@ -101,8 +101,7 @@ int main(int argc, char** argv) {
   } catch (const Error& error) {
     return fail(error.exit_code(), error.what());
   } catch (const std::bad_alloc&) {
-    return fail(kOutOfMemory,
-                "out of memory; give a smaller --batch or --size, or select fewer filters with --raw");
+    return fail(kOutOfMemory, "out of memory; give a smaller --batch or --size");
   } catch (const std::exception& exception) {
     return fail(kProgramError, fmt::format("unexpected: {}", exception.what()));
   }

@@ -17,14 +17,26 @@ constexpr auto kTerminalInterval = 100ms;
 constexpr double kPlainFraction = 0.1;
 constexpr auto kPlainShortest = 2s;
 constexpr auto kPlainLongest = 60s;
+// What a step costs beside its convolutions (norm, update, the traffic of the first maps), as operations of
+// the time they take, for each position of the image. The first layer costs little else.
+constexpr double kImageFlops = 3000;
+// The share of the work after which the run's own pace alone tells the time left, and how long nothing is
+// told.
+constexpr double kOwnPace = 0.2;
+constexpr double kSilentSeconds = 2;
 
 }  // namespace
 
 Progress::Progress(std::FILE* stream, Style style, const Network& network, std::span<const FilterId> filters,
-                   Extent extent, int iterations)
-    : stream_(stream), style_(style), iterations_(iterations), work_before_(1, 0.0) {
+                   Extent extent, int iterations, double expected_seconds)
+    : stream_(stream),
+      style_(style),
+      iterations_(iterations),
+      expected_seconds_(expected_seconds),
+      work_before_(1, 0.0) {
+  const double image_flops = kImageFlops * static_cast<double>(extent.positions());
   for (const FilterId& id : filters) {
-    work_before_.push_back(work_before_.back() + network.iteration_flops(id.layer, extent));
+    work_before_.push_back(work_before_.back() + network.iteration_flops(id.layer, extent) + image_flops);
   }
 }
 
@@ -53,13 +65,22 @@ double Progress::work_done() const {
   return work / work_before_.back();
 }
 
+double Progress::seconds_left(double fraction, double elapsed) const {
+  const double at_own_pace = elapsed / fraction;
+  const double trust = expected_seconds_ > 0 ? std::min(1.0, fraction / kOwnPace) : 1.0;
+  return (1 - fraction) * (trust * at_own_pace + (1 - trust) * expected_seconds_);
+}
+
 std::string Progress::line(Clock::time_point now) const {
   const double elapsed = std::chrono::duration<double>(now - start_).count();
   const double fraction = work_done();
   const double rate = static_cast<double>(steps_done_) / std::max(elapsed, 1e-9);
-  std::string text = fmt::format("{}/{} filters, {:.0f} %, {:.{}f} iterations/s", filters_done_,
-                                 work_before_.size() - 1, 100 * fraction, rate, rate < 10 ? 1 : 0);
-  if (fraction > 0) text += fmt::format(", {} left", duration_text(elapsed * (1 - fraction) / fraction));
+  std::string text =
+      fmt::format("{}/{} filters, {:.{}f} %, {:.{}f} iterations/s", filters_done_, work_before_.size() - 1,
+                  100 * fraction, fraction < 0.0995 ? 1 : 0, rate, rate < 9.95 ? 1 : 0);
+  if (fraction > 0 && (expected_seconds_ > 0 || elapsed > kSilentSeconds)) {
+    text += fmt::format(", {} left", duration_text(seconds_left(fraction, elapsed)));
+  }
   return text;
 }
 

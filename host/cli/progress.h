@@ -18,9 +18,10 @@ class Progress {
  public:
   enum class Style { silent, terminal, plain };
 
-  /// For `filters` (ascending) at `iterations` each.
+  /// For `filters` (ascending) at `iterations` each. `expected_seconds` for all of it, 0 if unknown, is what
+  /// the time left is told from until the run itself tells more.
   Progress(std::FILE* stream, Style style, const Network& network, std::span<const FilterId> filters,
-           Extent extent, int iterations);
+           Extent extent, int iterations, double expected_seconds);
   ~Progress() { clear(); }
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -34,11 +35,13 @@ class Progress {
 
   void show_if_due();
   double work_done() const;
+  double seconds_left(double fraction, double elapsed) const;
   std::string line(Clock::time_point now) const;
 
   std::FILE* stream_;
   Style style_;
   int iterations_;
+  double expected_seconds_;
   std::vector<double>
       work_before_;  ///< By filter, and of all: cost of one iteration of each filter before it.
   std::int64_t filters_done_ = 0;

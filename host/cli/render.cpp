@@ -206,15 +206,17 @@ void refuse_missing_layers(const std::vector<FilterId>& selection, const Network
       refused.push_back(name);
     }
   }
-  const std::string usable = renderable > 0 ? fmt::format("With these weights, `filterscope render {}` works",
+  const std::string usable = renderable > 0 ? fmt::format("with what it holds, `filterscope render {}` works",
                                                           selectors_text(network, renderable))
-                                            : "With these weights no layer can be rendered";
-  throw Error(
-      ErrorKind::input,
-      fmt::format(
-          "weights {}: the filters of {} need {}, which the file does not hold. {}; for the others give "
-          "--weights a file of the whole network (weights/fetch.sh gets one)",
-          weights_text(weights), fmt::join(refused, ", "), fmt::join(missing, ", "), usable));
+                                            : "no layer can be rendered with it";
+  throw Error(ErrorKind::input,
+              fmt::format("weights {}: the file does not hold {}, which {} need; {}. For the others give "
+                          "--weights a file of the "
+                          "whole network (weights/fetch.sh gets one)",
+                          weights_text(weights), fmt::join(missing, ", "),
+                          refused == missing ? "the selected filters"
+                                             : fmt::format("the filters of {}", fmt::join(refused, ", ")),
+                          usable));
 }
 
 void read_start_images(Request& request, const Network& network) {
@@ -303,25 +305,26 @@ void print_start(const Request& request, const Network& network, const Weights& 
              to_string(engine.precision),
              engine.threads > 0 ? fmt::format(", {}", counted(engine.threads, "thread")) : "");
   if (weights.synthetic()) {
-    fmt::print(stderr,
-               "Note:    synthetic weights, so these are not pictures of a trained network; weights/fetch.sh "
-               "gets real ones\n");
+    fmt::print(
+        stderr,
+        "Note:    these will not be pictures of a trained network; weights/fetch.sh gets real weights\n");
   }
 }
 
-void print_estimate(Engine& engine, const Request& request, const Network& network) {
+// Seconds, or 0 where the run is too short to be worth timing.
+double estimate_and_print(Engine& engine, const Request& request, const Network& network) {
   double flops = 0;
   for (const FilterId& id : request.selection)
     flops += network.iteration_flops(id.layer, request.render.extent);
-  if (flops * request.recipe.iterations < kShortRunFlops) return;
+  if (flops * request.recipe.iterations < kShortRunFlops) return 0;
   const double seconds = engine.estimate(request.selection);
-  if (seconds < kLongRunSeconds) return;
+  if (seconds < kLongRunSeconds) return seconds;
   fmt::print(stderr,
-             "This will take about {} for {}. For less, select fewer filters, such as '{}:0-7' or "
-             "'*:random3', or give a "
-             "smaller --iterations or --size. Ctrl-C stops and keeps what is finished.\n",
+             "This will take about {} for {}. For less: fewer filters, such as\n'{}:0-7' or '*:random3', "
+             "or a smaller --iterations or --size. Ctrl-C stops and keeps what is finished.\n",
              duration_text(seconds), counted(std::ssize(request.selection), "filter"),
              network.convolutions[request.selection.front().layer].name);
+  return seconds;
 }
 
 void print_filters(std::string_view what, std::string_view meaning, const std::vector<FilterId>& filters,
@@ -366,17 +369,18 @@ int run_render(const std::vector<std::string>& arguments) {
   // The engine first: when it cannot be had, an earlier run's manifest in the folder stays.
   const auto engine = make_engine(network, weights, request.recipe, request.render);
   RunWriter writer(request.out, network, weights, request.recipe, request.render, request.selection, context);
+  double expected_seconds = 0;
   if (!request.quiet) {
     const EngineDescription description = engine->describe();
     print_start(request, network, weights, description);
-    if (description.device == "cpu") print_estimate(*engine, request, network);
+    if (description.device == "cpu") expected_seconds = estimate_and_print(*engine, request, network);
   }
 
   const auto style = request.quiet                 ? Progress::Style::silent
                      : isatty(fileno(stderr)) != 0 ? Progress::Style::terminal
                                                    : Progress::Style::plain;
   Progress progress(stderr, style, network, request.selection, request.render.extent,
-                    request.recipe.iterations);
+                    request.recipe.iterations, expected_seconds);
   RunObserver observer(writer, progress, network, request.verbose, request.selection.size() > 1);
   const auto start = std::chrono::steady_clock::now();
   const auto seconds = [&] {
