@@ -2,6 +2,10 @@
 add_library(filterscope_options INTERFACE)
 target_compile_options(filterscope_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion
                        -Wno-sign-conversion -Wno-psabi -Werror)
+# GCC 12 warns of overlapping copies in its own std::string (its bug 105651).
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  target_compile_options(filterscope_options INTERFACE -Wno-restrict)
+endif()
 if(FILTERSCOPE_SANITIZE)
   target_compile_options(filterscope_options INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all
                          -fno-omit-frame-pointer)
