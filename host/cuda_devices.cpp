@@ -43,7 +43,7 @@ std::string cuda_runtime_description() {
       fmt::format("CUDA runtime {}, driver {}, cuDNN {}.{}.{}", cuda_version_text(CUDART_VERSION),
                   driver == 0 ? "none" : "for CUDA " + cuda_version_text(driver), CUDNN_MAJOR, CUDNN_MINOR,
                   CUDNN_PATCHLEVEL);
-  if (error != cudaSuccess) text += fmt::format(" ({})", cudaGetErrorString(error));
+  if (error != cudaSuccess && driver != 0) text += fmt::format(" ({})", cudaGetErrorString(error));
   return text;
 }
 
