@@ -23,23 +23,24 @@ Precision parse_precision(std::string_view name);  ///< A usage Error for an unk
 /// Start images given by the user instead of noise.
 struct InitialImages {
   std::vector<float> values;  ///< Row-major [count, height, width, 3].
-  int count = 0;              ///< 1 (every filter starts from it) or one for each filter rendered, in ascending order.
+  int count = 0;  ///< 1 (every filter starts from it) or one for each filter rendered, in ascending order.
   Extent extent{};
 };
 
 /// One run's parameters beyond the recipe.
 struct RenderOptions {
-  Extent extent{96, 96};        ///< Of the image; at least Network::smallest_image() each way.
-  std::uint64_t seed = 0;       ///< Of the initial noise.
-  int trace_every = 0;          ///< Iterations between reported losses; 0: as the recipe says.
-  bool keep_images = false;     ///< Also return the unscaled images.
-  InitialImages initial_images; ///< count 0: noise.
+  Extent extent{96, 96};         ///< Of the image; at least Network::smallest_image() each way.
+  std::uint64_t seed = 0;        ///< Of the initial noise.
+  int trace_every = 0;           ///< Iterations between reported losses; 0: as the recipe says.
+  bool keep_images = false;      ///< Also return the unscaled images.
+  InitialImages initial_images;  ///< count 0: noise.
 
   std::string device = "auto";  ///< auto, cpu, cuda, cuda:N
   Precision precision = Precision::automatic;
-  int batch = 0;                ///< Filters ascended at once; 0: chosen by the engine.
-  int threads = 0;              ///< CPU threads; 0: all cores.
-  bool reproducible = false;    ///< Fix the plan, so that a filter's bytes do not depend on what else is rendered.
+  int batch = 0;    ///< Filters ascended at once; 0: chosen by the engine.
+  int threads = 0;  ///< CPU threads; 0: all cores.
+  bool reproducible =
+      false;  ///< Fix the plan, so that a filter's bytes do not depend on what else is rendered.
 };
 
 enum class FilterStatus {
@@ -59,10 +60,10 @@ struct TracePoint {
 struct FilterResult {
   FilterId id{};
   FilterStatus status = FilterStatus::ok;
-  int iterations = 0;           ///< Steps taken; fewer than asked for when dead or nonfinite.
-  float first_loss = 0.f;       ///< Of the initial image.
-  float final_loss = 0.f;       ///< Of the finished image.
-  float gradient_norm = 0.f;    ///< Of the last gradient, before its normalisation.
+  int iterations = 0;         ///< Steps taken; fewer than asked for when dead or nonfinite.
+  float first_loss = 0.f;     ///< Of the initial image.
+  float final_loss = 0.f;     ///< Of the finished image.
+  float gradient_norm = 0.f;  ///< Of the last gradient, before its normalisation.
   std::vector<TracePoint> trace;
   std::vector<std::uint8_t> picture;  ///< Row-major [height, width, 3], RGB.
   std::vector<float> image;           ///< Row-major [height, width, 3], unscaled; only with keep_images.
@@ -74,7 +75,8 @@ class RenderObserver {
   virtual ~RenderObserver() = default;
   /// A filter is finished. The observer may keep the result and should return at once.
   virtual void on_finished(FilterResult result) = 0;
-  /// Filters in flight have finished another iteration: `steps` (filters x iterations) more of the total are done.
+  /// Filters in flight have finished another iteration: `steps` (filters x iterations) more of the total are
+  /// done.
   virtual void on_progress(std::int64_t steps) = 0;
   /// A traced loss, as soon as the host knows it.
   virtual void on_loss(FilterId id, TracePoint point) = 0;
@@ -82,13 +84,13 @@ class RenderObserver {
 
 /// How an engine will compute, for the manifest and the user.
 struct EngineDescription {
-  std::string device;     ///< "cpu" or "cuda:N".
+  std::string device;  ///< "cpu" or "cuda:N".
   std::string device_name;
   Precision precision = Precision::fp32;
   int threads = 0;
   std::vector<std::pair<std::string, std::string>> libraries;  ///< Name and version.
-  /// The plans used so far, each identified by what fixes its bits: batch geometry, and per layer and direction the
-  /// algorithm. Empty before the first batch.
+  /// The plans used so far, each identified by what fixes its bits: batch geometry, and per layer and
+  /// direction the algorithm. Empty before the first batch.
   std::vector<std::string> plans;
 };
 
@@ -101,20 +103,21 @@ class Engine {
   /// Seconds that render() of these filters would take, from a timed iteration of each layer among them.
   virtual double estimate(std::span<const FilterId> filters) = 0;
 
-  /// Renders `filters` (ascending, each once) in batches of the engine's choosing, and gives each result to `observer` when it is done.
-  /// Returns early, between iterations, when `stop` is requested: what was given to the observer is complete, the rest
-  /// is dropped. A filter of a layer whose weights (or those of a layer below) are missing is an input Error.
+  /// Renders `filters` (ascending, each once) in batches of the engine's choosing, and gives each result to
+  /// `observer` when it is done. Returns early, between iterations, when `stop` is requested: what was given
+  /// to the observer is complete, the rest is dropped. A filter of a layer whose weights (or those of a layer
+  /// below) are missing is an input Error.
   virtual void render(std::span<const FilterId> filters, RenderObserver& observer, std::stop_token stop) = 0;
 };
 
-/// The engine for `options.device`. The engine keeps references to `network` and `weights`. A device or a precision that cannot
-/// be had is a device Error.
+/// The engine for `options.device`. The engine keeps references to `network` and `weights`. A device or a
+/// precision that cannot be had is a device Error.
 std::unique_ptr<Engine> make_engine(const Network& network, const Weights& weights, const Recipe& recipe,
                                     const RenderOptions& options);
 
 /// A device that this build knows of, for `info` and for choosing.
 struct DeviceInfo {
-  std::string id;      ///< What --device takes.
+  std::string id;  ///< What --device takes.
   std::string name;
   bool usable = false;
   std::string remark;  ///< Why it is not usable, or what to know.

@@ -8,7 +8,8 @@
 
 namespace filterscope {
 
-/// One 3x3 convolution, stride 1, zero padding 1, bias, ReLU; then, if `pool_after`, a 2x2 max-pool of stride 2 (floor).
+/// One 3x3 convolution, stride 1, zero padding 1, bias, ReLU; then, if `pool_after`, a 2x2 max-pool of stride
+/// 2 (floor).
 struct Convolution {
   std::string name;  ///< Keras' name, such as "block3_conv1".
   int in_channels;
@@ -44,13 +45,14 @@ struct Network {
 
   /// Multiply-adds of one forward convolution of `layer` on one image.
   double forward_macs(int layer, Extent image) const;
-  /// Floating-point operations (2 per multiply-add) of one ascent iteration of one filter of `layer`: forward and input
-  /// gradient through the layers before it, and the filter head (one output channel) at the layer itself.
+  /// Floating-point operations (2 per multiply-add) of one ascent iteration of one filter of `layer`: forward
+  /// and input gradient through the layers before it, and the filter head (one output channel) at the layer
+  /// itself.
   double iteration_flops(int layer, Extent image) const;
 };
 
-/// VGG with 11, 13, 16 or 19 weight layers (K. Simonyan, A. Zisserman, arXiv:1409.1556, table 1, columns A, B, D, E), the
-/// convolutional part, with Keras' layer names. Throws std::invalid_argument for another depth.
+/// VGG with 11, 13, 16 or 19 weight layers (K. Simonyan, A. Zisserman, arXiv:1409.1556, table 1, columns A,
+/// B, D, E), the convolutional part, with Keras' layer names. Throws std::invalid_argument for another depth.
 Network vgg(int depth);
 
 /// The network of the program: vgg(16). 13 convolutions, 4224 filters, 14,714,688 parameters.

@@ -5,8 +5,8 @@
 
 namespace filterscope {
 
-/// Philox 4x32-10, the counter-based generator of J. Salmon, M. Moraes, R. Dror, D. Shaw, "Parallel random numbers: as
-/// easy as 1, 2, 3" (SC 2011): four independent 32-bit words for each (counter, key).
+/// Philox 4x32-10, the counter-based generator of J. Salmon, M. Moraes, R. Dror, D. Shaw, "Parallel random
+/// numbers: as easy as 1, 2, 3" (SC 2011): four independent 32-bit words for each (counter, key).
 class Philox {
  public:
   using Counter = std::array<std::uint32_t, 4>;
@@ -30,7 +30,8 @@ class Philox {
 /// What a random number is drawn for; the last word of the counter, so that no two uses share numbers.
 enum class RandomStream : std::uint32_t { initial_image = 0, selection = 1, synthetic_weights = 2 };
 
-/// Block `index` of four words of the stream of one filter: key = seed, counter = (index, filter, layer, stream).
+/// Block `index` of four words of the stream of one filter: key = seed, counter = (index, filter, layer,
+/// stream).
 constexpr Philox::Counter random_block(std::uint64_t seed, RandomStream stream, std::uint32_t layer,
                                        std::uint32_t filter, std::uint32_t index) {
   return Philox::generate({index, filter, layer, static_cast<std::uint32_t>(stream)},
@@ -38,6 +39,8 @@ constexpr Philox::Counter random_block(std::uint64_t seed, RandomStream stream, 
 }
 
 /// Uniform in [0, 1), a multiple of 2^-24, exact in float.
-constexpr float to_unit_float(std::uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }
+constexpr float to_unit_float(std::uint32_t word) {
+  return static_cast<float>(word >> 8) * 0x1p-24f;
+}
 
 }  // namespace filterscope

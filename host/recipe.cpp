@@ -9,7 +9,9 @@
 
 namespace filterscope {
 
-InputMapping identity_mapping() { return {.name = "identity"}; }
+InputMapping identity_mapping() {
+  return {.name = "identity"};
+}
 
 InputMapping keras_mapping() {
   return {.name = "bgr-255-minus-mean",
@@ -46,10 +48,20 @@ const Recipe& find_recipe(std::string_view name) {
               fmt::format("--recipe {}: no such recipe; expected one of: {}", name, fmt::join(names, ", ")));
 }
 
-std::string_view to_string(InitialImage::Kind) { return "uniform"; }
-std::string_view to_string(Objective) { return "mean_activation"; }
-std::string_view to_string(GradientNormalisation::Kind) { return "l2_per_image"; }
-std::string_view to_string(Optimiser::Kind) { return "gradient_ascent"; }
-std::string_view to_string(PictureMapping) { return "min_max"; }
+std::string_view to_string(InitialImage::Kind) {
+  return "uniform";
+}
+std::string_view to_string(Objective) {
+  return "mean_activation";
+}
+std::string_view to_string(GradientNormalisation::Kind) {
+  return "l2_per_image";
+}
+std::string_view to_string(Optimiser::Kind) {
+  return "gradient_ascent";
+}
+std::string_view to_string(PictureMapping) {
+  return "min_max";
+}
 
 }  // namespace filterscope

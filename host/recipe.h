@@ -22,7 +22,8 @@ struct InputMapping {
 InputMapping identity_mapping();
 /// What Keras' VGG16 was trained on, from an RGB image in 0..1: BGR in 0..255 minus the ImageNet mean.
 InputMapping keras_mapping();
-/// What torchvision's VGG16 was trained on, from an RGB image in 0..1: RGB minus mean over standard deviation.
+/// What torchvision's VGG16 was trained on, from an RGB image in 0..1: RGB minus mean over standard
+/// deviation.
 InputMapping torchvision_mapping();
 
 /// Where an image starts.
@@ -40,7 +41,9 @@ enum class Objective {
 
 /// What happens to the gradient before the optimiser sees it.
 struct GradientNormalisation {
-  enum class Kind { l2_per_image };  ///< g / sqrt(max(sum g^2, epsilon)), the sum over one filter's whole image.
+  enum class Kind {
+    l2_per_image
+  };  ///< g / sqrt(max(sum g^2, epsilon)), the sum over one filter's whole image.
   Kind kind = Kind::l2_per_image;
   float epsilon = 1e-12f;
 };
@@ -67,8 +70,8 @@ struct Recipe {
   GradientNormalisation gradient_normalisation;
   Optimiser optimiser;
   PictureMapping picture_mapping = PictureMapping::min_max;
-  int size = 96;         ///< Height and width of the image.
-  int iterations = 500;  ///< Steps.
+  int size = 96;          ///< Height and width of the image.
+  int iterations = 500;   ///< Steps.
   int trace_points = 50;  ///< The loss is reported every max(1, iterations / trace_points) iterations.
 
   int trace_every() const { return std::max(1, iterations / trace_points); }

@@ -18,16 +18,29 @@ namespace filterscope::weights_formats {
 /// One entry per convolution of the network, like Weights::layers.
 using Layers = std::vector<std::optional<LayerWeights>>;
 
-/// Keras' HDF5 files. HDF5 is a large format, and its library is known to crash, to loop and to allocate
-/// without bound on damaged files. So the library runs in a forked child with limits on processor time and
-/// memory; the child hands the values back through shared memory, and however it ends, this process ends with
-/// the layers or an Error.
+/// Keras' HDF5 files, read by read_keras_hdf5_unguarded() in a child process.
 Layers read_keras_hdf5(const std::filesystem::path& file, const Network& network);
 
-/// The same without the child: fast to debug, and at libhdf5's mercy when the file is damaged. `at` is told
-/// what is being read, before it is read.
-Layers read_keras_hdf5_unguarded(const std::filesystem::path& file, const Network& network,
-                                 const std::function<void(std::string_view)>& at);
+/// Told what is about to be read.
+using At = std::function<void(std::string_view)>;
+
+/// Reads in this process, and so at libhdf5's mercy when the file is damaged.
+Layers read_keras_hdf5_unguarded(const std::filesystem::path& file, const Network& network, const At& at);
+
+/// What a child may use.
+struct ChildLimits {
+  unsigned processor_seconds = 10;                         ///< Reading VGG16 takes a tenth of one.
+  std::uint64_t scratch_bytes = std::uint64_t{256} << 20;  ///< Beside the values themselves.
+};
+
+/// Runs `reader` in a forked child with limits on processor time and memory, and gives what it returns or the
+/// Error it throws. HDF5 is a large format, and its library crashes, loops or allocates without bound on some
+/// damaged files (its makers fix such faults in every release); checking the structure beforehand would take
+/// a second HDF5 library. In a child none of it matters: the values come back through shared memory of a size
+/// this process has chosen, and however the child ends, this process goes on with the layers or an Error that
+/// names the file and what was being read.
+Layers read_in_child(const std::filesystem::path& file, const Network& network,
+                     const std::function<Layers(const At& at)>& reader, const ChildLimits& limits = {});
 
 /// safetensors with torchvision's names.
 Layers read_safetensors(const std::filesystem::path& file, const Network& network);

@@ -92,7 +92,7 @@ std::string hdf5_says() {
 
 class KerasFile {
  public:
-  KerasFile(const fs::path& path, const Network& network, const std::function<void(std::string_view)>& at)
+  KerasFile(const fs::path& path, const Network& network, const At& at)
       : path_(path), network_(network), at_(at), parts_(network.convolutions.size()) {}
 
   Layers read() {
@@ -476,7 +476,7 @@ class KerasFile {
 
   const fs::path& path_;
   const Network& network_;
-  const std::function<void(std::string_view)>& at_;
+  const At& at_;
   std::vector<PartialLayer> parts_;
   std::vector<std::string> contents_;
   int groups_seen_ = 0;
@@ -484,10 +484,17 @@ class KerasFile {
 
 }  // namespace
 
-Layers read_keras_hdf5_unguarded(const fs::path& file, const Network& network,
-                                 const std::function<void(std::string_view)>& at) {
+Layers read_keras_hdf5_unguarded(const fs::path& file, const Network& network, const At& at) {
   const QuietErrors quiet;
   return KerasFile(file, network, at).read();
+}
+
+Layers read_keras_hdf5(const fs::path& file, const Network& network) {
+  return read_in_child(file, network, [&](const At& at) {
+    // No filter plug-ins: they are other code, picked by a number in the file.
+    H5PLset_loading_state(0);
+    return read_keras_hdf5_unguarded(file, network, at);
+  });
 }
 
 }  // namespace filterscope::weights_formats

@@ -122,7 +122,7 @@ std::string on_one_line(const Json& value) {
     if (value.is_object()) text += scalar(key) + ": ";
     text += on_one_line(member);
   }
-  return value.is_object() ? "{" + text + "}" : "[" + text + "]";
+  return value.is_object() ? fmt::format("{{{}}}", text) : fmt::format("[{}]", text);
 }
 
 /// An object's members each on a line; an array of numbers on one line; any other array's elements each on a
@@ -138,8 +138,8 @@ std::string over_lines(const Json& value, std::size_t indent) {
     text += margin;
     text += value.is_object() ? scalar(key) + ": " + over_lines(member, indent + 2) : on_one_line(member);
   }
-  text += "\n" + std::string(indent, ' ');
-  return value.is_object() ? "{" + text + "}" : "[" + text + "]";
+  text += fmt::format("\n{:{}}", "", indent);
+  return value.is_object() ? fmt::format("{{{}}}", text) : fmt::format("[{}]", text);
 }
 
 }  // namespace

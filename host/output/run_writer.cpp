@@ -108,8 +108,8 @@ class RunWriter::Implementation {
     std::unique_lock lock(mutex_);
     room_.wait(lock, [&] { return queue_.empty() || queued_bytes_ + bytes <= kQueueBytes; });
     if (closed_) throw std::logic_error("RunWriter: add() after finish()");
-    if (added_[row]) throw std::invalid_argument("RunWriter: a filter was added twice");
     if (error_) std::rethrow_exception(error_);
+    if (added_[row]) throw std::invalid_argument("RunWriter: a filter was added twice");
     added_[row] = true;
     queued_bytes_ += bytes;
     queue_.push_back({row, std::move(result)});

@@ -3,9 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <stdexcept>
 #include <string_view>
+#include <utility>
 
 #include "font.h"
 
@@ -122,13 +125,12 @@ int columns_of(int tiles) {
 }
 
 std::string label_of(const SheetTile& tile) {
-  if (!tile.status) return fmt::format("{} -", tile.filter);
-  switch (*tile.status) {
+  switch (tile.status.value_or(FilterStatus::ok)) {
     case FilterStatus::dead:
       return fmt::format("{} dead", tile.filter);
     case FilterStatus::nonfinite:
       return fmt::format("{} NaN", tile.filter);
-    case FilterStatus::ok:
+    case FilterStatus::ok:  // As missing ones.
       break;
   }
   return std::to_string(tile.filter);

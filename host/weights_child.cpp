@@ -1,6 +1,5 @@
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <hdf5.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -95,60 +94,69 @@ std::uint64_t address_space() {
                      : std::strtoull(text, nullptr, 10) * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
-void limit(int resource, rlim_t value) {
+void limit(__rlimit_resource resource, rlim_t soft, rlim_t hard) {
   rlimit limits{};
-  if (getrlimit(static_cast<__rlimit_resource>(resource), &limits) != 0) return;
-  limits.rlim_cur = std::min(value, limits.rlim_max);
-  setrlimit(static_cast<__rlimit_resource>(resource), &limits);
+  if (getrlimit(resource, &limits) != 0) return;
+  limits.rlim_max = std::min(hard, limits.rlim_max);
+  limits.rlim_cur = std::min(soft, limits.rlim_max);
+  setrlimit(resource, &limits);
 }
 
-/// The child. It owns a copy of one thread of a process that may have many, so it must not rely on any lock
+/// Makes this process, the child, one that can be lost: it ends by itself, leaves no core file and is silent.
+void restrain(const Layout& layout, const ChildLimits& limits) {
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  signal(SIGXCPU, SIG_DFL);
+  limit(RLIMIT_CORE, 0, 0);
+  limit(RLIMIT_CPU, limits.processor_seconds, limits.processor_seconds + 2);
+  // The address sanitizer reserves terabytes of address space, and its reports are wanted.
+  if (kAddressSanitizer) return;
+  for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) signal(fault, SIG_DFL);
+  if (const std::uint64_t now = address_space(); now != 0) {
+    const std::uint64_t most = now + 3 * (layout.size - layout.values) + limits.scratch_bytes;
+    limit(RLIMIT_AS, most, most);
+  }
+  if (const int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC); nowhere >= 0) {
+    dup2(nowhere, STDOUT_FILENO);
+    dup2(nowhere, STDERR_FILENO);
+  }
+}
+
+/// The child's exit codes; anything else is a crash.
+enum ExitCode { kReported = 0, kOutOfMemory = 2, kUnexpected = 3 };
+
+/// The child. It has one thread of a process that may have had many, so it must not rely on a lock that
 /// another thread might have held: it allocates (glibc makes that safe after fork), reads the file, and
 /// leaves without clean-up.
-[[noreturn]] void child(const fs::path& file, const Network& network, std::byte* memory) {
+[[noreturn]] void run_child(const Network& network, const std::function<Layers(const At& at)>& reader,
+                            const ChildLimits& limits, std::byte* memory) {
   Report& report = *reinterpret_cast<Report*>(memory);
   const Layout layout(network);
-  for (const int signal_number : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGXCPU}) {
-    if (!kAddressSanitizer) signal(signal_number, SIG_DFL);
-  }
-  limit(RLIMIT_CORE, 0);
-  limit(RLIMIT_CPU, kProcessorSeconds);
-  // The sanitizer reserves terabytes of address space, and its reports are wanted.
-  if (!kAddressSanitizer) {
-    if (const std::uint64_t now = address_space(); now != 0) {
-      limit(RLIMIT_AS, now + 3 * (layout.size - layout.values) + kScratchBytes);
-    }
-    if (const int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC); nowhere >= 0) {
-      dup2(nowhere, STDOUT_FILENO);
-      dup2(nowhere, STDERR_FILENO);
-    }
-  }
+  restrain(layout, limits);
   try {
-    // No filter plug-ins: they are other people's code, picked by a number in the file.
-    H5PLset_loading_state(0);
-    const Layers layers = read_keras_hdf5_unguarded(
-        file, network, [&report](std::string_view at) { Report::put(report.at, sizeof report.at, at); });
+    const Layers layers =
+        reader([&report](std::string_view at) { Report::put(report.at, sizeof report.at, at); });
     std::byte* next = memory + layout.values;
     for (std::size_t i = 0; i < layers.size(); ++i) {
       memory[layout.flags + i] = std::byte{layers[i].has_value()};
-      const Convolution& convolution = network.convolutions[i];
       if (layers[i]) {
         const std::size_t kernel_bytes = layers[i]->kernel.size() * sizeof(float);
         std::memcpy(next, layers[i]->kernel.data(), kernel_bytes);
         std::memcpy(next + kernel_bytes, layers[i]->bias.data(), layers[i]->bias.size() * sizeof(float));
       }
-      next += static_cast<std::size_t>(convolution.parameters()) * sizeof(float);
+      next += static_cast<std::size_t>(network.convolutions[i].parameters()) * sizeof(float);
     }
     report.state = State::finished;
   } catch (const Error& error) {
     Report::put(report.message, sizeof report.message, error.what());
     report.state = State::refused;
   } catch (const std::bad_alloc&) {
-    _exit(2);
+    _exit(kOutOfMemory);
   } catch (const std::exception&) {
-    _exit(3);
+    _exit(kUnexpected);
   }
-  _exit(0);
+  _exit(kReported);
 }
 
 std::string end_text(int status) {
@@ -156,13 +164,14 @@ std::string end_text(int status) {
     if (WTERMSIG(status) == SIGXCPU || WTERMSIG(status) == SIGKILL) return "ran without end and was stopped";
     return fmt::format("crashed ({})", strsignal(WTERMSIG(status)));
   }
-  if (WEXITSTATUS(status) == 2) return "asked for more memory than these weights can need";
-  return "gave up";
+  if (WEXITSTATUS(status) == kOutOfMemory) return "asked for more memory than these weights can need";
+  return fmt::format("gave up (exit code {})", WEXITSTATUS(status));
 }
 
 }  // namespace
 
-Layers read_keras_hdf5(const fs::path& file, const Network& network) {
+Layers read_in_child(const fs::path& file, const Network& network,
+                     const std::function<Layers(const At& at)>& reader, const ChildLimits& limits) {
   const Layout layout(network);
   const SharedMemory memory(layout.size);
   if (!memory) {
@@ -176,7 +185,7 @@ Layers read_keras_hdf5(const fs::path& file, const Network& network) {
     throw Error(ErrorKind::input, fmt::format("{}: cannot start a process to read it: {}", file.string(),
                                               std::strerror(errno)));
   }
-  if (process == 0) child(file, network, memory.data());
+  if (process == 0) run_child(network, reader, limits, memory.data());
   int status = 0;
   pid_t waited = 0;
   do {
@@ -189,8 +198,8 @@ Layers read_keras_hdf5(const fs::path& file, const Network& network) {
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0 || state == State::running) {
     report.at[sizeof report.at - 1] = '\0';
     throw Error(ErrorKind::input,
-                fmt::format("{}: the HDF5 library {} while reading {}; the file is damaged: get it again",
-                            file.string(), end_text(status), *report.at == '\0' ? "the file" : report.at));
+                fmt::format("{}: the reader {} at {}; the file is damaged: get it again", file.string(),
+                            end_text(status), *report.at == '\0' ? "the file" : report.at));
   }
   if (state == State::refused) {
     report.message[sizeof report.message - 1] = '\0';

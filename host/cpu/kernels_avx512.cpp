@@ -1,0 +1,3 @@
+#define FILTERSCOPE_KERNELS kernels_avx512
+#define FILTERSCOPE_KERNELS_NAME "avx512"
+#include "kernels.inc"

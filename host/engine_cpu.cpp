@@ -1,0 +1,265 @@
+#include "engine_cpu.h"
+
+#include <fmt/format.h>
+#include <omp.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <fstream>
+#include <map>
+#include <thread>
+
+#include "ascent.h"
+#include "cpu/aligned.h"
+#include "cpu/convolution.h"
+#include "cpu/kernels.h"
+#include "cpu/parallel.h"
+#include "cpu/plan.h"
+#include "cpu/stack.h"
+#include "error.h"
+#include "schedule.h"
+
+namespace filterscope {
+
+namespace {
+
+// Small maps want this many images to reuse their weights; more gain nothing, and pictures would come later.
+constexpr int kSmallestAutomaticBatch = 16;
+constexpr int kLargestAutomaticBatch = 64;
+
+std::string processor_name() {
+  std::ifstream cpuinfo("/proc/cpuinfo");
+  for (std::string line; std::getline(cpuinfo, line);) {
+    if (line.starts_with("model name")) {
+      const std::size_t colon = line.find(": ");
+      if (colon != std::string::npos) return line.substr(colon + 2);
+    }
+  }
+  return "unknown processor";
+}
+
+class CpuEngine final : public Engine {
+ public:
+  CpuEngine(const Network& network, const Weights& weights, const Recipe& recipe,
+            const RenderOptions& options)
+      : network_(network),
+        weights_(weights),
+        recipe_(recipe),
+        options_(options),
+        threads_(options.threads > 0 ? options.threads : omp_get_num_procs()),
+        thread_count_(threads_),
+        planner_(network, weights, options.extent, options.reproducible) {
+    if (options_.batch > 0) {
+      largest_batch_ = options_.batch;
+    } else {
+      largest_batch_ = kSmallestAutomaticBatch;
+      while (largest_batch_ < 4 * threads_ && largest_batch_ < kLargestAutomaticBatch) largest_batch_ *= 2;
+    }
+  }
+
+  EngineDescription describe() const override {
+    return {.device = "cpu",
+            .device_name = processor_name(),
+            .precision = Precision::fp32,
+            .threads = threads_,
+            .libraries = library_versions(),
+            .plans = plans_};
+  }
+
+  double estimate(std::span<const FilterId> filters) override {
+    const cpu::ThreadCount thread_count(threads_);
+    std::map<std::pair<int, std::size_t>, double> seconds;  // of one iteration of a layer's batch
+    double total = 0;
+    for (const Batch& batch : schedule(filters, largest_batch_)) {
+      const auto [entry, is_new] = seconds.try_emplace({batch.layer, batch.filters.size()}, 0.0);
+      if (is_new) entry->second = time_iteration(batch);
+      total += entry->second * recipe_.iterations;
+    }
+    return total;
+  }
+
+  void render(std::span<const FilterId> filters, RenderObserver& observer, std::stop_token stop) override {
+    const cpu::ThreadCount thread_count(threads_);
+    require_weights(filters);
+    std::size_t rendered = 0;
+    for (const Batch& batch : schedule(filters, largest_batch_)) {
+      if (stop.stop_requested()) return;
+      ascend(batch, rendered, observer, stop);
+      rendered += batch.filters.size();
+    }
+  }
+
+ private:
+  std::size_t image_size() const { return static_cast<std::size_t>(options_.extent.positions()) * 3; }
+
+  void require_weights(std::span<const FilterId> filters) const {
+    for (const FilterId id : filters) {
+      for (int layer = 0; layer <= id.layer; ++layer) {
+        if (weights_.holds(layer)) continue;
+        throw Error(
+            ErrorKind::input,
+            fmt::format(
+                "{}: no weights for {}, which rendering {} needs; use a file that holds it, or select "
+                "layers below it",
+                weights_.name, network_.convolutions[layer].name, network_.convolutions[id.layer].name));
+      }
+    }
+  }
+
+  cpu::Stack make_stack(const Batch& batch) {
+    return {network_,
+            weights_,
+            recipe_.input_mapping,
+            planner_,
+            planner_.make(batch.layer, static_cast<int>(batch.filters.size())),
+            batch.filters};
+  }
+
+  // Start image of the filter that is number `index` of the whole run.
+  void fill_initial_image(FilterId id, std::size_t index, std::span<float> image) const {
+    const InitialImages& given = options_.initial_images;
+    if (given.count == 0) {
+      initial_noise(recipe_.initial_image, options_.seed, id, image);
+      return;
+    }
+    const std::size_t at = given.count == 1 ? 0 : index;
+    std::copy_n(given.values.data() + at * image.size(), image.size(), image.data());
+  }
+
+  double time_iteration(const Batch& batch) {
+    cpu::Stack stack = make_stack(batch);
+    cpu::AlignedBuffer<float> images(image_size() * batch.filters.size());
+    cpu::AlignedBuffer<float> gradients(images.size());
+    std::vector<double> losses(batch.filters.size());
+    for (std::size_t i = 0; i < batch.filters.size(); ++i) {
+      fill_initial_image({batch.layer, batch.filters[i]}, 0,
+                         images.span().subspan(i * image_size(), image_size()));
+    }
+    stack.loss_and_gradient(images.data(), losses.data(), gradients.data());
+    const auto start = std::chrono::steady_clock::now();
+    stack.loss_and_gradient(images.data(), losses.data(), gradients.data());
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+
+  void ascend(const Batch& batch, std::size_t first_index, RenderObserver& observer,
+              const std::stop_token& stop) {
+    const int count = static_cast<int>(batch.filters.size());
+    cpu::Stack stack = make_stack(batch);
+    remember_plan(stack.plan());
+    const int trace_every = options_.trace_every > 0 ? options_.trace_every : recipe_.trace_every();
+    cpu::AlignedBuffer<float> images(image_size() * count);
+    cpu::AlignedBuffer<float> gradients(image_size() * count);
+    std::vector<double> losses(count);
+    std::vector<double> squares(count);
+    std::vector<FilterResult> results(count);
+    const auto image = [&](int i) { return images.span().subspan(image_size() * i, image_size()); };
+    const auto gradient = [&](int i) { return gradients.span().subspan(image_size() * i, image_size()); };
+    for (int i = 0; i < count; ++i) {
+      results[i].id = {batch.layer, batch.filters[i]};
+      results[i].trace.reserve(recipe_.iterations / trace_every);
+      fill_initial_image(results[i].id, first_index + i, image(i));
+    }
+
+    int climbing = count;
+    for (int iteration = 1; iteration <= recipe_.iterations && climbing > 0; ++iteration) {
+      if (stop.stop_requested()) return;
+      stack.loss_and_gradient(images.data(), losses.data(), gradients.data());
+      cpu::parallel_tiles(count, 1, 1, [&](int i, int, int) { squares[i] = sum_of_squares(gradient(i)); });
+      for (int i = 0; i < count; ++i) {
+        FilterResult& result = results[i];
+        if (result.status != FilterStatus::ok) continue;
+        const float loss = static_cast<float>(losses[i]);
+        if (iteration == 1) result.first_loss = loss;
+        result.final_loss = loss;
+        result.gradient_norm = static_cast<float>(std::sqrt(squares[i]));
+        if (!std::isfinite(loss) || !std::isfinite(result.gradient_norm)) {
+          result.status = FilterStatus::nonfinite;
+        } else if (squares[i] == 0) {
+          result.status = FilterStatus::dead;
+          // Its image no longer changes, and so neither does its loss.
+          for (int rest = iteration; rest <= recipe_.iterations; ++rest) {
+            if (rest % trace_every == 0) trace(result, rest, observer);
+          }
+        } else if (iteration % trace_every == 0) {
+          trace(result, iteration, observer);
+        }
+        if (result.status != FilterStatus::ok) --climbing;
+      }
+      cpu::parallel_tiles(count, 1, 1, [&](int i, int, int) {
+        if (results[i].status != FilterStatus::ok) return;
+        normalise_and_step(recipe_, squares[i], gradient(i), image(i));
+        results[i].iterations = iteration;
+      });
+      observer.on_progress(climbing == 0 ? std::int64_t{count} * (recipe_.iterations - iteration + 1)
+                                         : count);
+    }
+    if (climbing > 0) stack.loss(images.data(), losses.data());
+    for (int i = 0; i < count; ++i) {
+      FilterResult& result = results[i];
+      if (result.status == FilterStatus::ok) {
+        result.final_loss = static_cast<float>(losses[i]);
+        if (!std::isfinite(result.final_loss)) result.status = FilterStatus::nonfinite;
+      }
+      result.picture.resize(image_size());
+      encode_picture(recipe_.picture_mapping, image(i), result.picture);
+      if (options_.keep_images) result.image.assign(image(i).begin(), image(i).end());
+      observer.on_finished(std::move(result));
+    }
+  }
+
+  static void trace(FilterResult& result, int iteration, RenderObserver& observer) {
+    result.trace.push_back({iteration, result.final_loss});
+    observer.on_loss(result.id, result.trace.back());
+  }
+
+  void remember_plan(const cpu::Plan& plan) {
+    std::string description = plan.describe(network_);
+    if (std::ranges::find(plans_, description) == plans_.end()) plans_.push_back(std::move(description));
+  }
+
+  const Network& network_;
+  const Weights& weights_;
+  const Recipe recipe_;
+  const RenderOptions options_;
+  const int threads_;
+  // The planner times while it is built.
+  const cpu::ThreadCount thread_count_;
+  cpu::Planner planner_;
+  int largest_batch_;
+  std::vector<std::string> plans_;
+};
+
+}  // namespace
+
+std::unique_ptr<Engine> make_cpu_engine(const Network& network, const Weights& weights, const Recipe& recipe,
+                                        const RenderOptions& options) {
+  if (options.precision != Precision::automatic && options.precision != Precision::fp32) {
+    throw Error(ErrorKind::device,
+                fmt::format("--precision {}: the CPU engine computes in fp32 only; expected auto or "
+                            "fp32, or a CUDA device (--device cuda)",
+                            to_string(options.precision)));
+  }
+  const int smallest = network.smallest_image();
+  if (options.extent.height < smallest || options.extent.width < smallest) {
+    throw Error(ErrorKind::usage,
+                fmt::format("--size: {} by {} is too small for {}; expected at least {}",
+                            options.extent.height, options.extent.width, network.name, smallest));
+  }
+  return std::make_unique<CpuEngine>(network, weights, recipe, options);
+}
+
+DeviceInfo cpu_device() {
+  return {.id = "cpu",
+          .name = processor_name(),
+          .usable = true,
+          .remark = fmt::format(
+              "{} cores, fp32, oneDNN {} {}, kernels: {}", omp_get_num_procs(), cpu::onednn_version(),
+              cpu::onednn_has_winograd()
+                  ? "with Winograd convolutions"
+                  : "without Winograd convolutions (version 3 dropped them; direct ones are used, "
+                    "which are 2 to 3 times slower: version 2.6 or 2.7 has them)",
+              cpu::kernels().name)};
+}
+
+}  // namespace filterscope

@@ -1,0 +1,17 @@
+#pragma once
+
+#include <memory>
+
+#include "engine.h"
+
+namespace filterscope {
+
+/// The engine on the processor: oneDNN's convolutions, everything between them in cpu/. Computes in fp32;
+/// another precision is a device Error.
+std::unique_ptr<Engine> make_cpu_engine(const Network& network, const Weights& weights, const Recipe& recipe,
+                                        const RenderOptions& options);
+
+/// The processor's name, its cores and what limits oneDNN here.
+DeviceInfo cpu_device();
+
+}  // namespace filterscope
