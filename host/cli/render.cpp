@@ -338,8 +338,8 @@ void print_filters(std::string_view what, std::string_view meaning, const std::v
 void print_summary(const Request& request, const Network& network, const Weights& weights,
                    const RunWriter::Counts& counts, double seconds) {
   const auto done = std::ssize(request.selection) - counts.missing;
-  fmt::print("{} in {}, {:.3g} filters/s\n", counted(done, "filter"), duration_text(seconds),
-             static_cast<double>(done) / std::max(seconds, 1e-9));
+  fmt::print("{} in {}, {} filters/s\n", counted(done, "filter"), duration_text(seconds),
+             rate_text(static_cast<double>(done) / std::max(seconds, 1e-9)));
   print_filters("dead", "no gradient; image left as it was", counts.dead, network);
   print_filters("not finite", "stopped; last finite image kept", counts.nonfinite, network);
   if (weights.synthetic()) fmt::print("Made from synthetic weights: not pictures of a trained network\n");

@@ -27,6 +27,10 @@ std::string duration_text(double seconds) {
   return fmt::format("{} days {} h", whole / 86400, whole % 86400 / 3600);
 }
 
+std::string rate_text(double rate) {
+  return rate < 999.5 ? fmt::format("{:.3g}", rate) : with_thousands(std::llround(rate));
+}
+
 std::string counted(std::int64_t count, std::string_view noun) {
   return fmt::format("{} {}{}", with_thousands(count), noun, count == 1 ? "" : "s");
 }

@@ -16,6 +16,8 @@ namespace filterscope::cli {
 std::string with_thousands(std::int64_t number);
 /// Seconds for a reader: "0.8 s", "12 s", "3 min 20 s", "2 h 05 min", "3 days 4 h".
 std::string duration_text(double seconds);
+/// A rate for a reader: three digits, as "0.0123", "7.25", "1,140".
+std::string rate_text(double rate);
 /// "1 filter", "8 filters".
 std::string counted(std::int64_t count, std::string_view noun);
 /// "vgg16_weights.h5", or "synthetic:0 (a stand-in, not trained)".

@@ -1,0 +1,588 @@
+// The program as its users meet it: run as a process, judged by exit code, output and files.
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <regex>
+#include <sstream>
+#include <thread>
+
+#include "host/engine.h"
+
+namespace filterscope {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::MatchesRegex;
+using ::testing::Not;
+using ::testing::StartsWith;
+
+constexpr int kUsage = 2;
+constexpr int kInput = 3;
+constexpr int kDevice = 4;
+constexpr int kOutput = 5;
+constexpr int kInterrupted = 130;
+
+std::string read_text(const fs::path& path) {
+  std::ifstream stream(path, std::ios::binary);
+  std::ostringstream text;
+  text << stream.rdbuf();
+  return text.str();
+}
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::istringstream stream(text);
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
+}
+
+struct Outcome {
+  int exit_code = -1;  // Of a signal that killed it: 1000 + signal.
+  std::string out;
+  std::string err;
+};
+
+class Cli : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = (fs::temp_directory_path() / "filterscope-cli-XXXXXX").string();
+    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+    folder_ = pattern;
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  // Starts the program in an empty folder that is its home, too, so that no weights are found by chance.
+  pid_t start(const std::vector<std::string>& arguments, const std::string& standard_output = "stdout.txt") {
+    const fs::path out = folder_ / standard_output;
+    const fs::path err = folder_ / "stderr.txt";
+    std::vector<std::string> words{FILTERSCOPE_PROGRAM};
+    words.insert(words.end(), arguments.begin(), arguments.end());
+    std::vector<char*> argv;
+    for (std::string& word : words) argv.push_back(word.data());
+    argv.push_back(nullptr);
+
+    const pid_t child = fork();
+    if (child != 0) return child;
+    const int out_file = open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    const int err_file = open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    dup2(out_file, STDOUT_FILENO);
+    dup2(err_file, STDERR_FILENO);
+    setenv("HOME", folder_.c_str(), 1);
+    unsetenv("FILTERSCOPE_WEIGHTS");
+    std::signal(SIGINT, SIG_DFL);
+    if (chdir(folder_.c_str()) == 0) execv(argv[0], argv.data());
+    _exit(127);
+  }
+
+  Outcome wait_for(pid_t child) {
+    int status = 0;
+    EXPECT_EQ(waitpid(child, &status, 0), child);
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status),
+            read_text(folder_ / "stdout.txt"), read_text(folder_ / "stderr.txt")};
+  }
+
+  Outcome run(const std::vector<std::string>& arguments) { return wait_for(start(arguments)); }
+
+  // A render that takes no time; `more` comes last.
+  Outcome render(const std::vector<std::string>& more) {
+    std::vector<std::string> arguments{"render",       "--weights", "synthetic", "--size", "32",
+                                       "--iterations", "2",         "--device",  "cpu"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run(arguments);
+  }
+
+  // The program must end with `exit_code` and exactly one message.
+  std::string error_of(const std::vector<std::string>& arguments, int exit_code) {
+    const Outcome outcome = run(arguments);
+    EXPECT_EQ(outcome.exit_code, exit_code) << outcome.err;
+    EXPECT_THAT(outcome.err, StartsWith("filterscope: error: "));
+    EXPECT_EQ(outcome.err.find("error: "), outcome.err.rfind("error: ")) << outcome.err;
+    EXPECT_EQ(outcome.out, "");
+    return outcome.err;
+  }
+
+  nlohmann::json manifest(const std::string& out = "filterscope-out") {
+    return nlohmann::json::parse(read_text(folder_ / out / "manifest.json"));
+  }
+
+  bool exists(const std::string& path) { return fs::exists(folder_ / path); }
+
+  // Array of floats of the given shape, each `value`.
+  void write_npy(const std::string& name, const std::vector<int>& shape, float value) {
+    std::string text = "{'descr': '<f4', 'fortran_order': False, 'shape': (";
+    std::size_t count = 1;
+    for (const int extent : shape) {
+      text += std::to_string(extent) + ", ";
+      count *= static_cast<std::size_t>(extent);
+    }
+    text += "), }";
+    while ((10 + text.size() + 1) % 64 != 0) text += ' ';
+    text += '\n';
+    std::ofstream stream(folder_ / name, std::ios::binary);
+    stream << std::string("\x93NUMPY\x01\x00", 8) << static_cast<char>(text.size() & 255)
+           << static_cast<char>(text.size() >> 8) << text;
+    const std::vector<float> values(count, value);
+    stream.write(reinterpret_cast<const char*>(values.data()),
+                 static_cast<std::streamsize>(count * sizeof(float)));
+  }
+
+  // torchvision's file, the first layer alone: filter 0 can never be active, the others always are.
+  void write_first_layer(const std::string& name) {
+    constexpr std::size_t kKernel = 64 * 3 * 3 * 3;
+    const nlohmann::json header{
+        {"features.0.weight",
+         {{"dtype", "F32"}, {"shape", {64, 3, 3, 3}}, {"data_offsets", {0, kKernel * 4}}}},
+        {"features.0.bias",
+         {{"dtype", "F32"}, {"shape", {64}}, {"data_offsets", {kKernel * 4, kKernel * 4 + 256}}}},
+    };
+    std::vector<float> values(kKernel + 64, 0.f);
+    for (std::size_t i = 27; i < kKernel; ++i) values[i] = 0.01f * static_cast<float>(1 + i % 7);
+    values[kKernel] = -1.f;
+    const std::string text = header.dump();
+    const std::uint64_t size = text.size();
+    std::ofstream stream(folder_ / name, std::ios::binary);
+    stream.write(reinterpret_cast<const char*>(&size), 8);
+    stream << text;
+    stream.write(reinterpret_cast<const char*>(values.data()),
+                 static_cast<std::streamsize>(values.size() * sizeof(float)));
+  }
+
+  fs::path folder_;
+};
+
+// --- Help ---
+
+TEST_F(Cli, HelpNamesEveryOptionDefaultAndExitCode) {
+  const Outcome help = run({"render", "--help"});
+  EXPECT_EQ(help.exit_code, 0);
+  EXPECT_EQ(help.err, "");
+  for (const char* option :
+       {"--weights PATH|synthetic[:SEED]", "--recipe NAME", "--iterations N", "--step F", "--size N",
+        "--seed N", "--init FILE.npy", "--device auto|cpu|cuda|cuda:N",
+        "--precision auto|fp32|tf32|bf16|fp16", "--batch auto|N", "--threads N", "--out DIR", "--raw",
+        "--trace-every N", "--reproducible", "--quiet", "--verbose", "--help"}) {
+    EXPECT_THAT(help.out, HasSubstr(std::string("  ") + option)) << option;
+  }
+  for (const char* fact :
+       {"[SELECTOR...]", "block3_conv1:0-63,157", "random3", "'block3_*:0-7'", "recipe, 500)", "recipe, 0.1)",
+        "recipe, 96)", "(default: 0)", "(default: auto)", "(default: filterscope-out)", "all cores",
+        "weights read channel 0 as blue", "Exit codes", "130 "}) {
+    EXPECT_THAT(help.out, HasSubstr(fact)) << fact;
+  }
+  for (const std::string& line : lines_of(help.out)) EXPECT_LE(line.size(), 120u) << line;
+  EXPECT_EQ(run({"render", "-h"}).out, help.out);
+}
+
+TEST_F(Cli, HelpOfTheProgramAndTheOtherCommands) {
+  const Outcome help = run({"--help"});
+  EXPECT_EQ(help.exit_code, 0);
+  for (const char* fact : {"render", "list", "info", "--version", "Exit codes", "130"}) {
+    EXPECT_THAT(help.out, HasSubstr(fact));
+  }
+  EXPECT_EQ(run({"-h"}).out, help.out);
+  EXPECT_THAT(run({"list", "--help"}).out, AllOf(HasSubstr("--weights"), HasSubstr("--size")));
+  EXPECT_THAT(run({"info", "--help"}).out, HasSubstr("--weights"));
+}
+
+TEST_F(Cli, Version) {
+  const Outcome outcome = run({"--version"});
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_THAT(outcome.out, MatchesRegex("filterscope [0-9]+\\.[0-9]+\\.[0-9]+\n"));
+}
+
+// --- Usage errors ---
+
+TEST_F(Cli, AbsentOrUnknownCommandIsAUsageError) {
+  EXPECT_THAT(error_of({}, kUsage), AllOf(HasSubstr("found none"), HasSubstr("--help")));
+  EXPECT_THAT(error_of({"rendr"}, kUsage), AllOf(HasSubstr("\"rendr\""), HasSubstr("did you mean render?")));
+  EXPECT_THAT(error_of({"--quiet", "render"}, kUsage), HasSubstr("\"--quiet\""));
+}
+
+TEST_F(Cli, UnknownOptionsAndMissingValuesAreUsageErrors) {
+  EXPECT_THAT(error_of({"render", "--sise", "64"}, kUsage),
+              AllOf(HasSubstr("--sise"), HasSubstr("did you mean --size?"), HasSubstr("render --help")));
+  EXPECT_THAT(error_of({"render", "-size", "64"}, kUsage), HasSubstr("did you mean --size?"));
+  EXPECT_THAT(error_of({"render", "-x"}, kUsage), HasSubstr("unknown option -x"));
+  EXPECT_THAT(error_of({"render", "--unheard-of=3"}, kUsage), HasSubstr("unknown option --unheard-of;"));
+  EXPECT_THAT(error_of({"render", "all", "--size"}, kUsage),
+              AllOf(HasSubstr("--size"), HasSubstr("end of the line")));
+  EXPECT_THAT(error_of({"render", "--raw=3"}, kUsage), AllOf(HasSubstr("--raw"), HasSubstr("\"3\"")));
+  EXPECT_THAT(error_of({"list", "--seed", "3"}, kUsage), HasSubstr("unknown option --seed"));
+  EXPECT_THAT(error_of({"list", "block1_conv1"}, kUsage), HasSubstr("\"block1_conv1\""));
+  EXPECT_THAT(error_of({"info", "now"}, kUsage), HasSubstr("\"now\""));
+  EXPECT_THAT(error_of({"render", "--quiet", "--verbose"}, kUsage),
+              AllOf(HasSubstr("--quiet"), HasSubstr("--verbose")));
+}
+
+TEST_F(Cli, NumbersOutOfRangeNameFlagExpectedAndFound) {
+  const struct {
+    const char* flag;
+    const char* expected;
+    std::vector<const char*> wrong;
+  } cases[] = {
+      {"--size", "from 32 to", {"31", "0", "-96", "96.5", "", "x", "99999999999999999999"}},
+      {"--iterations", "from 1 to", {"0", "-1", "1e3", "2147483648"}},
+      {"--step", "finite number above 0", {"0", "-0.1", "nan", "inf", "1e99", "1e-99", "", "0.1x", "--raw"}},
+      {"--seed", "from 0 to 18446744073709551615", {"-1", "18446744073709551616", "0x10", "1.0"}},
+      {"--trace-every", "from 1 to", {"0", "-5", "all"}},
+      {"--batch", "auto or a whole number from 1", {"0", "-1", "many"}},
+      {"--threads", "from 1 to", {"0", "-1", "auto"}},
+  };
+  for (const auto& [flag, expected, wrong] : cases) {
+    for (const char* value : wrong) {
+      EXPECT_THAT(
+          error_of({"render", flag, value}, kUsage),
+          AllOf(HasSubstr(flag), HasSubstr(expected), HasSubstr("found \"" + std::string(value) + "\"")));
+    }
+  }
+  EXPECT_THAT(error_of({"list", "--size", "31"}, kUsage), HasSubstr("from 32 to"));
+}
+
+TEST_F(Cli, WordsThatNoOptionKnowsAreUsageErrors) {
+  for (const char* device : {"gpu", "cuda:", "cuda:x", "cuda0", "cuda:-1", "CPU", ""}) {
+    EXPECT_THAT(error_of({"render", "--device", device}, kUsage),
+                AllOf(HasSubstr("--device"), HasSubstr("cuda:N")));
+  }
+  EXPECT_THAT(error_of({"render", "--precision", "fp8"}, kUsage),
+              AllOf(HasSubstr("--precision"), HasSubstr("fp8")));
+  EXPECT_THAT(error_of({"render", "--recipe", "dream"}, kUsage),
+              AllOf(HasSubstr("--recipe"), HasSubstr("dream"), HasSubstr("seed")));
+  EXPECT_THAT(error_of({"render", "--out", "--quiet"}, kUsage),
+              AllOf(HasSubstr("--out"), HasSubstr("\"--quiet\"")));
+  EXPECT_THAT(error_of({"render", "--out", ""}, kUsage), HasSubstr("--out"));
+  EXPECT_THAT(error_of({"render", "--weights", "synthetic:x"}, kUsage), HasSubstr("synthetic:x"));
+  EXPECT_THAT(error_of({"render", "--weights", ""}, kUsage), HasSubstr("--weights"));
+}
+
+TEST_F(Cli, SelectorsThatCannotBeReadAreUsageErrors) {
+  EXPECT_THAT(error_of({"render", "blok3_conv1:0"}, kUsage),
+              AllOf(HasSubstr("\"blok3_conv1:0\""), HasSubstr("did you mean \"block3_conv1\"?")));
+  EXPECT_THAT(error_of({"render", "block1_conv1:64"}, kUsage),
+              AllOf(HasSubstr("\"block1_conv1:64\""), HasSubstr("0..63")));
+  EXPECT_THAT(error_of({"render", "block1_conv1:3-1"}, kUsage), HasSubstr("backwards"));
+}
+
+// --- Weights and other inputs ---
+
+TEST_F(Cli, WeightsThatAreNotThereAreAnInputError) {
+  EXPECT_THAT(error_of({"render", "--weights", "nowhere.h5"}, kInput), HasSubstr("nowhere.h5"));
+  EXPECT_THAT(error_of({"list", "--weights", "nowhere.h5"}, kInput), HasSubstr("nowhere.h5"));
+  EXPECT_THAT(error_of({"render"}, kInput),
+              AllOf(HasSubstr("weights/fetch.sh"), HasSubstr("synthetic"), HasSubstr(".keras/models")));
+}
+
+TEST_F(Cli, DamagedWeightsAreAnInputError) {
+  std::ofstream(folder_ / "damaged.h5") << "\x89HDF\r\n\x1a\n and then nothing";
+  EXPECT_THAT(error_of({"render", "--weights", "damaged.h5"}, kInput), HasSubstr("damaged.h5"));
+  std::ofstream(folder_ / "text.safetensors") << "no weights";
+  EXPECT_THAT(error_of({"list", "--weights", "text.safetensors"}, kInput), HasSubstr("text.safetensors"));
+}
+
+TEST_F(Cli, LayersThatTheWeightsLackAreRefusedByName) {
+  write_first_layer("first.safetensors");
+  const std::vector<std::string> weights{"--weights", "first.safetensors"};
+  EXPECT_THAT(error_of({"render", weights[0], weights[1], "block1_conv1:0", "block2_conv1:0"}, kInput),
+              AllOf(HasSubstr("first.safetensors"), HasSubstr("does not hold block1_conv2, block2_conv1,"),
+                    HasSubstr("the filters of block2_conv1 need"),
+                    HasSubstr("`filterscope render block1_conv1` works")));
+  EXPECT_THAT(error_of({"render", weights[0], weights[1]}, kInput),
+              AllOf(HasSubstr("block5_conv3"), HasSubstr("`filterscope render block1_conv1` works")));
+  EXPECT_FALSE(exists("filterscope-out"));
+
+  const Outcome list = run({"list", weights[0], weights[1]});
+  EXPECT_EQ(list.exit_code, 0);
+  EXPECT_THAT(list.out, AllOf(HasSubstr("holds 1 of 13 layers"), HasSubstr("can do: block1_conv1\n")));
+}
+
+TEST_F(Cli, StartImagesThatDoNotFitAreAnInputError) {
+  const auto error = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments{"render", "--weights", "synthetic", "block1_conv1:0-2"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return error_of(arguments, kInput);
+  };
+  EXPECT_THAT(error({"--init", "nowhere.npy"}), HasSubstr("nowhere.npy"));
+  write_npy("nan.npy", {32, 32, 3}, std::numeric_limits<float>::quiet_NaN());
+  EXPECT_THAT(error({"--init", "nan.npy"}), HasSubstr("nan.npy"));
+  write_npy("grey.npy", {32, 32, 1}, 0.f);
+  EXPECT_THAT(error({"--init", "grey.npy"}), HasSubstr("grey.npy"));
+  write_npy("small.npy", {32, 31, 3}, 0.f);
+  EXPECT_THAT(error({"--init", "small.npy"}), AllOf(HasSubstr("from 32"), HasSubstr("32 x 31")));
+  write_npy("two.npy", {2, 32, 32, 3}, 0.f);
+  EXPECT_THAT(error({"--init", "two.npy"}), AllOf(HasSubstr("3 selected filters"), HasSubstr("found 2")));
+  write_npy("one.npy", {32, 32, 3}, 0.f);
+  EXPECT_THAT(error({"--init", "one.npy", "--size", "33"}),
+              AllOf(HasSubstr("33 x 33"), HasSubstr("32 x 32")));
+}
+
+// --- Device and output ---
+
+TEST_F(Cli, CudaWhereThereIsNoneIsADeviceError) {
+  for (const DeviceInfo& device : list_devices()) {
+    if (device.usable && device.id.starts_with("cuda")) GTEST_SKIP() << "this machine has " << device.name;
+  }
+  EXPECT_THAT(error_of({"render", "--weights", "synthetic", "--device", "cuda"}, kDevice),
+              HasSubstr("--device cuda"));
+  EXPECT_THAT(error_of({"render", "--weights", "synthetic", "--device", "cuda:7"}, kDevice),
+              HasSubstr("cuda:7"));
+  EXPECT_FALSE(exists("filterscope-out"));
+}
+
+TEST_F(Cli, FolderThatCannotBeWrittenIsAnOutputError) {
+  std::ofstream(folder_ / "file") << "in the way";
+  EXPECT_THAT(
+      error_of({"render", "--weights", "synthetic", "--size", "32", "--out", "file/out", "block1_conv1:0"},
+               kOutput),
+      HasSubstr("file/out"));
+}
+
+TEST_F(Cli, StandardOutputThatCannotBeWrittenIsAnOutputError) {
+  if (!fs::exists("/dev/full")) GTEST_SKIP() << "no /dev/full here";
+  const Outcome outcome = wait_for(start({"list"}, "/dev/full"));
+  EXPECT_EQ(outcome.exit_code, kOutput);
+  EXPECT_THAT(outcome.err, HasSubstr("standard output"));
+}
+
+// --- list and info ---
+
+TEST_F(Cli, ListWithoutWeights) {
+  const Outcome list = run({"list"});
+  EXPECT_EQ(list.exit_code, 0);
+  EXPECT_EQ(list.err, "");
+  for (const char* fact : {"14,714,688", "4,224", "block5_conv3", "96 x 96 x 64", "block3_pool",
+                           "12 x 12 x 256", "2,359,808", "none found", "weights/fetch.sh"}) {
+    EXPECT_THAT(list.out, HasSubstr(fact));
+  }
+  // Twice 2 x 9 x 3 operations at each of 96 x 96 positions: 0.001 GFLOP.
+  EXPECT_TRUE(std::regex_search(list.out, std::regex("block1_conv1 .* 64 +1,792 +0\\.0010 +-\n")))
+      << list.out;
+  EXPECT_TRUE(std::regex_search(list.out, std::regex("block5_conv3 .* 512 +2,359,808 +10\\.9"))) << list.out;
+}
+
+TEST_F(Cli, ListAtAnotherSizeWithWeights) {
+  const Outcome list = run({"list", "--size", "77", "--weights", "synthetic:3"});
+  EXPECT_EQ(list.exit_code, 0);
+  EXPECT_THAT(list.out,
+              AllOf(HasSubstr("77 x 77 x 64"), HasSubstr("38 x 38 x 128"), HasSubstr("4 x 4 x 512"),
+                    HasSubstr("2 x 2 x 512"), HasSubstr("synthetic:3"), HasSubstr("holds 13 of 13 layers")));
+}
+
+TEST_F(Cli, InfoTellsBuildDevicesLibrariesAndPlaces) {
+  const Outcome info = run({"info"});
+  EXPECT_EQ(info.exit_code, 0);
+  EXPECT_EQ(info.err, "");
+  for (const char* fact :
+       {"filterscope ", "compiler", "CUDA at build", "cpu", "--device auto", "oneDNN", "HDF5", "fmt",
+        "nlohmann json", "stb_image_write", "cxxopts", "$FILTERSCOPE_WEIGHTS", "weights/", "~/.keras/models/",
+        "nothing found", "weights/fetch.sh"}) {
+    EXPECT_THAT(info.out, HasSubstr(fact));
+  }
+  EXPECT_THAT(info.out, Not(HasSubstr("not available")));
+}
+
+TEST_F(Cli, InfoTellsWhereWeightsWereFound) {
+  fs::create_directory(folder_ / "weights");
+  write_first_layer("weights/mine.safetensors");
+  EXPECT_TRUE(std::regex_search(run({"info"}).out, std::regex("weights/ .*mine\\.safetensors +<- used\n")));
+  EXPECT_THAT(run({"list"}).out, HasSubstr("holds 1 of 13 layers"));
+}
+
+// --- render ---
+
+TEST_F(Cli, RendersPicturesSheetTracesAndManifest) {
+  const Outcome outcome = render({"block1_conv1:0-2"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out,
+              AllOf(HasSubstr("3 filters in "), HasSubstr("filters/s"), HasSubstr("filterscope-out/"),
+                    HasSubstr("not pictures of a trained network")));
+  EXPECT_THAT(outcome.err, AllOf(HasSubstr("3 filters of 1 layer of vgg16, 2 iterations at 32 x 32"),
+                                 HasSubstr("synthetic:0")));
+
+  for (const char* file :
+       {"block1_conv1_f0000.png", "block1_conv1_f0001.png", "block1_conv1_f0002.png", "sheet.png"}) {
+    EXPECT_THAT(read_text(folder_ / "filterscope-out/block1_conv1" / file), StartsWith("\x89PNG\r\n"))
+        << file;
+  }
+  EXPECT_FALSE(exists("filterscope-out/raw"));
+  const auto traces = lines_of(read_text(folder_ / "filterscope-out/traces.csv"));
+  ASSERT_EQ(traces.size(), 7u);
+  EXPECT_EQ(traces[0], "layer,filter,iteration,loss");
+  EXPECT_THAT(traces[1], StartsWith("block1_conv1,0,1,"));
+
+  const auto record = manifest();
+  EXPECT_EQ(record["complete"], true);
+  EXPECT_EQ(record["weights"]["name"], "synthetic:0");
+  EXPECT_EQ(record["recipe"]["iterations"], 2);
+  EXPECT_EQ(record["filters"].size(), 3u);
+  EXPECT_THAT(record["command_line"].get<std::string>(),
+              StartsWith("filterscope render --weights synthetic"));
+}
+
+TEST_F(Cli, OptionsReachTheManifest) {
+  const Outcome outcome = render({"--weights",
+                                  "synthetic:5",
+                                  "block1_conv1:random2",
+                                  "--seed",
+                                  "18446744073709551615",
+                                  "--step",
+                                  "0.25",
+                                  "--size=33",
+                                  "--trace-every",
+                                  "2",
+                                  "--batch",
+                                  "1",
+                                  "--threads",
+                                  "1",
+                                  "--precision",
+                                  "fp32",
+                                  "--recipe",
+                                  "seed",
+                                  "--reproducible",
+                                  "--out",
+                                  "some where"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const auto record = manifest("some where");
+  EXPECT_EQ(record["weights"]["name"], "synthetic:5");
+  EXPECT_EQ(record["seed"], UINT64_MAX);
+  EXPECT_EQ(record["recipe"]["optimiser"]["step"], 0.25);
+  EXPECT_EQ(record["size"]["height"], 33);
+  EXPECT_EQ(record["size"]["width"], 33);
+  EXPECT_EQ(record["trace_every"], 2);
+  EXPECT_EQ(record["threads"], 1);
+  EXPECT_EQ(record["precision"], "fp32");
+  EXPECT_EQ(record["reproducible"], true);
+  EXPECT_EQ(record["filters"].size(), 2u);
+  EXPECT_THAT(record["command_line"].get<std::string>(), HasSubstr("--out 'some where'"));
+  EXPECT_EQ(lines_of(read_text(folder_ / "some where/traces.csv")).size(), 3u);
+}
+
+TEST_F(Cli, RawImagesAreOneArrayPerLayer) {
+  ASSERT_EQ(render({"block1_conv1:0-2", "block1_conv2:7", "--raw"}).exit_code, 0);
+  const std::string array = read_text(folder_ / "filterscope-out/raw/block1_conv1.npy");
+  EXPECT_THAT(array, HasSubstr("(3, 32, 32, 3)"));
+  EXPECT_GE(array.size(), 3u * 32 * 32 * 3 * 4);
+  EXPECT_THAT(read_text(folder_ / "filterscope-out/raw/block1_conv2.npy"), HasSubstr("(1, 32, 32, 3)"));
+}
+
+TEST_F(Cli, StartImagesDecideTheSize) {
+  write_npy("start.npy", {33, 40, 3}, 0.5f);
+  std::vector<std::string> arguments{"render", "--weights", "synthetic",        "--iterations", "2",
+                                     "--init", "start.npy", "block1_conv1:0-1", "--device",     "cpu"};
+  const Outcome outcome = run(arguments);
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_EQ(manifest()["size"]["height"], 33);
+  EXPECT_EQ(manifest()["size"]["width"], 40);
+  EXPECT_EQ(manifest()["init"], "start.npy");
+
+  write_npy("each.npy", {2, 32, 32, 3}, 0.5f);
+  EXPECT_EQ(render({"--init", "each.npy", "block1_conv1:0-1"}).exit_code, 0);
+}
+
+TEST_F(Cli, VerbosePrintsLossesAsTheNotebookDoes) {
+  const Outcome one = render({"block1_conv1:51", "--verbose"});
+  ASSERT_EQ(one.exit_code, 0) << one.err;
+  const auto lines = lines_of(one.out);
+  ASSERT_GE(lines.size(), 2u);
+  EXPECT_THAT(lines[0], MatchesRegex("Iteration: 1, Loss: [0-9]+\\.[0-9]{6}"));
+  EXPECT_THAT(lines[1], MatchesRegex("Iteration: 2, Loss: [0-9]+\\.[0-9]{6}"));
+
+  const Outcome two = render({"block1_conv1:50-51", "--verbose", "--trace-every", "2"});
+  ASSERT_EQ(two.exit_code, 0) << two.err;
+  EXPECT_TRUE(
+      std::regex_search(two.out, std::regex("block1_conv1 50  Iteration: 2, Loss: [0-9]+\\.[0-9]{6}\n")))
+      << two.out;
+  EXPECT_TRUE(
+      std::regex_search(two.out, std::regex("block1_conv1 51  Iteration: 2, Loss: [0-9]+\\.[0-9]{6}\n")))
+      << two.out;
+  EXPECT_THAT(two.out, Not(HasSubstr("Iteration: 1,")));
+}
+
+TEST_F(Cli, QuietPrintsNothing) {
+  const Outcome outcome = render({"block1_conv1:0-2", "--quiet"});
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_EQ(outcome.out, "");
+  EXPECT_EQ(outcome.err, "");
+  EXPECT_TRUE(exists("filterscope-out/block1_conv1/block1_conv1_f0002.png"));
+}
+
+TEST_F(Cli, DeadFiltersAreCountedAndListed) {
+  write_first_layer("first.safetensors");
+  const Outcome outcome = render({"--weights", "first.safetensors", "block1_conv1:0-2"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out,
+              AllOf(HasSubstr("1 dead"), HasSubstr("block1_conv1:0\n"), Not(HasSubstr("trained"))));
+  EXPECT_EQ(manifest()["filters"][0]["status"], "dead");
+  EXPECT_EQ(manifest()["filters"][1]["status"], "ok");
+}
+
+TEST_F(Cli, ReproducibleBytesDoNotDependOnTheSelection) {
+  ASSERT_EQ(render({"--reproducible", "block1_conv2:3-9", "block1_conv1:1", "--out", "many"}).exit_code, 0);
+  ASSERT_EQ(render({"--reproducible", "block1_conv2:5", "--out", "one"}).exit_code, 0);
+  const std::string picture = read_text(folder_ / "one/block1_conv2/block1_conv2_f0005.png");
+  EXPECT_FALSE(picture.empty());
+  EXPECT_EQ(picture, read_text(folder_ / "many/block1_conv2/block1_conv2_f0005.png"));
+}
+
+// --- Interruption ---
+
+class CliInterrupted : public Cli, public ::testing::WithParamInterface<int> {};
+
+TEST_P(CliInterrupted, KeepsWhatIsFinished) {
+  const pid_t child = start({"render", "--weights", "synthetic", "--size", "32", "--iterations", "100",
+                             "--device", "cpu", "--reproducible", "all"});
+  const fs::path first = folder_ / "filterscope-out/block1_conv1/block1_conv1_f0000.png";
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(3);
+  while (!fs::exists(first) && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_TRUE(fs::exists(first));
+  kill(child, GetParam());
+  const Outcome outcome = wait_for(child);
+  EXPECT_EQ(outcome.exit_code, kInterrupted) << outcome.err;
+  EXPECT_THAT(outcome.err, AllOf(HasSubstr("Interrupted: "), HasSubstr(" of 4,224 filters"),
+                                 HasSubstr("filterscope-out/"), HasSubstr("manifest.json")));
+
+  const auto record = manifest();
+  EXPECT_EQ(record["complete"], false);
+  ASSERT_EQ(record["filters"].size(), 4224u);
+  EXPECT_NE(record["filters"][0]["status"], "missing");
+  EXPECT_EQ(record["filters"].back()["status"], "missing");
+  for (const auto& filter : record["filters"]) {
+    if (filter["status"] != "missing") {
+      EXPECT_TRUE(exists("filterscope-out/" + filter["file"].get<std::string>()));
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Signals, CliInterrupted, ::testing::Values(SIGINT, SIGTERM),
+                         [](const auto& test) { return test.param == SIGINT ? "Interrupt" : "Terminate"; });
+
+TEST_F(Cli, SecondInterruptEndsAtOnce) {
+  const pid_t child = start({"render", "--weights", "synthetic", "--size", "128", "--iterations", "1000000",
+                             "--device", "cpu", "--reproducible", "--batch", "64", "block5_conv3"});
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(3);
+  while (!exists("filterscope-out/manifest.json") && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  kill(child, SIGINT);
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  kill(child, SIGINT);
+  // The first one may have been obeyed by then.
+  EXPECT_THAT(wait_for(child).exit_code, ::testing::AnyOf(1000 + SIGINT, kInterrupted));
+}
+
+}  // namespace
+}  // namespace filterscope

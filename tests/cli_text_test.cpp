@@ -1,0 +1,127 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <limits>
+#include <thread>
+
+#include "host/cli/progress.h"
+#include "host/cli/text.h"
+
+namespace filterscope::cli {
+namespace {
+
+using ::testing::ContainsRegex;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+TEST(CliText, Thousands) {
+  EXPECT_EQ(with_thousands(0), "0");
+  EXPECT_EQ(with_thousands(999), "999");
+  EXPECT_EQ(with_thousands(1000), "1,000");
+  EXPECT_EQ(with_thousands(14714688), "14,714,688");
+  EXPECT_EQ(with_thousands(-123), "-123");
+  EXPECT_EQ(with_thousands(-1234567), "-1,234,567");
+}
+
+TEST(CliText, Durations) {
+  EXPECT_EQ(duration_text(0.84), "0.8 s");
+  EXPECT_EQ(duration_text(9.96), "10 s");
+  EXPECT_EQ(duration_text(59.4), "59 s");
+  EXPECT_EQ(duration_text(59.6), "1 min 00 s");
+  EXPECT_EQ(duration_text(200), "3 min 20 s");
+  EXPECT_EQ(duration_text(7500), "2 h 05 min");
+  EXPECT_EQ(duration_text(3 * 86400 + 4 * 3600), "3 days 4 h");
+  EXPECT_EQ(duration_text(std::numeric_limits<double>::infinity()), "unknown time");
+}
+
+TEST(CliText, Rates) {
+  EXPECT_EQ(rate_text(0.01234), "0.0123");
+  EXPECT_EQ(rate_text(7.25), "7.25");
+  EXPECT_EQ(rate_text(999.4), "999");
+  EXPECT_EQ(rate_text(1140), "1,140");
+}
+
+TEST(CliText, FiltersAreListedAsSelectorsUpToALimit) {
+  const std::vector<FilterId> filters{{0, 3}, {0, 17}, {2, 0}, {12, 511}};
+  EXPECT_EQ(filters_text(filters, vgg16(), 10), "block1_conv1:3,17 block2_conv1:0 block5_conv3:511");
+  EXPECT_EQ(filters_text(filters, vgg16(), 2), "block1_conv1:3,17 and 2 more");
+}
+
+TEST(CliText, ShellQuoting) {
+  const std::vector<std::string> words{"render", "block3_*:0-7", "--out=a b", "it's", ""};
+  EXPECT_EQ(shell_quoted(words), "render 'block3_*:0-7' '--out=a b' 'it'\\''s' ''");
+}
+
+TEST(CliText, SelectorsOfTheFirstLayers) {
+  EXPECT_EQ(selectors_text(vgg16(), 4), "'block1_*' 'block2_*'");
+  EXPECT_EQ(selectors_text(vgg16(), 6), "'block1_*' 'block2_*' block3_conv1 block3_conv2");
+  EXPECT_EQ(selectors_text(vgg16(), 0), "");
+  const auto selected = parse_selection(std::vector<std::string>{"block1_*", "block2_*"}, vgg16(), 0);
+  EXPECT_EQ(selected.back(), (FilterId{3, 127}));
+}
+
+TEST(CliText, RenderableLayersEndAtTheFirstGap) {
+  Weights weights;
+  weights.layers.resize(13);
+  EXPECT_EQ(renderable_layers(vgg16(), weights), 0);
+  weights.layers[0] = weights.layers[1] = weights.layers[5] = LayerWeights{};
+  EXPECT_EQ(renderable_layers(vgg16(), weights), 2);
+}
+
+// What a run of `filters` at 10 iterations each prints, one step of one filter at a time.
+std::string progress_output(Progress::Style style, std::vector<FilterId> filters, double expected_seconds,
+                            int steps, std::chrono::milliseconds each = std::chrono::milliseconds(1)) {
+  std::FILE* file = std::tmpfile();
+  {
+    Progress progress(file, style, vgg16(), filters, {32, 32}, 10, expected_seconds);
+    for (int step = 1; step <= steps; ++step) {
+      std::this_thread::sleep_for(each);
+      progress.add_steps(1);
+      if (step % 10 == 0) progress.add_finished(10);
+    }
+  }
+  std::string text(static_cast<std::size_t>(std::ftell(file)), '\0');
+  std::rewind(file);
+  EXPECT_EQ(std::fread(text.data(), 1, text.size(), file), text.size());
+  std::fclose(file);
+  return text;
+}
+
+std::vector<FilterId> many_filters() {
+  return std::vector<FilterId>(64, FilterId{4, 0});
+}
+
+TEST(CliProgress, RewritesOneLineOnATerminalAndTakesItAway) {
+  const std::string text = progress_output(Progress::Style::terminal, many_filters(), 100, 320);
+  EXPECT_THAT(text, HasSubstr("/64 filters, "));
+  EXPECT_THAT(text, HasSubstr(" iterations/s, "));
+  EXPECT_THAT(text, HasSubstr(" left"));
+  EXPECT_THAT(text, Not(HasSubstr("\n")));
+  EXPECT_EQ(text.front(), '\r');
+  EXPECT_THAT(text, ::testing::EndsWith("\r\x1b[K"));
+}
+
+TEST(CliProgress, TimeLeftStartsFromTheEstimate) {
+  const std::string text =
+      progress_output(Progress::Style::terminal, std::vector<FilterId>(640, FilterId{4, 0}), 86400, 120);
+  EXPECT_THAT(text, ContainsRegex(" 2[0-3] h "));
+}
+
+TEST(CliProgress, PlainLinesComeAtAModestRate) {
+  EXPECT_EQ(progress_output(Progress::Style::plain, many_filters(), 0, 300), "");
+  const auto text =
+      progress_output(Progress::Style::plain, many_filters(), 0, 640, std::chrono::milliseconds(4));
+  EXPECT_THAT(text, ContainsRegex("^[4-6][0-9]/64 filters, .* iterations/s, .* left\n$"));
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1) << text;
+  EXPECT_THAT(text, Not(HasSubstr("\r")));
+}
+
+TEST(CliProgress, SilentPrintsNothing) {
+  EXPECT_EQ(progress_output(Progress::Style::silent, many_filters(), 0, 150), "");
+}
+
+}  // namespace
+}  // namespace filterscope::cli
