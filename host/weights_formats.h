@@ -18,9 +18,6 @@ namespace filterscope::weights_formats {
 /// One entry per convolution of the network, like Weights::layers.
 using Layers = std::vector<std::optional<LayerWeights>>;
 
-/// Keras' HDF5 files, read by read_keras_hdf5_unguarded() in a child process.
-Layers read_keras_hdf5(const std::filesystem::path& file, const Network& network);
-
 /// Told what is about to be read.
 using At = std::function<void(std::string_view)>;
 
@@ -41,6 +38,10 @@ struct ChildLimits {
 /// names the file and what was being read.
 Layers read_in_child(const std::filesystem::path& file, const Network& network,
                      const std::function<Layers(const At& at)>& reader, const ChildLimits& limits = {});
+
+/// Keras' HDF5 files, by read_keras_hdf5_unguarded() in a child process.
+Layers read_keras_hdf5(const std::filesystem::path& file, const Network& network,
+                       const ChildLimits& limits = {});
 
 /// safetensors with torchvision's names.
 Layers read_safetensors(const std::filesystem::path& file, const Network& network);
