@@ -33,7 +33,7 @@ tools/setup.sh
 
 say "Building"
 cmake --preset release
-cmake --build --preset release
+cmake --build --preset release --target filterscope_cli
 filterscope=$root/build/release/filterscope
 
 weights=()
