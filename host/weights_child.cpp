@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <new>
@@ -94,7 +96,7 @@ std::uint64_t address_space() {
                      : std::strtoull(text, nullptr, 10) * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
-void limit(__rlimit_resource resource, rlim_t soft, rlim_t hard) {
+void limit(decltype(RLIMIT_CPU) resource, rlim_t soft, rlim_t hard) {
   rlimit limits{};
   if (getrlimit(resource, &limits) != 0) return;
   limits.rlim_max = std::min(hard, limits.rlim_max);
@@ -212,6 +214,14 @@ Layers read_in_child(const fs::path& file, const Network& network,
     const auto* values = reinterpret_cast<const float*>(next);
     const float* bias = values + convolution.parameters() - convolution.out_channels;
     if (memory.data()[layout.flags + i] != std::byte{0}) {
+      // The reader has checked this; but it read bytes that may have led libhdf5 to write where it should
+      // not.
+      if (!std::all_of(values, values + convolution.parameters(), [](float v) { return std::isfinite(v); })) {
+        throw Error(ErrorKind::input,
+                    fmt::format("{}: layer {}: expected finite numbers; the file is damaged: "
+                                "get it again",
+                                file.string(), convolution.name));
+      }
       layers[i] = LayerWeights{.kernel{values, bias}, .bias{bias, bias + convolution.out_channels}};
     }
     next += static_cast<std::size_t>(convolution.parameters()) * sizeof(float);

@@ -311,7 +311,7 @@ TEST(ChildProcess, BoundlessMemoryIsAnError) {
 #endif
   EXPECT_THAT(child_error([](const weights_formats::At&) {
                 std::vector<std::vector<char>> all;
-                for (int i = 0; i < 1 << 16; ++i) all.emplace_back(1 << 20);
+                for (int i = 0; i < 1 << 11; ++i) all.emplace_back(1 << 20);
                 return weights_formats::Layers(all.size());
               }),
               HasSubstr("more memory than these weights can need"));
