@@ -88,6 +88,19 @@ class Cli : public ::testing::Test {
     _exit(127);
   }
 
+  // Until `path` is there, the child has ended, or three minutes have passed.
+  void wait_for_file(pid_t child, const std::string& path) {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(3);
+    siginfo_t ended{};
+    while (!exists(path) && std::chrono::steady_clock::now() < deadline) {
+      if (waitid(P_PID, static_cast<id_t>(child), &ended, WEXITED | WNOHANG | WNOWAIT) != 0 ||
+          ended.si_pid == child)
+        break;
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    EXPECT_TRUE(exists(path)) << path;
+  }
+
   Outcome wait_for(pid_t child) {
     int status = 0;
     EXPECT_EQ(waitpid(child, &status, 0), child);
@@ -543,12 +556,7 @@ class CliInterrupted : public Cli, public ::testing::WithParamInterface<int> {};
 TEST_P(CliInterrupted, KeepsWhatIsFinished) {
   const pid_t child = start({"render", "--weights", "synthetic", "--size", "32", "--iterations", "100",
                              "--device", "cpu", "--reproducible", "all"});
-  const fs::path first = folder_ / "filterscope-out/block1_conv1/block1_conv1_f0000.png";
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(3);
-  while (!fs::exists(first) && std::chrono::steady_clock::now() < deadline) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  EXPECT_TRUE(fs::exists(first));
+  wait_for_file(child, "filterscope-out/block1_conv1/block1_conv1_f0000.png");
   kill(child, GetParam());
   const Outcome outcome = wait_for(child);
   EXPECT_EQ(outcome.exit_code, kInterrupted) << outcome.err;
@@ -573,10 +581,7 @@ INSTANTIATE_TEST_SUITE_P(Signals, CliInterrupted, ::testing::Values(SIGINT, SIGT
 TEST_F(Cli, SecondInterruptEndsAtOnce) {
   const pid_t child = start({"render", "--weights", "synthetic", "--size", "128", "--iterations", "1000000",
                              "--device", "cpu", "--reproducible", "--batch", "64", "block5_conv3"});
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(3);
-  while (!exists("filterscope-out/manifest.json") && std::chrono::steady_clock::now() < deadline) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
+  wait_for_file(child, "filterscope-out/manifest.json");
   kill(child, SIGINT);
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
   kill(child, SIGINT);

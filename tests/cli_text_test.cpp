@@ -80,7 +80,7 @@ std::string progress_output(Progress::Style style, std::vector<FilterId> filters
     for (int step = 1; step <= steps; ++step) {
       std::this_thread::sleep_for(each);
       progress.add_steps(1);
-      if (step % 10 == 0) progress.add_finished(10);
+      if (step % 10 == 0) progress.add_finished();
     }
   }
   std::string text(static_cast<std::size_t>(std::ftell(file)), '\0');

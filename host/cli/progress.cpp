@@ -45,9 +45,8 @@ void Progress::add_steps(std::int64_t steps) {
   show_if_due();
 }
 
-void Progress::add_finished(int iterations_done) {
+void Progress::add_finished() {
   ++filters_done_;
-  steps_skipped_ += iterations_ - iterations_done;
   show_if_due();
 }
 
@@ -55,7 +54,7 @@ void Progress::add_finished(int iterations_done) {
 // filters were taken in ascending order.
 double Progress::work_done() const {
   const auto filters = static_cast<double>(work_before_.size() - 1);
-  const double position = std::clamp(static_cast<double>(steps_done_ + steps_skipped_) / iterations_,
+  const double position = std::clamp(static_cast<double>(steps_done_) / iterations_,
                                      std::min(filters, static_cast<double>(filters_done_)), filters);
   const auto whole = static_cast<std::size_t>(position);
   double work = work_before_[whole];

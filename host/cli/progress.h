@@ -26,9 +26,11 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  void add_steps(std::int64_t steps);      ///< Filters x iterations done since the last call.
-  void add_finished(int iterations_done);  ///< One more filter is finished, after that many iterations.
-  void clear();  ///< Takes the line off the terminal, so that something else can be printed.
+  /// Of the total of filters x iterations, done since the last call; those that a filter no longer needs
+  /// count as done.
+  void add_steps(std::int64_t steps);
+  void add_finished();  ///< One more filter is finished.
+  void clear();         ///< Takes the line off the terminal, so that something else can be printed.
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -46,7 +48,6 @@ class Progress {
       work_before_;  ///< By filter, and of all: cost of one iteration of each filter before it.
   std::int64_t filters_done_ = 0;
   std::int64_t steps_done_ = 0;
-  std::int64_t steps_skipped_ = 0;  ///< Of filters that ended early.
 
   Clock::time_point start_ = Clock::now();
   Clock::time_point shown_at_ = start_;

@@ -261,9 +261,8 @@ class RunObserver : public RenderObserver {
         name_filters_(name_filters) {}
 
   void on_finished(FilterResult result) override {
-    const int iterations = result.iterations;
     writer_.add(std::move(result));
-    progress_.add_finished(iterations);
+    progress_.add_finished();
   }
 
   void on_progress(std::int64_t steps) override { progress_.add_steps(steps); }
