@@ -36,10 +36,6 @@ constexpr bool kAddressSanitizer = false;
 constexpr bool kAddressSanitizer = false;
 #endif
 
-constexpr rlim_t kProcessorSeconds = 20;  ///< Reading VGG16 takes a tenth of one.
-constexpr std::uint64_t kScratchBytes = std::uint64_t{256}
-                                        << 20;  ///< For HDF5, beside the values themselves.
-
 enum class State : std::uint32_t { running, finished, refused };
 
 /// What the child writes and the parent reads. The layers' presence flags and values follow it in the
