@@ -9,6 +9,10 @@ endif()
 if(FILTERSCOPE_SANITIZE)
   target_compile_options(filterscope_options INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all
                          -fno-omit-frame-pointer)
+  # What the sanitizers insert makes GCC see uninitialised values where there are none.
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    target_compile_options(filterscope_options INTERFACE -Wno-maybe-uninitialized)
+  endif()
   target_link_options(filterscope_options INTERFACE -fsanitize=address,undefined)
 endif()
 find_program(FILTERSCOPE_CCACHE ccache)
