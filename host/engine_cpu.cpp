@@ -49,7 +49,8 @@ class CpuEngine final : public Engine {
         options_(options),
         threads_(options.threads > 0 ? options.threads : omp_get_num_procs()),
         thread_count_(threads_),
-        planner_(network, weights, options.extent, options.reproducible) {
+        planner_(network, weights, options.extent,
+                 options.reproducible ? cpu::PlanRule::fixed : cpu::PlanRule::timed) {
     if (options_.batch > 0) {
       largest_batch_ = options_.batch;
     } else {

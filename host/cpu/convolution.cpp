@@ -22,24 +22,6 @@ memory::desc map_desc(int images, int channels, Extent extent, int block) {
   return {{images, channels, extent.height, extent.width}, memory::data_type::f32, tag};
 }
 
-// Kernel [3, 3, in, out] to oneDNN's plain [out, in, 3, 3] of the pass: as it is, or rotated and transposed.
-std::vector<float> plain_kernel(const LayerWeights& weights, int in_channels, int out_channels,
-                                bool rotated) {
-  std::vector<float> plain(weights.kernel.size());
-  std::size_t at = 0;
-  for (int tap = 0; tap < 9; ++tap) {
-    const int to_tap = rotated ? 8 - tap : tap;
-    for (int in = 0; in < in_channels; ++in) {
-      for (int out = 0; out < out_channels; ++out, ++at) {
-        const std::size_t row = rotated ? static_cast<std::size_t>(in) * out_channels + out
-                                        : static_cast<std::size_t>(out) * in_channels + in;
-        plain[row * 9 + to_tap] = weights.kernel[at];
-      }
-    }
-  }
-  return plain;
-}
-
 const memory::dims kOnes{1, 1};
 
 dnnl::convolution_forward::primitive_desc forward_descriptor(
@@ -114,19 +96,18 @@ bool onednn_has_winograd() {
   }
 }
 
-std::unique_ptr<ConvolutionKernel> ConvolutionKernel::make(const dnnl::engine& engine,
-                                                           const ConvolutionShape& shape, Pass pass,
-                                                           Algorithm algorithm, const LayerWeights& weights,
-                                                           WeightStore& store) {
+std::unique_ptr<ConvolutionKernel> ConvolutionKernel::make_bare(const dnnl::engine& engine,
+                                                                const ConvolutionShape& shape, Pass pass,
+                                                                Algorithm algorithm,
+                                                                memory::desc& weight_form) {
   const bool forward = pass == Pass::forward;
-  const bool rotated = !forward && algorithm.as_forward;
   const auto kind =
       algorithm.winograd ? dnnl::algorithm::convolution_winograd : dnnl::algorithm::convolution_direct;
   const memory::desc below = map_desc(shape.images, shape.in_channels, shape.extent, shape.in_block);
   const memory::desc above = map_desc(shape.images, shape.out_channels, shape.extent, shape.out_block);
   const memory::desc bias({shape.out_channels}, memory::data_type::f32, memory::format_tag::a);
   memory::dims weight_dims{shape.out_channels, shape.in_channels, 3, 3};
-  if (rotated) std::swap(weight_dims[0], weight_dims[1]);
+  if (!forward && algorithm.as_forward) std::swap(weight_dims[0], weight_dims[1]);
   const memory::desc any_weights(weight_dims, memory::data_type::f32, memory::format_tag::any);
 
   dnnl::primitive_attr attributes;
@@ -142,47 +123,71 @@ std::unique_ptr<ConvolutionKernel> ConvolutionKernel::make(const dnnl::engine& e
   }
 
   std::unique_ptr<ConvolutionKernel> kernel(new ConvolutionKernel);
-  memory::desc weight_form;
-  memory::desc scratch_form;
+  const auto adopt = [&](const auto& descriptor, auto primitive) {
+    kernel->primitive_ = std::move(primitive);
+    weight_form = descriptor.weights_desc();
+    kernel->scratch_ = memory(descriptor.scratchpad_desc(), engine, nullptr);
+    kernel->scratch_bytes_ = descriptor.scratchpad_desc().get_size();
+    kernel->name_ = fmt::format("{} {}", to_string(algorithm), descriptor.impl_info_str());
+  };
   try {
-    std::string implementation;
     if (algorithm.as_forward) {
       const auto descriptor =
           forward_descriptor(engine, kind, forward ? below : above, any_weights, forward ? &bias : nullptr,
                              forward ? above : below, attributes);
-      kernel->primitive_ = dnnl::convolution_forward(descriptor);
-      weight_form = descriptor.weights_desc();
-      scratch_form = descriptor.scratchpad_desc();
-      implementation = descriptor.impl_info_str();
+      adopt(descriptor, dnnl::convolution_forward(descriptor));
     } else {
       const auto descriptor = backward_descriptor(engine, kind, below, any_weights, above, attributes);
-      kernel->primitive_ = dnnl::convolution_backward_data(descriptor);
-      weight_form = descriptor.weights_desc();
-      scratch_form = descriptor.scratchpad_desc();
-      implementation = descriptor.impl_info_str();
+      adopt(descriptor, dnnl::convolution_backward_data(descriptor));
     }
-    kernel->name_ = fmt::format("{} {}", to_string(algorithm), implementation);
   } catch (const dnnl::error& error) {
     if (error.status == dnnl_unimplemented || error.status == dnnl_invalid_arguments) return nullptr;
     throw;
   }
-
-  kernel->weights_ = store.get(engine, weights, shape.in_channels, shape.out_channels, rotated, weight_form);
+  kernel->backward_primitive_ = !algorithm.as_forward;
   kernel->source_ = memory(forward ? below : above, engine, nullptr);
   kernel->destination_ = memory(forward ? above : below, engine, nullptr);
-  kernel->scratch_ = memory(scratch_form, engine, nullptr);
-  kernel->scratch_bytes_ = scratch_form.get_size();
-  const bool backward_primitive = !algorithm.as_forward;
-  kernel->arguments_ = {
-      {backward_primitive ? DNNL_ARG_DIFF_DST : DNNL_ARG_SRC, kernel->source_.get()},
-      {DNNL_ARG_WEIGHTS, kernel->weights_->get()},
-      {backward_primitive ? DNNL_ARG_DIFF_SRC : DNNL_ARG_DST, kernel->destination_.get()},
-      {DNNL_ARG_SCRATCHPAD, kernel->scratch_.get()},
+  if (forward) kernel->bias_ = memory(bias, engine, nullptr);
+  return kernel;
+}
+
+void ConvolutionKernel::bind(std::shared_ptr<memory> weights, const float* bias) {
+  weights_ = std::move(weights);
+  arguments_ = {
+      {backward_primitive_ ? DNNL_ARG_DIFF_DST : DNNL_ARG_SRC, source_.get()},
+      {DNNL_ARG_WEIGHTS, weights_->get()},
+      {backward_primitive_ ? DNNL_ARG_DIFF_SRC : DNNL_ARG_DST, destination_.get()},
+      {DNNL_ARG_SCRATCHPAD, scratch_.get()},
   };
-  if (forward) {
-    kernel->bias_ = memory(bias, engine, const_cast<float*>(weights.bias.data()));
-    kernel->arguments_.push_back({DNNL_ARG_BIAS, kernel->bias_.get()});
+  if (bias_) {
+    bias_.set_data_handle(const_cast<float*>(bias));
+    arguments_.push_back({DNNL_ARG_BIAS, bias_.get()});
   }
+}
+
+std::unique_ptr<ConvolutionKernel> ConvolutionKernel::make(const dnnl::engine& engine,
+                                                           const ConvolutionShape& shape, Pass pass,
+                                                           Algorithm algorithm, const LayerWeights& weights,
+                                                           WeightStore& store) {
+  memory::desc weight_form;
+  auto kernel = make_bare(engine, shape, pass, algorithm, weight_form);
+  if (!kernel) return nullptr;
+  const bool rotated = pass == Pass::backward && algorithm.as_forward;
+  kernel->bind(store.get(engine, weights, shape.in_channels, shape.out_channels, rotated, weight_form),
+               weights.bias.data());
+  return kernel;
+}
+
+std::unique_ptr<ConvolutionKernel> ConvolutionKernel::make_for_timing(const dnnl::engine& engine,
+                                                                      const ConvolutionShape& shape,
+                                                                      Pass pass, Algorithm algorithm) {
+  memory::desc weight_form;
+  auto kernel = make_bare(engine, shape, pass, algorithm, weight_form);
+  if (!kernel) return nullptr;
+  auto weights = std::make_shared<memory>(weight_form, engine);
+  std::fill_n(static_cast<float*>(weights->get_data_handle()), weight_form.get_size() / sizeof(float), 0.01f);
+  kernel->timing_bias_.assign(shape.out_channels, 0.01f);
+  kernel->bind(std::move(weights), kernel->timing_bias_.data());
   return kernel;
 }
 
@@ -204,10 +209,25 @@ std::shared_ptr<dnnl::memory> WeightStore::get(const dnnl::engine& engine, const
     if (entry.weights == &weights && entry.rotated == rotated && entry.form == wanted)
       return entry.memory.lock();
   }
-  std::vector<float> plain = plain_kernel(weights, in_channels, out_channels, rotated);
+  // Keras' [3, 3, in, out] is oneDNN's hwio. Rotated by 180 degrees the taps come in opposite order, and
+  // input and output channels change places.
+  std::vector<float> rotated_kernel;
   memory::dims dims{out_channels, in_channels, 3, 3};
-  if (rotated) std::swap(dims[0], dims[1]);
-  memory from({dims, memory::data_type::f32, memory::format_tag::oihw}, engine, plain.data());
+  if (rotated) {
+    std::swap(dims[0], dims[1]);
+    const std::size_t tap_size = static_cast<std::size_t>(in_channels) * out_channels;
+    rotated_kernel.resize(9 * tap_size);
+    for (std::size_t tap = 0; tap < 9; ++tap) {
+      const float* row = weights.kernel.data() + (8 - tap) * tap_size;
+      for (int in = 0; in < in_channels; ++in, row += out_channels) {
+        float* column = rotated_kernel.data() + tap * tap_size + in;
+        for (int out = 0; out < out_channels; ++out)
+          column[static_cast<std::size_t>(out) * in_channels] = row[out];
+      }
+    }
+  }
+  memory from({dims, memory::data_type::f32, memory::format_tag::hwio}, engine,
+              rotated ? rotated_kernel.data() : const_cast<float*>(weights.kernel.data()));
   auto to = std::make_shared<memory>(wanted, engine);
   dnnl::stream stream(engine);
   dnnl::reorder(from, *to).execute(stream, from, *to);

@@ -55,6 +55,10 @@ class ConvolutionKernel {
   static std::unique_ptr<ConvolutionKernel> make(const dnnl::engine& engine, const ConvolutionShape& shape,
                                                  Pass pass, Algorithm algorithm, const LayerWeights& weights,
                                                  WeightStore& store);
+  /// The same with made-up weights, for timing: transforming real ones takes longer than the timing does.
+  static std::unique_ptr<ConvolutionKernel> make_for_timing(const dnnl::engine& engine,
+                                                            const ConvolutionShape& shape, Pass pass,
+                                                            Algorithm algorithm);
 
   /// `source` and `destination`: images one after another in the shape's layouts (source is the layer's input
   /// side in a forward pass, its output side in a backward pass). `scratch`: at least scratch_bytes(),
@@ -70,12 +74,20 @@ class ConvolutionKernel {
  private:
   ConvolutionKernel() = default;
 
+  // A kernel without weights yet; `weight_form` is what it wants. None if oneDNN has no such kernel.
+  static std::unique_ptr<ConvolutionKernel> make_bare(const dnnl::engine& engine,
+                                                      const ConvolutionShape& shape, Pass pass,
+                                                      Algorithm algorithm, dnnl::memory::desc& weight_form);
+  void bind(std::shared_ptr<dnnl::memory> weights, const float* bias);
+
   dnnl::primitive primitive_;
   std::shared_ptr<dnnl::memory> weights_;
-  dnnl::memory bias_;
+  dnnl::memory bias_;  // empty in a backward pass
+  std::vector<float> timing_bias_;
   dnnl::memory source_;
   dnnl::memory destination_;
   dnnl::memory scratch_;
+  bool backward_primitive_ = false;
   std::vector<dnnl_exec_arg_t> arguments_;
   std::size_t scratch_bytes_ = 0;
   std::string name_;

@@ -22,6 +22,7 @@ double seconds_since(Clock::time_point start) {
 // Winograd wastes most of its tile on a smaller map.
 constexpr int kSmallestWinogradMap = 4;
 constexpr int kTimedRuns = 3;
+constexpr double kHopeless = 1.8;
 constexpr int kChunks[] = {1, 4, 16, 64};
 
 }  // namespace
@@ -41,11 +42,11 @@ std::string Plan::describe(const Network& network) const {
   return text;
 }
 
-Planner::Planner(const Network& network, const Weights& weights, Extent image, bool reproducible)
+Planner::Planner(const Network& network, const Weights& weights, Extent image, PlanRule rule)
     : network_(network),
       weights_(weights),
       image_(image),
-      reproducible_(reproducible),
+      rule_(rule),
       engine_(dnnl::engine::kind::cpu, 0),
       stream_(engine_) {
   choose_block();
@@ -88,7 +89,7 @@ void Planner::choose_block() {
     while (widest > 1 && convolution.out_channels % widest != 0) widest /= 2;
   }
   block_ = widest >= 8 ? widest : 0;
-  if (block_ == 0 || reproducible_ || onednn_has_winograd()) return;
+  if (block_ == 0 || rule_ != PlanRule::timed || onednn_has_winograd()) return;
 
   int middle = -1;
   for (int layer = 1; layer < network_.layer_count(); ++layer) {
@@ -110,14 +111,17 @@ void Planner::choose_block() {
 double Planner::time(ConvolutionKernel& kernel, int layer, int images) {
   const MapShape map = map_shape(layer);
   const int channels = std::max(map.channels, network_.convolutions[layer].in_channels);
-  AlignedBuffer<float> source(map.positions() * channels * images);
-  AlignedBuffer<float> destination(map.positions() * channels * images);
+  const std::size_t size = map.positions() * channels * images;
+  if (timing_source_.size() < size) {
+    timing_source_ = AlignedBuffer<float>(size);
+    timing_destination_ = AlignedBuffer<float>(size);
+    std::ranges::fill(timing_source_.span(), 0.5f);
+  }
   AlignedBuffer<std::byte> scratch(kernel.scratch_bytes());
-  std::ranges::fill(source.span(), 0.5f);
   double best = std::numeric_limits<double>::infinity();
   for (int run = 0; run <= kTimedRuns; ++run) {
     const auto start = Clock::now();
-    kernel.execute(stream_, source.data(), destination.data(), scratch.data());
+    kernel.execute(stream_, timing_source_.data(), timing_destination_.data(), scratch.data());
     stream_.wait();
     if (run > 0) best = std::min(best, seconds_since(start));
   }
@@ -126,15 +130,26 @@ double Planner::time(ConvolutionKernel& kernel, int layer, int images) {
 
 Planner::Choice Planner::fixed_choice(int layer, Pass pass, int images) {
   const Extent extent = network_.map_extent(layer, image_);
-  std::vector<Algorithm> order;
-  if (std::min(extent.height, extent.width) >= kSmallestWinogradMap) order.push_back({.winograd = true});
-  order.push_back({.winograd = false});
-  for (const Algorithm& algorithm : order) {
-    const auto candidate = ConvolutionKernel::make(engine_, shape(layer, images), pass, algorithm,
-                                                   *weights_.layers[layer], store_);
-    if (candidate && (!candidate->is_reference() || algorithm == order.back())) return {algorithm, 0};
+  const bool large = std::min(extent.height, extent.width) >= kSmallestWinogradMap;
+  if (rule_ == PlanRule::fixed && large) {
+    const Algorithm winograd{.winograd = true};
+    if (ConvolutionKernel::make_for_timing(engine_, shape(layer, images), pass, winograd))
+      return {winograd, 0};
   }
-  throw std::logic_error("oneDNN has no convolution for this shape");
+  return {{.winograd = false}, 0};
+}
+
+// An algorithm that is far behind for one image does not win for several.
+bool Planner::hopeless(int layer, Pass pass, Algorithm algorithm) const {
+  const auto known = single_image_times_.find({layer, pass});
+  if (known == single_image_times_.end()) return false;
+  double best = std::numeric_limits<double>::infinity();
+  double own = 0;
+  for (const Choice& choice : known->second) {
+    best = std::min(best, choice.seconds);
+    if (choice.algorithm == algorithm) own = choice.seconds;
+  }
+  return own > kHopeless * best;
 }
 
 Planner::Choice Planner::timed_choice(int layer, Pass pass, int images) {
@@ -145,12 +160,13 @@ Planner::Choice Planner::timed_choice(int layer, Pass pass, int images) {
   }
   Choice best{candidates[1], std::numeric_limits<double>::infinity()};
   for (const Algorithm& algorithm : candidates) {
-    const auto candidate = ConvolutionKernel::make(engine_, shape(layer, images), pass, algorithm,
-                                                   *weights_.layers[layer], store_);
+    if (hopeless(layer, pass, algorithm)) continue;
+    const auto candidate = ConvolutionKernel::make_for_timing(engine_, shape(layer, images), pass, algorithm);
     if (!candidate || (candidate->is_reference() && best.seconds < std::numeric_limits<double>::infinity()))
       continue;
-    const double seconds = time(*candidate, layer, images);
-    if (seconds < best.seconds) best = {algorithm, seconds};
+    const Choice timed{algorithm, time(*candidate, layer, images)};
+    if (images == 1) single_image_times_[{layer, pass}].push_back(timed);
+    if (timed.seconds < best.seconds) best = timed;
   }
   return best;
 }
@@ -158,11 +174,8 @@ Planner::Choice Planner::timed_choice(int layer, Pass pass, int images) {
 const Planner::Choice& Planner::choose(int layer, Pass pass, int images) {
   const Key key{layer, pass, images};
   if (const auto known = choices_.find(key); known != choices_.end()) return known->second;
-  if (reproducible_) return choices_[key] = fixed_choice(layer, pass, images);
-  const auto start = Clock::now();
-  Choice& choice = choices_[key] = timed_choice(layer, pass, images);
-  tuning_seconds_ += seconds_since(start);
-  return choice;
+  return choices_[key] =
+             rule_ == PlanRule::timed ? timed_choice(layer, pass, images) : fixed_choice(layer, pass, images);
 }
 
 std::shared_ptr<ConvolutionKernel> Planner::kernel(int layer, Pass pass, int images) {
@@ -188,7 +201,7 @@ Plan Planner::make(int target_layer, int images) {
     BlockPlan block{.first_layer = first, .end_layer = end, .chunk = 1, .forward = {}, .backward = {}};
     double best = std::numeric_limits<double>::infinity();
     for (const int chunk : kChunks) {
-      if (chunk > images || (reproducible_ && chunk > 1)) break;
+      if (chunk > images || (rule_ != PlanRule::timed && chunk > 1)) break;
       double seconds = 0;
       for (int layer = first; layer < end; ++layer) {
         seconds += choose(layer, Pass::forward, chunk).seconds;

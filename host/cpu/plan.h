@@ -9,6 +9,7 @@
 
 #include "../network.h"
 #include "../weights.h"
+#include "aligned.h"
 #include "convolution.h"
 #include "map.h"
 
@@ -38,13 +39,18 @@ struct Plan {
   std::string describe(const Network& network) const;
 };
 
-/// Chooses chunk and algorithm per block, layer and direction by timing on this machine, or, reproducibly, by
-/// a fixed rule: one image at a time, so that nothing depends on how many there are, Winograd where oneDNN
-/// has it.
+/// How a plan is chosen.
+enum class PlanRule {
+  timed,   ///< Chunk and algorithm per block, layer and direction by timing on this machine.
+  fixed,   ///< One image at a time, so that nothing depends on how many there are; Winograd where oneDNN has
+           ///< it.
+  direct,  ///< Likewise, without Winograd: slower, and closer to exact arithmetic.
+};
+
+/// Makes plans by one rule, and the kernels they need.
 class Planner {
  public:
-  /// `block`: channel block of the maps, 0 for NHWC; see choose_block().
-  Planner(const Network& network, const Weights& weights, Extent image, bool reproducible);
+  Planner(const Network& network, const Weights& weights, Extent image, PlanRule rule);
 
   Plan make(int target_layer, int images);
 
@@ -52,9 +58,6 @@ class Planner {
   MapShape map_shape(int layer) const;
   int input_block(int layer) const;
   const dnnl::engine& engine() const { return engine_; }
-
-  /// Seconds spent on timing so far.
-  double tuning_seconds() const { return tuning_seconds_; }
 
  private:
   struct Choice {
@@ -68,6 +71,7 @@ class Planner {
   Choice fixed_choice(int layer, Pass pass, int images);
   Choice timed_choice(int layer, Pass pass, int images);
   double time(ConvolutionKernel& kernel, int layer, int images);
+  bool hopeless(int layer, Pass pass, Algorithm algorithm) const;
   std::shared_ptr<ConvolutionKernel> kernel(int layer, Pass pass, int images);
   int block_of_channels(int channels) const;
   void choose_block();
@@ -75,14 +79,16 @@ class Planner {
   const Network& network_;
   const Weights& weights_;
   Extent image_;
-  bool reproducible_;
+  PlanRule rule_;
   int block_ = 0;  // 0: NHWC
   dnnl::engine engine_;
   dnnl::stream stream_;
   WeightStore store_;
   std::map<Key, Choice> choices_;
+  std::map<std::pair<int, Pass>, std::vector<Choice>> single_image_times_;  // of every algorithm
+  AlignedBuffer<float> timing_source_;
+  AlignedBuffer<float> timing_destination_;
   std::map<Key, std::weak_ptr<ConvolutionKernel>> kernels_;
-  double tuning_seconds_ = 0;
 };
 
 }  // namespace filterscope::cpu
