@@ -58,10 +58,15 @@ if "$filterscope" info "${weights[@]}" | grep -q -e '--device auto .*cuda'; then
   mapfile -t selectors <<<"$layers"
   options=()
 else
-  say "Rendering 8 filters of each of $(wc -w <<<"$layers") layers on the CPU, with $cpu_iterations iterations instead of 500"
+  options=()
+  length="the iterations asked for"
+  if [[ " $* " != *" --iterations"* ]]; then
+    options=(--iterations "$cpu_iterations")
+    length="$cpu_iterations iterations instead of 500"
+  fi
+  say "Rendering 8 filters of each of $(wc -w <<<"$layers") layers on the CPU, with $length"
   mapfile -t selectors <<<"$layers"
   selectors=("${selectors[@]/%/:0-7}")
-  options=(--iterations "$cpu_iterations")
 fi
 "$filterscope" render "${selectors[@]}" "${weights[@]}" "${options[@]}" --out "$out" "$@"
 
