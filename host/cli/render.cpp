@@ -310,13 +310,29 @@ void print_start(const Request& request, const Network& network, const Weights& 
   }
 }
 
-// Seconds, or 0 where the run is too short to be worth timing.
-double estimate_and_print(Engine& engine, const Request& request, const Network& network) {
+bool errors_on_terminal() {
+  return isatty(fileno(stderr)) != 0;
+}
+
+// Seconds, or 0 where the run is too short to be worth timing, or is interrupted meanwhile.
+double estimate_and_print(Engine& engine, const Request& request, const Network& network,
+                          const Interrupt& interrupt) {
   double flops = 0;
   for (const FilterId& id : request.selection)
     flops += network.iteration_flops(id.layer, request.render.extent);
   if (flops * request.recipe.iterations < kShortRunFlops) return 0;
-  const double seconds = engine.estimate(request.selection);
+
+  if (errors_on_terminal()) fmt::print(stderr, "Timing an iteration of each layer ...");
+  double seconds = 0;
+  // One layer at a time, so that an interruption need not wait for all.
+  for (auto first = request.selection.begin(); first != request.selection.end() && !interrupt.requested();) {
+    const auto end = std::find_if(first, request.selection.end(),
+                                  [&](const FilterId& id) { return id.layer != first->layer; });
+    seconds += engine.estimate({first, end});
+    first = end;
+  }
+  if (errors_on_terminal()) fmt::print(stderr, "\r\x1b[K");
+  if (interrupt.requested()) return 0;
   if (seconds < kLongRunSeconds) return seconds;
   fmt::print(stderr,
              "This will take about {} for {}. For less: fewer filters, such as\n'{}:0-7' or '*:random3', "
@@ -372,12 +388,13 @@ int run_render(const std::vector<std::string>& arguments) {
   if (!request.quiet) {
     const EngineDescription description = engine->describe();
     print_start(request, network, weights, description);
-    if (description.device == "cpu") expected_seconds = estimate_and_print(*engine, request, network);
+    if (description.device == "cpu")
+      expected_seconds = estimate_and_print(*engine, request, network, interrupt);
   }
 
-  const auto style = request.quiet                 ? Progress::Style::silent
-                     : isatty(fileno(stderr)) != 0 ? Progress::Style::terminal
-                                                   : Progress::Style::plain;
+  const auto style = request.quiet          ? Progress::Style::silent
+                     : errors_on_terminal() ? Progress::Style::terminal
+                                            : Progress::Style::plain;
   Progress progress(stderr, style, network, request.selection, request.render.extent,
                     request.recipe.iterations, expected_seconds);
   RunObserver observer(writer, progress, network, request.verbose, request.selection.size() > 1);
