@@ -28,7 +28,7 @@ for layer, our_batch, their_batch in pairs:
     for r in range(1, rounds + 1):
         own = json.load(open(f"{scratch}/ours-{layer}-{our_batch}-{r}.json"))["benchmarks"][0]
         peer = json.load(open(f"{scratch}/torch-{layer}-{their_batch}-{r}.json"))
-        ours.setdefault((layer, our_batch), []).append(own["ms_per_image"] * 1e3)
+        ours.setdefault((layer, our_batch), []).append(own["ms_per_image"])
         theirs.setdefault((layer, their_batch), []).append(peer["ms_per_image"])
         info = peer
 print(f"PyTorch {info['torch']}, {info['threads']} threads; ms per image and iteration, median of {rounds} (min to max)")
