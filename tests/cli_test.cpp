@@ -555,7 +555,7 @@ class CliInterrupted : public Cli, public ::testing::WithParamInterface<int> {};
 
 TEST_P(CliInterrupted, KeepsWhatIsFinished) {
   const pid_t child = start({"render", "--weights", "synthetic", "--size", "32", "--iterations", "100",
-                             "--device", "cpu", "--reproducible", "block1_*"});
+                             "--threads", "1", "--device", "cpu", "--reproducible", "block1_*"});
   wait_for_file(child, "filterscope-out/block1_conv1/block1_conv1_f0000.png");
   kill(child, GetParam());
   const Outcome outcome = wait_for(child);

@@ -335,8 +335,8 @@ double estimate_and_print(Engine& engine, const Request& request, const Network&
   if (interrupt.requested()) return 0;
   if (seconds < kLongRunSeconds) return seconds;
   fmt::print(stderr,
-             "This will take about {} for {}. For less: fewer filters, such as\n'{}:0-7' or '*:random3', "
-             "or a smaller --iterations or --size. Ctrl-C stops and keeps what is finished.\n",
+             "This will take about {} for {}. Ctrl-C stops and keeps what is finished.\n"
+             "For less: fewer filters, as '{}:0-7' or '*:random3', or smaller --iterations or --size.\n",
              duration_text(seconds), counted(std::ssize(request.selection), "filter"),
              network.convolutions[request.selection.front().layer].name);
   return seconds;
