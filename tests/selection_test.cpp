@@ -135,6 +135,7 @@ TEST(Selection, NamesTheSelectorAndThePartAtFault) {
   EXPECT_THAT(
       message_of({"block1_conv1:0,64"}),
       AllOf(HasSubstr("\"block1_conv1:0,64\""), HasSubstr("\"64\""), HasSubstr("block1_conv1 are 0..63")));
+  EXPECT_THAT(message_of({"block1_conv1:60-64"}), HasSubstr("0..63"));
   EXPECT_THAT(message_of({"block1_conv1:60-99"}), AllOf(HasSubstr("\"60-99\""), HasSubstr("0..63")));
   EXPECT_THAT(message_of({"*:0-511"}), AllOf(HasSubstr("\"*:0-511\""), HasSubstr("block1_conv1 are 0..63")));
   EXPECT_THAT(message_of({"block1_conv1:9-3"}), AllOf(HasSubstr("backwards"), HasSubstr("\"3-9\"")));
