@@ -15,7 +15,7 @@ pairs="block3_conv3:16:8 block5_conv3:16:8 block3_conv3:1:1 block5_conv3:1:1"
 for round in $(seq "$rounds"); do
   for pair in $pairs; do
     IFS=: read -r layer ours theirs <<<"$pair"
-    "$build/bench/bench_cpu" --benchmark_filter="^$layer/timed/batch:$ours/" --benchmark_format=json \
+    GOMP_SPINCOUNT=1000 "$build/bench/bench_cpu" --benchmark_filter="^$layer/timed/batch:$ours/" --benchmark_format=json \
       >"$scratch/ours-$layer-$ours-$round.json" 2>/dev/null
     "$python" "$here/peers/pytorch_ascent.py" "$layer" "$theirs" >"$scratch/torch-$layer-$theirs-$round.json"
   done

@@ -258,8 +258,8 @@ DeviceInfo cpu_device() {
               "{} cores, fp32, oneDNN {} {}, kernels: {}", omp_get_num_procs(), cpu::onednn_version(),
               cpu::onednn_has_winograd()
                   ? "with Winograd convolutions"
-                  : "without Winograd convolutions (version 3 dropped them; direct ones are used, "
-                    "which are 2 to 3 times slower: version 2.6 or 2.7 has them)",
+                  : "without Winograd convolutions (dropped in version 3; direct ones are used, "
+                    "which are 2 to 3 times slower; version 2.6 has them)",
               cpu::kernels().name)};
 }
 

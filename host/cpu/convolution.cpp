@@ -12,8 +12,6 @@ using dnnl::algorithm;
 using dnnl::memory;
 using dnnl::prop_kind;
 
-constexpr bool kVersion3 = DNNL_VERSION_MAJOR >= 3;
-
 memory::desc map_desc(int images, int channels, Extent extent, int block) {
   const auto tag = block == 0          ? memory::format_tag::nchw
                    : block == channels ? memory::format_tag::nhwc
@@ -84,7 +82,6 @@ std::string onednn_version() {
 }
 
 bool onednn_has_winograd() {
-  if (kVersion3) return false;
   const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
   const memory::desc map({1, 64, 24, 24}, memory::data_type::f32, memory::format_tag::any);
   const memory::desc weights({64, 64, 3, 3}, memory::data_type::f32, memory::format_tag::any);

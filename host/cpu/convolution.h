@@ -41,7 +41,7 @@ struct ConvolutionShape {
   int out_block;  ///< Channel block of the layer's own map.
 };
 
-/// Whether this oneDNN still has Winograd kernels at all (version 3 dropped them on x86).
+/// Whether this oneDNN still has Winograd kernels (later releases of version 3 dropped them on x86).
 bool onednn_has_winograd();
 std::string onednn_version();
 
