@@ -1,0 +1,59 @@
+#include "convolution.h"
+
+#include <fmt/format.h>
+
+namespace filterscope::cuda {
+
+std::string_view to_string(Direction direction) {
+  return direction == Direction::forward ? "forward" : "input gradient";
+}
+
+std::string_view to_string(Gate gate) {
+  switch (gate) {
+    case Gate::none:
+      return "none";
+    case Gate::bits:
+      return "bits";
+    case Gate::bytes:
+      return "bytes";
+    case Gate::activation:
+      return "activation";
+  }
+  return "";
+}
+
+std::string_view to_string(WeightLayout layout) {
+  return layout == WeightLayout::krsc ? "krsc" : "crsk rotated";
+}
+
+std::string_view to_string(BiasType type) {
+  return type == BiasType::fp32 ? "fp32" : "storage";
+}
+
+std::string to_string(const ConvolutionProblem& problem) {
+  return fmt::format("{} {} {}x{}x{} {}->{} {}", to_string(problem.direction),
+                     filterscope::to_string(problem.precision), problem.images, problem.height, problem.width,
+                     problem.in_channels, problem.out_channels, to_string(problem.gate));
+}
+
+std::size_t storage_bytes(Precision precision) {
+  return precision == Precision::bf16 || precision == Precision::fp16 ? 2 : 4;
+}
+
+std::size_t gate_bytes(const ConvolutionProblem& problem, int channels) {
+  const std::size_t elements =
+      static_cast<std::size_t>(problem.images) * problem.height * problem.width * channels;
+  switch (problem.gate) {
+    case Gate::none:
+      return 0;
+    case Gate::bits:
+      return elements / 8;
+    case Gate::bytes:
+      return elements;
+    case Gate::activation:
+      return elements * storage_bytes(problem.precision);
+  }
+  return 0;
+}
+
+}  // namespace filterscope::cuda

@@ -1,0 +1,99 @@
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+#include "../engine.h"
+
+// One 3x3 convolution (stride 1, zero padding 1) of the network on a CUDA device, whoever computes it. Maps
+// are NHWC without gaps; their element, the storage type, is fp32 for Precision::fp32 and tf32, bf16 and fp16
+// for those. Sums are fp32 everywhere.
+
+namespace filterscope::cuda {
+
+enum class Direction {
+  forward,         ///< relu(convolution of the map below + bias)
+  input_gradient,  ///< Gradient of this layer's pre-activation -> gradient of the map below, times its gate.
+};
+
+/// How it is kept which ReLUs of a map [images, height, width, channels] were open (the output was > 0).
+enum class Gate {
+  none,
+  bits,        ///< uint32 [images, height, width, channels / 32]; bit i of word w is channel 32 w + i.
+  bytes,       ///< uint8 [images, height, width, channels]: 1 open, 0 closed.
+  activation,  ///< The map itself, in the storage type.
+};
+
+enum class WeightLayout {
+  krsc,          ///< [out_channels, 3, 3, in_channels], as the layer applies them.
+  crsk_rotated,  ///< [in_channels, 3, 3, out_channels], element (c, r, s, k) being krsc's (k, 2-r, 2-s, c):
+                 ///< the filter of a forward convolution that computes the input gradient.
+};
+
+/// Of the bias, where it is added.
+enum class BiasType { fp32, storage };
+
+std::string_view to_string(Direction direction);
+std::string_view to_string(Gate gate);
+std::string_view to_string(WeightLayout layout);
+std::string_view to_string(BiasType type);
+
+struct ConvolutionProblem {
+  int images = 0;
+  int height = 0;  ///< Of the map, the same on both sides.
+  int width = 0;
+  int in_channels = 0;  ///< Of the layer, whichever the direction.
+  int out_channels = 0;
+  Precision precision = Precision::fp32;  ///< Not automatic.
+  Direction direction = Direction::forward;
+  /// Forward: what is also written about the output (with `activation` nothing beside the output itself).
+  /// Input gradient: what the result is multiplied with; of the map below, so over in_channels.
+  Gate gate = Gate::none;
+
+  bool operator==(const ConvolutionProblem&) const = default;
+  /// Channels of what is read and written in this direction.
+  int source_channels() const { return direction == Direction::forward ? in_channels : out_channels; }
+  int destination_channels() const { return direction == Direction::forward ? out_channels : in_channels; }
+};
+/// Such as "forward bf16 64x96x96 64->128 bytes": unique, for keys and messages.
+std::string to_string(const ConvolutionProblem& problem);
+
+/// Bytes of one element of a map.
+std::size_t storage_bytes(Precision precision);
+/// Bytes of a gate over `channels` channels of the problem's map; 0 for none. `activation` counts the map
+/// itself.
+std::size_t gate_bytes(const ConvolutionProblem& problem, int channels);
+
+/// Device memory of one convolution. Every pointer is aligned to 16 bytes, the workspace to 256. None may
+/// overlap another that is written.
+struct ConvolutionArguments {
+  const void* source = nullptr;   ///< [images, height, width, source_channels()]
+  const void* weights = nullptr;  ///< As ConvolutionVariant::weight_layout() says, in the storage type.
+  const void* bias = nullptr;  ///< Forward: [out_channels], in the type ConvolutionVariant::bias_type() says.
+  void* destination = nullptr;    ///< [images, height, width, destination_channels()]
+  void* gate_out = nullptr;       ///< Forward with bits or bytes.
+  const void* gate_in = nullptr;  ///< Input gradient with bits, bytes or activation.
+  void* workspace = nullptr;      ///< ConvolutionVariant::workspace_bytes(); may be null if that is 0.
+};
+
+/// One way to compute one problem, ready to run. Variants of a problem differ in speed, workspace and
+/// rounding.
+class ConvolutionVariant {
+ public:
+  virtual ~ConvolutionVariant() = default;
+  /// Who computes it and how, such as "cudnn fprop-rotated eng7_k2=0_k5=3": the same name computes the same
+  /// bits on one kind of device with one version of the libraries.
+  virtual std::string name() const = 0;
+  virtual const ConvolutionProblem& problem() const = 0;
+  virtual WeightLayout weight_layout() const = 0;
+  virtual BiasType bias_type() const = 0;  ///< Means something forward only.
+  virtual std::size_t workspace_bytes() const = 0;
+  /// Enqueues the work on `stream`; it can be captured into a CUDA graph. Allocates nothing. What the device
+  /// or a library refuses is a device Error.
+  virtual void launch(const ConvolutionArguments& arguments, cudaStream_t stream) = 0;
+};
+
+}  // namespace filterscope::cuda
