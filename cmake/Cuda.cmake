@@ -17,6 +17,27 @@ if(FILTERSCOPE_CUDA STREQUAL "AUTO" OR FILTERSCOPE_CUDA)
   endif()
   if(NOT lacking)
     set(FILTERSCOPE_WITH_CUDA TRUE)
+    # sm_80 code also runs on every later GPU with compute capability 8.x; its PTX is compiled by the driver for those that
+    # come after sm_90.
+    if(NOT CMAKE_CUDA_ARCHITECTURES)
+      set(CMAKE_CUDA_ARCHITECTURES 80 90a-real CACHE STRING "Compute capabilities that device code is compiled for")
+    endif()
+    if(NOT CMAKE_CUDA_COMPILER)
+      set(CMAKE_CUDA_COMPILER ${CUDAToolkit_NVCC_EXECUTABLE})
+    endif()
+    enable_language(CUDA)
+    # Older releases of CMake do not know how to ask nvcc for C++20.
+    foreach(kind STANDARD EXTENSION)
+      if(NOT CMAKE_CUDA20_${kind}_COMPILE_OPTION)
+        set(CMAKE_CUDA20_${kind}_COMPILE_OPTION "-std=c++20")
+      endif()
+    endforeach()
+    set(CMAKE_CUDA_STANDARD 20)
+    set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+    # What device code is compiled with.
+    add_library(filterscope_cuda_options INTERFACE)
+    target_compile_options(filterscope_cuda_options INTERFACE
+      $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings;-lineinfo;--expt-relaxed-constexpr;-Xcompiler=-Wall,-Wextra,-Wno-psabi,-Werror>)
     list(APPEND FILTERSCOPE_FIND_DEPENDENCIES "CUDAToolkit")
     message(STATUS "CUDA ${CUDAToolkit_VERSION} with cuDNN ${cuDNN_VERSION} (${cuDNN_LIBRARY}): found")
   elseif(FILTERSCOPE_CUDA STREQUAL "AUTO")

@@ -188,6 +188,15 @@ if(FILTERSCOPE_BUILD_TESTS)
       SHA256 78c676fc63881529bf97bf9d45948d905a66833fbfa5318ea2cd7478cb98f399
       SET INSTALL_GTEST OFF)
   endif()
+
+  # Fibers, on which the tests emulate a GPU; Boost::context.
+  filterscope_find(Boost TARGET Boost::context MINIMUM 1.74 FOUND found COMPONENTS context)
+  if(NOT found)
+    filterscope_fetch(Boost VERSION 1.87.0 TARGETS boost_context
+      URL https://github.com/boostorg/boost/releases/download/boost-1.87.0/boost-1.87.0-cmake.tar.xz
+      SHA256 7da75f171837577a52bbf217e17f8ea576c7c246e4594d617bfde7fafd408be5
+      SET BOOST_INCLUDE_LIBRARIES context)
+  endif()
 endif()
 
 if(FILTERSCOPE_BUILD_BENCHMARKS)

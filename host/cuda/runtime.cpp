@@ -1,0 +1,106 @@
+#include "runtime.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+
+#include "host/error.h"
+
+namespace filterscope::cuda {
+
+namespace {
+
+// For destructors, which cannot throw.
+void report(cudaError_t status, const char* what) {
+  if (status == cudaSuccess) return;
+  cudaGetLastError();
+  std::fprintf(stderr, "filterscope: %s: %s\n", what, cudaGetErrorString(status));
+}
+
+}  // namespace
+
+void check(cudaError_t status, std::string_view what) {
+  if (status == cudaSuccess) return;
+  cudaGetLastError();  // The runtime would hand this error to whoever asks next.
+  if (status == cudaErrorMemoryAllocation) throw OutOfMemory();
+  throw Error(ErrorKind::device,
+              fmt::format("CUDA, {}: {}: {}", what, cudaGetErrorName(status), cudaGetErrorString(status)));
+}
+
+Allocation::Allocation(Kind kind, std::size_t bytes) : bytes_(bytes), kind_(kind) {
+  if (bytes == 0) return;
+  if (kind == Kind::device) {
+    check(cudaMalloc(&data_, bytes), "allocating device memory");
+  } else {
+    check(cudaHostAlloc(&data_, bytes, cudaHostAllocMapped), "allocating pinned memory");
+  }
+}
+
+Allocation& Allocation::operator=(Allocation&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(bytes_, other.bytes_);
+  std::swap(kind_, other.kind_);
+  return *this;
+}
+
+Allocation::~Allocation() {
+  if (data_ == nullptr) return;
+  if (kind_ == Kind::device) {
+    report(cudaFree(data_), "freeing device memory");
+  } else {
+    report(cudaFreeHost(data_), "freeing pinned memory");
+  }
+}
+
+Stream::Stream() {
+  check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
+}
+Stream::~Stream() {
+  if (stream_ != nullptr) report(cudaStreamDestroy(stream_), "destroying a stream");
+}
+
+Event::Event(Timing timing) {
+  check(cudaEventCreateWithFlags(&event_, timing == Timing::on ? 0u : unsigned{cudaEventDisableTiming}),
+        "creating an event");
+}
+Event::~Event() {
+  if (event_ != nullptr) report(cudaEventDestroy(event_), "destroying an event");
+}
+bool Event::passed() const {
+  const cudaError_t status = cudaEventQuery(event_);
+  if (status == cudaErrorNotReady) return false;
+  check(status, "asking for an event");
+  return true;
+}
+float Event::milliseconds_since(const Event& start) const {
+  float milliseconds = 0;
+  check(cudaEventElapsedTime(&milliseconds, start.event_, event_), "timing");
+  return milliseconds;
+}
+
+Graph::~Graph() {
+  if (graph_ != nullptr) report(cudaGraphExecDestroy(graph_), "destroying a graph");
+}
+
+Graph::Capture::Capture(cudaStream_t stream) : stream_(stream) {
+  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capturing a graph");
+}
+Graph::Capture::~Capture() {
+  if (!open_) return;
+  cudaGraph_t graph = nullptr;
+  cudaStreamEndCapture(stream_, &graph);
+  if (graph != nullptr) cudaGraphDestroy(graph);
+  cudaGetLastError();
+}
+Graph Graph::Capture::finish() {
+  open_ = false;
+  cudaGraph_t graph = nullptr;
+  check(cudaStreamEndCapture(stream_, &graph), "capturing a graph");
+  Graph result;
+  const cudaError_t status = cudaGraphInstantiate(&result.graph_, graph, 0);
+  cudaGraphDestroy(graph);
+  check(status, "instantiating a graph");
+  return result;
+}
+
+}  // namespace filterscope::cuda

@@ -1,0 +1,148 @@
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <new>
+#include <span>
+#include <string_view>
+#include <utility>
+
+namespace filterscope::cuda {
+
+/// Device memory that the device does not have.
+class OutOfMemory : public std::bad_alloc {
+ public:
+  const char* what() const noexcept override { return "out of device memory"; }
+};
+
+/// Throws a device Error that names `what` and the runtime's message, unless `status` is success.
+void check(cudaError_t status, std::string_view what);
+
+/// Bytes on the device, or (pinned) in host memory that the device reaches. Moves, never copies.
+class Allocation {
+ public:
+  enum class Kind { device, pinned };
+  Allocation() = default;
+  /// Throws OutOfMemory.
+  Allocation(Kind kind, std::size_t bytes);
+  Allocation(Allocation&& other) noexcept { *this = std::move(other); }
+  Allocation& operator=(Allocation&& other) noexcept;
+  ~Allocation();
+
+  void* data() const { return data_; }
+  std::size_t bytes() const { return bytes_; }
+
+ private:
+  void* data_ = nullptr;
+  std::size_t bytes_ = 0;
+  Kind kind_ = Kind::device;
+};
+
+/// An array of T in device memory, uninitialised.
+template <class T>
+class DeviceBuffer {
+ public:
+  DeviceBuffer() = default;
+  explicit DeviceBuffer(std::size_t size)
+      : memory_(Allocation::Kind::device, size * sizeof(T)), size_(size) {}
+  /// With a copy of `values`; waits for it.
+  explicit DeviceBuffer(std::span<const T> values) : DeviceBuffer(values.size()) {
+    check(cudaMemcpy(data(), values.data(), values.size_bytes(), cudaMemcpyHostToDevice),
+          "copying to the device");
+  }
+
+  T* data() const { return static_cast<T*>(memory_.data()); }
+  std::size_t size() const { return size_; }
+
+ private:
+  Allocation memory_;
+  std::size_t size_ = 0;
+};
+
+/// An array of T in pinned host memory, which the device can read and write too.
+template <class T>
+class PinnedBuffer {
+ public:
+  PinnedBuffer() = default;
+  explicit PinnedBuffer(std::size_t size)
+      : memory_(Allocation::Kind::pinned, size * sizeof(T)), size_(size) {}
+
+  T* data() const { return static_cast<T*>(memory_.data()); }
+  std::size_t size() const { return size_; }
+  std::span<T> span() const { return {data(), size_}; }
+
+ private:
+  Allocation memory_;
+  std::size_t size_ = 0;
+};
+
+/// A stream that does not wait for the default stream.
+class Stream {
+ public:
+  Stream();
+  Stream(Stream&& other) noexcept : stream_(std::exchange(other.stream_, nullptr)) {}
+  Stream& operator=(Stream&&) = delete;
+  ~Stream();
+  operator cudaStream_t() const { return stream_; }
+  void synchronise() const { check(cudaStreamSynchronize(stream_), "waiting for the device"); }
+
+ private:
+  cudaStream_t stream_ = nullptr;
+};
+
+class Event {
+ public:
+  enum class Timing { off, on };
+  explicit Event(Timing timing = Timing::off);
+  Event(Event&& other) noexcept : event_(std::exchange(other.event_, nullptr)) {}
+  Event& operator=(Event&&) = delete;
+  ~Event();
+  operator cudaEvent_t() const { return event_; }
+  void record(cudaStream_t stream) const { check(cudaEventRecord(event_, stream), "recording an event"); }
+  void synchronise() const { check(cudaEventSynchronize(event_), "waiting for an event"); }
+  /// Whether the device has passed it.
+  bool passed() const;
+  /// Milliseconds from `start` to this one; both with timing and passed.
+  float milliseconds_since(const Event& start) const;
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
+/// What was enqueued on a stream, as one launch.
+class Graph {
+ public:
+  Graph() = default;
+  Graph(Graph&& other) noexcept : graph_(std::exchange(other.graph_, nullptr)) {}
+  Graph& operator=(Graph&& other) noexcept {
+    std::swap(graph_, other.graph_);
+    return *this;
+  }
+  ~Graph();
+  /// Captures what `enqueue()` puts on `stream`, which must do nothing else meanwhile; nothing runs yet.
+  template <class Enqueue>
+  static Graph capture(cudaStream_t stream, Enqueue&& enqueue) {
+    Capture capture(stream);
+    enqueue();
+    return capture.finish();
+  }
+  void launch(cudaStream_t stream) const { check(cudaGraphLaunch(graph_, stream), "launching a graph"); }
+
+ private:
+  // Ends the capture also where enqueuing throws.
+  class Capture {
+   public:
+    explicit Capture(cudaStream_t stream);
+    ~Capture();
+    Graph finish();
+
+   private:
+    cudaStream_t stream_;
+    bool open_ = true;
+  };
+
+  cudaGraphExec_t graph_ = nullptr;
+};
+
+}  // namespace filterscope::cuda

@@ -1,0 +1,74 @@
+#pragma once
+
+#include <cstdint>
+
+#include "common/types.h"
+
+/// What happens to images and losses between two passes through the network. Everything is fp32 and belongs
+/// to one image alone.
+namespace filterscope::kernels {
+
+/// Where an image's ascent stands.
+enum class AscentStatus : int {
+  climbing = 0,
+  dead = 1,       ///< Its gradient became exactly zero; the image no longer changes.
+  nonfinite = 2,  ///< Its loss or gradient stopped being finite; the image is the last finite one.
+};
+
+/// The state of a batch's ascents, in device memory; one element per image unless stated.
+struct AscentState {
+  AscentStatus* status;
+  int* steps;             ///< Taken so far.
+  float* first_losses;    ///< Of the initial images.
+  float* losses;          ///< The last ones found.
+  float* gradient_norms;  ///< Of the last gradients.
+  int* iteration;         ///< One for the batch: iterations whose losses have been recorded.
+};
+
+/// climbing, no steps, iteration 0; losses and norms 0.
+void start_ascent(const AscentState& state, int images_count, cudaStream_t stream);
+
+struct LossTraceArguments {
+  const float* sums;     ///< [images][kFilterHeadParts]: as the filter heads wrote them.
+  const float* weights;  ///< [images] What the sums add up to a loss with: 1 / positions.
+  AscentState state;
+  float*
+      trace;  ///< Out. [iterations / trace_every][images]: row i / trace_every - 1 of every iteration i that
+              ///< trace_every divides. Null for the losses of the finished images, which are no iteration.
+  int trace_every;
+  int* progress;  ///< Out. The iteration, also here: memory that the host sees. May be null.
+  int images_count;
+};
+
+/// Losses of this iteration: adds up sums (in a fixed order), counts the iteration, records losses and trace.
+/// An image whose loss is not finite stops climbing.
+void loss_trace(const LossTraceArguments& arguments, cudaStream_t stream);
+
+struct NormaliseAndStepArguments {
+  float* images;           ///< In and out. [images][values_per_image]
+  const float* gradients;  ///< [images][values_per_image]
+  const float* squares;    ///< [images][parts] Sums of squares of gradients, to be added up.
+  int parts;
+  float step;
+  float epsilon;
+  AscentState state;
+  int images_count;
+  int values_per_image;
+};
+
+/// image += step * gradient / sqrt(max(sum of squares, epsilon)) for every image that climbs; one whose
+/// gradient is zero or not finite stops climbing and stays as it is.
+void normalise_and_step(const NormaliseAndStepArguments& arguments, cudaStream_t stream);
+
+struct EncodeArguments {
+  const float* images;     ///< [images][values_per_image]
+  std::uint8_t* pictures;  ///< Out. [images][values_per_image]
+  int images_count;
+  int values_per_image;
+};
+
+/// round(255 * (x - min) / (max - min)), halves up, with one minimum and maximum per image; a constant image
+/// is black. The same bytes as the CPU engine's.
+void encode(const EncodeArguments& arguments, cudaStream_t stream);
+
+}  // namespace filterscope::kernels

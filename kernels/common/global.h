@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+#include "types.h"
+
+namespace filterscope::kernels {
+
+/// An array in device memory as kernels see it. Every access of a kernel to global memory goes through it,
+/// which costs nothing on a device; in the emulation each one is checked against the allocation that the
+/// pointer lies in, and for its alignment. Made from a pointer where a kernel is launched; the pointer may be
+/// null if the kernel then uses none.
+template <class T>
+class Global {
+ public:
+  using Value = std::remove_const_t<T>;
+
+#if defined(FILTERSCOPE_EMULATED)
+  Global(T* data) : data_(data), bounds_(emulation::bounds_of(data)) {}
+#else
+  __host__ __device__ Global(T* data) : data_(data) {}
+#endif
+
+  __device__ explicit operator bool() const {
+    return data_ != nullptr;
+  }
+
+  __device__ Value load(std::int64_t index) const {
+    return *address(index, 1);
+  }
+  __device__ void store(std::int64_t index, Value value) const {
+    *address(index, 1) = value;
+  }
+
+  /// Elements index .. index + N - 1 by one instruction; index must be a multiple of N.
+  template <int N>
+  __device__ Vector<Value, N> load_vector(std::int64_t index) const {
+    return *reinterpret_cast<const Vector<Value, N>*>(vector_address<N>(index));
+  }
+  template <int N>
+  __device__ void store_vector(std::int64_t index, const Vector<Value, N>& vector) const {
+    *reinterpret_cast<Vector<Value, N>*>(vector_address<N>(index)) = vector;
+  }
+
+  /// For instructions that take an address and access N elements there, aligned to their size.
+  template <int N>
+  __device__ T* vector_address(std::int64_t index) const {
+    T* const at = address(index, N);
+#if defined(FILTERSCOPE_EMULATED)
+    emulation::check_alignment(at, sizeof(T) * N);
+#endif
+    return at;
+  }
+
+ private:
+  __device__ T* address(std::int64_t index, [[maybe_unused]] int count) const {
+#if defined(FILTERSCOPE_EMULATED)
+    emulation::check_access(bounds_, data_ + index, sizeof(T) * count);
+#endif
+    return data_ + index;
+  }
+
+  T* data_;
+#if defined(FILTERSCOPE_EMULATED)
+  emulation::Bounds bounds_;
+#endif
+};
+
+}  // namespace filterscope::kernels

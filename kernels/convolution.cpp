@@ -1,0 +1,38 @@
+#include "convolution.h"
+
+#include <array>
+
+namespace filterscope::kernels {
+namespace {
+
+bool multiples_of_32(int in_channels, int out_channels) {
+  return in_channels % 32 == 0 && out_channels % 32 == 0;
+}
+bool multiples_of_64(int in_channels, int out_channels) {
+  return in_channels % 64 == 0 && out_channels % 64 == 0;
+}
+
+template <class T>
+constexpr std::array kTensorCoreKernels{
+    ConvolutionKernel<T>{"implicit_gemm", multiples_of_64, convolution_implicit_gemm<T>},
+    ConvolutionKernel<T>{"direct", multiples_of_32, convolution_direct<T>}};
+
+constexpr std::array kFloatKernels{
+    ConvolutionKernel<float>{"direct", multiples_of_32, convolution_direct<float>}};
+
+}  // namespace
+
+template <>
+std::span<const ConvolutionKernel<float>> convolution_kernels<float>() {
+  return kFloatKernels;
+}
+template <>
+std::span<const ConvolutionKernel<Half>> convolution_kernels<Half>() {
+  return kTensorCoreKernels<Half>;
+}
+template <>
+std::span<const ConvolutionKernel<Bfloat16>> convolution_kernels<Bfloat16>() {
+  return kTensorCoreKernels<Bfloat16>;
+}
+
+}  // namespace filterscope::kernels

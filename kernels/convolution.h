@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "common/types.h"
+
+namespace filterscope::kernels {
+
+template <class T>
+struct ConvolutionArguments {
+  const T* input;             ///< [images][height][width][in_channels], 16-byte aligned.
+  const T* weights;           ///< [out_channels][3][3][in_channels], 16-byte aligned.
+  const float* bias;          ///< [out_channels], followed by ReLU; null: neither.
+  T* output;                  ///< Out. [images][height][width][out_channels], 16-byte aligned.
+  std::uint32_t* mask;        ///< Out. Where the output is above zero, as GateKind::bits; null: not written.
+  const std::uint32_t* gate;  ///< GateKind::bits that the output is multiplied with; null: none.
+  int images_count;
+  int height;
+  int width;
+  int in_channels;
+  int out_channels;
+};
+
+/// One way to compute a 3x3 cross-correlation of stride 1 with zero padding 1 and fp32 sums. It serves
+/// forward (bias, ReLU, mask out) and input gradient (gate in, and weights rotated by 180 degrees with
+/// channels exchanged: w'[c][r][s][k] = w[k][2 - r][2 - s][c]).
+template <class T>
+struct ConvolutionKernel {
+  std::string_view name;
+  /// Whether it takes these numbers of channels.
+  bool (*supports)(int in_channels, int out_channels);
+  void (*launch)(const ConvolutionArguments<T>& arguments, cudaStream_t stream);
+};
+
+/// All of them for float, Half or Bfloat16.
+template <class T>
+std::span<const ConvolutionKernel<T>> convolution_kernels();
+
+/// CUDA cores, any type; channels multiples of 32.
+template <class T>
+void convolution_direct(const ConvolutionArguments<T>& arguments, cudaStream_t stream);
+
+/// Tensor cores (mma.sync, sm_80 and later), Half and Bfloat16; channels multiples of 64.
+template <class T>
+void convolution_implicit_gemm(const ConvolutionArguments<T>& arguments, cudaStream_t stream);
+
+}  // namespace filterscope::kernels

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstdint>
+
+#include "common/input_map.h"
+#include "common/types.h"
+
+namespace filterscope::kernels {
+
+/// Gradients of images come with the sums of their squares, one for each tile of 16 x 16 positions (row-major
+/// over the image), so that their norm needs no further pass.
+constexpr int kGradientTile = 16;
+constexpr int image_gradient_parts(int height, int width) {
+  return divide_up(height, kGradientTile) * divide_up(width, kGradientTile);
+}
+
+template <class T>
+struct LastGradientArguments {
+  const T*
+      gradient;  ///< [images][height][width][channels]: of the first convolution's sum, its ReLU applied.
+  const float* weights;  ///< [channels][3][3][3]: as first_convolution's.
+  InputMap map;
+  const float* factors;    ///< [images] What each image's gradient is multiplied with in the end.
+  float* image_gradients;  ///< Out. [images][height][width][3]
+  float* squares;  ///< Out. [images][image_gradient_parts]: sums of squares of image_gradients by tile.
+  int images_count;
+  int height;
+  int width;
+  int channels;  ///< A multiple of 64.
+};
+
+/// The input gradient of the first convolution, through the input map to the image: 3x3 correlation with the
+/// rotated filters from `channels` to 3, in fp32.
+template <class T>
+void last_gradient(const LastGradientArguments<T>& arguments, cudaStream_t stream);
+
+}  // namespace filterscope::kernels

@@ -1,0 +1,41 @@
+#pragma once
+
+#include "../common/types.h"
+
+/// Copies from global to shared memory that go on while the thread computes (PTX ISA, cp.async; sm_80 and
+/// later).
+namespace filterscope::kernels::ptx {
+
+/// Starts copying 16 bytes to shared memory, both addresses 16-byte aligned; where `valid` is false nothing
+/// is read and the 16 bytes become zero. Bypasses L1.
+__device__ inline void cp_async_16(void* shared, const void* global, bool valid) {
+#if defined(FILTERSCOPE_EMULATED)
+  emulation::cp_async(shared, global, 16, valid);
+#else
+  const auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(shared));
+  const int bytes = valid ? 16 : 0;
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(address), "l"(global), "r"(bytes));
+#endif
+}
+
+/// Closes the group of the copies this thread started since the last group.
+__device__ inline void cp_async_commit() {
+#if defined(FILTERSCOPE_EMULATED)
+  emulation::cp_async_commit();
+#else
+  asm volatile("cp.async.commit_group;\n" ::);
+#endif
+}
+
+/// Waits until at most kPending of this thread's groups are still under way. Other threads' copies need a
+/// barrier too.
+template <int kPending>
+__device__ inline void cp_async_wait() {
+#if defined(FILTERSCOPE_EMULATED)
+  emulation::cp_async_wait(kPending);
+#else
+  asm volatile("cp.async.wait_group %0;\n" ::"n"(kPending));
+#endif
+}
+
+}  // namespace filterscope::kernels::ptx

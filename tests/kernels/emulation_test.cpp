@@ -1,0 +1,246 @@
+// The emulated device finds the mistakes it is made to find.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "kernels/common/global.h"
+#include "kernels/common/launch.h"
+#include "kernels/common/reduce.h"
+#include "kernels/ptx/cp_async.h"
+#include "kernels/ptx/ldmatrix.h"
+#include "kernels/ptx/mma.h"
+#include "tests/support/device.h"
+#include "tests/support/random_network.h"
+
+namespace filterscope {
+namespace {
+
+using kernels::Global;
+using kernels::launch;
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+
+class EmulationTest : public test::DeviceTest {};
+FILTERSCOPE_DEVICE_TEST_SUITE(EmulationTest);
+
+void copy_shifted(Global<const float> from, Global<float> to, int shift) {
+  const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  to.store(i, from.load(i + shift));
+}
+
+TEST_P(EmulationTest, AnAccessBeyondAnAllocationFails) {
+  const auto from = test::upload(std::vector<float>(64, 1.f));
+  const auto to = test::poisoned<float>(64);
+  launch("copy", copy_shifted, {dim3(2), dim3(32)}, nullptr, from.data(), to.data(), 0);
+  EXPECT_THAT(test::download(to), testing::Each(1.f));
+  EXPECT_THAT(
+      [&] {
+        launch("copy", copy_shifted, {dim3(2), dim3(32)}, nullptr, from.data(), to.data(), 1);
+      },
+      ThrowsMessage<emulation::Error>(
+          HasSubstr("kernel copy, block (1, 0, 0), thread (31, 0, 0): access to 4 bytes at offset 256")));
+  EXPECT_THAT(
+      [&] {
+        launch("copy", copy_shifted, {dim3(2), dim3(32)}, nullptr, from.data(), to.data(), -1);
+      },
+      ThrowsMessage<emulation::Error>(HasSubstr("offset -4")));
+  EXPECT_THAT(
+      [&] {
+        launch("copy", copy_shifted, {dim3(2), dim3(32)}, nullptr, nullptr, to.data(), 0);
+      },
+      ThrowsMessage<emulation::Error>(HasSubstr("null pointer")));
+  std::vector<float> host(64);
+  EXPECT_THAT(
+      [&] {
+        launch("copy", copy_shifted, {dim3(2), dim3(32)}, nullptr, host.data(), to.data(), 0);
+      },
+      ThrowsMessage<emulation::Error>(HasSubstr("not to device memory")));
+}
+
+void load_vectors(Global<const float> from, int first) {
+  (void)from.load_vector<4>(first);
+}
+
+TEST_P(EmulationTest, AMisalignedVectorFails) {
+  const auto from = test::upload(std::vector<float>(64, 1.f));
+  launch("load", load_vectors, {dim3(1), dim3(1)}, nullptr, from.data(), 4);
+  EXPECT_THAT(
+      [&] {
+        launch("load", load_vectors, {dim3(1), dim3(1)}, nullptr, from.data(), 6);
+      },
+      ThrowsMessage<emulation::Error>(HasSubstr("misaligned")));
+}
+
+template <bool kBarrier>
+void reverse(Global<float> values) {
+  FILTERSCOPE_SHARED(float, tile, 64);
+  tile[threadIdx.x] = values.load(threadIdx.x);
+  if constexpr (kBarrier) __syncthreads();
+  values.store(threadIdx.x, tile[63 - threadIdx.x]);
+}
+
+TEST_P(EmulationTest, AMissingBarrierShows) {
+  std::vector<float> values(64);
+  for (int i = 0; i < 64; ++i) values[i] = static_cast<float>(i);
+  const std::vector<float> reversed(values.rbegin(), values.rend());
+  const auto with = test::upload(values);
+  launch("reverse", reverse<true>, {dim3(1), dim3(64)}, nullptr, with.data());
+  EXPECT_EQ(test::download(with), reversed);
+  const auto without = test::upload(values);
+  launch("reverse", reverse<false>, {dim3(1), dim3(64)}, nullptr, without.data());
+  EXPECT_NE(test::download(without), reversed);
+}
+
+void leave_before_barrier() {
+  if (threadIdx.x == 7) return;
+  __syncthreads();
+}
+void leave_before_shuffle() {
+  if (threadIdx.x == 7) return;
+  (void)__shfl_sync(kernels::kFullWarp, 1, 0);
+}
+void mixed_operations() {
+  if (threadIdx.x < 16) {
+    (void)__shfl_sync(kernels::kFullWarp, 1, 0);
+  } else {
+    (void)__ballot_sync(kernels::kFullWarp, true);
+  }
+}
+void index_beyond_shared() {
+  FILTERSCOPE_SHARED(float, tile, 8);
+  tile[threadIdx.x] = 0.f;
+}
+
+TEST_P(EmulationTest, ThreadsThatDoNotMeetFail) {
+  EXPECT_THAT(
+      [] {
+        launch("leave", leave_before_barrier, {dim3(1), dim3(64)}, nullptr);
+      },
+      ThrowsMessage<emulation::Error>(HasSubstr("63 threads wait at a barrier")));
+  EXPECT_THAT(
+      [] {
+        launch("leave", leave_before_shuffle, {dim3(1), dim3(64)}, nullptr);
+      },
+      ThrowsMessage<emulation::Error>(HasSubstr("waits in shfl for lanes that never come")));
+  EXPECT_THAT(
+      [] {
+        launch("mixed", mixed_operations, {dim3(1), dim3(32)}, nullptr);
+      },
+      ThrowsMessage<emulation::Error>(HasSubstr("two operations at once")));
+  EXPECT_THAT(
+      [] {
+        launch("index", index_beyond_shared, {dim3(1), dim3(9)}, nullptr);
+      },
+      ThrowsMessage<emulation::Error>(HasSubstr("index 8 into a shared array of 8")));
+}
+
+void sum_blocks(Global<const float> values, Global<float> sums) {
+  const float sum = kernels::block_reduce<kernels::Sum, 96>(values.load(blockIdx.x * 96 + threadIdx.x));
+  const float again = kernels::block_reduce<kernels::Maximum, 96>(sum);
+  sums.store(blockIdx.x * 96 + threadIdx.x, again);
+}
+
+TEST_P(EmulationTest, Reduces) {
+  std::vector<float> values(3 * 96);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i % 7);
+  const auto device = test::upload(values);
+  const auto sums = test::poisoned<float>(values.size());
+  launch("sum", sum_blocks, {dim3(3), dim3(96)}, nullptr, device.data(), sums.data());
+  const std::vector<float> actual = test::download(sums);
+  for (int block = 0; block < 3; ++block) {
+    float expected = 0;
+    for (int i = 0; i < 96; ++i) expected += values[block * 96 + i];
+    for (int i = 0; i < 96; ++i) EXPECT_EQ(actual[block * 96 + i], expected);
+  }
+}
+
+// One 16x8 tile of A B, A [16][16] row-major and B [8][16] (column-major), through shared memory. Without
+// `wait` it reads what cp.async has not brought yet.
+template <class T, bool kWait>
+void multiply(Global<const T> a, Global<const T> b, Global<float> product) {
+  FILTERSCOPE_SHARED(T, shared_a, 16 * 16);
+  FILTERSCOPE_SHARED(T, shared_b, 16 * 16);
+  const int lane = static_cast<int>(threadIdx.x);
+  for (int half = 0; half < 2; ++half) {
+    const int at = lane % 16 * 16 + half * 8;
+    kernels::ptx::cp_async_16(
+        lane < 16 ? &shared_a[at] : &shared_b[at],
+        (lane < 16 ? a : b).template vector_address<8>(lane < 16 || lane % 16 < 8 ? at : 0),
+        lane < 16 || lane % 16 < 8);
+  }
+  kernels::ptx::cp_async_commit();
+  if constexpr (kWait) kernels::ptx::cp_async_wait<0>();
+  __syncthreads();
+  std::uint32_t fragment_a[4];
+  std::uint32_t fragment_b[4];
+  kernels::ptx::ldmatrix_x4(fragment_a, &shared_a[lane % 16 * 16 + lane / 16 * 8]);
+  kernels::ptx::ldmatrix_x4(fragment_b, &shared_b[lane % 16 * 16 + lane / 16 * 8]);
+  float sums[4] = {0, 0, 0, 0};
+  kernels::ptx::mma_m16n8k16<T>(sums, fragment_a, {fragment_b[0], fragment_b[2]});
+  for (int i = 0; i < 4; ++i) product.store((lane / 4 + i / 2 * 8) * 8 + lane % 4 * 2 + i % 2, sums[i]);
+}
+
+template <class T>
+void check_product() {
+  const std::vector<float> a = test::widen(test::round_to<T>(test::random_values(256, 1, -1.f)));
+  const std::vector<float> b = test::widen(test::round_to<T>(test::random_values(128, 2, -1.f)));
+  const auto device_a = test::upload(test::round_to<T>(a));
+  const auto device_b = test::upload(test::round_to<T>(b));
+  const auto product = test::poisoned<float>(128);
+  launch("multiply", multiply<T, true>, {dim3(1), dim3(32)}, nullptr, device_a.data(), device_b.data(),
+         product.data());
+  const std::vector<float> actual = test::download(product);
+  for (int row = 0; row < 16; ++row) {
+    for (int column = 0; column < 8; ++column) {
+      double expected = 0;
+      for (int k = 0; k < 16; ++k) expected += static_cast<double>(a[row * 16 + k]) * b[column * 16 + k];
+      EXPECT_NEAR(actual[row * 8 + column], expected, 1e-5);
+    }
+  }
+  launch("multiply", multiply<T, false>, {dim3(1), dim3(32)}, nullptr, device_a.data(), device_b.data(),
+         product.data());
+  EXPECT_TRUE(std::isnan(test::download(product)[0]));
+}
+
+TEST_P(EmulationTest, MultipliesMatrices) {
+  check_product<kernels::Half>();
+  check_product<kernels::Bfloat16>();
+}
+
+TEST_P(EmulationTest, HalfIsBinary16) {
+  for (std::uint32_t bits = 0; bits < 0x10000; ++bits) {
+    const __half value{static_cast<std::uint16_t>(bits)};
+    const float wide = __half2float(value);
+    if (std::isnan(wide)) continue;
+    EXPECT_EQ(__float2half_rn(wide).bits, value.bits);
+  }
+  EXPECT_EQ(__half2float(__float2half_rn(1.f + 0x1p-11f)), 1.f);  // A tie, to even.
+  EXPECT_EQ(__half2float(__float2half_rn(1.f + 3 * 0x1p-11f)), 1.f + 0x1p-9f);
+  EXPECT_EQ(__half2float(__float2half_rn(0x1p-25f)), 0.f);
+  EXPECT_EQ(__half2float(__float2half_rn(0x1.8p-25f)), 0x1p-24f);
+  EXPECT_EQ(__half2float(__float2half_rn(65519.f)), 65504.f);
+  EXPECT_TRUE(std::isinf(__half2float(__float2half_rn(65520.f))));
+  EXPECT_EQ(__bfloat162float(__float2bfloat16_rn(1.f + 0x1p-8f)), 1.f);
+  EXPECT_EQ(__bfloat162float(__float2bfloat16_rn(1.f + 3 * 0x1p-8f)), 1.f + 0x1p-6f);
+}
+
+TEST_P(EmulationTest, GraphsReplayWhatWasCaptured) {
+  const cuda::Stream stream;
+  const auto values = test::upload(std::vector<float>(64, 3.f));
+  const auto copied = test::poisoned<float>(64);
+  const cuda::Graph graph = cuda::Graph::capture(stream, [&] {
+    launch("copy", copy_shifted, {dim3(2), dim3(32)}, stream, values.data(), copied.data(), 0);
+  });
+  EXPECT_TRUE(std::isnan(test::download(copied)[0]));
+  graph.launch(stream);
+  EXPECT_THAT(test::download(copied), testing::Each(3.f));
+}
+
+TEST_P(EmulationTest, MemoryIsLimited) {
+  emulation::set_memory(emulation::counters().allocated_bytes + 1000);
+  EXPECT_NO_THROW(cuda::DeviceBuffer<float>(250));
+  EXPECT_THROW(cuda::DeviceBuffer<float>(251), cuda::OutOfMemory);
+  emulation::set_memory(std::size_t{4} << 30);
+}
+
+}  // namespace
+}  // namespace filterscope

@@ -1,0 +1,446 @@
+#include "device.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <boost/context/fiber.hpp>
+#include <boost/context/stack_context.hpp>
+#include <exception>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <numeric>
+#include <random>
+#include <utility>
+
+#include "runtime.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+thread_local uint3 threadIdx;
+thread_local uint3 blockIdx;
+thread_local dim3 blockDim;
+thread_local dim3 gridDim;
+
+float __half2float(__half value) {
+  const std::uint32_t sign = std::uint32_t{value.bits} >> 15 << 31;
+  const std::uint32_t exponent = value.bits >> 10 & 31u;
+  const std::uint32_t mantissa = value.bits & 1023u;
+  if (exponent == 31) return std::bit_cast<float>(sign | 0x7f800000u | mantissa << 13);
+  if (exponent == 0) {
+    const float magnitude = std::ldexp(static_cast<float>(mantissa), -24);
+    return sign != 0 ? -magnitude : magnitude;
+  }
+  return std::bit_cast<float>(sign | (exponent + 112) << 23 | mantissa << 13);
+}
+
+__half __float2half_rn(float value) {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  const auto sign = static_cast<std::uint16_t>(bits >> 31 << 15);
+  const float magnitude = std::abs(value);
+  if (std::isnan(value)) return {static_cast<std::uint16_t>(sign | 0x7fffu)};
+  if (magnitude >= 65520.f) return {static_cast<std::uint16_t>(sign | 0x7c00u)};  // Rounds beyond 65504.
+  // The spacing of binary16 around the value; below 2^-14 it stays that of the subnormals.
+  const int exponent = magnitude < 0x1p-14f ? -14 : std::ilogb(magnitude);
+  const float in_units = std::nearbyint(std::ldexp(magnitude, 10 - exponent));  // Ties to even; exact.
+  const auto units = static_cast<std::uint32_t>(in_units);                      // At most 2048.
+  const std::uint32_t biased =
+      units < 1024 ? units : units + (static_cast<std::uint32_t>(exponent + 14) << 10);
+  return {static_cast<std::uint16_t>(sign | biased)};
+}
+
+__nv_bfloat16 __float2bfloat16_rn(float value) {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  if (std::isnan(value)) return {0x7fff};
+  return {static_cast<std::uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16)};
+}
+
+namespace filterscope::emulation {
+
+namespace {
+
+namespace context = boost::context;
+
+constexpr std::size_t kStackBytes = 64 * 1024;
+constexpr std::size_t kSharedBytes = 227 * 1024;  // The most that a block of sm_90 may have.
+constexpr std::size_t kUnaskedSharedBytes = 48 * 1024;
+constexpr std::size_t kSharedAlignment = 128;
+
+Order g_order = Order::ascending;
+
+// Stacks with a guard page below, kept for the next block.
+class Stacks {
+ public:
+  ~Stacks() {
+    for (void* memory : free_) munmap(memory, bytes());
+  }
+  context::stack_context allocate() {
+    void* memory = nullptr;
+    if (free_.empty()) {
+      memory = mmap(nullptr, bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      if (memory == MAP_FAILED) throw std::bad_alloc();
+      mprotect(memory, page(), PROT_NONE);
+    } else {
+      memory = free_.back();
+      free_.pop_back();
+    }
+    context::stack_context stack;
+    stack.size = kStackBytes;
+    stack.sp = static_cast<std::byte*>(memory) + bytes();
+    newest_ = static_cast<std::byte*>(memory) + page();
+    return stack;
+  }
+  const void* newest() const { return newest_; }
+  void deallocate(const context::stack_context& stack) {
+    free_.push_back(static_cast<std::byte*>(stack.sp) - bytes());
+  }
+
+ private:
+  static std::size_t page() { return static_cast<std::size_t>(sysconf(_SC_PAGESIZE)); }
+  static std::size_t bytes() { return kStackBytes + page(); }
+  std::vector<void*> free_;
+  const void* newest_ = nullptr;  // Bottom of the stack given out last.
+};
+
+struct StackAllocator {
+  Stacks* stacks;
+  context::stack_context allocate() { return stacks->allocate(); }
+  void deallocate(context::stack_context& stack) { stacks->deallocate(stack); }
+};
+
+enum class State { ready, at_block_barrier, at_warp_operation, done };
+
+struct Copy {
+  void* shared;
+  const void* global;  // Null: zeros.
+  std::size_t bytes;
+};
+
+struct Thread {
+  context::fiber fiber;
+  uint3 index{};
+  State state = State::ready;
+  std::vector<Copy> open_group;
+  std::vector<std::vector<Copy>> groups;  // Committed, oldest first.
+  void* fake_stack = nullptr;             // AddressSanitizer's.
+  const void* stack_bottom = nullptr;
+};
+
+struct Warp {
+  const char* kind = nullptr;
+  int lanes = 0;  // That exist.
+  int arrived = 0;
+  // Two sets: a lane may still read one while another is already in the next operation.
+  unsigned generation = 0;
+  Deposit deposits[2][kLanes];
+};
+
+class Block {
+ public:
+  Block(const char* name, std::size_t dynamic_bytes, const std::function<void()>& kernel, Stacks& stacks)
+      : name_(name),
+        kernel_(kernel),
+        stacks_(stacks),
+        dynamic_bytes_(dynamic_bytes),
+        shared_(kSharedBytes + kSharedAlignment) {
+    auto address = reinterpret_cast<std::uintptr_t>(shared_.data());
+    address = (address + kSharedAlignment - 1) / kSharedAlignment * kSharedAlignment;
+    shared_begin_ = reinterpret_cast<std::byte*>(address);
+  }
+
+  void run() {
+    std::memset(shared_begin_, 0xff, dynamic_bytes_);
+    shared_used_ = dynamic_bytes_;
+    arrays_.clear();
+    finished_ = 0;
+    const unsigned count = blockDim.x * blockDim.y * blockDim.z;
+    threads_ = std::vector<Thread>(count);
+    warps_ = std::vector<Warp>((count + kLanes - 1) / kLanes);
+    for (unsigned i = 0; i < count; ++i) {
+      threads_[i].index = {i % blockDim.x, i / blockDim.x % blockDim.y, i / blockDim.x / blockDim.y};
+      ++warps_[i / kLanes].lanes;
+    }
+    std::vector<unsigned> order(count);
+    std::iota(order.begin(), order.end(), 0u);
+    if (g_order == Order::descending) std::ranges::reverse(order);
+    if (g_order == Order::shuffled) {
+      std::mt19937 generator(blockIdx.x + 7919 * blockIdx.y);
+      std::ranges::shuffle(order, generator);
+    }
+    while (finished_ < count) {
+      bool progressed = false;
+      for (const unsigned i : order) {
+        if (threads_[i].state != State::ready) continue;
+        progressed = true;
+        resume(i);
+        if (failure_) {
+          threads_.clear();
+          std::rethrow_exception(failure_);
+        }
+      }
+      if (!progressed) release_barrier();
+    }
+  }
+
+  void block_barrier() {
+    thread().state = State::at_block_barrier;
+    yield();
+  }
+
+  const Deposit* exchange(const char* kind, const Deposit& own) {
+    Warp& warp = warps_[running_ / kLanes];
+    if (warp.lanes != kLanes) fail("a warp operation in a warp of fewer than 32 threads");
+    if (warp.arrived == 0) {
+      warp.kind = kind;
+    } else if (std::strcmp(warp.kind, kind) != 0) {
+      fail(std::string("a warp in two operations at once: ") + warp.kind + " and " + kind);
+    }
+    Deposit* const deposits = warp.deposits[warp.generation % 2];
+    deposits[running_ % kLanes] = own;
+    if (++warp.arrived < kLanes) {
+      thread().state = State::at_warp_operation;
+      yield();
+    } else {
+      warp.arrived = 0;
+      ++warp.generation;
+      const unsigned first = running_ / kLanes * kLanes;
+      for (unsigned i = first; i < first + kLanes; ++i) threads_[i].state = State::ready;
+    }
+    return deposits;
+  }
+
+  int lane() const { return static_cast<int>(running_ % kLanes); }
+  Thread& thread() { return threads_[running_]; }
+
+  void* shared_memory(const void* tag, std::size_t bytes) {
+    const auto known = arrays_.find(tag);
+    if (known != arrays_.end()) return known->second;
+    shared_used_ = (shared_used_ + 15) / 16 * 16;
+    std::byte* const memory = shared_begin_ + shared_used_;
+    shared_used_ += bytes;
+    if (shared_used_ - dynamic_bytes_ > kUnaskedSharedBytes) fail("more than 48 KiB of static shared memory");
+    if (shared_used_ > kSharedBytes) fail("more shared memory than a block may have");
+    std::memset(memory, 0xff, bytes);
+    arrays_.emplace(tag, memory);
+    return memory;
+  }
+  void* dynamic_shared_memory() { return shared_begin_; }
+  std::size_t dynamic_shared_bytes() const { return dynamic_bytes_; }
+  void check_shared(const void* address, std::size_t bytes) const {
+    const auto* const first = static_cast<const std::byte*>(address);
+    if (first < shared_begin_ || first + bytes > shared_begin_ + shared_used_)
+      fail("an address outside shared memory");
+    if (reinterpret_cast<std::uintptr_t>(address) % bytes != 0) fail("a misaligned address in shared memory");
+  }
+
+  [[noreturn]] void fail(const std::string& what) const {
+    const uint3 at = threads_[running_].index;
+    throw Error(std::string("kernel ") + name_ + ", block (" + std::to_string(blockIdx.x) + ", " +
+                std::to_string(blockIdx.y) + ", " + std::to_string(blockIdx.z) + "), thread (" +
+                std::to_string(at.x) + ", " + std::to_string(at.y) + ", " + std::to_string(at.z) +
+                "): " + what);
+  }
+
+ private:
+  void resume(unsigned index) {
+    running_ = index;
+    Thread& next = threads_[index];
+    threadIdx = next.index;
+    if (!next.fiber && next.state == State::ready) {
+      next.fiber =
+          context::fiber(std::allocator_arg, StackAllocator{&stacks_}, [this](context::fiber&& scheduler) {
+            finish_switch(nullptr, &scheduler_bottom_, &scheduler_size_);
+            scheduler_ = std::move(scheduler);
+            try {
+              kernel_();
+              if (!thread().open_group.empty()) fail("left copies of cp.async uncommitted");
+            } catch (const context::detail::forced_unwind&) {
+              throw;
+            } catch (...) {
+              failure_ = std::current_exception();
+            }
+            thread().state = State::done;
+            ++finished_;
+            start_switch(nullptr, scheduler_bottom_, scheduler_size_);
+            return std::move(scheduler_);
+          });
+      next.stack_bottom = stacks_.newest();
+    }
+    start_switch(&scheduler_fake_, next.stack_bottom, kStackBytes);
+    next.fiber = std::move(next.fiber).resume();
+    finish_switch(scheduler_fake_, nullptr, nullptr);
+  }
+
+  void yield() {
+    const unsigned self = running_;
+    start_switch(&threads_[self].fake_stack, scheduler_bottom_, scheduler_size_);
+    scheduler_ = std::move(scheduler_).resume();
+    finish_switch(threads_[self].fake_stack, &scheduler_bottom_, &scheduler_size_);
+  }
+
+  // Nobody can run: all who are left must be at the barrier.
+  void release_barrier() {
+    int waiting = 0;
+    int gone = 0;
+    for (unsigned i = 0; i < threads_.size(); ++i) {
+      running_ = i;
+      if (threads_[i].state == State::at_warp_operation) {
+        fail(std::string("waits in ") + warps_[i / kLanes].kind + " for lanes that never come");
+      }
+      (threads_[i].state == State::done ? gone : waiting) += 1;
+    }
+    if (gone > 0)
+      fail(std::to_string(waiting) + " threads wait at a barrier that others left the kernel without");
+    for (Thread& thread : threads_) thread.state = State::ready;
+  }
+
+  // AddressSanitizer is told of every change of stack.
+#if defined(__SANITIZE_ADDRESS__)
+  static void start_switch(void** keep, const void* bottom, std::size_t size) {
+    __sanitizer_start_switch_fiber(keep, bottom, size);
+  }
+  static void finish_switch(void* kept, const void** bottom, std::size_t* size) {
+    __sanitizer_finish_switch_fiber(kept, bottom, size);
+  }
+#else
+  static void start_switch(void**, const void*, std::size_t) {}
+  static void finish_switch(void*, const void**, std::size_t*) {}
+#endif
+
+  const char* name_;
+  const std::function<void()>& kernel_;
+  Stacks& stacks_;
+  std::size_t dynamic_bytes_;
+  std::vector<std::byte> shared_;
+  std::byte* shared_begin_ = nullptr;
+  std::size_t shared_used_ = 0;
+  std::map<const void*, void*> arrays_;
+  std::vector<Thread> threads_;
+  std::vector<Warp> warps_;
+  unsigned running_ = 0;
+  unsigned finished_ = 0;
+  context::fiber scheduler_;
+  const void* scheduler_bottom_ = nullptr;
+  std::size_t scheduler_size_ = 0;
+  void* scheduler_fake_ = nullptr;
+  std::exception_ptr failure_;
+};
+
+thread_local Block* t_block = nullptr;
+
+Block& block() {
+  if (t_block == nullptr) throw Error("an operation of device code outside a kernel");
+  return *t_block;
+}
+
+void finish(const Copy& copy) {
+  if (copy.global != nullptr) {
+    std::memcpy(copy.shared, copy.global, copy.bytes);
+  } else {
+    std::memset(copy.shared, 0, copy.bytes);
+  }
+}
+
+}  // namespace
+
+void set_order(Order order) {
+  g_order = order;
+}
+
+void launch(const char* name, dim3 grid, dim3 block, std::size_t dynamic_shared_bytes, cudaStream_t stream,
+            std::function<void()> kernel) {
+  const std::size_t threads = std::size_t{block.x} * block.y * block.z;
+  if (threads == 0 || threads > 1024)
+    throw Error(std::string("kernel ") + name + ": a block of " + std::to_string(threads) + " threads");
+  if (grid.y > 65535 || grid.z > 65535)
+    throw Error(std::string("kernel ") + name + ": a grid of more than 65535 blocks in y or z");
+  if (dynamic_shared_bytes > kSharedBytes)
+    throw Error(std::string("kernel ") + name + ": more shared memory than a block may have");
+  enqueue(stream, [=, kernel = std::move(kernel)] {
+    static thread_local Stacks stacks;
+    gridDim = grid;
+    blockDim = block;
+    Block runner(name, dynamic_shared_bytes, kernel, stacks);
+    t_block = &runner;
+    struct Leave {
+      ~Leave() { t_block = nullptr; }
+    } leave;
+    for (blockIdx.z = 0; blockIdx.z < grid.z; ++blockIdx.z) {
+      for (blockIdx.y = 0; blockIdx.y < grid.y; ++blockIdx.y) {
+        for (blockIdx.x = 0; blockIdx.x < grid.x; ++blockIdx.x) runner.run();
+      }
+    }
+  });
+}
+
+void fail(const std::string& what) {
+  block().fail(what);
+}
+
+void fail_access(const Bounds& bounds, const void* address, std::size_t bytes) {
+  const std::ptrdiff_t offset = static_cast<const std::byte*>(address) - bounds.begin;
+  fail(bounds.begin == nullptr
+           ? "access to global memory through a null pointer"
+           : "access to " + std::to_string(bytes) + " bytes at offset " + std::to_string(offset) +
+                 " of an allocation of " + std::to_string(bounds.end - bounds.begin));
+}
+
+void* shared_memory(const void* tag, std::size_t bytes) {
+  return block().shared_memory(tag, bytes);
+}
+void* dynamic_shared_memory() {
+  return block().dynamic_shared_memory();
+}
+std::size_t dynamic_shared_bytes() {
+  return block().dynamic_shared_bytes();
+}
+void block_barrier() {
+  block().block_barrier();
+}
+const Deposit* exchange(const char* kind, const Deposit& own) {
+  return block().exchange(kind, own);
+}
+int lane() {
+  return block().lane();
+}
+
+void cp_async(void* shared, const void* global, std::size_t bytes, bool valid) {
+  block().check_shared(shared, bytes);
+  std::memset(shared, 0xff, bytes);
+  block().thread().open_group.push_back({shared, valid ? global : nullptr, bytes});
+}
+
+void cp_async_commit() {
+  Thread& thread = block().thread();
+  thread.groups.push_back(std::exchange(thread.open_group, {}));
+}
+
+void cp_async_wait(int pending) {
+  auto& groups = block().thread().groups;
+  while (groups.size() > static_cast<std::size_t>(pending)) {
+    for (const Copy& copy : groups.front()) finish(copy);
+    groups.erase(groups.begin());
+  }
+}
+
+void ldmatrix(std::uint32_t (&fragment)[4], const void* row, bool transposed) {
+  block().check_shared(row, 16);
+  const Deposit* const warp = exchange(transposed ? "ldmatrix.trans" : "ldmatrix", deposit(row));
+  const int own = lane();
+  const auto element = [&](int matrix, int matrix_row, int column) {
+    const auto* const elements = value_of<const std::uint16_t*>(warp[8 * matrix + matrix_row]);
+    return std::uint32_t{elements[column]};
+  };
+  for (int matrix = 0; matrix < 4; ++matrix) {
+    const int outer = own / 4;
+    const int pair = own % 4 * 2;
+    fragment[matrix] = transposed ? element(matrix, pair, outer) | element(matrix, pair + 1, outer) << 16
+                                  : element(matrix, outer, pair) | element(matrix, outer, pair + 1) << 16;
+  }
+  // No lane may overwrite a row before all have read it.
+  exchange("ldmatrix", {});
+}
+
+}  // namespace filterscope::emulation
