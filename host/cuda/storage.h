@@ -1,0 +1,48 @@
+#pragma once
+
+#include <utility>
+
+#include "../engine.h"
+#include "convolution.h"
+#include "kernels/common/gate.h"
+#include "kernels/common/types.h"
+
+namespace filterscope::cuda {
+
+/// The type that maps are stored in, as a value to choose a function by.
+template <class T>
+struct Storage {
+  using Type = T;
+};
+
+/// Calls `function(Storage<T>{})` with the storage type T of `precision` (not automatic).
+template <class Function>
+decltype(auto) with_storage(Precision precision, Function&& function) {
+  switch (precision) {
+    case Precision::fp16:
+      return function(Storage<kernels::Half>{});
+    case Precision::bf16:
+      return function(Storage<kernels::Bfloat16>{});
+    case Precision::automatic:
+    case Precision::fp32:
+    case Precision::tf32:
+      break;
+  }
+  return function(Storage<float>{});
+}
+
+constexpr kernels::GateKind to_kernel_gate(Gate gate) {
+  switch (gate) {
+    case Gate::none:
+      break;
+    case Gate::bits:
+      return kernels::GateKind::bits;
+    case Gate::bytes:
+      return kernels::GateKind::bytes;
+    case Gate::activation:
+      return kernels::GateKind::activation;
+  }
+  return kernels::GateKind::none;
+}
+
+}  // namespace filterscope::cuda
