@@ -1,10 +1,6 @@
 #include "runtime.h"
 
-#include <fmt/format.h>
-
 #include <cstdio>
-
-#include "host/error.h"
 
 namespace filterscope::cuda {
 
@@ -19,18 +15,15 @@ void report(cudaError_t status, const char* what) {
 
 }  // namespace
 
-void check(cudaError_t status, std::string_view what) {
-  if (status == cudaSuccess) return;
-  cudaGetLastError();  // The runtime would hand this error to whoever asks next.
-  if (status == cudaErrorMemoryAllocation) throw OutOfMemory();
-  throw Error(ErrorKind::device,
-              fmt::format("CUDA, {}: {}: {}", what, cudaGetErrorName(status), cudaGetErrorString(status)));
-}
-
 Allocation::Allocation(Kind kind, std::size_t bytes) : bytes_(bytes), kind_(kind) {
   if (bytes == 0) return;
   if (kind == Kind::device) {
-    check(cudaMalloc(&data_, bytes), "allocating device memory");
+    const cudaError_t status = cudaMalloc(&data_, bytes);
+    if (status == cudaErrorMemoryAllocation) {
+      cudaGetLastError();  // The runtime would hand this error to whoever asks next.
+      throw OutOfMemory();
+    }
+    check(status, "allocating {} bytes of device memory", bytes);
   } else {
     check(cudaHostAlloc(&data_, bytes, cudaHostAllocMapped), "allocating pinned memory");
   }

@@ -5,8 +5,9 @@
 #include <cstddef>
 #include <new>
 #include <span>
-#include <string_view>
 #include <utility>
+
+#include "check.h"
 
 namespace filterscope::cuda {
 
@@ -15,9 +16,6 @@ class OutOfMemory : public std::bad_alloc {
  public:
   const char* what() const noexcept override { return "out of device memory"; }
 };
-
-/// Throws a device Error that names `what` and the runtime's message, unless `status` is success.
-void check(cudaError_t status, std::string_view what);
 
 /// Bytes on the device, or (pinned) in host memory that the device reaches. Moves, never copies.
 class Allocation {

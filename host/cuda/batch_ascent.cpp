@@ -1,0 +1,266 @@
+#include "batch_ascent.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "kernels/ascent.h"
+#include "kernels/filter_head.h"
+#include "kernels/image_gradient.h"
+#include "kernels/noise.h"
+#include "nvtx.h"
+
+namespace filterscope::cuda {
+
+namespace {
+
+template <class T>
+void copy(T* to, const T* from, std::size_t count, cudaMemcpyKind kind, cudaStream_t stream) {
+  check(cudaMemcpyAsync(to, from, count * sizeof(T), kind, stream), "copying {} bytes", count * sizeof(T));
+}
+
+}  // namespace
+
+BatchAscent::BatchAscent(const Network& network, const Recipe& recipe, const RenderOptions& options,
+                         Precision precision, DeviceWeights& weights, Plan plan)
+    : network_(network),
+      recipe_(recipe),
+      options_(options),
+      trace_every_(options.trace_every > 0 ? options.trace_every : recipe.trace_every()),
+      stack_(make_stack(network, recipe.input_mapping, precision, weights, std::move(plan))) {
+  const std::size_t count = images();
+  const int parts = kernels::image_gradient_parts(options.extent.height, options.extent.width);
+  images_ = DeviceBuffer<float>(count * image_size());
+  gradients_ = DeviceBuffer<float>(count * image_size());
+  squares_ = DeviceBuffer<float>(count * parts);
+  sums_ = DeviceBuffer<float>(count * kernels::kFilterHeadParts);
+  layers_ = DeviceBuffer<int>(count);
+  filters_ = DeviceBuffer<int>(count);
+  trace_ = DeviceBuffer<float>(count * trace_rows());
+  status_ = DeviceBuffer<kernels::AscentStatus>(count);
+  steps_ = DeviceBuffer<int>(count);
+  first_losses_ = DeviceBuffer<float>(count);
+  losses_ = DeviceBuffer<float>(count);
+  gradient_norms_ = DeviceBuffer<float>(count);
+  iteration_ = DeviceBuffer<int>(1);
+  const auto allocate = [&](auto& results) {
+    const auto make = [](auto& buffer, std::size_t size) { buffer = std::remove_reference_t<decltype(buffer)>(size); };
+    make(results.pictures, count * image_size());
+    make(results.images, options.keep_images ? count * image_size() : 0);
+    make(results.trace, count * trace_rows());
+    make(results.status, count);
+    make(results.steps, count);
+    make(results.first_losses, count);
+    make(results.losses, count);
+    make(results.gradient_norms, count);
+  };
+  allocate(finished_);
+  allocate(results_);
+  staged_layers_ = PinnedBuffer<int>(count);
+  staged_filters_ = PinnedBuffer<int>(count);
+  if (options.initial_images.count > 0) staged_images_ = PinnedBuffer<float>(count * image_size());
+  progress_ = PinnedBuffer<int>(1);
+}
+
+BatchAscent::~BatchAscent() {
+  // Nothing may be freed under the device's hands.
+  cudaStreamSynchronize(stream_);
+  cudaStreamSynchronize(copy_stream_);
+  cudaGetLastError();
+}
+
+std::size_t BatchAscent::device_bytes(const Network& network, const Recipe& recipe, const RenderOptions& options,
+                                      Precision precision, const Geometry& geometry) {
+  const auto image_size = static_cast<std::size_t>(options.extent.positions()) * 3;
+  const int trace_every = options.trace_every > 0 ? options.trace_every : recipe.trace_every();
+  // Images, gradients, pictures, and two traces; the rest is a few numbers.
+  const std::size_t per_image = image_size * (2 * sizeof(float) + 1 + (options.keep_images ? sizeof(float) : 0)) +
+                                std::size_t(recipe.iterations / trace_every) * 2 * sizeof(float) + 1024;
+  return stack_bytes(network, options.extent, precision, geometry, Gate::activation) + per_image * geometry.images();
+}
+
+kernels::AscentState BatchAscent::state() const {
+  return {.status = status_.data(),
+          .steps = steps_.data(),
+          .first_losses = first_losses_.data(),
+          .losses = losses_.data(),
+          .gradient_norms = gradient_norms_.data(),
+          .iteration = iteration_.data()};
+}
+
+StackArguments BatchAscent::stack_arguments() const {
+  return {.images = images_.data(),
+          .filters = filters_.data(),
+          .sums = sums_.data(),
+          .gradients = gradients_.data(),
+          .squares = squares_.data()};
+}
+
+void BatchAscent::start(const Assignment& assignment) {
+  running_ = &assignment;
+  const std::size_t count = images();
+  for (std::size_t i = 0; i < count; ++i) {
+    staged_layers_.data()[i] = assignment.filters[i].layer;
+    staged_filters_.data()[i] = assignment.filters[i].filter;
+  }
+  copy(layers_.data(), staged_layers_.data(), count, cudaMemcpyHostToDevice, stream_);
+  copy(filters_.data(), staged_filters_.data(), count, cudaMemcpyHostToDevice, stream_);
+  std::atomic_ref(*progress_.data()).store(0);
+  kernels::start_ascent(state(), images(), stream_);
+  if (options_.initial_images.count > 0) {
+    upload_initial_images(assignment);
+  } else {
+    kernels::noise({.images = images_.data(),
+                    .layers = layers_.data(),
+                    .filters = filters_.data(),
+                    .images_count = images(),
+                    .values_per_image = static_cast<int>(image_size()),
+                    .seed = options_.seed,
+                    .low = recipe_.initial_image.low,
+                    .high = recipe_.initial_image.high},
+                   stream_);
+  }
+}
+
+void BatchAscent::upload_initial_images(const Assignment& assignment) {
+  const InitialImages& given = options_.initial_images;
+  for (int i = 0; i < images(); ++i) {
+    const std::int64_t selected = std::max<std::int64_t>(assignment.selected[i], 0);
+    std::copy_n(given.values.data() + (given.count == 1 ? 0 : selected) * image_size(), image_size(),
+                staged_images_.data() + i * image_size());
+  }
+  copy(images_.data(), staged_images_.data(), images_.size(), cudaMemcpyHostToDevice, stream_);
+}
+
+void BatchAscent::enqueue_iteration() {
+  const StackArguments arguments = stack_arguments();
+  {
+    const nvtx::Range range("forward");
+    stack_->forward(arguments, stream_);
+  }
+  {
+    const nvtx::Range range("backward");
+    stack_->backward(arguments, stream_);
+  }
+  const nvtx::Range range("step");
+  int* progress = nullptr;
+  void* mapped = nullptr;
+  check(cudaHostGetDevicePointer(&mapped, progress_.data(), 0), "mapping host memory");
+  progress = static_cast<int*>(mapped);
+  kernels::loss_trace({.sums = sums_.data(),
+                       .weights = stack_->loss_weights(),
+                       .state = state(),
+                       .trace = trace_.data(),
+                       .trace_every = trace_every_,
+                       .progress = progress,
+                       .images_count = images()},
+                      stream_);
+  kernels::normalise_and_step(
+      {.images = images_.data(),
+       .gradients = gradients_.data(),
+       .squares = squares_.data(),
+       .parts = kernels::image_gradient_parts(options_.extent.height, options_.extent.width),
+       .step = recipe_.optimiser.step,
+       .epsilon = recipe_.gradient_normalisation.epsilon,
+       .state = state(),
+       .images_count = images(),
+       .values_per_image = static_cast<int>(image_size())},
+      stream_);
+}
+
+void BatchAscent::iterate(bool as_graph) {
+  if (!as_graph) {
+    enqueue_iteration();
+    return;
+  }
+  if (!iteration_graph_) iteration_graph_ = Graph::capture(stream_, [this] { enqueue_iteration(); });
+  iteration_graph_.launch(stream_);
+}
+
+int BatchAscent::finished_iterations() const {
+  const cudaError_t status = cudaStreamQuery(stream_);
+  if (status != cudaErrorNotReady) check(status, "ascending");
+  return std::atomic_ref(*progress_.data()).load();
+}
+
+void BatchAscent::finish() {
+  stack_->forward(stack_arguments(), stream_);
+  kernels::loss_trace({.sums = sums_.data(),
+                       .weights = stack_->loss_weights(),
+                       .state = state(),
+                       .trace = nullptr,
+                       .trace_every = trace_every_,
+                       .progress = nullptr,
+                       .images_count = images()},
+                      stream_);
+  kernels::encode({.images = images_.data(),
+                   .pictures = finished_.pictures.data(),
+                   .images_count = images(),
+                   .values_per_image = static_cast<int>(image_size())},
+                  stream_);
+  const auto snapshot = [this](const auto& to, const auto& from) {
+    if (to.size() > 0) copy(to.data(), from.data(), to.size(), cudaMemcpyDeviceToDevice, stream_);
+  };
+  snapshot(finished_.images, images_);
+  snapshot(finished_.trace, trace_);
+  snapshot(finished_.status, status_);
+  snapshot(finished_.steps, steps_);
+  snapshot(finished_.first_losses, first_losses_);
+  snapshot(finished_.losses, losses_);
+  snapshot(finished_.gradient_norms, gradient_norms_);
+  snapshot_.record(stream_);
+
+  check(cudaStreamWaitEvent(copy_stream_, snapshot_), "ordering streams");
+  const auto bring = [this](const auto& to, const auto& from) {
+    if (to.size() > 0) copy(to.data(), from.data(), to.size(), cudaMemcpyDeviceToHost, copy_stream_);
+  };
+  bring(results_.pictures, finished_.pictures);
+  bring(results_.images, finished_.images);
+  bring(results_.trace, finished_.trace);
+  bring(results_.status, finished_.status);
+  bring(results_.steps, finished_.steps);
+  bring(results_.first_losses, finished_.first_losses);
+  bring(results_.losses, finished_.losses);
+  bring(results_.gradient_norms, finished_.gradient_norms);
+  copied_.record(copy_stream_);
+  finishing_ = std::exchange(running_, nullptr);
+}
+
+std::vector<FilterResult> BatchAscent::take_results() {
+  copied_.synchronise();
+  const Assignment& assignment = *std::exchange(finishing_, nullptr);
+  std::vector<FilterResult> results;
+  for (int i = 0; i < images(); ++i) {
+    if (assignment.selected[i] == Assignment::kNone) continue;
+    FilterResult result;
+    result.id = assignment.filters[i];
+    const kernels::AscentStatus status = results_.status.data()[i];
+    result.status = status == kernels::AscentStatus::climbing ? FilterStatus::ok
+                    : status == kernels::AscentStatus::dead   ? FilterStatus::dead
+                                                              : FilterStatus::nonfinite;
+    result.iterations = results_.steps.data()[i];
+    result.first_loss = results_.first_losses.data()[i];
+    result.final_loss = results_.losses.data()[i];
+    result.gradient_norm = results_.gradient_norms.data()[i];
+    for (int row = 0; row < trace_rows(); ++row) {
+      const int iteration = (row + 1) * trace_every_;
+      if (result.status == FilterStatus::nonfinite && iteration > result.iterations) break;
+      result.trace.push_back({iteration, results_.trace.data()[std::size_t(row) * images() + i]});
+    }
+    const auto part = [&]<class T>(const PinnedBuffer<T>& buffer) {
+      const std::span<T> values = buffer.span().subspan(i * image_size(), image_size());
+      return std::vector<T>(values.begin(), values.end());
+    };
+    result.picture = part(results_.pictures);
+    if (options_.keep_images) result.image = part(results_.images);
+    results.push_back(std::move(result));
+  }
+  std::ranges::sort(results, {}, &FilterResult::id);
+  return results;
+}
+
+void BatchAscent::drain() const {
+  stream_.synchronise();
+}
+
+}  // namespace filterscope::cuda

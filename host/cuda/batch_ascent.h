@@ -1,0 +1,110 @@
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <atomic>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "../engine.h"
+#include "device_weights.h"
+#include "geometry.h"
+#include "runtime.h"
+#include "stack.h"
+
+namespace filterscope::cuda {
+
+/// Ascends the filters of batches of one geometry, one batch after another, wholly on the device. What a batch gives is
+/// copied to the host beside the work on the next one.
+class BatchAscent {
+ public:
+  /// Memory for `plan`; throws OutOfMemory. References must outlive it.
+  BatchAscent(const Network& network, const Recipe& recipe, const RenderOptions& options, Precision precision,
+              DeviceWeights& weights, Plan plan);
+  ~BatchAscent();
+
+  const Plan& plan() const { return stack_->plan(); }
+  /// Device memory of an ascent for `geometry`, without the convolutions' workspace, at most.
+  static std::size_t device_bytes(const Network& network, const Recipe& recipe, const RenderOptions& options,
+                                  Precision precision, const Geometry& geometry);
+
+  /// Initial images of a new batch.
+  void start(const Assignment& assignment);
+  /// Enqueues one iteration: as one graph, or, for a profiler to see each operation by its name, one by one.
+  void iterate(bool as_graph = true);
+  /// Iterations of the batch that the device has finished with. Never waits; a device Error if the device has failed.
+  int finished_iterations() const;
+  /// Enqueues what follows the last iteration: final losses, pictures, and their copies to the host. The results of the
+  /// batch before must have been taken.
+  void finish();
+
+  /// Whether a finished batch's results wait to be taken.
+  bool has_results() const { return finishing_ != nullptr; }
+  /// Whether they have arrived.
+  bool results_arrived() const { return copied_.passed(); }
+  /// Waits for them if need be. Ascending by filter.
+  std::vector<FilterResult> take_results();
+  /// Waits until the device has done all that was enqueued.
+  void drain() const;
+
+ private:
+  // What a batch gives. On the device a snapshot that the next batch leaves alone; on the host pinned.
+  template <template <class> class Buffer>
+  struct Results {
+    Buffer<std::uint8_t> pictures;
+    Buffer<float> images;  // Only with keep_images.
+    Buffer<float> trace;
+    Buffer<kernels::AscentStatus> status;
+    Buffer<int> steps;
+    Buffer<float> first_losses;
+    Buffer<float> losses;
+    Buffer<float> gradient_norms;
+  };
+
+  int images() const { return plan().geometry.images(); }
+  std::size_t image_size() const { return static_cast<std::size_t>(options_.extent.positions()) * 3; }
+  int trace_rows() const { return recipe_.iterations / trace_every_; }
+  kernels::AscentState state() const;
+  StackArguments stack_arguments() const;
+  void enqueue_iteration();
+  void enqueue_final_losses();
+  void upload_initial_images(const Assignment& assignment);
+
+  const Network& network_;
+  const Recipe& recipe_;
+  const RenderOptions& options_;
+  const int trace_every_;
+  std::unique_ptr<Stack> stack_;
+
+  Stream stream_;
+  Stream copy_stream_;
+  Event snapshot_;  // The snapshot is complete.
+  Event copied_;    // The host's copy is.
+
+  DeviceBuffer<float> images_;
+  DeviceBuffer<float> gradients_;
+  DeviceBuffer<float> squares_;
+  DeviceBuffer<float> sums_;
+  DeviceBuffer<int> layers_;
+  DeviceBuffer<int> filters_;
+  DeviceBuffer<float> trace_;
+  DeviceBuffer<kernels::AscentStatus> status_;
+  DeviceBuffer<int> steps_;
+  DeviceBuffer<float> first_losses_;
+  DeviceBuffer<float> losses_;
+  DeviceBuffer<float> gradient_norms_;
+  DeviceBuffer<int> iteration_;
+  Results<DeviceBuffer> finished_;
+  Results<PinnedBuffer> results_;
+  PinnedBuffer<int> staged_layers_;
+  PinnedBuffer<int> staged_filters_;
+  PinnedBuffer<float> staged_images_;
+  PinnedBuffer<int> progress_;
+
+  Graph iteration_graph_;
+  const Assignment* running_ = nullptr;
+  const Assignment* finishing_ = nullptr;
+};
+
+}  // namespace filterscope::cuda

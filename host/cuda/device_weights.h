@@ -1,0 +1,42 @@
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "../network.h"
+#include "../weights.h"
+#include "convolution.h"
+#include "kernels/common/types.h"
+#include "runtime.h"
+
+namespace filterscope::cuda {
+
+/// The parameters of a network in device memory, each layer in the layouts and types that have been asked for; copied
+/// once. References must outlive it.
+class DeviceWeights {
+ public:
+  DeviceWeights(const Network& network, const Weights& weights, Precision precision);
+
+  /// The kernel of a layer in the storage type.
+  const void* kernel(int layer, WeightLayout layout);
+  const void* bias(int layer, BiasType type);
+  /// fp32 [filters][3][3][in_channels], for the first layer and for filter heads.
+  const float* filters(int layer);
+
+ private:
+  struct Layer {
+    std::optional<DeviceBuffer<std::byte>> kernels[2];  // By WeightLayout, in the storage type.
+    std::optional<DeviceBuffer<std::byte>> biases[2];   // By BiasType.
+    std::optional<DeviceBuffer<float>> filters;
+  };
+
+  // Weights' [3, 3, in, out] as `layout` says.
+  std::vector<float> laid_out(int layer, WeightLayout layout) const;
+
+  const Network& network_;
+  const Weights& weights_;
+  Precision precision_;
+  std::vector<Layer> layers_;
+};
+
+}  // namespace filterscope::cuda

@@ -1,0 +1,363 @@
+#include "stack.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "kernels/filter_head.h"
+#include "kernels/first_convolution.h"
+#include "kernels/image_gradient.h"
+#include "kernels/max_pool.h"
+#include "nvtx.h"
+#include "runtime.h"
+#include "storage.h"
+
+namespace filterscope::cuda {
+
+namespace {
+
+using kernels::divide_up;
+
+constexpr int kBitsPerWord = 32;
+constexpr int kWinnersPerWord = 16;
+
+kernels::InputMap to_kernel_map(const InputMapping& mapping) {
+  kernels::InputMap map;
+  std::ranges::copy(mapping.source, map.source);
+  std::ranges::copy(mapping.scale, map.scale);
+  std::ranges::copy(mapping.offset, map.offset);
+  return map;
+}
+
+// Sizes of everything between forward and backward pass, for `passing` images where they are computed.
+struct Sizes {
+  const Network& network;
+  Extent image;
+  const Geometry& geometry;
+
+  std::size_t positions(int layer) const { return network.map_extent(layer, image).positions(); }
+  std::size_t channels(int layer) const { return network.convolutions[layer].out_channels; }
+  Extent pooled_extent(int layer) const {
+    const Extent map = network.map_extent(layer, image);
+    return {map.height / 2, map.width / 2};
+  }
+  // Elements of a layer's output, before and after its pool.
+  std::size_t map(int layer) const { return geometry.passing(layer) * positions(layer) * channels(layer); }
+  std::size_t pooled(int layer) const {
+    return geometry.passing(layer) * pooled_extent(layer).positions() * channels(layer);
+  }
+  std::size_t head_words(int layer) const {
+    return geometry.leaving(layer) * divide_up<std::size_t>(positions(layer), kBitsPerWord);
+  }
+};
+
+// Elements of the largest map between two operations.
+std::size_t largest_map(const Sizes& sizes) {
+  std::size_t largest = 0;
+  for (int layer = 0; layer <= sizes.geometry.deepest(); ++layer) largest = std::max(largest, sizes.map(layer));
+  return largest;
+}
+
+template <class T>
+class StackOf final : public Stack {
+ public:
+  StackOf(const Network& network, const InputMapping& mapping, DeviceWeights& weights, Plan plan)
+      : network_(network), weights_(weights), plan_(std::move(plan)), map_(to_kernel_map(mapping)) {
+    const Geometry& geometry = plan_.geometry;
+    const Sizes sizes{network_, plan_.image, geometry};
+    for (DeviceBuffer<T>& buffer : buffers_) buffer = allocate<T>(largest_map(sizes));
+    workspace_ = allocate<std::byte>(plan_.workspace_bytes());
+    layers_.resize(plan_.layers.size());
+    for (int layer = 0; layer <= geometry.deepest(); ++layer) {
+      Layer& own = layers_[layer];
+      if (geometry.leaving(layer) > 0) own.head_open = allocate<std::uint32_t>(sizes.head_words(layer));
+      if (geometry.passing(layer) == 0) continue;
+      if (network_.convolutions[layer].pool_after) {
+        own.winners = allocate<std::uint32_t>(sizes.pooled(layer) / kWinnersPerWord);
+        own.open = allocate<std::uint32_t>(sizes.pooled(layer) / kBitsPerWord);
+      }
+      switch (plan_.layers[layer].gate) {
+        case Gate::none:
+          break;
+        case Gate::bits:
+          own.bits = allocate<std::uint32_t>(sizes.map(layer) / kBitsPerWord);
+          break;
+        case Gate::bytes:
+          own.bytes = allocate<std::uint8_t>(sizes.map(layer));
+          break;
+        case Gate::activation:
+          own.activation = allocate<T>(sizes.map(layer));
+          break;
+      }
+    }
+    std::vector<float> weights_of_losses(geometry.images());
+    std::vector<float> factors(geometry.images());
+    for (int image = 0; image < geometry.images(); ++image) {
+      const auto positions = static_cast<float>(sizes.positions(geometry.layer_of(image)));
+      weights_of_losses[image] = 1.f / positions;
+      factors[image] = 1.f / (positions * kHeadGradient);
+    }
+    loss_weights_ = DeviceBuffer<float>(std::span<const float>(weights_of_losses));
+    gradient_factors_ = DeviceBuffer<float>(std::span<const float>(factors));
+  }
+
+  const Plan& plan() const override { return plan_; }
+  const float* loss_weights() const override { return loss_weights_.data(); }
+  std::size_t device_bytes() const override { return bytes_; }
+
+  void forward(const StackArguments& arguments, cudaStream_t stream) override {
+    const Geometry& geometry = plan_.geometry;
+    const T* input = nullptr;  // Of the layer; the first reads the images.
+    int side = 0;
+    for (int layer = 0; layer <= geometry.deepest(); ++layer) {
+      const nvtx::Range range(network_.convolutions[layer].name);
+      if (geometry.leaving(layer) > 0) head(layer, input, arguments, stream);
+      if (geometry.passing(layer) == 0) break;
+      T* const output = output_of(layer, side);
+      convolve(layer, input, output, arguments, stream);
+      side = 1 - side;
+      input = output;
+      if (!network_.convolutions[layer].pool_after) continue;
+      const Extent map = network_.map_extent(layer, plan_.image);
+      kernels::max_pool<T>({.input = output,
+                            .output = buffers_[side].data(),
+                            .winners = layers_[layer].winners.data(),
+                            .open = layers_[layer].open.data(),
+                            .images_count = geometry.passing(layer),
+                            .height = map.height,
+                            .width = map.width,
+                            .channels = network_.convolutions[layer].out_channels},
+                           stream);
+      input = buffers_[side].data();
+      side = 1 - side;
+    }
+  }
+
+  void backward(const StackArguments& arguments, cudaStream_t stream) override {
+    const Geometry& geometry = plan_.geometry;
+    T* gradient = nullptr;  // Of the layer's sum before its ReLU, for the images that pass it.
+    for (int layer = geometry.deepest(); layer > 0; --layer) {
+      const nvtx::Range range(network_.convolutions[layer].name);
+      // Of the layer's input: from the layer itself, and from the heads of those that end here.
+      T* const input_gradient = other(gradient);
+      const int below = layer - 1;
+      const Gate gate = plan_.layers[below].gate;
+      if (geometry.passing(layer) > 0) {
+        ConvolutionVariant& variant = *plan_.layers[layer].input_gradient;
+        variant.launch({.source = gradient,
+                        .weights = weights_.kernel(layer, variant.weight_layout()),
+                        .destination = input_gradient,
+                        .gate_in = gate_data(below, gate, 0),
+                        .workspace = workspace_.data()},
+                       stream);
+      }
+      if (geometry.leaving(layer) > 0) head_gradient(layer, gate, input_gradient, arguments, stream);
+      gradient = input_gradient;
+      if (!network_.convolutions[below].pool_after) continue;
+      const Extent map = network_.map_extent(below, plan_.image);
+      gradient = other(input_gradient);
+      kernels::max_pool_gradient<T>({.output_gradient = input_gradient,
+                                     .winners = layers_[below].winners.data(),
+                                     .open = layers_[below].open.data(),
+                                     .input_gradient = gradient,
+                                     .images_count = geometry.passing(below),
+                                     .height = map.height,
+                                     .width = map.width,
+                                     .channels = network_.convolutions[below].out_channels},
+                                    stream);
+    }
+    const nvtx::Range range(network_.convolutions[0].name);
+    if (geometry.passing(0) > 0) {
+      kernels::last_gradient<T>({.gradient = gradient,
+                                 .weights = weights_.filters(0),
+                                 .map = map_,
+                                 .factors = gradient_factors_.data(),
+                                 .image_gradients = arguments.gradients,
+                                 .squares = arguments.squares,
+                                 .images_count = geometry.passing(0),
+                                 .height = plan_.image.height,
+                                 .width = plan_.image.width,
+                                 .channels = network_.convolutions[0].out_channels},
+                                stream);
+    }
+    if (geometry.leaving(0) > 0) {
+      const int first = geometry.passing(0);
+      const int parts = kernels::image_gradient_parts(plan_.image.height, plan_.image.width);
+      kernels::image_head_gradient(
+          {.open = layers_[0].head_open.data(),
+           .weights = weights_.filters(0),
+           .filters = arguments.filters + first,
+           .map = map_,
+           .scale = 1.f / static_cast<float>(plan_.image.positions()),
+           .image_gradients = arguments.gradients + image_size() * first,
+           .squares = arguments.squares + std::size_t(parts) * first,
+           .images_count = geometry.leaving(0),
+           .height = plan_.image.height,
+           .width = plan_.image.width},
+          stream);
+    }
+  }
+
+ private:
+  // The gradient that a filter head's open positions start with; last_gradient divides by it again. One is amid the range
+  // of fp16: at 1 / positions much of the gradient would be lost.
+  static constexpr float kHeadGradient = 1.f;
+
+  struct Layer {
+    // Where the ReLU was open, in the one form that the plan asks for.
+    DeviceBuffer<std::uint32_t> bits;
+    DeviceBuffer<std::uint8_t> bytes;
+    DeviceBuffer<T> activation;
+    // Of the pool after it.
+    DeviceBuffer<std::uint32_t> winners;
+    DeviceBuffer<std::uint32_t> open;
+    // Of the heads that end here.
+    DeviceBuffer<std::uint32_t> head_open;
+  };
+
+  template <class Element>
+  DeviceBuffer<Element> allocate(std::size_t size) {
+    bytes_ += size * sizeof(Element);
+    return DeviceBuffer<Element>(size);
+  }
+
+  std::size_t image_size() const { return plan_.image.positions() * 3; }
+  T* other(const T* buffer) const { return buffer == buffers_[0].data() ? buffers_[1].data() : buffers_[0].data(); }
+  T* output_of(int layer, int side) const {
+    return plan_.layers[layer].gate == Gate::activation ? layers_[layer].activation.data() : buffers_[side].data();
+  }
+
+  // Where the mask of `layer` begins for its image number `image`.
+  void* gate_data(int layer, Gate gate, int image) const {
+    const Layer& own = layers_[layer];
+    const std::size_t element = image * static_cast<std::size_t>(network_.map_extent(layer, plan_.image).positions()) *
+                                network_.convolutions[layer].out_channels;
+    switch (gate) {
+      case Gate::none:
+        break;
+      case Gate::bits:
+        return own.bits.data() + element / kBitsPerWord;
+      case Gate::bytes:
+        return own.bytes.data() + element;
+      case Gate::activation:
+        return own.activation.data() + element;
+    }
+    return nullptr;
+  }
+
+  void convolve(int layer, const T* input, T* output, const StackArguments& arguments, cudaStream_t stream) {
+    const Gate gate = plan_.layers[layer].gate;
+    void* const mask = gate == Gate::activation ? nullptr : gate_data(layer, gate, 0);
+    if (layer == 0) {
+      kernels::first_convolution<T>({.images = arguments.images,
+                                     .weights = weights_.filters(0),
+                                     .bias = static_cast<const float*>(weights_.bias(0, BiasType::fp32)),
+                                     .map = map_,
+                                     .output = output,
+                                     .mask = static_cast<std::uint32_t*>(mask),
+                                     .images_count = plan_.geometry.passing(0),
+                                     .height = plan_.image.height,
+                                     .width = plan_.image.width,
+                                     .out_channels = network_.convolutions[0].out_channels},
+                                    stream);
+      return;
+    }
+    ConvolutionVariant& variant = *plan_.layers[layer].forward;
+    variant.launch({.source = input,
+                    .weights = weights_.kernel(layer, variant.weight_layout()),
+                    .bias = weights_.bias(layer, variant.bias_type()),
+                    .destination = output,
+                    .gate_out = mask,
+                    .workspace = workspace_.data()},
+                   stream);
+  }
+
+  void head(int layer, const T* input, const StackArguments& arguments, cudaStream_t stream) {
+    const int first = plan_.geometry.passing(layer);
+    const Extent map = network_.map_extent(layer, plan_.image);
+    const Convolution& convolution = network_.convolutions[layer];
+    const auto* const bias = static_cast<const float*>(weights_.bias(layer, BiasType::fp32));
+    float* const sums = arguments.sums + std::size_t{kernels::kFilterHeadParts} * first;
+    if (layer == 0) {
+      kernels::image_head({.images = arguments.images + image_size() * first,
+                           .weights = weights_.filters(0),
+                           .bias = bias,
+                           .filters = arguments.filters + first,
+                           .map = map_,
+                           .sums = sums,
+                           .open = layers_[0].head_open.data(),
+                           .images_count = plan_.geometry.leaving(0),
+                           .height = map.height,
+                           .width = map.width},
+                          stream);
+      return;
+    }
+    kernels::filter_head<T>({.input = input + map.positions() * convolution.in_channels * first,
+                             .weights = weights_.filters(layer),
+                             .bias = bias,
+                             .filters = arguments.filters + first,
+                             .sums = sums,
+                             .open = layers_[layer].head_open.data(),
+                             .images_count = plan_.geometry.leaving(layer),
+                             .height = map.height,
+                             .width = map.width,
+                             .channels = convolution.in_channels},
+                            stream);
+  }
+
+  void head_gradient(int layer, Gate gate, T* input_gradient, const StackArguments& arguments, cudaStream_t stream) {
+    const int first = plan_.geometry.passing(layer);
+    const Extent map = network_.map_extent(layer, plan_.image);
+    const int channels = network_.convolutions[layer].in_channels;
+    kernels::filter_head_gradient<T>({.open = layers_[layer].head_open.data(),
+                                      .weights = weights_.filters(layer),
+                                      .filters = arguments.filters + first,
+                                      .gate = {to_kernel_gate(gate), gate_data(layer - 1, gate, first)},
+                                      .scale = kHeadGradient,
+                                      .gradient = input_gradient + map.positions() * channels * first,
+                                      .images_count = plan_.geometry.leaving(layer),
+                                      .height = map.height,
+                                      .width = map.width,
+                                      .channels = channels},
+                                     stream);
+  }
+
+  const Network& network_;
+  DeviceWeights& weights_;
+  const Plan plan_;
+  const kernels::InputMap map_;
+  std::vector<Layer> layers_;
+  DeviceBuffer<T> buffers_[2];  // Maps on the way up, gradients on the way down.
+  DeviceBuffer<std::byte> workspace_;
+  DeviceBuffer<float> loss_weights_;
+  DeviceBuffer<float> gradient_factors_;
+  std::size_t bytes_ = 0;
+};
+
+}  // namespace
+
+std::size_t stack_bytes(const Network& network, Extent image, Precision precision, const Geometry& geometry,
+                        Gate gate) {
+  const Sizes sizes{network, image, geometry};
+  std::size_t bytes = 2 * largest_map(sizes) * storage_bytes(precision);
+  for (int layer = 0; layer <= geometry.deepest(); ++layer) {
+    bytes += sizes.head_words(layer) * sizeof(std::uint32_t);
+    if (network.convolutions[layer].pool_after) {
+      bytes += sizes.pooled(layer) / 8 * 3;
+    } else if (gate == Gate::activation) {
+      bytes += sizes.map(layer) * storage_bytes(precision);
+    } else {
+      bytes += gate == Gate::bytes ? sizes.map(layer) : sizes.map(layer) / 8;
+    }
+  }
+  return bytes;
+}
+
+std::unique_ptr<Stack> make_stack(const Network& network, const InputMapping& mapping, Precision precision,
+                                  DeviceWeights& weights, Plan plan) {
+  return with_storage(precision, [&]<class T>(Storage<T>) -> std::unique_ptr<Stack> {
+    return std::make_unique<StackOf<T>>(network, mapping, weights, std::move(plan));
+  });
+}
+
+}  // namespace filterscope::cuda

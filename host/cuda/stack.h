@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "../network.h"
+#include "../recipe.h"
+#include "device_weights.h"
+#include "geometry.h"
+#include "kernels/ascent.h"
+#include "plan.h"
+
+namespace filterscope::cuda {
+
+/// Device memory that a stack's passes read and write, owned by the caller; one element per image unless stated.
+struct StackArguments {
+  const float* images = nullptr;  ///< [images][height][width][3]
+  const int* filters = nullptr;   ///< Target filter, a number in the image's target layer.
+  float* sums = nullptr;          ///< Out. [images][kernels::kFilterHeadParts]: to be weighted with loss_weights().
+  float* gradients = nullptr;     ///< Out. [images][height][width][3]: of the loss, with respect to the image.
+  float* squares = nullptr;       ///< Out. [images][kernels::image_gradient_parts()]: sums of squares of `gradients`.
+};
+
+/// The network on the device for the images of one geometry: what lies between images and losses, and back. Keeps only
+/// masks between forward and backward pass, and computes one channel of each target layer. Enqueues and never waits;
+/// everything can be captured into a graph.
+class Stack {
+ public:
+  virtual ~Stack() = default;
+  virtual const Plan& plan() const = 0;
+  /// What the sums of each image add up to its loss with: 1 / positions of its target layer. [images], on the device.
+  virtual const float* loss_weights() const = 0;
+  virtual std::size_t device_bytes() const = 0;
+
+  /// Sums of the responses.
+  virtual void forward(const StackArguments& arguments, cudaStream_t stream) = 0;
+  /// Gradients of the losses that forward() found last.
+  virtual void backward(const StackArguments& arguments, cudaStream_t stream) = 0;
+};
+
+/// Memory for `plan`; throws OutOfMemory. References must outlive the stack.
+std::unique_ptr<Stack> make_stack(const Network& network, const InputMapping& mapping, Precision precision,
+                                  DeviceWeights& weights, Plan plan);
+
+/// Device memory of a stack for `geometry`, without workspace, if every mask is kept as `gate`.
+std::size_t stack_bytes(const Network& network, Extent image, Precision precision, const Geometry& geometry, Gate gate);
+
+}  // namespace filterscope::cuda

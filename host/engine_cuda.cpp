@@ -1,0 +1,232 @@
+#include "engine_cuda.h"
+
+#include <cuda_profiler_api.h>
+#include <cuda_runtime_api.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+#include <optional>
+#include <thread>
+
+#include "cuda/batch_ascent.h"
+#include "cuda/device_weights.h"
+#include "cuda/geometry.h"
+#include "cuda/nvtx.h"
+#include "cuda/runtime.h"
+#include "error.h"
+
+namespace filterscope {
+
+namespace {
+
+using cuda::BatchAscent;
+using cuda::BatchPlan;
+
+// The host runs this many iterations ahead of the device: enough that the device never waits for it, few enough that
+// an interruption is soon heeded.
+constexpr int kIterationsAhead = 8;
+constexpr std::chrono::microseconds kPollInterval{200};
+
+// More elements than an int can count are beyond some of cuDNN's kernels.
+constexpr std::int64_t kLargestTensor = std::numeric_limits<std::int32_t>::max();
+// Of the free device memory, what the engine leaves to others and to the libraries.
+constexpr double kMemoryShare = 0.9;
+constexpr std::size_t kReservedBytes = std::size_t{768} << 20;
+// Of one layer, under --reproducible.
+constexpr int kReproducibleBatch = 64;
+
+class CudaEngine final : public Engine {
+ public:
+  CudaEngine(const Network& network, const Weights& weights, const Recipe& recipe, const RenderOptions& options,
+             int index, std::vector<cuda::ConvolutionSource> sources)
+      : network_(network),
+        weights_(weights),
+        recipe_(recipe),
+        options_(options),
+        precision_(options.precision),
+        index_(index),
+        planner_(network, options.extent, precision_,
+                 options.reproducible ? cuda::PlanRule::fixed : cuda::PlanRule::timed, std::move(sources)),
+        device_weights_(network, weights, precision_) {
+    cuda::check(cudaSetDevice(index), "--device cuda:{}", index);
+    cuda::check(cudaGetDeviceProperties(&device_, index), "asking for the properties of cuda:{}", index);
+  }
+
+  EngineDescription describe() const override {
+    return {.device = fmt::format("cuda:{}", index_),
+            .device_name = device_.name,
+            .precision = precision_,
+            .threads = 0,
+            .libraries = library_versions(),
+            .plans = plans_};
+  }
+
+  double estimate(std::span<const FilterId> filters) override {
+    constexpr int kIterations = 3;
+    double seconds = 0;
+    for (const BatchPlan& plan : plan_batches(filters, largest_batch(filters))) {
+      BatchAscent ascent = make_ascent(plan.geometry);
+      ascent.start(plan.batches.front());
+      ascent.iterate();
+      ascent.drain();
+      const auto start = std::chrono::steady_clock::now();
+      for (int i = 0; i < kIterations; ++i) ascent.iterate();
+      ascent.drain();
+      const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+      seconds += taken.count() / kIterations * recipe_.iterations * static_cast<double>(plan.batches.size());
+    }
+    return seconds;
+  }
+
+  void render(std::span<const FilterId> filters, RenderObserver& observer, std::stop_token stop) override {
+    require_weights(network_, weights_, filters);
+    const cuda::nvtx::Range range("run");
+    int largest = largest_batch(filters);
+    std::vector<FilterId> left(filters.begin(), filters.end());
+    // Where each of `left` stands among all filters.
+    std::vector<std::int64_t> places(left.size());
+    for (std::size_t i = 0; i < places.size(); ++i) places[i] = static_cast<std::int64_t>(i);
+    while (!left.empty() && !stop.stop_requested()) {
+      try {
+        render_all(left, places, largest, observer, stop);
+        return;
+      } catch (const cuda::OutOfMemory&) {
+        if (largest == 1) {
+          throw Error(ErrorKind::device,
+                      fmt::format("cuda:{}: too little device memory for one {}x{} image at {}; free some, take a smaller "
+                                  "--size, or use --device cpu",
+                                  index_, options_.extent.height, options_.extent.width, to_string(precision_)));
+        }
+        largest = (largest + 1) / 2;
+        observer.on_notice(fmt::format("Out of device memory; going on with at most {} filters at once.", largest));
+      }
+    }
+  }
+
+ private:
+  std::vector<BatchPlan> plan_batches(std::span<const FilterId> filters, int largest) const {
+    const int layers = network_.layer_count();
+    return options_.reproducible ? cuda::plan_fixed_batches(filters, layers, largest)
+                                 : cuda::plan_batches(filters, layers, largest);
+  }
+
+  // The most filters at once that memory and the kernels allow.
+  int largest_batch(std::span<const FilterId> filters) const {
+    if (options_.batch > 0) return options_.batch;
+    if (options_.reproducible) return kReproducibleBatch;
+    std::int64_t elements = 1;  // Of one image's largest map.
+    for (int layer = 0; layer < network_.layer_count(); ++layer) {
+      elements = std::max(elements, network_.map_extent(layer, options_.extent).positions() *
+                                        network_.convolutions[layer].out_channels);
+    }
+    auto largest = static_cast<int>(std::clamp<std::int64_t>(kLargestTensor / elements, 1, 1 << 14));
+    largest = std::min(largest, static_cast<int>(filters.size()));
+    std::size_t free = 0;
+    std::size_t total = 0;
+    cuda::check(cudaMemGetInfo(&free, &total), "asking for free memory");
+    const double budget = kMemoryShare * static_cast<double>(free) - static_cast<double>(std::min(kReservedBytes, free / 4));
+    const auto needs = [&](int batch) {
+      double most = 0;
+      for (const BatchPlan& plan : plan_batches(filters, batch)) {
+        most = std::max(most, static_cast<double>(BatchAscent::device_bytes(network_, recipe_, options_, precision_,
+                                                                            plan.geometry)));
+      }
+      return most;
+    };
+    for (double bytes = needs(largest); largest > 1 && bytes > budget; bytes = needs(largest)) {
+      largest = std::max(1, std::min(largest - 1, static_cast<int>(largest * budget / bytes)));
+    }
+    return largest;
+  }
+
+  BatchAscent make_ascent(const cuda::Geometry& geometry) {
+    return {network_, recipe_, options_, precision_, device_weights_, planner_.make(geometry)};
+  }
+
+  // Takes what is done off `left` and `places`, also where it throws.
+  void render_all(std::vector<FilterId>& left, std::vector<std::int64_t>& places, int largest, RenderObserver& observer,
+                  const std::stop_token& stop) {
+    for (BatchPlan& plan : plan_batches(std::vector(left), largest)) {
+      for (cuda::Assignment& batch : plan.batches) {
+        for (std::int64_t& selected : batch.selected) {
+          if (selected != cuda::Assignment::kNone) selected = places[selected];
+        }
+      }
+      BatchAscent ascent = make_ascent(plan.geometry);
+      remember_plan(ascent.plan());
+      for (const cuda::Assignment& batch : plan.batches) {
+        if (!ascend(ascent, batch, observer, stop)) break;
+      }
+      if (ascent.has_results()) deliver(ascent.take_results(), observer);
+      if (stop.stop_requested()) return;
+    }
+    left.clear();
+  }
+
+  // Whether the batch came to its end; false: stopped. Meanwhile delivers the results of the batch before.
+  bool ascend(BatchAscent& ascent, const cuda::Assignment& batch, RenderObserver& observer, const std::stop_token& stop) {
+    const cuda::nvtx::Range range("batch");
+    const auto filters = static_cast<std::int64_t>(
+        std::ranges::count_if(batch.selected, [](std::int64_t selected) { return selected != cuda::Assignment::kNone; }));
+    ascent.start(batch);
+    int reported = 0;
+    const auto attend = [&] {
+      const int finished = ascent.finished_iterations();
+      if (finished > reported) observer.on_progress((finished - reported) * filters);
+      reported = finished;
+      if (ascent.has_results() && ascent.results_arrived()) deliver(ascent.take_results(), observer);
+      return finished;
+    };
+    for (int iteration = 1; iteration <= recipe_.iterations; ++iteration) {
+      while (iteration - attend() > kIterationsAhead) {
+        if (stop.stop_requested()) return false;
+        std::this_thread::sleep_for(kPollInterval);
+      }
+      if (stop.stop_requested()) return false;
+      const cuda::nvtx::Range iteration_range("iteration");
+      ascent.iterate();
+    }
+    if (ascent.has_results()) deliver(ascent.take_results(), observer);
+    ascent.finish();
+    while (attend() < recipe_.iterations) {
+      if (stop.stop_requested()) return true;  // All is enqueued: the batch is taken all the same.
+      std::this_thread::sleep_for(kPollInterval);
+    }
+    return true;
+  }
+
+  static void deliver(std::vector<FilterResult> results, RenderObserver& observer) {
+    for (FilterResult& result : results) {
+      for (const TracePoint& point : result.trace) observer.on_loss(result.id, point);
+      observer.on_finished(std::move(result));
+    }
+  }
+
+  void remember_plan(const cuda::Plan& plan) {
+    std::string description = plan.describe(network_);
+    if (std::ranges::find(plans_, description) == plans_.end()) plans_.push_back(std::move(description));
+  }
+
+  const Network& network_;
+  const Weights& weights_;
+  const Recipe recipe_;
+  const RenderOptions options_;
+  const Precision precision_;
+  const int index_;
+  cudaDeviceProp device_{};
+  cuda::Planner planner_;
+  cuda::DeviceWeights device_weights_;
+  std::vector<std::string> plans_;
+};
+
+}  // namespace
+
+std::unique_ptr<Engine> make_cuda_engine(const Network& network, const Weights& weights, const Recipe& recipe,
+                                         const RenderOptions& options, int index,
+                                         std::vector<cuda::ConvolutionSource> sources) {
+  return std::make_unique<CudaEngine>(network, weights, recipe, options, index, std::move(sources));
+}
+
+}  // namespace filterscope
