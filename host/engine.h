@@ -41,6 +41,11 @@ struct RenderOptions {
   int threads = 0;  ///< CPU threads; 0: all cores.
   bool reproducible =
       false;  ///< Fix the plan, so that a filter's bytes do not depend on what else is rendered.
+  /// CUDA: a profiler's capture is limited to `profile_count` iterations of the run, from number
+  /// `profile_first` (from 1) on; those are enqueued operation by operation, not as a graph. 0: no limit,
+  /// graphs throughout.
+  int profile_first = 1;
+  int profile_count = 0;
 };
 
 enum class FilterStatus {
@@ -80,7 +85,12 @@ class RenderObserver {
   virtual void on_progress(std::int64_t steps) = 0;
   /// A traced loss, as soon as the host knows it.
   virtual void on_loss(FilterId id, TracePoint point) = 0;
+  /// Something that the user should know of, a sentence.
+  virtual void on_notice(const std::string&) {}
 };
+
+/// Name and version of each.
+using Libraries = std::vector<std::pair<std::string, std::string>>;
 
 /// How an engine will compute, for the manifest and the user.
 struct EngineDescription {
@@ -88,7 +98,7 @@ struct EngineDescription {
   std::string device_name;
   Precision precision = Precision::fp32;
   int threads = 0;
-  std::vector<std::pair<std::string, std::string>> libraries;  ///< Name and version.
+  Libraries libraries;
   /// The plans used so far, each identified by what fixes its bits: batch geometry, and per layer and
   /// direction the algorithm. Empty before the first batch.
   std::vector<std::string> plans;
@@ -125,7 +135,7 @@ struct DeviceInfo {
 std::vector<DeviceInfo> list_devices();
 /// What `--device auto` means here.
 std::string default_device();
-/// Libraries the engines use, name and version.
-std::vector<std::pair<std::string, std::string>> library_versions();
+/// What the engines use.
+Libraries library_versions();
 
 }  // namespace filterscope

@@ -64,7 +64,7 @@ class CpuEngine final : public Engine {
             .device_name = processor_name(),
             .precision = Precision::fp32,
             .threads = threads_,
-            .libraries = library_versions(),
+            .libraries = {{"oneDNN", cpu::onednn_version()}},
             .plans = plans_};
   }
 
@@ -82,7 +82,7 @@ class CpuEngine final : public Engine {
 
   void render(std::span<const FilterId> filters, RenderObserver& observer, std::stop_token stop) override {
     const cpu::ThreadCount thread_count(threads_);
-    require_weights(filters);
+    require_weights(network_, weights_, filters);
     std::size_t rendered = 0;
     for (const Batch& batch : schedule(filters, largest_batch_)) {
       if (stop.stop_requested()) return;
@@ -93,20 +93,6 @@ class CpuEngine final : public Engine {
 
  private:
   std::size_t image_size() const { return static_cast<std::size_t>(options_.extent.positions()) * 3; }
-
-  void require_weights(std::span<const FilterId> filters) const {
-    for (const FilterId id : filters) {
-      for (int layer = 0; layer <= id.layer; ++layer) {
-        if (weights_.holds(layer)) continue;
-        throw Error(
-            ErrorKind::input,
-            fmt::format(
-                "{}: no weights for {}, which rendering {} needs; use a file that holds it, or select "
-                "layers below it",
-                weights_.name, network_.convolutions[layer].name, network_.convolutions[id.layer].name));
-      }
-    }
-  }
 
   cpu::Stack make_stack(const Batch& batch) {
     return {network_,

@@ -24,8 +24,8 @@ namespace {
 using cuda::BatchAscent;
 using cuda::BatchPlan;
 
-// The host runs this many iterations ahead of the device: enough that the device never waits for it, few enough that
-// an interruption is soon heeded.
+// The host runs this many iterations ahead of the device: enough that the device never waits for it, few
+// enough that an interruption is soon heeded.
 constexpr int kIterationsAhead = 8;
 constexpr std::chrono::microseconds kPollInterval{200};
 
@@ -39,14 +39,16 @@ constexpr int kReproducibleBatch = 64;
 
 class CudaEngine final : public Engine {
  public:
-  CudaEngine(const Network& network, const Weights& weights, const Recipe& recipe, const RenderOptions& options,
-             int index, std::vector<cuda::ConvolutionSource> sources)
+  CudaEngine(const Network& network, const Weights& weights, const Recipe& recipe,
+             const RenderOptions& options, int index, std::vector<cuda::ConvolutionSource> sources,
+             Libraries libraries)
       : network_(network),
         weights_(weights),
         recipe_(recipe),
         options_(options),
         precision_(options.precision),
         index_(index),
+        libraries_(std::move(libraries)),
         planner_(network, options.extent, precision_,
                  options.reproducible ? cuda::PlanRule::fixed : cuda::PlanRule::timed, std::move(sources)),
         device_weights_(network, weights, precision_) {
@@ -59,7 +61,7 @@ class CudaEngine final : public Engine {
             .device_name = device_.name,
             .precision = precision_,
             .threads = 0,
-            .libraries = library_versions(),
+            .libraries = libraries_,
             .plans = plans_};
   }
 
@@ -67,7 +69,8 @@ class CudaEngine final : public Engine {
     constexpr int kIterations = 3;
     double seconds = 0;
     for (const BatchPlan& plan : plan_batches(filters, largest_batch(filters))) {
-      BatchAscent ascent = make_ascent(plan.geometry);
+      BatchAscent ascent(network_, recipe_, options_, precision_, device_weights_,
+                         planner_.make(plan.geometry));
       ascent.start(plan.batches.front());
       ascent.iterate();
       ascent.drain();
@@ -85,23 +88,26 @@ class CudaEngine final : public Engine {
     const cuda::nvtx::Range range("run");
     int largest = largest_batch(filters);
     std::vector<FilterId> left(filters.begin(), filters.end());
-    // Where each of `left` stands among all filters.
-    std::vector<std::int64_t> places(left.size());
-    for (std::size_t i = 0; i < places.size(); ++i) places[i] = static_cast<std::int64_t>(i);
     while (!left.empty() && !stop.stop_requested()) {
+      BatchPlan plan = std::move(plan_batches(left, largest).front());
+      std::optional<BatchAscent> ascent;
       try {
-        render_all(left, places, largest, observer, stop);
-        return;
+        ascent.emplace(network_, recipe_, options_, precision_, device_weights_,
+                       planner_.make(plan.geometry));
       } catch (const cuda::OutOfMemory&) {
-        if (largest == 1) {
-          throw Error(ErrorKind::device,
-                      fmt::format("cuda:{}: too little device memory for one {}x{} image at {}; free some, take a smaller "
-                                  "--size, or use --device cpu",
-                                  index_, options_.extent.height, options_.extent.width, to_string(precision_)));
-        }
-        largest = (largest + 1) / 2;
-        observer.on_notice(fmt::format("Out of device memory; going on with at most {} filters at once.", largest));
+        largest = std::min(largest, plan.geometry.images()) / 2;
+        if (largest == 0 || options_.reproducible) throw too_little_memory(plan.geometry.images());
+        observer.on_notice(
+            fmt::format("Out of device memory; going on with at most {} filters at once.", largest));
+        continue;
       }
+      remember_plan(ascent->plan());
+      const std::vector<FilterId> taken = place(plan, filters);
+      for (const cuda::Assignment& batch : plan.batches) {
+        if (!ascend(*ascent, batch, observer, stop)) break;
+      }
+      if (ascent->has_results()) deliver(ascent->take_results(), observer);
+      std::erase_if(left, [&](FilterId id) { return std::ranges::binary_search(taken, id); });
     }
   }
 
@@ -126,12 +132,13 @@ class CudaEngine final : public Engine {
     std::size_t free = 0;
     std::size_t total = 0;
     cuda::check(cudaMemGetInfo(&free, &total), "asking for free memory");
-    const double budget = kMemoryShare * static_cast<double>(free) - static_cast<double>(std::min(kReservedBytes, free / 4));
+    const double budget =
+        kMemoryShare * static_cast<double>(free) - static_cast<double>(std::min(kReservedBytes, free / 4));
     const auto needs = [&](int batch) {
       double most = 0;
       for (const BatchPlan& plan : plan_batches(filters, batch)) {
-        most = std::max(most, static_cast<double>(BatchAscent::device_bytes(network_, recipe_, options_, precision_,
-                                                                            plan.geometry)));
+        most = std::max(most, static_cast<double>(BatchAscent::device_bytes(network_, recipe_, options_,
+                                                                            precision_, plan.geometry)));
       }
       return most;
     };
@@ -141,35 +148,36 @@ class CudaEngine final : public Engine {
     return largest;
   }
 
-  BatchAscent make_ascent(const cuda::Geometry& geometry) {
-    return {network_, recipe_, options_, precision_, device_weights_, planner_.make(geometry)};
+  Error too_little_memory(int images) const {
+    return Error(
+        ErrorKind::device,
+        fmt::format(
+            "cuda:{}: too little device memory for {} image{} of {}x{} at {}; free some, take a smaller "
+            "--size{}, or use --device cpu",
+            index_, images, images == 1 ? "" : "s", options_.extent.height, options_.extent.width,
+            to_string(precision_), images == 1 ? "" : " or --batch"));
   }
 
-  // Takes what is done off `left` and `places`, also where it throws.
-  void render_all(std::vector<FilterId>& left, std::vector<std::int64_t>& places, int largest, RenderObserver& observer,
-                  const std::stop_token& stop) {
-    for (BatchPlan& plan : plan_batches(std::vector(left), largest)) {
-      for (cuda::Assignment& batch : plan.batches) {
-        for (std::int64_t& selected : batch.selected) {
-          if (selected != cuda::Assignment::kNone) selected = places[selected];
-        }
+  // Numbers the plan's filters by their place in `all`, and returns them, ascending.
+  static std::vector<FilterId> place(BatchPlan& plan, std::span<const FilterId> all) {
+    std::vector<FilterId> filters;
+    for (cuda::Assignment& batch : plan.batches) {
+      for (std::size_t i = 0; i < batch.filters.size(); ++i) {
+        if (batch.selected[i] == cuda::Assignment::kNone) continue;
+        batch.selected[i] = std::ranges::lower_bound(all, batch.filters[i]) - all.begin();
+        filters.push_back(batch.filters[i]);
       }
-      BatchAscent ascent = make_ascent(plan.geometry);
-      remember_plan(ascent.plan());
-      for (const cuda::Assignment& batch : plan.batches) {
-        if (!ascend(ascent, batch, observer, stop)) break;
-      }
-      if (ascent.has_results()) deliver(ascent.take_results(), observer);
-      if (stop.stop_requested()) return;
     }
-    left.clear();
+    std::ranges::sort(filters);
+    return filters;
   }
 
   // Whether the batch came to its end; false: stopped. Meanwhile delivers the results of the batch before.
-  bool ascend(BatchAscent& ascent, const cuda::Assignment& batch, RenderObserver& observer, const std::stop_token& stop) {
+  bool ascend(BatchAscent& ascent, const cuda::Assignment& batch, RenderObserver& observer,
+              const std::stop_token& stop) {
     const cuda::nvtx::Range range("batch");
-    const auto filters = static_cast<std::int64_t>(
-        std::ranges::count_if(batch.selected, [](std::int64_t selected) { return selected != cuda::Assignment::kNone; }));
+    const auto filters = static_cast<std::int64_t>(std::ranges::count_if(
+        batch.selected, [](std::int64_t selected) { return selected != cuda::Assignment::kNone; }));
     ascent.start(batch);
     int reported = 0;
     const auto attend = [&] {
@@ -185,8 +193,7 @@ class CudaEngine final : public Engine {
         std::this_thread::sleep_for(kPollInterval);
       }
       if (stop.stop_requested()) return false;
-      const cuda::nvtx::Range iteration_range("iteration");
-      ascent.iterate();
+      iterate(ascent);
     }
     if (ascent.has_results()) deliver(ascent.take_results(), observer);
     ascent.finish();
@@ -195,6 +202,25 @@ class CudaEngine final : public Engine {
       std::this_thread::sleep_for(kPollInterval);
     }
     return true;
+  }
+
+  void iterate(BatchAscent& ascent) {
+    const int last = options_.profile_first + options_.profile_count - 1;
+    const bool profiled =
+        options_.profile_count > 0 && enqueued_ + 1 >= options_.profile_first && enqueued_ + 1 <= last;
+    ++enqueued_;
+    if (profiled && enqueued_ == options_.profile_first) {
+      ascent.drain();
+      cuda::check(cudaProfilerStart(), "starting the profiler");
+    }
+    {
+      const cuda::nvtx::Range range("iteration");
+      ascent.iterate(!profiled);
+    }
+    if (profiled && enqueued_ == last) {
+      ascent.drain();
+      cuda::check(cudaProfilerStop(), "stopping the profiler");
+    }
   }
 
   static void deliver(std::vector<FilterResult> results, RenderObserver& observer) {
@@ -215,18 +241,21 @@ class CudaEngine final : public Engine {
   const RenderOptions options_;
   const Precision precision_;
   const int index_;
+  const Libraries libraries_;
   cudaDeviceProp device_{};
   cuda::Planner planner_;
   cuda::DeviceWeights device_weights_;
   std::vector<std::string> plans_;
+  int enqueued_ = 0;  // Iterations of the run.
 };
 
 }  // namespace
 
 std::unique_ptr<Engine> make_cuda_engine(const Network& network, const Weights& weights, const Recipe& recipe,
                                          const RenderOptions& options, int index,
-                                         std::vector<cuda::ConvolutionSource> sources) {
-  return std::make_unique<CudaEngine>(network, weights, recipe, options, index, std::move(sources));
+                                         std::vector<cuda::ConvolutionSource> sources, Libraries libraries) {
+  return std::make_unique<CudaEngine>(network, weights, recipe, options, index, std::move(sources),
+                                      std::move(libraries));
 }
 
 }  // namespace filterscope

@@ -185,6 +185,19 @@ std::string_view to_string(WeightsKind kind) {
   return "synthetic";
 }
 
+void require_weights(const Network& network, const Weights& weights, std::span<const FilterId> filters) {
+  for (const FilterId id : filters) {
+    for (int layer = 0; layer <= id.layer; ++layer) {
+      if (weights.holds(layer)) continue;
+      throw Error(
+          ErrorKind::input,
+          fmt::format("{}: no weights for {}, which rendering {} needs; use a file that holds it, or select "
+                      "layers below it",
+                      weights.name, network.convolutions[layer].name, network.convolutions[id.layer].name));
+    }
+  }
+}
+
 Weights load_weights(const fs::path& path, const Network& network) {
   if (is_folder(path)) {
     throw Error(ErrorKind::input, fmt::format("{}: expected a weights file, found a folder", path.string()));

@@ -3,12 +3,14 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "network.h"
 #include "recipe.h"
+#include "selection.h"
 
 namespace filterscope {
 
@@ -35,6 +37,9 @@ struct Weights {
   bool holds(int layer) const { return layers[layer].has_value(); }
   bool synthetic() const { return kind == WeightsKind::synthetic; }
 };
+
+/// An input Error that names the first layer that rendering one of `filters` needs and `weights` lacks.
+void require_weights(const Network& network, const Weights& weights, std::span<const FilterId> filters);
 
 /// Reads a file of `network`'s weights; its first bytes decide how. Keras HDF5 (`.h5`, names through the
 /// attributes layer_names and weight_names; Keras 3 `.weights.h5`; float32, and float16 and float64 are

@@ -44,7 +44,9 @@ BatchAscent::BatchAscent(const Network& network, const Recipe& recipe, const Ren
   gradient_norms_ = DeviceBuffer<float>(count);
   iteration_ = DeviceBuffer<int>(1);
   const auto allocate = [&](auto& results) {
-    const auto make = [](auto& buffer, std::size_t size) { buffer = std::remove_reference_t<decltype(buffer)>(size); };
+    const auto make = [](auto& buffer, std::size_t size) {
+      buffer = std::remove_reference_t<decltype(buffer)>(size);
+    };
     make(results.pictures, count * image_size());
     make(results.images, options.keep_images ? count * image_size() : 0);
     make(results.trace, count * trace_rows());
@@ -69,14 +71,17 @@ BatchAscent::~BatchAscent() {
   cudaGetLastError();
 }
 
-std::size_t BatchAscent::device_bytes(const Network& network, const Recipe& recipe, const RenderOptions& options,
-                                      Precision precision, const Geometry& geometry) {
+std::size_t BatchAscent::device_bytes(const Network& network, const Recipe& recipe,
+                                      const RenderOptions& options, Precision precision,
+                                      const Geometry& geometry) {
   const auto image_size = static_cast<std::size_t>(options.extent.positions()) * 3;
   const int trace_every = options.trace_every > 0 ? options.trace_every : recipe.trace_every();
   // Images, gradients, pictures, and two traces; the rest is a few numbers.
-  const std::size_t per_image = image_size * (2 * sizeof(float) + 1 + (options.keep_images ? sizeof(float) : 0)) +
-                                std::size_t(recipe.iterations / trace_every) * 2 * sizeof(float) + 1024;
-  return stack_bytes(network, options.extent, precision, geometry, Gate::activation) + per_image * geometry.images();
+  const std::size_t per_image =
+      image_size * (2 * sizeof(float) + 1 + (options.keep_images ? sizeof(float) : 0)) +
+      std::size_t(recipe.iterations / trace_every) * 2 * sizeof(float) + 1024;
+  return stack_bytes(network, options.extent, precision, geometry, Gate::activation) +
+         per_image * geometry.images();
 }
 
 kernels::AscentState BatchAscent::state() const {

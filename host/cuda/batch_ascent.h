@@ -15,8 +15,8 @@
 
 namespace filterscope::cuda {
 
-/// Ascends the filters of batches of one geometry, one batch after another, wholly on the device. What a batch gives is
-/// copied to the host beside the work on the next one.
+/// Ascends the filters of batches of one geometry, one batch after another, wholly on the device. What a
+/// batch gives is copied to the host beside the work on the next one.
 class BatchAscent {
  public:
   /// Memory for `plan`; throws OutOfMemory. References must outlive it.
@@ -33,10 +33,11 @@ class BatchAscent {
   void start(const Assignment& assignment);
   /// Enqueues one iteration: as one graph, or, for a profiler to see each operation by its name, one by one.
   void iterate(bool as_graph = true);
-  /// Iterations of the batch that the device has finished with. Never waits; a device Error if the device has failed.
+  /// Iterations of the batch that the device has finished with. Never waits; a device Error if the device has
+  /// failed.
   int finished_iterations() const;
-  /// Enqueues what follows the last iteration: final losses, pictures, and their copies to the host. The results of the
-  /// batch before must have been taken.
+  /// Enqueues what follows the last iteration: final losses, pictures, and their copies to the host. The
+  /// results of the batch before must have been taken.
   void finish();
 
   /// Whether a finished batch's results wait to be taken.

@@ -43,7 +43,8 @@ std::vector<float> DeviceWeights::laid_out(int layer, WeightLayout layout) const
 const void* DeviceWeights::kernel(int layer, WeightLayout layout) {
   auto& kernel = layers_[layer].kernels[static_cast<int>(layout)];
   if (!kernel) {
-    kernel = with_storage(precision_, [&]<class T>(Storage<T>) { return upload<T>(laid_out(layer, layout)); });
+    kernel =
+        with_storage(precision_, [&]<class T>(Storage<T>) { return upload<T>(laid_out(layer, layout)); });
   }
   return kernel->data();
 }

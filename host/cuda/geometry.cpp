@@ -39,7 +39,8 @@ std::vector<Assignment> assign(std::span<const FilterId> filters, const Geometry
       for (int i = 0; i < geometry.leaving(layer); ++i) {
         const int image = geometry.passing(layer) + i;
         const std::int64_t at = std::int64_t{batch} * geometry.leaving(layer) + i;
-        result[batch].filters[image] = at < count ? filters[begin + at] : FilterId{layer, filters[begin].filter};
+        result[batch].filters[image] =
+            at < count ? filters[begin + at] : FilterId{layer, filters[begin].filter};
         if (at < count) result[batch].selected[image] = begin + at;
       }
     }

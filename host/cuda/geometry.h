@@ -9,9 +9,9 @@
 
 namespace filterscope::cuda {
 
-/// How the images of a batch share the stack. Images of several layers are ascended together; each leaves the stack
-/// at its own target layer and joins it there on the way back. They are ordered by target layer, the deepest first, so
-/// that at every layer those still in the stack are the first ones, without gaps.
+/// How the images of a batch share the stack. Images of several layers are ascended together; each leaves the
+/// stack at its own target layer and joins it there on the way back. They are ordered by target layer, the
+/// deepest first, so that at every layer those still in the stack are the first ones, without gaps.
 class Geometry {
  public:
   /// targets[l]: images whose target is layer l; at least one image in all. Trailing zeros are dropped.
@@ -33,8 +33,8 @@ class Geometry {
   std::vector<int> passing_;
 };
 
-/// One batch: for each image of the geometry the filter, or, where a layer has run out of filters, none: then the
-/// image's place is filled with a filter of its layer whose result nobody takes.
+/// One batch: for each image of the geometry the filter, or, where a layer has run out of filters, none: then
+/// the image's place is filled with a filter of its layer whose result nobody takes.
 struct Assignment {
   static constexpr std::int64_t kNone = -1;
   std::vector<FilterId> filters;       ///< [images]
@@ -47,12 +47,13 @@ struct BatchPlan {
   std::vector<Assignment> batches;
 };
 
-/// Cuts `filters` (ascending) into as few batches of at most `largest` images as can be, all of one geometry, each with
-/// about the same share of every layer. Where `largest` is less than the number of layers among the filters, each
-/// layer gets a plan of its own.
+/// Cuts `filters` (ascending) into as few batches of at most `largest` images as can be, all of one geometry,
+/// each with about the same share of every layer. Where `largest` is less than the number of layers among the
+/// filters, each layer gets a plan of its own.
 std::vector<BatchPlan> plan_batches(std::span<const FilterId> filters, int layer_count, int largest);
 
-/// For results that do not depend on the selection: one plan per layer, batches of exactly `size` images of that layer.
+/// For results that do not depend on the selection: one plan per layer, batches of exactly `size` images of
+/// that layer.
 std::vector<BatchPlan> plan_fixed_batches(std::span<const FilterId> filters, int layer_count, int size);
 
 }  // namespace filterscope::cuda

@@ -8,14 +8,19 @@
 
 namespace filterscope::cuda::nvtx {
 
-/// A named range in the timeline of a profiler, from construction to destruction; next to nothing without a profiler.
+/// A named range in the timeline of a profiler, from construction to destruction; next to nothing without a
+/// profiler.
 class Range {
  public:
 #if defined(FILTERSCOPE_EMULATED)
   explicit Range(const std::string&) {}
 #else
-  explicit Range(const std::string& name) { nvtxRangePushA(name.c_str()); }
-  ~Range() { nvtxRangePop(); }
+  explicit Range(const std::string& name) {
+    nvtxRangePushA(name.c_str());
+  }
+  ~Range() {
+    nvtxRangePop();
+  }
 #endif
   Range(const Range&) = delete;
   Range& operator=(const Range&) = delete;

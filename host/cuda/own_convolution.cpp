@@ -70,8 +70,8 @@ class GatedConvolution final : public ConvolutionVariant {
 
   void launch(const ConvolutionArguments& arguments, cudaStream_t stream) override {
     inner_->launch(arguments, stream);
-    const std::int64_t count = std::int64_t{problem_.images} * problem_.height * problem_.width *
-                               problem_.destination_channels();
+    const std::int64_t count =
+        std::int64_t{problem_.images} * problem_.height * problem_.width * problem_.destination_channels();
     with_storage(problem_.precision, [&]<class T>(Storage<T>) {
       if (problem_.direction == Direction::input_gradient) {
         kernels::apply_relu_mask(static_cast<T*>(arguments.destination), count,

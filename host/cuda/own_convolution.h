@@ -7,12 +7,12 @@
 
 namespace filterscope::cuda {
 
-/// The project's own kernels (kernels/convolution.h) that can compute `problem`: with gates none and bits, in fp32, bf16
-/// and fp16.
+/// The project's own kernels (kernels/convolution.h) that can compute `problem`: with gates none and bits, in
+/// fp32, bf16 and fp16.
 std::vector<std::unique_ptr<ConvolutionVariant>> own_variants(const ConvolutionProblem& problem);
 
-/// `inner`, a variant without a gate, made into one with `gate` by a pass over its result: forward packs the mask
-/// (bits; activation needs no pass), input gradient multiplies with it (any gate).
+/// `inner`, a variant without a gate, made into one with `gate` by a pass over its result: forward packs the
+/// mask (bits; activation needs no pass), input gradient multiplies with it (any gate).
 std::unique_ptr<ConvolutionVariant> with_gate(std::unique_ptr<ConvolutionVariant> inner, Gate gate);
 
 }  // namespace filterscope::cuda

@@ -9,7 +9,7 @@
 
 #include "../error.h"
 #include "own_convolution.h"
-#include "runtime.h"
+#include "timing.h"
 
 namespace filterscope::cuda {
 
@@ -60,15 +60,16 @@ Plan Planner::make(const Geometry& geometry) {
                               .gate = gate};
   };
 
-  // A layer's mask is written by its own forward convolution and read by the input gradient of the next layer: the two
-  // are chosen together. Between two masks nothing is shared.
+  // A layer's mask is written by its own forward convolution and read by the input gradient of the next
+  // layer: the two are chosen together. Between two masks nothing is shared.
   constexpr std::array kGates{Gate::bits, Gate::activation, Gate::bytes};
   for (int layer = 0; layer < layers; ++layer) {
     const bool computes = layer > 0 && geometry.passing(layer) > 0;
     const bool next_computes = layer + 1 < layers && geometry.passing(layer + 1) > 0;
     const bool pooled = network_.convolutions[layer].pool_after;
     if (pooled || layer + 1 == layers) {
-      if (computes) plan.layers[layer].forward = choose(problem(layer, Direction::forward, Gate::none)).variant;
+      if (computes)
+        plan.layers[layer].forward = choose(problem(layer, Direction::forward, Gate::none)).variant;
       if (next_computes) {
         plan.layers[layer + 1].input_gradient =
             choose(problem(layer + 1, Direction::input_gradient, Gate::none)).variant;
@@ -94,11 +95,13 @@ Plan Planner::make(const Geometry& geometry) {
   }
   for (int layer = 1; layer < layers; ++layer) {
     if (geometry.passing(layer) == 0) continue;
-    for (const auto& [variant, direction] : {std::pair{&plan.layers[layer].forward, Direction::forward},
-                                             std::pair{&plan.layers[layer].input_gradient, Direction::input_gradient}}) {
+    for (const auto& [variant, direction] :
+         {std::pair{&plan.layers[layer].forward, Direction::forward},
+          std::pair{&plan.layers[layer].input_gradient, Direction::input_gradient}}) {
       if (*variant) continue;
-      throw Error(ErrorKind::device, fmt::format("{}: no kernel computes {}", network_.convolutions[layer].name,
-                                                 to_string(problem(layer, direction, Gate::none))));
+      throw Error(ErrorKind::device,
+                  fmt::format("{}: no kernel computes {}", network_.convolutions[layer].name,
+                              to_string(problem(layer, direction, Gate::none))));
     }
   }
   return plan;
@@ -121,8 +124,9 @@ Planner::Choice Planner::choose(const ConvolutionProblem& problem) {
     return best;
   }
   best.milliseconds = std::numeric_limits<double>::infinity();
+  ConvolutionTimer timer(problem);
   for (auto& variant : variants) {
-    const double milliseconds = time(*variant);
+    const double milliseconds = timer.milliseconds(*variant);
     if (milliseconds < best.milliseconds) best = {std::move(variant), milliseconds};
   }
   return best;

@@ -15,7 +15,8 @@ namespace filterscope::cuda {
 /// How the convolutions of a geometry are computed.
 struct Plan {
   struct Layer {
-    /// Of the images that pass the layer; null where none does, and for the first layer, which has a kernel of its own.
+    /// Of the images that pass the layer; null where none does, and for the first layer, which has a kernel
+    /// of its own.
     std::unique_ptr<ConvolutionVariant> forward;
     std::unique_ptr<ConvolutionVariant> input_gradient;
     /// How it is kept where the layer's ReLU was open; none where a pool follows, which keeps it, and at the
@@ -27,7 +28,8 @@ struct Plan {
   std::vector<Layer> layers;  ///< Up to the geometry's deepest.
 
   std::size_t workspace_bytes() const;
-  /// One line that says what fixes the bits of a result: geometry and, by layer and direction, who computes it.
+  /// One line that says what fixes the bits of a result: geometry and, by layer and direction, who computes
+  /// it.
   std::string describe(const Network& network) const;
 };
 
@@ -36,8 +38,10 @@ enum class PlanRule {
   fixed,  ///< The first variant offered, without timing.
 };
 
-/// All ways to compute a problem that one library offers, the one it thinks best first. Empty where it has none.
-using ConvolutionSource = std::function<std::vector<std::unique_ptr<ConvolutionVariant>>(const ConvolutionProblem&)>;
+/// All ways to compute a problem that one library offers, the one it thinks best first. Empty where it has
+/// none.
+using ConvolutionSource =
+    std::function<std::vector<std::unique_ptr<ConvolutionVariant>>(const ConvolutionProblem&)>;
 
 /// Makes plans for one network on the current device.
 class Planner {
@@ -56,7 +60,6 @@ class Planner {
   };
 
   Choice choose(const ConvolutionProblem& problem);
-  double time(ConvolutionVariant& variant);
 
   const Network& network_;
   Extent image_;

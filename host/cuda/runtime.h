@@ -118,6 +118,7 @@ class Graph {
     return *this;
   }
   ~Graph();
+  explicit operator bool() const { return graph_ != nullptr; }
   /// Captures what `enqueue()` puts on `stream`, which must do nothing else meanwhile; nothing runs yet.
   template <class Enqueue>
   static Graph capture(cudaStream_t stream, Enqueue&& enqueue) {

@@ -54,7 +54,8 @@ struct Sizes {
 // Elements of the largest map between two operations.
 std::size_t largest_map(const Sizes& sizes) {
   std::size_t largest = 0;
-  for (int layer = 0; layer <= sizes.geometry.deepest(); ++layer) largest = std::max(largest, sizes.map(layer));
+  for (int layer = 0; layer <= sizes.geometry.deepest(); ++layer)
+    largest = std::max(largest, sizes.map(layer));
   return largest;
 }
 
@@ -183,24 +184,23 @@ class StackOf final : public Stack {
     if (geometry.leaving(0) > 0) {
       const int first = geometry.passing(0);
       const int parts = kernels::image_gradient_parts(plan_.image.height, plan_.image.width);
-      kernels::image_head_gradient(
-          {.open = layers_[0].head_open.data(),
-           .weights = weights_.filters(0),
-           .filters = arguments.filters + first,
-           .map = map_,
-           .scale = 1.f / static_cast<float>(plan_.image.positions()),
-           .image_gradients = arguments.gradients + image_size() * first,
-           .squares = arguments.squares + std::size_t(parts) * first,
-           .images_count = geometry.leaving(0),
-           .height = plan_.image.height,
-           .width = plan_.image.width},
-          stream);
+      kernels::image_head_gradient({.open = layers_[0].head_open.data(),
+                                    .weights = weights_.filters(0),
+                                    .filters = arguments.filters + first,
+                                    .map = map_,
+                                    .scale = 1.f / static_cast<float>(plan_.image.positions()),
+                                    .image_gradients = arguments.gradients + image_size() * first,
+                                    .squares = arguments.squares + std::size_t(parts) * first,
+                                    .images_count = geometry.leaving(0),
+                                    .height = plan_.image.height,
+                                    .width = plan_.image.width},
+                                   stream);
     }
   }
 
  private:
-  // The gradient that a filter head's open positions start with; last_gradient divides by it again. One is amid the range
-  // of fp16: at 1 / positions much of the gradient would be lost.
+  // The gradient that a filter head's open positions start with; last_gradient divides by it again. One is
+  // amid the range of fp16: at 1 / positions much of the gradient would be lost.
   static constexpr float kHeadGradient = 1.f;
 
   struct Layer {
@@ -222,16 +222,20 @@ class StackOf final : public Stack {
   }
 
   std::size_t image_size() const { return plan_.image.positions() * 3; }
-  T* other(const T* buffer) const { return buffer == buffers_[0].data() ? buffers_[1].data() : buffers_[0].data(); }
+  T* other(const T* buffer) const {
+    return buffer == buffers_[0].data() ? buffers_[1].data() : buffers_[0].data();
+  }
   T* output_of(int layer, int side) const {
-    return plan_.layers[layer].gate == Gate::activation ? layers_[layer].activation.data() : buffers_[side].data();
+    return plan_.layers[layer].gate == Gate::activation ? layers_[layer].activation.data()
+                                                        : buffers_[side].data();
   }
 
   // Where the mask of `layer` begins for its image number `image`.
   void* gate_data(int layer, Gate gate, int image) const {
     const Layer& own = layers_[layer];
-    const std::size_t element = image * static_cast<std::size_t>(network_.map_extent(layer, plan_.image).positions()) *
-                                network_.convolutions[layer].out_channels;
+    const std::size_t element =
+        image * static_cast<std::size_t>(network_.map_extent(layer, plan_.image).positions()) *
+        network_.convolutions[layer].out_channels;
     switch (gate) {
       case Gate::none:
         break;
@@ -305,7 +309,8 @@ class StackOf final : public Stack {
                             stream);
   }
 
-  void head_gradient(int layer, Gate gate, T* input_gradient, const StackArguments& arguments, cudaStream_t stream) {
+  void head_gradient(int layer, Gate gate, T* input_gradient, const StackArguments& arguments,
+                     cudaStream_t stream) {
     const int first = plan_.geometry.passing(layer);
     const Extent map = network_.map_extent(layer, plan_.image);
     const int channels = network_.convolutions[layer].in_channels;

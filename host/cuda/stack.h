@@ -15,23 +15,26 @@
 
 namespace filterscope::cuda {
 
-/// Device memory that a stack's passes read and write, owned by the caller; one element per image unless stated.
+/// Device memory that a stack's passes read and write, owned by the caller; one element per image unless
+/// stated.
 struct StackArguments {
   const float* images = nullptr;  ///< [images][height][width][3]
   const int* filters = nullptr;   ///< Target filter, a number in the image's target layer.
-  float* sums = nullptr;          ///< Out. [images][kernels::kFilterHeadParts]: to be weighted with loss_weights().
-  float* gradients = nullptr;     ///< Out. [images][height][width][3]: of the loss, with respect to the image.
-  float* squares = nullptr;       ///< Out. [images][kernels::image_gradient_parts()]: sums of squares of `gradients`.
+  float* sums = nullptr;  ///< Out. [images][kernels::kFilterHeadParts]: to be weighted with loss_weights().
+  float* gradients = nullptr;  ///< Out. [images][height][width][3]: of the loss, with respect to the image.
+  float* squares =
+      nullptr;  ///< Out. [images][kernels::image_gradient_parts()]: sums of squares of `gradients`.
 };
 
-/// The network on the device for the images of one geometry: what lies between images and losses, and back. Keeps only
-/// masks between forward and backward pass, and computes one channel of each target layer. Enqueues and never waits;
-/// everything can be captured into a graph.
+/// The network on the device for the images of one geometry: what lies between images and losses, and back.
+/// Keeps only masks between forward and backward pass, and computes one channel of each target layer.
+/// Enqueues and never waits; everything can be captured into a graph.
 class Stack {
  public:
   virtual ~Stack() = default;
   virtual const Plan& plan() const = 0;
-  /// What the sums of each image add up to its loss with: 1 / positions of its target layer. [images], on the device.
+  /// What the sums of each image add up to its loss with: 1 / positions of its target layer. [images], on the
+  /// device.
   virtual const float* loss_weights() const = 0;
   virtual std::size_t device_bytes() const = 0;
 
@@ -46,6 +49,7 @@ std::unique_ptr<Stack> make_stack(const Network& network, const InputMapping& ma
                                   DeviceWeights& weights, Plan plan);
 
 /// Device memory of a stack for `geometry`, without workspace, if every mask is kept as `gate`.
-std::size_t stack_bytes(const Network& network, Extent image, Precision precision, const Geometry& geometry, Gate gate);
+std::size_t stack_bytes(const Network& network, Extent image, Precision precision, const Geometry& geometry,
+                        Gate gate);
 
 }  // namespace filterscope::cuda
