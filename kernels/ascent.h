@@ -5,7 +5,7 @@
 #include "common/types.h"
 
 /// What happens to images and losses between two passes through the network. Everything is fp32 and belongs
-/// to one image alone.
+/// to one image alone. Arrays are 16-byte aligned.
 namespace filterscope::kernels {
 
 /// Where an image's ascent stands.
@@ -32,16 +32,16 @@ struct LossTraceArguments {
   const float* sums;     ///< [images][kFilterHeadParts]: as the filter heads wrote them.
   const float* weights;  ///< [images] What the sums add up to a loss with: 1 / positions.
   AscentState state;
-  float*
-      trace;  ///< Out. [iterations / trace_every][images]: row i / trace_every - 1 of every iteration i that
-              ///< trace_every divides. Null for the losses of the finished images, which are no iteration.
-  int trace_every;
-  int* progress;  ///< Out. The iteration, also here: memory that the host sees. May be null.
+  float* trace;  ///< Out. [iterations / trace_every][images]: row i / trace_every - 1 of every iteration i
+                 ///< that trace_every divides. May be null if there is none.
+  int trace_every;  ///< 0: these are the losses of the finished images, which are no iteration.
+  int* progress;    ///< Out. The iteration, also here: memory that the host sees. May be null.
   int images_count;
 };
 
 /// Losses of this iteration: adds up sums (in a fixed order), counts the iteration, records losses and trace.
-/// An image whose loss is not finite stops climbing.
+/// An image whose loss is not finite stops climbing; one that does not climb keeps its last loss, also in the
+/// trace.
 void loss_trace(const LossTraceArguments& arguments, cudaStream_t stream);
 
 struct NormaliseAndStepArguments {
@@ -57,7 +57,7 @@ struct NormaliseAndStepArguments {
 };
 
 /// image += step * gradient / sqrt(max(sum of squares, epsilon)) for every image that climbs; one whose
-/// gradient is zero or not finite stops climbing and stays as it is.
+/// gradient is zero or not finite stops climbing and stays as it is. The norm is sqrt(sum of squares).
 void normalise_and_step(const NormaliseAndStepArguments& arguments, cudaStream_t stream);
 
 struct EncodeArguments {

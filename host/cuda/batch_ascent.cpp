@@ -194,7 +194,7 @@ void BatchAscent::finish() {
                        .weights = stack_->loss_weights(),
                        .state = state(),
                        .trace = nullptr,
-                       .trace_every = trace_every_,
+                       .trace_every = 0,
                        .progress = nullptr,
                        .images_count = images()},
                       stream_);
