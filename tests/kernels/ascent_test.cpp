@@ -145,6 +145,28 @@ TEST_P(AscentTest, RecordsLossesAndTheirTrace) {
   }
 }
 
+TEST_P(AscentTest, CountsWithoutATraceAndFinishesWithoutIterations) {
+  const auto sums = test::upload(std::vector<float>(kernels::kFilterHeadParts, 1.f));
+  const auto weights = test::upload(std::vector<float>{0.5f});
+  for (const int iterations : {0, 2}) {
+    const State state(1);
+    kernels::start_ascent(state.pointers(), 1, nullptr);
+    kernels::LossTraceArguments arguments{.sums = sums.data(),
+                                          .weights = weights.data(),
+                                          .state = state.pointers(),
+                                          .trace = nullptr,
+                                          .trace_every = 100,
+                                          .progress = nullptr,
+                                          .images_count = 1};
+    for (int i = 0; i < iterations; ++i) kernels::loss_trace(arguments, nullptr);
+    arguments.trace_every = 0;
+    kernels::loss_trace(arguments, nullptr);
+    EXPECT_THAT(test::download(state.iteration), Each(iterations));
+    EXPECT_THAT(test::download(state.first_losses), Each(iterations == 0 ? 0.f : 4.f));
+    EXPECT_THAT(test::download(state.losses), Each(4.f));
+  }
+}
+
 std::vector<std::uint32_t> bits(std::span<const float> values) {
   std::vector<std::uint32_t> all;
   for (const float value : values) all.push_back(std::bit_cast<std::uint32_t>(value));
