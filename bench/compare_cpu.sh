@@ -1,42 +1,62 @@
 #!/usr/bin/env bash
-# Sets the CPU engine beside PyTorch on the same cores in one run, alternating, and prints medians and ratios as a table.
-# usage: bench/compare_cpu.sh [BUILD_FOLDER] [ROUNDS]    (PYTHON names an interpreter that has torch)
+# Sets the CPU engine beside its peers on the same cores in one run, alternating, and prints medians and ratios as a table:
+# PyTorch with many filters as one batch and with one, and the notebook's own loop in Keras.
+#
+#   bench/compare_cpu.sh [BUILD_FOLDER] [ROUNDS]
+#
+# PYTHON_TORCH and PYTHON_KERAS name interpreters that have the packages of bench/peers/requirements.txt (python3 by
+# default). A peer that is not there is a row that says so.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 build=${1:-$here/../build/release}
 rounds=${2:-3}
-python=${PYTHON:-python3}
-"$python" -c 'import torch' 2>/dev/null || { echo "compare_cpu.sh: $python has no torch; set PYTHON to one that has" >&2; exit 2; }
+report=${PYTHON:-python3}
+torch=${PYTHON_TORCH:-python3}
+keras=${PYTHON_KERAS:-python3}
 [ -x "$build/bench/bench_cpu" ] || { echo "compare_cpu.sh: no $build/bench/bench_cpu; build the release preset first" >&2; exit 2; }
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-# layer, our batch, PyTorch's batch
-pairs="block3_conv3:16:8 block5_conv3:16:8 block3_conv3:1:1 block5_conv3:1:1"
+# layer, our batch, peer, its batch
+pairs="block3_conv3:16:PyTorch:8 block5_conv3:16:PyTorch:8 block3_conv3:1:PyTorch:1 block5_conv3:1:PyTorch:1
+       block3_conv3:16:notebook:1 block5_conv3:16:notebook:1"
+have_PyTorch=$("$torch" -c 'import torch; print("yes")' 2>/dev/null || true)
+have_notebook=$("$keras" -c 'import tensorflow; print("yes")' 2>/dev/null || true)
 for round in $(seq "$rounds"); do
   for pair in $pairs; do
-    IFS=: read -r layer ours theirs <<<"$pair"
+    IFS=: read -r layer ours peer theirs <<<"$pair"
     GOMP_SPINCOUNT=1000 "$build/bench/bench_cpu" --benchmark_filter="^$layer/timed/batch:$ours/" --benchmark_format=json \
-      >"$scratch/ours-$layer-$ours-$round.json" 2>/dev/null
-    "$python" "$here/peers/pytorch_ascent.py" "$layer" "$theirs" >"$scratch/torch-$layer-$theirs-$round.json"
+      >"$scratch/$pair:$round:ours" 2>/dev/null
+    case $peer in
+      PyTorch) [ -z "$have_PyTorch" ] || "$torch" "$here/peers/pytorch_ascent.py" "$layer" "$theirs" >"$scratch/$pair:$round:peer" ;;
+      notebook)
+        [ -z "$have_notebook" ] || "$keras" "$here/peers/keras_notebook.py" "$layer" >"$scratch/$pair:$round:peer" \
+          2>"$scratch/log" || { cat "$scratch/log" >&2; exit 1; }
+        ;;
+    esac
   done
 done
-"$python" - "$scratch" "$rounds" $pairs <<'PY'
-import json, statistics, sys
-scratch, rounds, pairs = sys.argv[1], int(sys.argv[2]), [p.split(":") for p in sys.argv[3:]]
-ours, theirs, info = {}, {}, {}
-for layer, our_batch, their_batch in pairs:
-    for r in range(1, rounds + 1):
-        own = json.load(open(f"{scratch}/ours-{layer}-{our_batch}-{r}.json"))["benchmarks"][0]
-        peer = json.load(open(f"{scratch}/torch-{layer}-{their_batch}-{r}.json"))
-        ours.setdefault((layer, our_batch), []).append(own["ms_per_image"])
-        theirs.setdefault((layer, their_batch), []).append(peer["ms_per_image"])
-        info = peer
-print(f"PyTorch {info['torch']}, {info['threads']} threads; ms per image and iteration, median of {rounds} (min to max)")
-print("| layer | filterscope, batch | PyTorch, batch | ratio |")
-print("|---|---|---|---|")
+"$report" - "$scratch" "$rounds" $pairs <<'PY'
+import json, pathlib, statistics, sys
+scratch, rounds, pairs = pathlib.Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+LACKING = {"PyTorch": "PyTorch is not installed", "notebook": "TensorFlow is not installed"}
 def cell(values): return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
-for layer, our_batch, their_batch in pairs:
-    own, peer = ours[layer, our_batch], theirs[layer, their_batch]
-    ratio = statistics.median(p / o for p, o in zip(peer, own))
-    print(f"| {layer} | {cell(own)}, {our_batch} | {cell(peer)}, {their_batch} | {ratio:.1f} |")
+rows, versions = [], {}
+for pair in pairs:
+    layer, our_batch, peer, their_batch = pair.split(":")
+    runs = range(1, rounds + 1)
+    own = [json.loads((scratch / f"{pair}:{r}:ours").read_text())["benchmarks"][0]["ms_per_image"] for r in runs]
+    if (scratch / f"{pair}:1:peer").exists():
+        told = [json.loads((scratch / f"{pair}:{r}:peer").read_text().splitlines()[-1]) for r in runs]
+        versions |= {key: told[0][key] for key in ("torch", "tensorflow", "keras", "threads") if key in told[0]}
+        theirs = [t["ms_per_image"] for t in told]
+        ratio = f"{statistics.median(p / o for p, o in zip(theirs, own)):.1f}"
+        theirs = cell(theirs)
+    else:
+        theirs, ratio = LACKING[peer], "-"
+    peer = {"PyTorch": "PyTorch", "notebook": "the notebook's loop (Keras, eager)"}[peer]
+    rows.append(f"| {layer} | {cell(own)}, batch {our_batch} | {peer}, batch {their_batch} | {theirs} | {ratio} |")
+print(f"ms per image and iteration, median of {rounds} (min to max); {', '.join(f'{k} {v}' for k, v in versions.items())}")
+print("| layer | filterscope | peer | its time | ratio |")
+print("|---|---|---|---|---|")
+print("\n".join(rows))
 PY
