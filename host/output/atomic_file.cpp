@@ -20,28 +20,31 @@ std::string_view advice(int error) {
     case ENOSPC:
     case EDQUOT:
     case EFBIG:
-      return "free some space or choose another folder with --out";
+      return "free some space or choose another folder";
     case EACCES:
     case EPERM:
     case EROFS:
-      return "choose a folder you may write to with --out";
+      return "choose a folder you may write to";
     case ENOTDIR:
     case EISDIR:
     case EEXIST:
-      return "something else has this name; move it away or choose another folder with --out";
+      return "something else has this name; move it away or choose another folder";
     default:
-      return "choose another folder with --out";
+      return "choose another folder";
   }
 }
 
-[[noreturn]] void throw_output_error(const std::filesystem::path& path, std::string_view what, int error) {
-  throw Error(ErrorKind::output, fmt::format("{}: {}: {}; {}", path.string(), what,
-                                             std::generic_category().message(error), advice(error)));
+[[noreturn]] void throw_output_error(const std::filesystem::path& path, std::string_view what, int error,
+                                     std::string_view chosen_with) {
+  throw Error(ErrorKind::output,
+              fmt::format("{}: {}: {}; {} with {}", path.string(), what,
+                          std::generic_category().message(error), advice(error), chosen_with));
 }
 
 }  // namespace
 
-AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
+AtomicFile::AtomicFile(std::filesystem::path path, std::string_view chosen_with)
+    : path_(std::move(path)), chosen_with_(chosen_with) {
   // Two runs into one folder must not share a temporary file, whatever machines they are on.
   std::random_device random;
   for (int attempt = 0; descriptor_ < 0 && attempt < 100; ++attempt) {
@@ -49,7 +52,7 @@ AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
     descriptor_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (descriptor_ < 0 && errno != EEXIST && errno != EINTR) break;
   }
-  if (descriptor_ < 0) throw_output_error(path_, "cannot create the file", errno);
+  if (descriptor_ < 0) throw_output_error(path_, "cannot create the file", errno, chosen_with_);
 }
 
 AtomicFile::~AtomicFile() {
@@ -64,7 +67,7 @@ void AtomicFile::discard() noexcept {
 }
 
 void AtomicFile::fail(int error) const {
-  throw_output_error(path_, "cannot write the file", error);
+  throw_output_error(path_, "cannot write the file", error, chosen_with_);
 }
 
 void AtomicFile::write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
@@ -108,20 +111,20 @@ void write_file(const std::filesystem::path& path, std::span<const std::uint8_t>
   file.commit();
 }
 
-void write_file(const std::filesystem::path& path, std::string_view content) {
-  AtomicFile file(path);
+void write_file(const std::filesystem::path& path, std::string_view content, std::string_view chosen_with) {
+  AtomicFile file(path, chosen_with);
   file.write_at(0, std::as_bytes(std::span(content)));
   file.commit();
 }
 
-void create_folder(const std::filesystem::path& folder) {
+void create_folder(const std::filesystem::path& folder, std::string_view chosen_with) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);
   // create_directories reports nothing when a file of that name is there.
   std::error_code ignored;
   if (!error && !std::filesystem::is_directory(folder, ignored))
     error = std::make_error_code(std::errc::not_a_directory);
-  if (error) throw_output_error(folder, "cannot create the folder", error.value());
+  if (error) throw_output_error(folder, "cannot create the folder", error.value(), chosen_with);
 }
 
 }  // namespace filterscope

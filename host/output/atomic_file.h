@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <span>
+#include <string>
 #include <string_view>
 
 namespace filterscope {
@@ -11,12 +12,12 @@ namespace filterscope {
 /// A file that appears under its name whole or not at all: it is written beside it under a temporary name
 /// (hidden, ending in ".tmp") and renamed by commit(). Without commit() the destructor removes it. Everything
 /// that fails (no such folder, no permission, disk full) is an output Error that names the path, the system's
-/// reason and what to do.
+/// reason and what to do: among it, that the folder is chosen with `chosen_with`.
 ///
 /// write_at and read_at may be called from several threads at once when their ranges do not overlap.
 class AtomicFile {
  public:
-  explicit AtomicFile(std::filesystem::path path);
+  explicit AtomicFile(std::filesystem::path path, std::string_view chosen_with = "--out");
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
@@ -36,15 +37,17 @@ class AtomicFile {
 
   std::filesystem::path path_;
   std::filesystem::path temporary_;
+  std::string chosen_with_;
   int descriptor_ = -1;
 };
 
 /// The whole content of `path` at once, as AtomicFile does it.
 void write_file(const std::filesystem::path& path, std::span<const std::uint8_t> content);
-void write_file(const std::filesystem::path& path, std::string_view content);
+void write_file(const std::filesystem::path& path, std::string_view content,
+                std::string_view chosen_with = "--out");
 
 /// Creates `folder` and those above it; an output Error when that fails or something else of that name is in
 /// the way.
-void create_folder(const std::filesystem::path& folder);
+void create_folder(const std::filesystem::path& folder, std::string_view chosen_with = "--out");
 
 }  // namespace filterscope
