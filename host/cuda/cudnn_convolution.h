@@ -1,55 +1,55 @@
 #pragma once
 
 #include <cstddef>
-#include <functional>
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "convolution.h"
 
-// Convolutions by cuDNN's graph API. This header needs no header of cuDNN.
+// Convolutions by cuDNN, one graph each, with the plan that is the fastest on the device. This header needs
+// no header of cuDNN.
 
 namespace filterscope::cuda {
 
 class PlanCache;
 
-/// A cuDNN handle on the device that is current at construction. Use it from one thread at a time; variants
-/// made with it keep it alive.
-class Cudnn {
- public:
-  /// A device Error without a device, or if cuDNN does not start.
-  Cudnn();
-  ~Cudnn();
-  Cudnn(Cudnn&&) noexcept;
-  Cudnn& operator=(Cudnn&&) noexcept;
-
-  /// Of the library that runs, such as "9.19.0".
-  static std::string version();
-
-  struct State;
-  const std::shared_ptr<State>& state() const { return state_; }
-
- private:
-  std::shared_ptr<State> state_;
-};
-
-/// How cuDNN's plan (kernel and its parameters) for a graph is chosen.
+/// How the plan of a graph is chosen.
 struct CudnnOptions {
-  std::size_t workspace_limit = std::size_t{1} << 30;  ///< Plans that want more are left out.
-  /// The first plan that cuDNN's heuristic proposes and that works, without timing: the same plan in every
+  /// Plans that want more are left out. In fp32 and tf32 many convert whole maps to NCHW there.
+  std::size_t workspace_limit = std::size_t{1} << 30;
+  /// The first plan that cuDNN's heuristic proposes and that works, without timing: the same one in every
   /// run.
   bool reproducible = false;
-  /// Of earlier runs' timings; none: every plan is timed. Not used when reproducible.
+  /// How many plans of one graph are timed: those that come with cuDNN, and those whose kernel it has to
+  /// compile, which takes 0.1 to 1 s each.
+  int timed_precompiled = 16;
+  int timed_compiled = 4;
+  /// What earlier runs timed; may be null. Must outlive what uses it. Unused when reproducible.
   PlanCache* cache = nullptr;
 };
 
-/// Every way in which cuDNN computes `problem`, each with its best plan (CudnnOptions says how that is
-/// found). Plans whose result may differ from run to run are never among them; fp32 stays without tensor
-/// cores. Empty if cuDNN has none (always for Gate::bits). Timing takes device memory for the problem's maps,
-/// which is released again, and uses a stream of its own.
-std::vector<std::unique_ptr<ConvolutionVariant>> cudnn_variants(const Cudnn& cudnn,
-                                                                const ConvolutionProblem& problem,
-                                                                const CudnnOptions& options = {});
+/// The convolutions that cuDNN computes on one device. Results of timing are kept. For one thread at a time,
+/// as are all variants that it makes.
+class CudnnConvolutions {
+ public:
+  class Device;  ///< Of the implementation.
+
+  /// On the current device, which must stay the current one. A device Error without one, or if cuDNN cannot
+  /// be loaded or does not start.
+  explicit CudnnConvolutions(const CudnnOptions& options = {});
+
+  /// Every way in which cuDNN computes `problem`; none for Gate::bits, and in fp32, where cuDNN's only fused
+  /// kernels besides bias and ReLU take seconds to compile, none for bytes and an input gradient's activation
+  /// either. No plan gives results that differ from run to run; fp32 stays without tensor cores.
+  ///
+  /// Plans that are not known from an earlier call or the cache are timed here, which takes device memory for
+  /// the problem's maps for the while (OutOfMemory where that is not there). Known ones, and those of a
+  /// reproducible run, are made ready when the variant is first asked for its workspace or launched, which
+  /// must not be while a stream is captured; that is a device Error if none works.
+  std::vector<std::unique_ptr<ConvolutionVariant>> variants(const ConvolutionProblem& problem);
+
+ private:
+  std::shared_ptr<Device> device_;
+};
 
 }  // namespace filterscope::cuda

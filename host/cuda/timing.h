@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <limits>
 
 #include "convolution.h"
 #include "runtime.h"
@@ -13,8 +14,9 @@ class ConvolutionTimer {
   /// Throws OutOfMemory.
   explicit ConvolutionTimer(const ConvolutionProblem& problem);
 
-  /// Median of several launches after a warm-up. `variant` computes the timer's problem.
-  double milliseconds(ConvolutionVariant& variant);
+  /// Median of several launches after a warm-up. `variant` computes the timer's problem. One that takes
+  /// longer than `hopeless` is returned at once.
+  double milliseconds(ConvolutionVariant& variant, double hopeless = std::numeric_limits<double>::infinity());
 
  private:
   DeviceBuffer<std::byte> source_;
