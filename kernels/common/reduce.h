@@ -27,6 +27,17 @@ __device__ inline T warp_reduce(T value, Combine combine = {}) {
   return value;
 }
 
+/// The bits that any of kLanes (a power of two) consecutive lanes has, in every one of them. All lanes of the
+/// warp must call it.
+template <int kLanes>
+__device__ inline std::uint32_t join_bits(std::uint32_t bits) {
+  static_assert(kLanes <= kWarpSize && (kLanes & (kLanes - 1)) == 0);
+  for (int distance = 1; distance < kLanes; distance *= 2) {
+    bits |= __shfl_xor_sync(kFullWarp, bits, distance);
+  }
+  return bits;
+}
+
 /// The combination over all threads of a block of kThreads (a multiple of 32, one-dimensional), in every
 /// thread; the order is fixed. All threads must call it.
 template <class Combine, int kThreads, class T>
