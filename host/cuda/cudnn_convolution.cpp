@@ -21,10 +21,6 @@ namespace {
 // A plan that takes this much longer than the best so far is not timed again.
 constexpr double kHopeless = 1.5;
 
-std::string_view engine_of(std::string_view plan) {
-  return plan.substr(0, plan.find('_'));
-}
-
 }  // namespace
 
 class CudnnConvolutions::Device {
@@ -168,61 +164,28 @@ void CudnnConvolutions::Device::choose_first(Selection& selection) {
 
 void CudnnConvolutions::Device::choose_fastest(Selection& selection) {
   if (selection.graph == nullptr) make_graph(selection);
-  int best = kNone;
-  double best_milliseconds = std::numeric_limits<double>::infinity();
+  TimedPlan best;
   if (!selection.impossible) {
-    const ConvolutionGraph& graph = *selection.graph;
     ConvolutionTimer timer(selection.problem);
     CudnnVariant candidate(std::shared_ptr<Device>(std::shared_ptr<void>(), this), selection,
                            selection.problem);
-    // A plan that fails is none. One that has broken the device is an Error.
-    const auto attempt = [&](int plan) {
+    best = fastest_plan(*selection.graph, options_.timed, [&](int plan, const TimedPlan& so_far) {
+      constexpr double kNever = std::numeric_limits<double>::infinity();
       try {
-        if (!use(selection, plan)) return;
-        const double milliseconds = timer.milliseconds(candidate, kHopeless * best_milliseconds);
-        if (milliseconds >= best_milliseconds) return;
-        best = plan;
-        best_milliseconds = milliseconds;
+        if (!use(selection, plan)) return kNever;
+        return timer.milliseconds(candidate, kHopeless * so_far.milliseconds);
       } catch (const std::exception&) {
+        // A plan that fails is none. One that has broken the device is an Error.
         check(cudaDeviceSynchronize(), "after a plan of cuDNN for {} failed", selection.text);
+        return kNever;
       }
-    };
-    int precompiled = 0;
-    std::vector<int> to_compile;
-    for (int plan = 0; plan < graph.plan_count(); ++plan) {
-      if (graph.compiles(plan)) {
-        to_compile.push_back(plan);
-      } else if (++precompiled <= options_.timed_precompiled) {
-        attempt(plan);
-      }
-    }
-    // The engines differ more than the plans of one engine do: the first plan of each, then more of the best.
-    int left = options_.timed_compiled;
-    std::vector<std::string_view> seen;
-    std::vector<int> more;
-    for (const int plan : to_compile) {
-      const std::string_view engine = engine_of(graph.plan_name(plan));
-      if (left == 0 || std::ranges::find(seen, engine) != seen.end()) {
-        more.push_back(plan);
-        continue;
-      }
-      seen.push_back(engine);
-      attempt(plan);
-      --left;
-    }
-    const std::string_view favourite = best != kNone ? engine_of(graph.plan_name(best)) : "";
-    for (const int plan : more) {
-      if (left == 0) break;
-      if (engine_of(graph.plan_name(plan)) != favourite) continue;
-      attempt(plan);
-      --left;
-    }
+    });
   }
-  selection.impossible = best == kNone;
-  selection.plan = best;
-  selection.plan_name = best == kNone ? "" : selection.graph->plan_name(best);
+  selection.impossible = best.plan < 0;
+  selection.plan = best.plan;
+  selection.plan_name = selection.impossible ? "" : selection.graph->plan_name(best.plan);
   if (cache() != nullptr) {
-    cache()->store(selection.text, {selection.plan_name, best == kNone ? 0 : best_milliseconds});
+    cache()->store(selection.text, {selection.plan_name, selection.impossible ? 0 : best.milliseconds});
     cache()->save();
   }
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "convolution.h"
+#include "cudnn_graph.h"
 
 // Convolutions by cuDNN, one graph each, with the plan that is the fastest on the device. This header needs
 // no header of cuDNN.
@@ -20,10 +21,8 @@ struct CudnnOptions {
   /// The first plan that cuDNN's heuristic proposes and that works, without timing: the same one in every
   /// run.
   bool reproducible = false;
-  /// How many plans of one graph are timed: those that come with cuDNN, and those whose kernel it has to
-  /// compile, which takes 0.1 to 1 s each.
-  int timed_precompiled = 16;
-  int timed_compiled = 4;
+  /// Of one graph. Compiling takes 0.1 to 1 s for each plan.
+  PlanLimits timed;
   /// What earlier runs timed; may be null. Must outlive what uses it. Unused when reproducible.
   PlanCache* cache = nullptr;
 };

@@ -175,6 +175,8 @@ class DeviceData {
   void poison() {
     check(cudaMemset(destination_.data(), 0xff, destination_.size() * sizeof(T)), "poisoning");
     check(cudaMemset(mask_.data(), 0xff, mask_.size()), "poisoning");
+    // Streams of the runtime's wrapper do not wait for this one.
+    check(cudaDeviceSynchronize(), "poisoning");
   }
   std::vector<float> result() const { return widen(download(destination_)); }
 
