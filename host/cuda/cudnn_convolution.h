@@ -22,7 +22,7 @@ struct CudnnOptions {
   /// run.
   bool reproducible = false;
   /// Of one graph. Compiling takes 0.1 to 1 s for each plan.
-  PlanLimits timed;
+  PlanLimits timed{};
   /// What earlier runs timed; may be null. Must outlive what uses it. Unused when reproducible.
   PlanCache* cache = nullptr;
 };

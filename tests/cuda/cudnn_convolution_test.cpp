@@ -13,6 +13,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
+#include <ostream>
 #include <random>
 #include <string>
 #include <vector>
@@ -23,6 +24,12 @@
 #include "host/error.h"
 #include "tests/support/device.h"
 #include "tests/support/temporary_folder.h"
+
+namespace filterscope {
+void PrintTo(Precision precision, std::ostream* out) {
+  *out << to_string(precision);
+}
+}  // namespace filterscope
 
 namespace filterscope::cuda {
 namespace {
