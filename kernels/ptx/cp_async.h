@@ -18,6 +18,23 @@ __device__ inline void cp_async_16(void* shared, const void* global, bool valid)
 #endif
 }
 
+/// The same where `wanted` is true; elsewhere nothing happens, and the addresses may be any.
+__device__ inline void cp_async_16_if(bool wanted, void* shared, const void* global, bool valid) {
+#if defined(FILTERSCOPE_EMULATED)
+  if (wanted) emulation::cp_async(shared, global, 16, valid);
+#else
+  const auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(shared));
+  const int bytes = valid ? 16 : 0;
+  asm volatile(
+      "{\n"
+      "  .reg .pred wanted;\n"
+      "  setp.ne.s32 wanted, %3, 0;\n"
+      "  @wanted cp.async.cg.shared.global [%0], [%1], 16, %2;\n"
+      "}\n" ::"r"(address),
+      "l"(global), "r"(bytes), "r"(static_cast<int>(wanted)));
+#endif
+}
+
 /// Closes the group of the copies this thread started since the last group.
 __device__ inline void cp_async_commit() {
 #if defined(FILTERSCOPE_EMULATED)

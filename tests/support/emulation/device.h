@@ -111,6 +111,8 @@ class SharedArray {
     }
     return data_[index];
   }
+  /// An address for an instruction of the ptx wrappers, which checks it.
+  T* operator+(std::ptrdiff_t offset) const { return data_ + offset; }
 
  private:
   T* data_;

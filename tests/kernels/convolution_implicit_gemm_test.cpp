@@ -1,0 +1,72 @@
+#include <gtest/gtest.h>
+
+#include "convolution_check.h"
+
+namespace filterscope {
+namespace {
+
+using test::check_convolution;
+using test::check_input_gradient;
+using test::ConvolutionOptions;
+
+class ConvolutionImplicitGemmTest : public test::DeviceTest {};
+FILTERSCOPE_DEVICE_TEST_SUITE(ConvolutionImplicitGemmTest);
+
+constexpr ConvolutionOptions kForward{.bias = true, .mask = true};
+constexpr ConvolutionOptions kGradient{.gate = true};
+
+template <class T>
+void check_shapes() {
+  const test::ConvolutionLaunch<T> launch = kernels::convolution_implicit_gemm<T>;
+  // One image that fills a part of a tile, down to a single position that has no neighbours.
+  check_convolution<T>(launch, {1, 1, 1, 64, 64}, kForward);
+  check_convolution<T>(launch, {2, 2, 3, 64, 128}, kForward);
+  check_convolution<T>(launch, {1, 2, 3, 192, 64}, kForward);
+  // Tiles with the end of one image and the start of the next one; a partial last tile.
+  check_convolution<T>(launch, {5, 7, 9, 64, 64}, kForward);
+  check_convolution<T>(launch, {3, 13, 5, 64, 256}, kForward);
+  check_convolution<T>(launch, {3, 7, 9, 128, 64}, {.bias = true});
+  // Options.
+  check_convolution<T>(launch, {2, 5, 13, 64, 128}, {});
+  check_convolution<T>(launch, {1, 5, 13, 64, 192}, {.mask = true, .gate = true});
+  check_convolution<T>(launch, {1, 5, 13, 64, 64}, {.bias = true, .mask = true, .gate = true});
+  check_input_gradient<T>(launch, {3, 7, 9, 128, 64}, kGradient);
+  check_input_gradient<T>(launch, {2, 13, 5, 64, 128}, kGradient);
+}
+
+TEST_P(ConvolutionImplicitGemmTest, HalfMatchesReference) {
+  check_shapes<kernels::Half>();
+}
+
+TEST_P(ConvolutionImplicitGemmTest, Bfloat16MatchesReference) {
+  check_shapes<kernels::Bfloat16>();
+}
+
+// Wide maps take another way through shared memory, and, for 64 output channels, another tile.
+TEST_P(ConvolutionImplicitGemmTest, WideMaps) {
+  const test::ConvolutionLaunch<kernels::Half> launch = kernels::convolution_implicit_gemm<kernels::Half>;
+  check_convolution<kernels::Half>(launch, {1, 3, 101, 64, 64}, kForward);
+  check_convolution<kernels::Half>(launch, {2, 2, 67, 64, 128}, kForward);
+  check_convolution<kernels::Half>(launch, {1, 2, 131, 64, 128}, kForward);
+  check_convolution<kernels::Half>(launch, {2, 1, 131, 64, 64}, kForward);
+  check_convolution<kernels::Half>(launch, {1, 2, 300, 64, 64}, kForward);
+}
+
+TEST_P(ConvolutionImplicitGemmTest, AnImageIsTheSameWhereverItStands) {
+  using T = kernels::Bfloat16;
+  const test::ConvolutionShape many{5, 7, 9, 64, 64};
+  const test::ConvolutionShape one{1, 7, 9, 64, 64};
+  const std::vector<float> image = test::random_values(one.positions() * one.in_channels, 6, -1.f);
+  const std::vector<float> weights = test::random_values(9 * 64 * 64, 7, -1.f);
+  std::vector<float> batch;
+  for (int i = 0; i < many.images; ++i) batch.insert(batch.end(), image.begin(), image.end());
+  const test::ConvolutionLaunch<T> launch = kernels::convolution_implicit_gemm<T>;
+  const auto alone = test::run_convolution<T>(launch, one, {}, image, weights, {});
+  const auto together = test::run_convolution<T>(launch, many, {}, batch, weights, {});
+  for (std::size_t i = 0; i < together.output.size(); ++i) {
+    ASSERT_EQ(together.output[i], alone.output[i % alone.output.size()]) << i;
+  }
+}
+
+}  // namespace
+}  // namespace filterscope
