@@ -244,7 +244,6 @@ class FragmentLoader {
       const unsigned y = position / width % height;
       const unsigned columns = (x > 0 ? 1u : 0u) | 2u | (x + 1 < width ? 4u : 0u);
       inside_[i] = (y > 0 ? columns : 0u) | columns << 3 | (y + 1 < height ? columns << 6 : 0u);
-      if (position >= static_cast<unsigned>(geometry.positions)) inside_[i] = 0;
     }
     // Matrices of weights: both chunks of rows 0-7, then of rows 8-15.
     const int channel = lane.first_channel + lane.lane / 16 * 8 + lane.lane % 8;

@@ -9,7 +9,23 @@ using test::check_convolution;
 using test::check_input_gradient;
 using test::ConvolutionOptions;
 
-class ConvolutionImplicitGemmTest : public test::DeviceTest {};
+class ConvolutionImplicitGemmTest : public test::DeviceTest {
+ protected:
+#if defined(FILTERSCOPE_EMULATED)
+  void SetUp() override {
+    test::DeviceTest::SetUp();
+    bank_conflicts_ = emulation::ldmatrix_bank_conflicts();
+  }
+  void TearDown() override {
+    EXPECT_EQ(emulation::ldmatrix_bank_conflicts(), bank_conflicts_)
+        << "the layout of shared memory is for no conflicts";
+    test::DeviceTest::TearDown();
+  }
+
+ private:
+  long bank_conflicts_ = 0;
+#endif
+};
 FILTERSCOPE_DEVICE_TEST_SUITE(ConvolutionImplicitGemmTest);
 
 constexpr ConvolutionOptions kForward{.bias = true, .mask = true};

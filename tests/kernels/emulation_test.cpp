@@ -201,6 +201,22 @@ void check_product() {
   EXPECT_TRUE(std::isnan(test::download(product)[0]));
 }
 
+template <int kRowElements>
+void load_matrices() {
+  FILTERSCOPE_SHARED(kernels::Half, rows, 32 * kRowElements);
+  std::uint32_t fragment[4];
+  kernels::ptx::ldmatrix_x4(fragment, &rows[threadIdx.x * kRowElements]);
+}
+
+TEST_P(EmulationTest, CountsBankConflictsOfLdmatrix) {
+  const long before = emulation::ldmatrix_bank_conflicts();
+  launch("load", load_matrices<8>, {dim3(1), dim3(32)}, nullptr);
+  launch("load", load_matrices<24>, {dim3(1), dim3(32)}, nullptr);
+  EXPECT_EQ(emulation::ldmatrix_bank_conflicts(), before);
+  launch("load", load_matrices<16>, {dim3(1), dim3(32)}, nullptr);
+  EXPECT_EQ(emulation::ldmatrix_bank_conflicts(), before + 4 * 4);
+}
+
 TEST_P(EmulationTest, MultipliesMatrices) {
   check_product<kernels::Half>();
   check_product<kernels::Bfloat16>();

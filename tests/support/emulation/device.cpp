@@ -69,6 +69,7 @@ constexpr std::size_t kUnaskedSharedBytes = 48 * 1024;
 constexpr std::size_t kSharedAlignment = 128;
 
 Order g_order = Order::ascending;
+long g_ldmatrix_bank_conflicts = 0;
 
 // Stacks with a guard page below, kept for the next block.
 class Stacks {
@@ -427,20 +428,35 @@ void cp_async_wait(int pending) {
 
 void ldmatrix(std::uint32_t (&fragment)[4], const void* row, bool transposed) {
   block().check_shared(row, 16);
-  const Deposit* const warp = exchange(transposed ? "ldmatrix.trans" : "ldmatrix", deposit(row));
-  const int own = lane();
+  struct Row {
+    const void* address;
+    std::uint16_t elements[8];
+  } own{row, {}};
+  std::memcpy(own.elements, row, sizeof(own.elements));
+  const Deposit* const warp = exchange(transposed ? "ldmatrix.trans" : "ldmatrix", deposit(own));
+  if (lane() == 0) {
+    constexpr std::uintptr_t kBankBytes = 128;  // Of all banks.
+    for (int i = 0; i < kLanes; ++i) {
+      for (int j = i / 8 * 8; j < i; ++j) {
+        const auto first = reinterpret_cast<std::uintptr_t>(value_of<Row>(warp[i]).address);
+        const auto second = reinterpret_cast<std::uintptr_t>(value_of<Row>(warp[j]).address);
+        if (first != second && first % kBankBytes == second % kBankBytes) ++g_ldmatrix_bank_conflicts;
+      }
+    }
+  }
   const auto element = [&](int matrix, int matrix_row, int column) {
-    const auto* const elements = value_of<const std::uint16_t*>(warp[8 * matrix + matrix_row]);
-    return std::uint32_t{elements[column]};
+    return std::uint32_t{value_of<Row>(warp[8 * matrix + matrix_row]).elements[column]};
   };
+  const int outer = lane() / 4;
+  const int pair = lane() % 4 * 2;
   for (int matrix = 0; matrix < 4; ++matrix) {
-    const int outer = own / 4;
-    const int pair = own % 4 * 2;
     fragment[matrix] = transposed ? element(matrix, pair, outer) | element(matrix, pair + 1, outer) << 16
                                   : element(matrix, outer, pair) | element(matrix, outer, pair + 1) << 16;
   }
-  // No lane may overwrite a row before all have read it.
-  exchange("ldmatrix", {});
+}
+
+long ldmatrix_bank_conflicts() {
+  return g_ldmatrix_bank_conflicts;
 }
 
 }  // namespace filterscope::emulation

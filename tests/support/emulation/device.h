@@ -176,6 +176,8 @@ void cp_async(void* shared, const void* global, std::size_t bytes, bool valid);
 void cp_async_commit();
 void cp_async_wait(int pending);
 void ldmatrix(std::uint32_t (&fragment)[4], const void* row, bool transposed);
+/// How often two rows of one ldmatrix matrix, in different places, lay in the same banks, so far.
+long ldmatrix_bank_conflicts();
 
 template <class T>
 float half_of_register(std::uint32_t word, int which) {
@@ -187,24 +189,29 @@ float half_of_register(std::uint32_t word, int which) {
   }
 }
 
+/// Products are added one by one, in fp32.
 template <class T>
 void mma_m16n8k16(float (&sums)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
-  const Deposit* const warp = exchange("mma", Deposit{{a[0], a[1], a[2], a[3], b[0], b[1]}});
+  struct Operands {
+    float a[8];
+    float b[4];
+  } own;
+  for (int i = 0; i < 8; ++i) own.a[i] = half_of_register<T>(a[i / 2], i % 2);
+  for (int i = 0; i < 4; ++i) own.b[i] = half_of_register<T>(b[i / 2], i % 2);
+  const Deposit* const warp = exchange("mma", deposit(own));
+  const auto value = [warp](int of_lane, int operand) {
+    return std::bit_cast<float>(warp[of_lane].words[operand]);
+  };
   const int group = lane() / 4;
   const int pair = lane() % 4 * 2;
-  for (int output = 0; output < 4; ++output) {
-    const int row = group + output / 2 * 8;
-    const int column = pair + output % 2;
-    float sum = sums[output];
-    for (int k = 0; k < 16; ++k) {
-      // The lane and register that hold A[row][k] and B[k][column].
-      const int within = k % 8;
-      const Deposit& of_a = warp[row % 8 * 4 + within / 2];
-      const Deposit& of_b = warp[column * 4 + within / 2];
-      sum += half_of_register<T>(of_a.words[k / 8 * 2 + row / 8], within % 2) *
-             half_of_register<T>(of_b.words[4 + k / 8], within % 2);
-    }
-    sums[output] = sum;
+  for (int k = 0; k < 16; ++k) {
+    // Which of the four lanes that share a row of A or a column of B holds element k, and where.
+    const int holder = k % 8 / 2;
+    const int in_a = k / 8 * 4 + k % 2;
+    const int in_b = 8 + k / 8 * 2 + k % 2;
+    const float rows[2] = {value(group * 4 + holder, in_a), value(group * 4 + holder, in_a + 2)};
+    const float columns[2] = {value(pair * 4 + holder, in_b), value((pair + 1) * 4 + holder, in_b)};
+    for (int i = 0; i < 4; ++i) sums[i] += rows[i / 2] * columns[i % 2];
   }
 }
 
