@@ -90,6 +90,30 @@ TEST_P(EmulationTest, AMissingBarrierShows) {
   EXPECT_NE(test::download(without), reversed);
 }
 
+// The second warp gives the first one something by shuffles, which take their time.
+template <bool kBarrier>
+void hand_over(Global<int> values) {
+  FILTERSCOPE_SHARED(int, shared, 64);
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  const int from = static_cast<int>(threadIdx.x / 32);
+  for (int turn = 0; turn < 2; ++turn) {
+    if (turn == from) shared[from * 32 + lane] = __shfl_sync(kernels::kFullWarp, lane, 31 - lane);
+    if constexpr (kBarrier) __syncthreads();
+    if (turn != from) values.store(turn * 32 + lane, shared[turn * 32 + lane]);
+  }
+}
+
+TEST_P(EmulationTest, AWarpDoesNotWaitForAnother) {
+  std::vector<int> expected(64);
+  for (int i = 0; i < 64; ++i) expected[i] = 31 - i % 32;
+  const auto with = test::poisoned<int>(64);
+  launch("hand over", hand_over<true>, {dim3(1), dim3(64)}, nullptr, with.data());
+  EXPECT_EQ(test::download(with), expected);
+  const auto without = test::poisoned<int>(64);
+  launch("hand over", hand_over<false>, {dim3(1), dim3(64)}, nullptr, without.data());
+  EXPECT_NE(test::download(without), expected);
+}
+
 void leave_before_barrier() {
   if (threadIdx.x == 7) return;
   __syncthreads();
@@ -154,8 +178,9 @@ TEST_P(EmulationTest, Reduces) {
 }
 
 // One 16x8 tile of A B, A [16][16] row-major and B [8][16] (column-major), through shared memory. Without
-// `wait` it reads what cp.async has not brought yet.
-template <class T, bool kWait>
+// waiting in time it reads what cp.async has not brought yet.
+enum class Wait { in_time, late, never };
+template <class T, Wait kWait>
 void multiply(Global<const T> a, Global<const T> b, Global<float> product) {
   FILTERSCOPE_SHARED(T, shared_a, 16 * 16);
   FILTERSCOPE_SHARED(T, shared_b, 16 * 16);
@@ -168,7 +193,7 @@ void multiply(Global<const T> a, Global<const T> b, Global<float> product) {
         lane < 16 || lane % 16 < 8);
   }
   kernels::ptx::cp_async_commit();
-  if constexpr (kWait) kernels::ptx::cp_async_wait<0>();
+  if constexpr (kWait == Wait::in_time) kernels::ptx::cp_async_wait<0>();
   __syncthreads();
   std::uint32_t fragment_a[4];
   std::uint32_t fragment_b[4];
@@ -177,6 +202,7 @@ void multiply(Global<const T> a, Global<const T> b, Global<float> product) {
   float sums[4] = {0, 0, 0, 0};
   kernels::ptx::mma_m16n8k16<T>(sums, fragment_a, {fragment_b[0], fragment_b[2]});
   for (int i = 0; i < 4; ++i) product.store((lane / 4 + i / 2 * 8) * 8 + lane % 4 * 2 + i % 2, sums[i]);
+  if constexpr (kWait == Wait::late) kernels::ptx::cp_async_wait<0>();
 }
 
 template <class T>
@@ -186,8 +212,8 @@ void check_product() {
   const auto device_a = test::upload(test::round_to<T>(a));
   const auto device_b = test::upload(test::round_to<T>(b));
   const auto product = test::poisoned<float>(128);
-  launch("multiply", multiply<T, true>, {dim3(1), dim3(32)}, nullptr, device_a.data(), device_b.data(),
-         product.data());
+  launch("multiply", multiply<T, Wait::in_time>, {dim3(1), dim3(32)}, nullptr, device_a.data(),
+         device_b.data(), product.data());
   const std::vector<float> actual = test::download(product);
   for (int row = 0; row < 16; ++row) {
     for (int column = 0; column < 8; ++column) {
@@ -196,9 +222,15 @@ void check_product() {
       EXPECT_NEAR(actual[row * 8 + column], expected, 1e-5);
     }
   }
-  launch("multiply", multiply<T, false>, {dim3(1), dim3(32)}, nullptr, device_a.data(), device_b.data(),
+  launch("multiply", multiply<T, Wait::late>, {dim3(1), dim3(32)}, nullptr, device_a.data(), device_b.data(),
          product.data());
   EXPECT_TRUE(std::isnan(test::download(product)[0]));
+  EXPECT_THAT(
+      [&] {
+        launch("multiply", multiply<T, Wait::never>, {dim3(1), dim3(32)}, nullptr, device_a.data(),
+               device_b.data(), product.data());
+      },
+      ThrowsMessage<emulation::Error>(HasSubstr("left copies of cp.async without waiting")));
 }
 
 template <int kRowElements>

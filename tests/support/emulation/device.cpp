@@ -163,23 +163,13 @@ class Block {
       threads_[i].index = {i % blockDim.x, i / blockDim.x % blockDim.y, i / blockDim.x / blockDim.y};
       ++warps_[i / kLanes].lanes;
     }
-    std::vector<unsigned> order(count);
-    std::iota(order.begin(), order.end(), 0u);
-    if (g_order == Order::descending) std::ranges::reverse(order);
-    if (g_order == Order::shuffled) {
-      std::mt19937 generator(blockIdx.x + 7919 * blockIdx.y);
-      std::ranges::shuffle(order, generator);
-    }
+    // Every warp runs as far as it comes without the others, so that none waits for another by chance.
+    const std::vector<unsigned> warp_order = in_order(static_cast<unsigned>(warps_.size()));
+    const std::vector<unsigned> lane_order = in_order(kLanes);
     while (finished_ < count) {
       bool progressed = false;
-      for (const unsigned i : order) {
-        if (threads_[i].state != State::ready) continue;
-        progressed = true;
-        resume(i);
-        if (failure_) {
-          threads_.clear();
-          std::rethrow_exception(failure_);
-        }
+      for (const unsigned warp : warp_order) {
+        while (run_ready_lanes(warp, lane_order)) progressed = true;
       }
       if (!progressed) release_barrier();
     }
@@ -245,6 +235,33 @@ class Block {
   }
 
  private:
+  static std::vector<unsigned> in_order(unsigned count) {
+    std::vector<unsigned> order(count);
+    std::iota(order.begin(), order.end(), 0u);
+    if (g_order == Order::descending) std::ranges::reverse(order);
+    if (g_order == Order::shuffled) {
+      std::mt19937 generator(blockIdx.x + 7919 * blockIdx.y);
+      std::ranges::shuffle(order, generator);
+    }
+    return order;
+  }
+
+  // Whether there were any.
+  bool run_ready_lanes(unsigned warp, const std::vector<unsigned>& lane_order) {
+    bool any = false;
+    for (const unsigned lane : lane_order) {
+      const unsigned i = warp * kLanes + lane;
+      if (i >= threads_.size() || threads_[i].state != State::ready) continue;
+      any = true;
+      resume(i);
+      if (failure_) {
+        threads_.clear();
+        std::rethrow_exception(failure_);
+      }
+    }
+    return any;
+  }
+
   void resume(unsigned index) {
     running_ = index;
     Thread& next = threads_[index];
@@ -257,6 +274,8 @@ class Block {
             try {
               kernel_();
               if (!thread().open_group.empty()) fail("left copies of cp.async uncommitted");
+              if (std::ranges::any_of(thread().groups, [](const auto& group) { return !group.empty(); }))
+                fail("left copies of cp.async without waiting for them");
             } catch (const context::detail::forced_unwind&) {
               throw;
             } catch (...) {

@@ -16,12 +16,12 @@
 /// The part of CUDA that the kernels use, for the host compiler: a device on which each thread of a block is
 /// a fiber. It is made to find mistakes, not to be fast:
 /// - every access to global memory is checked against the allocation its pointer came from, and for
-/// alignment; indices
-///   of shared arrays are checked, shared memory starts poisoned, and so does device memory;
+///   alignment; indices of shared arrays are checked, shared memory starts poisoned, and so does device
+///   memory;
 /// - a barrier or a warp operation that not all threads reach is an error, not a hang;
-/// - the order in which threads run between barriers can be reversed or shuffled, which uncovers missing
-/// barriers;
-/// - what cp.async copies is not there before it was waited for.
+/// - between barriers one warp after the other runs as far as it comes, and the order of warps and lanes can
+///   be reversed or shuffled, which uncovers missing barriers;
+/// - what cp.async copies is not there before it was waited for, and must be waited for.
 /// A mistake throws emulation::Error out of the launch, naming kernel, block and thread.
 
 #define __global__
