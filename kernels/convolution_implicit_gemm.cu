@@ -1,3 +1,26 @@
+// Convolution as a matrix product ("implicit GEMM") with mma.sync: rows are output positions, of all images
+// one after the other, columns output channels, and the sum runs over 9 taps x in_channels. Nothing is
+// unrolled in memory: the operand with the input's patches exists only as addresses.
+//
+// The floor. A layer of C to K channels takes 18 C K FLOP per position and at least 2 (C + K) + K / 8 bytes
+// of memory traffic (16-bit elements; the mask). That is 279 FLOP per byte at VGG16's block1_conv2 (64 to
+// 64), 558 at block2_conv2, 1100 and more from block3_conv2 on, while an A100 turns from memory to arithmetic
+// at about 160 and an H200 at 210 (an L40S at 420: there the 64-channel layers are bound by memory). So the
+// tensor cores are to be kept busy, and what can starve them is the way of the operands:
+// - L2 to shared memory. Loading the input of every tap anew, a tile of 128 positions x 128 channels makes 64
+//   FLOP of each byte, which at full speed asks 4.9 TB/s of an A100's L2. But taps only shift positions: this
+//   kernel loads a strip, the positions that all nine taps need, once per slice of 32 input channels, and a
+//   tap reads it from another row on. At 24x24 that is 111 FLOP per byte, 2.8 TB/s.
+// - Shared memory to registers, at 128 bytes per clock and SM. In a step of 16 input channels, each of the
+//   four warps of a block reads 64 positions and 64 channels for 65536 multiply-adds: 128 clocks for the
+//   block, and 37 more for writing weights and strip, beside 256 clocks of tensor cores on sm_80 and 512 on
+//   sm_89. On sm_90 it is 128 clocks at the full rate, so at most 78 % of it; but mma.sync does not pass two
+//   thirds there anyway (W. Luo et al., arXiv 2402.13499), only wgmma does.
+//
+// Neighbours outside an image are not in the strip, which has those of the next image or row there: which
+// taps leave the image is known per position before the loop, and ldmatrix then takes the row from a line of
+// zeros. The loop has no division and no other boundary condition.
+
 #include <algorithm>
 #include <limits>
 
@@ -33,9 +56,11 @@ constexpr int kLineBytes = 128;
 // Rows after which swizzle() repeats.
 constexpr int kSwizzleRows = 8;
 
-// Weight tiles: one in use, the others on their way.
+// Weight tiles: one in use, two on their way.
 constexpr int kStages = 3;
 static_assert(kStages == kKernelSize, "the column of a tap in the kernel is also its stage");
+
+constexpr int kBlocksPerSm = 2;
 
 /// How a block's part of the product is shared out among its warps.
 template <int kPositions_, int kChannels_, int kWarpPositions_, int kWarpChannels_>
@@ -54,16 +79,8 @@ struct Tile {
   static constexpr int kRowsAtOnce = kThreads / kChunksPerRow;
   static constexpr int kWeightCopies = kChannels / kRowsAtOnce;
   static constexpr int kStripPieces = kTaps - (kStages - 2);
-  static constexpr int kStripCopies = 2;  ///< Per piece.
-
-  /// Rows of a strip, for maps of this width.
-  static constexpr int strip_rows(int width) {
-    constexpr int kRun = kPositions + kKernelSize - 1;
-    return divide_up(kRun + (kKernelSize - 1) * std::min(width, kRun), kSwizzleRows) * kSwizzleRows;
-  }
-  static constexpr bool takes(int width) {
-    return strip_rows(width) <= kStripCopies * kStripPieces * kRowsAtOnce;
-  }
+  static constexpr int kStripCopies = 2;                                            ///< Per piece.
+  static constexpr int kStripCapacity = kStripCopies * kStripPieces * kRowsAtOnce;  ///< Rows.
 
   static_assert(kPositions % kWarpPositions == 0 && kChannels % kWarpChannels == 0,
                 "warps share the tile out evenly");
@@ -90,7 +107,7 @@ struct Geometry {
 constexpr int kZeros = 0;
 constexpr int kWeights = kZeros + kLineBytes;
 template <class Tile>
-constexpr int kStrips = kWeights + kStages* Tile::kWeightBytes;
+constexpr int kStrips = kWeights + Tile::kWeightBytes* kStages;
 constexpr int kOutputs = kWeights;
 
 /// Where in shared memory the chunk lies whose place without swizzling is `offset`: chunks of a row are
@@ -367,23 +384,23 @@ __device__ inline void multiply_tile(Sums<Tile>& sums, const Memory& memory, con
 
 // ---- epilogue
 
-/// Two elements of a gate or mask to a word: elements 2 i and 2 i + 1 of a chunk are the low and high half of
-/// word i, and bits 2 i and 2 i + 1 of a byte.
+/// Eight elements, two to a word. To them belongs a byte of a gate or mask: bits 2 i and 2 i + 1 are for the
+/// low and the high half of word i.
 using Chunk = Vector<std::uint32_t, kChunkBytes / 4>;
 
-/// Zero where the byte's bit is.
+/// Elements whose bit is not set become zero.
 __device__ inline void apply_gate(Chunk& chunk, std::uint32_t bits) {
   const std::uint32_t spread = bits | bits << 15;
 #pragma unroll
   for (int i = 0; i < 4; ++i) chunk[i] &= (spread >> 2 * i & 0x00010001u) * 0xffffu;
 }
 
-/// A bit for every element above zero; NaN counts as such unless its sign is set.
+/// The bits of elements above zero; a NaN without sign counts as such.
 __device__ inline std::uint32_t above_zero(const Chunk& chunk) {
   std::uint32_t bits = 0;
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    // The top bit of a half: whether any bit of the magnitude is set, and the sign is not.
+    // The top bit of each half: set where any bit of the magnitude is, and the sign is not.
     const std::uint32_t above = ((chunk[i] & 0x7fff7fffu) + 0x7fff7fffu) & ~chunk[i] & 0x80008000u;
     bits = bits >> 2 | above;
   }
@@ -476,9 +493,10 @@ __device__ inline void store_tile(const Outputs<T>& outputs, const Memory& memor
 
 // ---- the kernel
 
-/// Blocks of the same positions follow each other, so that they find their input in L2.
+/// Blocks of the same positions follow each other, so that they find their input in L2. Two blocks share an
+/// SM, so that one computes while the other starts or stores.
 template <class T, class Tile>
-__global__ void __launch_bounds__(Tile::kThreads, 2)
+__global__ void __launch_bounds__(Tile::kThreads, kBlocksPerSm)
     implicit_gemm_kernel(Global<const T> input, Global<const T> weights, Global<const float> bias,
                          Global<T> output, Global<std::uint32_t> mask, Global<const std::uint32_t> gate,
                          Geometry geometry) {
@@ -514,21 +532,50 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)
 
 // ---- launch
 
+template <class Tile>
+constexpr int row_pitch(int width) {
+  return std::min(width, Tile::kPositions + kKernelSize - 1);
+}
+
+template <class Tile>
+constexpr int strip_rows(int width) {
+  const int rows = Tile::kPositions + (kKernelSize - 1) * (1 + row_pitch<Tile>(width));
+  return divide_up(rows, kSwizzleRows) * kSwizzleRows;
+}
+
+/// Whether a block can copy the strips of maps of this width in time.
+template <class Tile>
+constexpr bool takes(int width) {
+  return strip_rows<Tile>(width) <= Tile::kStripCapacity;
+}
+
+template <class Tile>
+constexpr int shared_bytes(int rows) {
+  return std::max(kStrips<Tile> + 2 * rows * kRowBytes,
+                  kOutputs + Tile::kPositions * Tile::kChannels * kElementBytes);
+}
+
+constexpr int kAnyWidth = std::numeric_limits<int>::max();
+
+/// Positions are counted in int: 2^31 of them with 64 channels would take 256 GiB.
 template <class T, class Tile>
 void launch_tile(const ConvolutionArguments<T>& arguments, cudaStream_t stream) {
+  // sm_80 has 164 KiB per SM and keeps 1 KiB per block for itself.
+  static_assert(shared_bytes<Tile>(std::min(Tile::kStripCapacity, strip_rows<Tile>(kAnyWidth))) <=
+                    (164 / kBlocksPerSm - 1) * 1024,
+                "blocks that share an SM share its memory");
   const Geometry geometry{.height = arguments.height,
                           .width = arguments.width,
                           .in_channels = arguments.in_channels,
                           .out_channels = arguments.out_channels,
                           .positions = arguments.images_count * arguments.height * arguments.width,
-                          .row_pitch = std::min(arguments.width, Tile::kPositions + kKernelSize - 1),
-                          .strip_rows = Tile::strip_rows(arguments.width)};
+                          .row_pitch = row_pitch<Tile>(arguments.width),
+                          .strip_rows = strip_rows<Tile>(arguments.width)};
   const int blocks =
       divide_up(geometry.positions, Tile::kPositions) * (arguments.out_channels / Tile::kChannels);
-  const std::size_t loop_bytes = kStrips<Tile> + 2 * geometry.strip_rows * kRowBytes;
-  const std::size_t output_bytes = kOutputs + Tile::kPositions * Tile::kChannels * kElementBytes;
   launch("convolution_implicit_gemm", implicit_gemm_kernel<T, Tile>,
-         {dim3(static_cast<unsigned>(blocks)), dim3(Tile::kThreads), std::max(loop_bytes, output_bytes)},
+         {dim3(static_cast<unsigned>(blocks)), dim3(Tile::kThreads),
+          static_cast<std::size_t>(shared_bytes<Tile>(geometry.strip_rows))},
          stream, arguments.input, arguments.weights, arguments.bias, arguments.output, arguments.mask,
          arguments.gate, geometry);
 }
@@ -540,11 +587,10 @@ void convolution_implicit_gemm(const ConvolutionArguments<T>& arguments, cudaStr
   using Wide = Tile<128, 128, 64, 64>;
   using Narrow = Tile<256, 64, 64, 64>;
   using NarrowOnWideMaps = Tile<128, 64, 64, 32>;
-  constexpr int kAnyWidth = std::numeric_limits<int>::max();
-  static_assert(Wide::takes(kAnyWidth) && NarrowOnWideMaps::takes(kAnyWidth));
+  static_assert(takes<Wide>(kAnyWidth) && takes<NarrowOnWideMaps>(kAnyWidth));
   if (arguments.out_channels % Wide::kChannels == 0) {
     launch_tile<T, Wide>(arguments, stream);
-  } else if (Narrow::takes(arguments.width)) {
+  } else if (takes<Narrow>(arguments.width)) {
     launch_tile<T, Narrow>(arguments, stream);
   } else {
     launch_tile<T, NarrowOnWideMaps>(arguments, stream);
