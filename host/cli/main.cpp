@@ -33,6 +33,8 @@ struct Command {
 };
 constexpr std::array kCommands{
     Command{"render", "Render what filters look for", filterscope::cli::run_render},
+    Command{"gallery", "Write the page to look through a run's pictures, or to compare two runs",
+            filterscope::cli::run_gallery},
     Command{"list", "List the layers: shapes, parameters, cost, and which of them the weights hold",
             filterscope::cli::run_list},
     Command{"info", "Tell the version, devices, libraries, and where weights are looked for",
@@ -59,8 +61,9 @@ void print_help() {
 
 int run(const std::vector<std::string>& arguments) {
   if (arguments.empty()) {
-    throw Error(ErrorKind::usage,
-                "expected a command (render, list or info), found none; `filterscope --help` tells more");
+    throw Error(
+        ErrorKind::usage,
+        "expected a command (render, gallery, list or info), found none; `filterscope --help` tells more");
   }
   const std::string& first = arguments.front();
   if (first == "--help" || first == "-h") {
@@ -77,11 +80,10 @@ int run(const std::vector<std::string>& arguments) {
   std::vector<std::string> known{"--help", "--version"};
   for (const Command& command : kCommands) known.emplace_back(command.name);
   const auto nearest = filterscope::nearest_name(first, known);
-  throw Error(
-      ErrorKind::usage,
-      fmt::format(
-          "expected a command (render, list or info), found \"{}\"{}; `filterscope --help` tells more", first,
-          nearest ? fmt::format("; did you mean {}?", *nearest) : ""));
+  throw Error(ErrorKind::usage,
+              fmt::format("expected a command (render, gallery, list or info), found \"{}\"{}; `filterscope "
+                          "--help` tells more",
+                          first, nearest ? fmt::format("; did you mean {}?", *nearest) : ""));
 }
 
 int fail(int exit_code, const std::string& message) {

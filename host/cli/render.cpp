@@ -10,6 +10,7 @@
 
 #include "../engine.h"
 #include "../error.h"
+#include "../gallery/gallery.h"
 #include "../network.h"
 #include "../output/npy.h"
 #include "../output/run_writer.h"
@@ -33,7 +34,6 @@ constexpr double kLongRunSeconds = 60;
 // the run.
 constexpr double kShortRunFlops = 2e11;
 constexpr std::size_t kDeadListed = 12;
-constexpr const char* kDefaultOut = "filterscope-out";
 
 constexpr const char* kAbout =
     "Renders what filters look for: ascends, from noise, the image that activates each one most.";
@@ -57,6 +57,7 @@ constexpr const char* kRecipeHelp = R"(Recipe
 constexpr const char* kOutputHelp = R"(Output, in the folder of --out
   LAYER/LAYER_fNNNN.png   the pictures              traces.csv      the losses
   LAYER/sheet.png         a layer's pictures        manifest.json   how it was done, and one record per filter
+  index.html              the page to look through them all (with gallery/, which holds small versions)
   raw/LAYER.npy           with --raw: the images unscaled, float32 [n,H,W,3] in ascending filter order
 )";
 
@@ -358,7 +359,8 @@ void print_summary(const Request& request, const Network& network, const Weights
   print_filters("dead", "no gradient; image left as it was", counts.dead, network);
   print_filters("not finite", "stopped; last finite image kept", counts.nonfinite, network);
   if (weights.synthetic()) fmt::print("Made from synthetic weights: not pictures of a trained network\n");
-  fmt::print("Pictures, sheets, traces.csv and manifest.json are in {}\n", (request.out / "").string());
+  fmt::print("Pictures, sheets, traces.csv and manifest.json are in {}; look through them with {}\n",
+             (request.out / "").string(), (request.out / "index.html").string());
 }
 
 }  // namespace
@@ -417,6 +419,7 @@ int run_render(const std::vector<std::string>& arguments) {
   progress.clear();
   writer.finish(
       {.engine = engine->describe(), .wall_seconds = wall_seconds, .interrupted = interrupt.requested()});
+  write_gallery(request.out);
 
   const RunWriter::Counts counts = writer.counts();
   if (counts.missing > 0) {

@@ -1,8 +1,10 @@
 #include "png.h"
 
+#include <stb_image.h>
 #include <stb_image_write.h>
 
 #include <cstddef>
+#include <memory>
 #include <new>
 #include <stdexcept>
 
@@ -29,6 +31,18 @@ std::vector<std::uint8_t> encode_png(std::span<const std::uint8_t> pixels, Exten
 
 void write_png(const std::filesystem::path& path, std::span<const std::uint8_t> pixels, Extent extent) {
   write_file(path, encode_png(pixels, extent));
+}
+
+std::optional<Picture> read_png(const std::filesystem::path& path) {
+  constexpr int kChannels = 3;
+  Picture picture;
+  int channels = 0;
+  const std::unique_ptr<stbi_uc, decltype(&stbi_image_free)> pixels(
+      stbi_load(path.c_str(), &picture.extent.width, &picture.extent.height, &channels, kChannels),
+      stbi_image_free);
+  if (pixels == nullptr) return std::nullopt;
+  picture.pixels.assign(pixels.get(), pixels.get() + picture.extent.positions() * kChannels);
+  return picture;
 }
 
 }  // namespace filterscope

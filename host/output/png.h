@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -21,5 +22,9 @@ std::vector<std::uint8_t> encode_png(std::span<const std::uint8_t> pixels, Exten
 
 /// Writes that file whole; an output Error when it cannot be written.
 void write_png(const std::filesystem::path& path, std::span<const std::uint8_t> pixels, Extent extent);
+
+/// Reads a PNG file as 8-bit RGB, whatever its own channels and depth; what is transparent keeps its colour.
+/// Nothing where the file cannot be read or is no whole PNG file. Safe to call from several threads.
+std::optional<Picture> read_png(const std::filesystem::path& path);
 
 }  // namespace filterscope

@@ -10,24 +10,13 @@
 #include <string_view>
 #include <utility>
 
+#include "canvas.h"
 #include "font.h"
 
 namespace filterscope {
 namespace {
 
-struct Colour {
-  std::uint8_t red, green, blue;
-};
-constexpr Colour kBackground{24, 25, 28};
-constexpr Colour kEmpty{34, 36, 40};    ///< The place of a missing filter.
-constexpr Colour kOutline{62, 65, 71};  ///< Around it.
-constexpr Colour kTitle{240, 240, 242};
-constexpr Colour kText{172, 176, 184};
-constexpr Colour kFaint{110, 114, 122};
-constexpr Colour kDead{240, 82, 74};
-constexpr Colour kNonfinite{245, 180, 60};
-constexpr Colour kBadge{245, 180, 60};
-constexpr Colour kBadgeText{24, 20, 8};
+using namespace palette;
 
 constexpr int kMargin = 24;
 constexpr int kGap = 10;         ///< Between tiles: room for two frames and a dark line between them.
@@ -35,84 +24,9 @@ constexpr int kFrame = 3;        ///< Width of the frame of a marked tile, outsi
 constexpr int kLabelSpace = 5;   ///< Between a picture and its label: clear of the frame.
 constexpr int kNarrowest = 520;  ///< Room for the heading of a sheet of few tiles.
 
-class Canvas {
- public:
-  Canvas(int height, int width) : picture_{{height, width}, {}} {
-    picture_.pixels.resize(static_cast<std::size_t>(picture_.extent.positions()) * 3);
-    fill(0, 0, height, width, kBackground);
-  }
-
-  void fill(int top, int left, int height, int width, Colour colour) {
-    for (int y = top; y < top + height; ++y)
-      for (int x = left; x < left + width; ++x) set(y, x, colour);
-  }
-
-  /// A frame of `thickness` around (outside) the rectangle.
-  void frame(int top, int left, int height, int width, int thickness, Colour colour) {
-    fill(top - thickness, left - thickness, thickness, width + 2 * thickness, colour);
-    fill(top + height, left - thickness, thickness, width + 2 * thickness, colour);
-    fill(top, left - thickness, height, thickness, colour);
-    fill(top, left + width, height, thickness, colour);
-  }
-
-  /// A filled triangle with legs of `side` in the upper left corner of the rectangle at (top, left).
-  void corner(int top, int left, int side, Colour colour) {
-    for (int y = 0; y < side; ++y) fill(top + y, left, 1, side - y, colour);
-  }
-
-  void paste(int top, int left, const Picture& picture) {
-    const auto width = static_cast<std::size_t>(picture.extent.width) * 3;
-    for (int y = 0; y < picture.extent.height; ++y)
-      std::copy_n(picture.pixels.begin() + static_cast<std::ptrdiff_t>(y * width), width,
-                  picture_.pixels.begin() + static_cast<std::ptrdiff_t>(offset(top + y, left)));
-  }
-
-  void text(int top, int left, int scale, std::string_view text, Colour colour) {
-    for (const char character : text) {
-      const Glyph& rows = glyph(character);
-      for (int y = 0; y < kGlyphHeight; ++y)
-        for (int x = 0; x < kGlyphWidth; ++x)
-          if ((rows[static_cast<std::size_t>(y)] >> (kGlyphWidth - 1 - x) & 1) != 0)
-            fill(top + y * scale, left + x * scale, scale, scale, colour);
-      left += kGlyphWidth * scale;
-    }
-  }
-
-  Picture take() { return std::move(picture_); }
-
- private:
-  std::size_t offset(int y, int x) const {
-    return (static_cast<std::size_t>(y) * static_cast<std::size_t>(picture_.extent.width) +
-            static_cast<std::size_t>(x)) *
-           3;
-  }
-  void set(int y, int x, Colour colour) {
-    if (y < 0 || x < 0 || y >= picture_.extent.height || x >= picture_.extent.width) return;
-    std::uint8_t* pixel = &picture_.pixels[offset(y, x)];
-    pixel[0] = colour.red;
-    pixel[1] = colour.green;
-    pixel[2] = colour.blue;
-  }
-
-  Picture picture_;
-};
-
-int text_width(std::string_view text, int scale) {
-  return static_cast<int>(text.size()) * kGlyphWidth * scale;
-}
-
-/// Lines of at most `columns` characters, broken at spaces; a longer word is broken anywhere.
-std::vector<std::string> wrap(std::string_view text, std::size_t columns) {
-  std::vector<std::string> lines;
-  while (text.size() > columns) {
-    std::size_t end = text.rfind(' ', columns);
-    if (end == std::string_view::npos || end == 0) end = columns;
-    lines.emplace_back(text.substr(0, end));
-    text.remove_prefix(end);
-    text.remove_prefix(std::min(text.find_first_not_of(' '), text.size()));
-  }
-  if (!text.empty()) lines.emplace_back(text);
-  return lines;
+/// Pixels each way that scale_tile() makes one of.
+int reduction(Extent extent, int largest) {
+  return (std::max(extent.height, extent.width) + largest - 1) / largest;
 }
 
 /// Up to four tiles stand in one row. More stand in a power of two of columns, so that every row of a full
@@ -151,13 +65,17 @@ std::string summary_of(const std::vector<SheetTile>& tiles) {
 
 }  // namespace
 
-Picture scale_tile(std::span<const std::uint8_t> pixels, Extent extent) {
+Extent tile_extent(Extent extent, int largest) {
+  const int factor = reduction(extent, largest);
+  return {(extent.height + factor - 1) / factor, (extent.width + factor - 1) / factor};
+}
+
+Picture scale_tile(std::span<const std::uint8_t> pixels, Extent extent, int largest) {
   if (pixels.size() != static_cast<std::size_t>(extent.positions()) * 3)
     throw std::invalid_argument("scale_tile: the pixels do not match the extent");
-  const int factor = (std::max(extent.height, extent.width) + kLargestTile - 1) / kLargestTile;
-  if (factor <= 1) return {extent, {pixels.begin(), pixels.end()}};
-  const auto reduced = [factor](int size) { return (size + factor - 1) / factor; };
-  Picture tile{{reduced(extent.height), reduced(extent.width)}, {}};
+  const int factor = reduction(extent, largest);
+  if (factor == 1) return {extent, {pixels.begin(), pixels.end()}};
+  Picture tile{tile_extent(extent, largest), {}};
   tile.pixels.reserve(static_cast<std::size_t>(tile.extent.positions()) * 3);
   for (int y = 0; y < tile.extent.height; ++y) {
     const int bottom = std::min((y + 1) * factor, extent.height);

@@ -28,9 +28,11 @@ struct SheetHeading {
 /// Longest side of a tile, in pixels.
 inline constexpr int kLargestTile = 128;
 
-/// A picture, row-major [height, width, 3], as it stands on a sheet: itself up to kLargestTile, otherwise
-/// reduced by averaging over squares of a whole number of pixels.
-Picture scale_tile(std::span<const std::uint8_t> pixels, Extent extent);
+/// A picture, row-major [height, width, 3], as it stands on a sheet: itself where its sides are up to
+/// `largest`, otherwise reduced by averaging over squares of a whole number of pixels.
+Picture scale_tile(std::span<const std::uint8_t> pixels, Extent extent, int largest = kLargestTile);
+/// The extent of what scale_tile() gives.
+Extent tile_extent(Extent extent, int largest = kLargestTile);
 
 /// All tiles in a grid under a heading, each with its filter number below. Dead filters are framed and named
 /// in red, those that stopped being finite in amber. `tile` is the extent of every tile's picture.

@@ -1,0 +1,68 @@
+#include "gallery.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <string>
+
+#include "../error.h"
+#include "../output/atomic_file.h"
+#include "page.h"
+#include "pictures.h"
+#include "run_folder.h"
+
+namespace filterscope {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kPageName = "index.html";
+
+void count(GalleryCounts& counts, const RunFolder& run, const PictureSurvey& survey) {
+  counts.filters += static_cast<int>(run.filters.size());
+  counts.missing_pictures +=
+      static_cast<int>(std::ranges::count_if(survey.pictures, [](const PictureRecord& picture) {
+        return picture.state == PictureState::missing || picture.state == PictureState::damaged;
+      }));
+}
+
+/// From `page` to `run`, with '/' at the end.
+std::string way_to(const fs::path& run, const fs::path& page) {
+  const fs::path way = fs::weakly_canonical(run).lexically_relative(fs::weakly_canonical(page));
+  return (way / "").generic_string();
+}
+
+}  // namespace
+
+GalleryCounts write_gallery(const fs::path& folder) {
+  const RunFolder run = read_run_folder(folder);
+  const PictureSurvey survey = survey_pictures(run, folder, "gallery");
+  const std::array pages{PageRun{.run = run, .survey = survey, .folder = ""}};
+  write_file(folder / kPageName, build_page(pages));
+  GalleryCounts counts;
+  count(counts, run, survey);
+  return counts;
+}
+
+GalleryCounts write_comparison(const fs::path& first, const fs::path& second, const fs::path& out) {
+  const RunFolder a = read_run_folder(first);
+  const RunFolder b = read_run_folder(second);
+  if (a.network.name != b.network.name) {
+    throw Error(ErrorKind::input,
+                fmt::format("{} and {}: expected runs of one network, found {} and {}", first.string(),
+                            second.string(), a.network.name, b.network.name));
+  }
+  create_folder(out);
+  const PictureSurvey survey_a = survey_pictures(a, out, "gallery/a");
+  const PictureSurvey survey_b = survey_pictures(b, out, "gallery/b");
+  const std::array pages{PageRun{.run = a, .survey = survey_a, .folder = way_to(first, out)},
+                         PageRun{.run = b, .survey = survey_b, .folder = way_to(second, out)}};
+  write_file(out / kPageName, build_page(pages));
+  GalleryCounts counts;
+  count(counts, a, survey_a);
+  count(counts, b, survey_b);
+  return counts;
+}
+
+}  // namespace filterscope

@@ -1,0 +1,163 @@
+#include "pictures.h"
+
+#include <fmt/format.h>
+#include <stb_image_write.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <exception>
+#include <mutex>
+#include <new>
+#include <numbers>
+#include <span>
+#include <system_error>
+#include <thread>
+
+#include "../output/atomic_file.h"
+#include "../output/canvas.h"
+#include "../output/sheet.h"
+
+namespace filterscope {
+namespace {
+
+namespace fs = std::filesystem;
+
+// The noise of the pictures hides what this leaves out; 20 MB for 4224 pictures of 96 x 96.
+constexpr int kJpegQuality = 80;
+
+/// body(0) to body(count - 1), spread over all cores; the first exception is thrown again when all are done.
+template <typename Body>
+void for_each_parallel(std::size_t count, Body body) {
+  std::atomic<std::size_t> next{0};
+  std::mutex mutex;
+  std::exception_ptr error;
+  const auto work = [&] {
+    for (std::size_t i = next++; i < count; i = next++) {
+      try {
+        body(i);
+      } catch (...) {
+        const std::scoped_lock lock(mutex);
+        if (!error) error = std::current_exception();
+        next = count;
+      }
+    }
+  };
+  std::vector<std::thread> threads;
+  const std::size_t wanted = std::min<std::size_t>(count, std::max(1u, std::thread::hardware_concurrency()));
+  try {
+    while (threads.size() + 1 < wanted) threads.emplace_back(work);
+  } catch (const std::system_error&) {  // No more threads to be had; fewer will do.
+  }
+  work();
+  for (std::thread& thread : threads) thread.join();
+  if (error) std::rethrow_exception(error);
+}
+
+std::vector<std::uint8_t> encode_jpeg(const Picture& picture) {
+  std::vector<std::uint8_t> file;
+  const auto append = [](void* context, void* data, int size) {
+    const auto* bytes = static_cast<const std::uint8_t*>(data);
+    auto* all = static_cast<std::vector<std::uint8_t>*>(context);
+    all->insert(all->end(), bytes, bytes + size);
+  };
+  constexpr int kChannels = 3;
+  if (stbi_write_jpg_to_func(append, &file, picture.extent.width, picture.extent.height, kChannels,
+                             picture.pixels.data(), kJpegQuality) == 0)
+    throw std::bad_alloc();
+  return file;
+}
+
+/// Reads the picture of one filter; `thumbnail` is where its small version goes.
+PictureRecord read_picture(const RunFolder& run, const FilterEntry& entry, Picture& thumbnail) {
+  PictureRecord record;
+  if (!entry.status) return record;
+  const fs::path path = run.folder / entry.file;
+  const auto picture = read_png(path);
+  if (!picture || picture->extent != run.extent) {
+    std::error_code ignored;
+    record.state = fs::exists(path, ignored) ? PictureState::damaged : PictureState::missing;
+    return record;
+  }
+  record.state = PictureState::there;
+  record.colours = colours_of(*picture);
+  record.small = scale_tile(picture->pixels, picture->extent, kPosterTile);
+  thumbnail = scale_tile(picture->pixels, picture->extent, kThumbnail);
+  return record;
+}
+
+}  // namespace
+
+PictureColours colours_of(const Picture& picture) {
+  double red = 0, green = 0, blue = 0, luma_sum = 0, luma_squares = 0;
+  const std::size_t count = picture.pixels.size() / 3;
+  for (std::size_t i = 0; i < count; ++i) {
+    const double r = picture.pixels[3 * i] / 255., g = picture.pixels[3 * i + 1] / 255.,
+                 b = picture.pixels[3 * i + 2] / 255.;
+    const double luma = 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    red += r;
+    green += g;
+    blue += b;
+    luma_sum += luma;
+    luma_squares += luma * luma;
+  }
+  const auto n = static_cast<double>(std::max<std::size_t>(count, 1));
+  const double alpha = (red - (green + blue) / 2) / n;
+  const double beta = std::sqrt(3.) / 2 * (green - blue) / n;
+  double hue = std::atan2(beta, alpha) * 180 / std::numbers::pi;
+  if (hue < 0) hue += 360;
+  const double mean = luma_sum / n;
+  return {.hue = static_cast<float>(hue),
+          .chroma = static_cast<float>(std::hypot(alpha, beta)),
+          .contrast = static_cast<float>(std::sqrt(std::max(0., luma_squares / n - mean * mean)))};
+}
+
+PictureSurvey survey_pictures(const RunFolder& run, const fs::path& page_folder,
+                              const std::string& atlas_folder) {
+  PictureSurvey survey;
+  survey.thumbnail = tile_extent(run.extent, kThumbnail);
+  survey.pictures.resize(run.filters.size());
+
+  struct Task {
+    std::size_t first = 0, count = 0;  ///< Of RunFolder::filters.
+    std::string file;
+  };
+  std::vector<Task> tasks;
+  for (std::size_t first = 0; first < run.filters.size();) {
+    LayerAtlases layer{.layer = run.filters[first].id.layer, .first = first, .count = 0, .files = {}};
+    while (first + layer.count < run.filters.size() &&
+           run.filters[first + layer.count].id.layer == layer.layer)
+      ++layer.count;
+    for (std::size_t begin = 0; begin < layer.count; begin += kAtlasPictures) {
+      layer.files.push_back(fmt::format("{}/{}_{}.jpg", atlas_folder,
+                                        run.network.convolutions[static_cast<std::size_t>(layer.layer)].name,
+                                        layer.files.size()));
+      tasks.push_back(
+          {first + begin, std::min<std::size_t>(kAtlasPictures, layer.count - begin), layer.files.back()});
+    }
+    first += layer.count;
+    survey.layers.push_back(std::move(layer));
+  }
+
+  create_folder(page_folder / atlas_folder);
+  for_each_parallel(tasks.size(), [&](std::size_t number) {
+    const Task& task = tasks[number];
+    const int rows = (static_cast<int>(task.count) + kAtlasColumns - 1) / kAtlasColumns;
+    Canvas atlas(rows * survey.thumbnail.height, kAtlasColumns * survey.thumbnail.width);
+    bool empty = true;
+    for (std::size_t i = 0; i < task.count; ++i) {
+      Picture thumbnail;
+      PictureRecord& record = survey.pictures[task.first + i];
+      record = read_picture(run, run.filters[task.first + i], thumbnail);
+      const int place = static_cast<int>(i);
+      if (record.state != PictureState::there) continue;
+      atlas.paste(place / kAtlasColumns * survey.thumbnail.height,
+                  place % kAtlasColumns * survey.thumbnail.width, thumbnail);
+      empty = false;
+    }
+    if (!empty) write_file(page_folder / task.file, std::span<const std::uint8_t>(encode_jpeg(atlas.take())));
+  });
+  return survey;
+}
+
+}  // namespace filterscope

@@ -1,0 +1,117 @@
+// make_run FOLDER SIZE SEED [FILTERS]
+// Writes a run of all 4224 filters (or the first FILTERS of each layer) in seconds: nothing is rendered, the
+// pictures are stripes and the losses a curve, different for each filter. Of each layer with more than 100
+// filters a few are dead; block5_conv2:7 is nonfinite; block5_conv3's last three are missing.
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <numbers>
+#include <string>
+#include <vector>
+
+#include "host/error.h"
+#include "host/output/run_writer.h"
+
+namespace {
+
+using namespace filterscope;
+
+constexpr int kIterations = 500;
+
+/// Independent numbers in [0, 1) for each filter, its own and the seed's.
+class Numbers {
+ public:
+  Numbers(std::uint64_t seed, FilterId id)
+      : state_(seed * 0x9e3779b97f4a7c15u + static_cast<std::uint64_t>(id.layer * 1000 + id.filter) + 1) {}
+  double next() {  // splitmix64
+    std::uint64_t z = state_ += 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return static_cast<double>((z ^ (z >> 31)) >> 11) * 0x1p-53;
+  }
+
+ private:
+  std::uint64_t state_;
+};
+
+FilterResult result_of(FilterId id, Extent extent, std::uint64_t seed, const Network& network) {
+  Numbers of_filter(0, id);  // What the filter looks for, whatever the seed.
+  Numbers noise(seed + 1, id);
+  FilterResult result;
+  result.id = id;
+  const bool wide = network.convolutions[static_cast<std::size_t>(id.layer)].out_channels > 100;
+  if (wide && id.filter % 97 == 11) result.status = FilterStatus::dead;
+  if (id == FilterId{11, 7}) result.status = FilterStatus::nonfinite;
+
+  const double angle = of_filter.next() * std::numbers::pi;
+  const double hue = of_filter.next() * 2 * std::numbers::pi;
+  const double frequency = (6. + 10. / (1 + id.layer)) * (.5 + of_filter.next());
+  const double strength = result.status == FilterStatus::dead ? 0 : .15 + .3 * of_filter.next();
+  const double gain = result.status == FilterStatus::dead ? 0 : 5 + 40 * of_filter.next();
+  result.first_loss = result.status == FilterStatus::dead ? 0.f : static_cast<float>(.2 + noise.next());
+  result.iterations = result.status == FilterStatus::dead ? 0 : kIterations;
+  const auto loss = [&](int steps) {
+    return result.first_loss + static_cast<float>(gain * std::sqrt(steps / static_cast<double>(kIterations)));
+  };
+  for (int iteration = 10; iteration <= result.iterations; iteration += 10)
+    result.trace.push_back({iteration, loss(iteration - 1)});
+  result.final_loss = loss(result.iterations);
+  result.gradient_norm = static_cast<float>(gain / 100);
+  if (result.status == FilterStatus::nonfinite) result.final_loss = std::nanf("");
+
+  result.picture.reserve(static_cast<std::size_t>(extent.positions() * 3));
+  for (int y = 0; y < extent.height; ++y) {
+    for (int x = 0; x < extent.width; ++x) {
+      const double along =
+          (std::cos(angle) * x / extent.width + std::sin(angle) * y / extent.height) * frequency;
+      const double wave = std::sin(along * 2 * std::numbers::pi);
+      for (int c = 0; c < 3; ++c) {
+        const double tint = std::cos(hue - c * 2 * std::numbers::pi / 3);
+        const double value = .5 + strength * (.6 * wave + .5 * tint) + .35 * (noise.next() - .5);
+        result.picture.push_back(
+            static_cast<std::uint8_t>(std::lround(std::fmin(std::fmax(value, 0), 1) * 255)));
+      }
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 4) {
+    fmt::print(stderr, "make_run FOLDER SIZE SEED [FILTERS]\n");
+    return 2;
+  }
+  const int size = std::atoi(argv[2]);
+  const int most = argc > 4 ? std::atoi(argv[4]) : 4224;
+  const Network& network = vgg16();
+  Weights weights;
+  weights.name = "synthetic:0";
+  RenderOptions options;
+  options.extent = {size, size};
+  options.seed = std::strtoull(argv[3], nullptr, 10);
+  Recipe recipe = find_recipe("seed");
+  recipe.size = size;
+
+  std::vector<FilterId> selection;
+  for (int layer = 0; layer < network.layer_count(); ++layer)
+    for (int i = 0; i < std::min(most, network.convolutions[static_cast<std::size_t>(layer)].out_channels);
+         ++i)
+      selection.push_back({layer, i});
+  try {
+    RunWriter writer(argv[1], network, weights, recipe, options, selection,
+                     {.command_line = "filterscope render --weights synthetic", .init_file = ""});
+    for (const FilterId id : selection)
+      if (id.layer != 12 || id.filter < 509) writer.add(result_of(id, options.extent, options.seed, network));
+    writer.finish({.engine = {.device = "cpu", .device_name = "none", .libraries = {}, .plans = {}},
+                   .wall_seconds = 1,
+                   .interrupted = most > 509});
+  } catch (const Error& error) {
+    fmt::print(stderr, "make_run: {}\n", error.what());
+    return error.exit_code();
+  }
+}
