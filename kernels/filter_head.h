@@ -10,19 +10,19 @@
 /// position, and the same weights spread back. A full convolution would compute `filters` times as much.
 namespace filterscope::kernels {
 
-/// The responses of an image are summed in this many parts of consecutive positions (row-major), of equal
-/// size but for the last ones.
+/// The responses of an image are summed in this many parts of consecutive positions (row-major): each of the
+/// same multiple of 32, the last ones of what remains, or nothing.
 constexpr int kFilterHeadParts = 8;
 
 template <class T>
 struct FilterHeadArguments {
-  const T* input;        ///< [images][height][width][channels]
-  const float* weights;  ///< [filters in the layer][3][3][channels]
+  const T* input;        ///< [images][height][width][channels], 16-byte aligned.
+  const float* weights;  ///< [filters in the layer][3][3][channels], 16-byte aligned.
   const float* bias;     ///< [filters in the layer]
   const int* filters;    ///< [images] The target filter of each image.
   float* sums;           ///< Out. [images][kFilterHeadParts]: sums of the responses after ReLU.
   std::uint32_t* open;   ///< Out. [images][ceil(height * width / 32)]: bit p % 32 of word p / 32: position p
-                        ///< is above zero; bits past the end are 0.
+                         ///< is above zero; bits past the end are 0.
   int images_count;
   int height;
   int width;
@@ -36,11 +36,11 @@ void filter_head(const FilterHeadArguments<T>& arguments, cudaStream_t stream);
 template <class T>
 struct FilterHeadGradientArguments {
   const std::uint32_t* open;  ///< As filter_head wrote it.
-  const float* weights;
+  const float* weights;       ///< As filter_head's.
   const int* filters;
   Gate gate;    ///< Of the layer that made the input.
   float scale;  ///< The gradient of each open position's response.
-  T* gradient;  ///< Out. [images][height][width][channels]
+  T* gradient;  ///< Out. [images][height][width][channels], 16-byte aligned, as the gate's data.
   int images_count;
   int height;
   int width;

@@ -11,10 +11,11 @@ template <class T>
 struct FirstConvolutionArguments {
   const float* images;   ///< [images][height][width][3]
   const float* weights;  ///< [out_channels][3][3][3]: filter, row, column, input channel.
-  const float* bias;     ///< [out_channels]
+  const float* bias;     ///< [out_channels], 16-byte aligned.
   InputMap map;
   T* output;            ///< Out. [images][height][width][out_channels], 16-byte aligned.
-  std::uint32_t* mask;  ///< Out. Where the output is above zero, as GateKind::bits; null: not written.
+  std::uint32_t* mask;  ///< Out. Where the output is above zero, as GateKind::bits, 8-byte aligned;
+                        ///< null: not written.
   int images_count;
   int height;
   int width;
