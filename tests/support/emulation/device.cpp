@@ -19,10 +19,10 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-thread_local uint3 threadIdx;
-thread_local uint3 blockIdx;
-thread_local dim3 blockDim;
-thread_local dim3 gridDim;
+constinit thread_local uint3 threadIdx;
+constinit thread_local uint3 blockIdx;
+constinit thread_local dim3 blockDim;
+constinit thread_local dim3 gridDim;
 
 float __half2float(__half value) {
   const std::uint32_t sign = std::uint32_t{value.bits} >> 15 << 31;
@@ -129,6 +129,9 @@ struct Thread {
   const void* stack_bottom = nullptr;
 };
 
+// Thrown in threads that wait when another one has failed.
+struct Abandoned {};
+
 struct Warp {
   const char* kind = nullptr;
   int lanes = 0;  // That exist.
@@ -149,6 +152,15 @@ class Block {
     auto address = reinterpret_cast<std::uintptr_t>(shared_.data());
     address = (address + kSharedAlignment - 1) / kSharedAlignment * kSharedAlignment;
     shared_begin_ = reinterpret_cast<std::byte*>(address);
+  }
+
+  // After a failure threads still wait. They leave the kernel by an exception; destroying their fibers would
+  // do the same, but unknown to the sanitizer.
+  ~Block() {
+    abandoned_ = true;
+    for (unsigned i = 0; i < threads_.size(); ++i) {
+      if (threads_[i].fiber && threads_[i].state != State::done) resume(i);
+    }
   }
 
   void run() {
@@ -254,10 +266,7 @@ class Block {
       if (i >= threads_.size() || threads_[i].state != State::ready) continue;
       any = true;
       resume(i);
-      if (failure_) {
-        threads_.clear();
-        std::rethrow_exception(failure_);
-      }
+      if (failure_) std::rethrow_exception(failure_);
     }
     return any;
   }
@@ -278,6 +287,7 @@ class Block {
                 fail("left copies of cp.async without waiting for them");
             } catch (const context::detail::forced_unwind&) {
               throw;
+            } catch (const Abandoned&) {
             } catch (...) {
               failure_ = std::current_exception();
             }
@@ -298,6 +308,7 @@ class Block {
     start_switch(&threads_[self].fake_stack, scheduler_bottom_, scheduler_size_);
     scheduler_ = std::move(scheduler_).resume();
     finish_switch(threads_[self].fake_stack, &scheduler_bottom_, &scheduler_size_);
+    if (abandoned_) throw Abandoned();
   }
 
   // Nobody can run: all who are left must be at the barrier.
@@ -346,6 +357,7 @@ class Block {
   std::size_t scheduler_size_ = 0;
   void* scheduler_fake_ = nullptr;
   std::exception_ptr failure_;
+  bool abandoned_ = false;
 };
 
 thread_local Block* t_block = nullptr;

@@ -208,7 +208,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
   if (kind != cudaMemcpyHostToDevice && kind != cudaMemcpyDefault && bytes > 0 && !inside(from)) {
     return failed(cudaErrorInvalidValue);
   }
-  enqueue(stream, [=] { std::memmove(to, from, bytes); });
+  if (bytes > 0) enqueue(stream, [=] { std::memmove(to, from, bytes); });
   return cudaSuccess;
 }
 cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
@@ -216,7 +216,8 @@ cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpy
   return cudaMemcpyAsync(to, from, bytes, kind, nullptr);
 }
 cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaStream_t stream) {
-  if (bytes > 0 && filterscope::emulation::bounds_of(to).end < static_cast<std::byte*>(to) + bytes) {
+  if (bytes == 0) return cudaSuccess;
+  if (filterscope::emulation::bounds_of(to).end < static_cast<std::byte*>(to) + bytes) {
     return failed(cudaErrorInvalidValue);
   }
   enqueue(stream, [=] { std::memset(to, value, bytes); });
