@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <mbedtls/md.h>
 
 #include <algorithm>
 #include <array>
@@ -17,6 +16,7 @@
 #include <utility>
 
 #include "error.h"
+#include "sha256.h"
 #include "weights_formats.h"
 
 namespace filterscope {
@@ -29,30 +29,6 @@ constexpr std::string_view kOfficialName = "vgg16_weights_tf_dim_ordering_tf_ker
 constexpr std::string_view kOfficialNameWithTop = "vgg16_weights_tf_dim_ordering_tf_kernels.h5";
 constexpr std::string_view kSyntheticOption = "synthetic";
 constexpr const char* kVariable = "FILTERSCOPE_WEIGHTS";
-
-std::string sha256_of(const fs::path& path) {
-  struct Context {
-    mbedtls_md_context_t md;
-    Context() { mbedtls_md_init(&md); }
-    ~Context() { mbedtls_md_free(&md); }
-    Context(const Context&) = delete;
-    Context& operator=(const Context&) = delete;
-  } context;
-  const mbedtls_md_info_t* algorithm = mbedtls_md_info_from_type(MBEDTLS_MD_SHA256);
-  std::array<unsigned char, 32> digest{};
-  bool good = algorithm != nullptr && mbedtls_md_setup(&context.md, algorithm, 0) == 0 &&
-              mbedtls_md_starts(&context.md) == 0;
-  std::ifstream stream(path, std::ios::binary);
-  std::vector<char> buffer(1 << 20);
-  while (good && stream) {
-    stream.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
-    good = mbedtls_md_update(&context.md, reinterpret_cast<const unsigned char*>(buffer.data()),
-                             static_cast<std::size_t>(stream.gcount())) == 0;
-  }
-  good = good && stream.eof() && mbedtls_md_finish(&context.md, digest.data()) == 0;
-  if (!good) throw Error(ErrorKind::input, fmt::format("{}: could not be read to its end", path.string()));
-  return fmt::format("{:02x}", fmt::join(digest, ""));
-}
 
 /// What the first bytes of a file say it is.
 enum class Container { hdf5, safetensors, zip, pickle, web_page, lfs_pointer, empty, unknown };
@@ -235,7 +211,7 @@ Weights load_weights(const fs::path& path, const Network& network) {
     default:
       refuse(path, container);
   }
-  weights.sha256 = sha256_of(path);
+  weights.sha256 = sha256_of_file(path);
   return weights;
 }
 

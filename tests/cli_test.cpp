@@ -13,6 +13,7 @@
 #include <fstream>
 #include <functional>
 #include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <regex>
 #include <sstream>
@@ -187,7 +188,7 @@ TEST_F(Cli, HelpNamesEveryOptionDefaultAndExitCode) {
        {"--weights PATH|synthetic[:SEED]", "--recipe NAME", "--iterations N", "--step F", "--size N",
         "--seed N", "--init FILE.npy", "--device auto|cpu|cuda|cuda:N",
         "--precision auto|fp32|tf32|bf16|fp16", "--batch auto|N", "--threads N", "--out DIR", "--raw",
-        "--trace-every N", "--reproducible", "--quiet", "--verbose", "--help"}) {
+        "--force", "--trace-every N", "--reproducible", "--quiet", "--verbose", "--help"}) {
     EXPECT_THAT(help.out, HasSubstr(std::string("  ") + option)) << option;
   }
   for (const char* fact :
@@ -440,7 +441,7 @@ TEST_F(Cli, RendersPicturesSheetTracesAndManifest) {
   EXPECT_EQ(record["weights"]["name"], "synthetic:0");
   EXPECT_EQ(record["recipe"]["iterations"], 2);
   EXPECT_EQ(record["filters"].size(), 3u);
-  EXPECT_THAT(record["command_line"].get<std::string>(),
+  EXPECT_THAT(record["command_lines"][0].get<std::string>(),
               StartsWith("filterscope render --weights synthetic"));
 }
 
@@ -474,11 +475,11 @@ TEST_F(Cli, OptionsReachTheManifest) {
   EXPECT_EQ(record["size"]["height"], 33);
   EXPECT_EQ(record["size"]["width"], 33);
   EXPECT_EQ(record["trace_every"], 2);
-  EXPECT_EQ(record["threads"], 1);
-  EXPECT_EQ(record["precision"], "fp32");
+  EXPECT_EQ(record["engines"][0]["threads"], 1);
+  EXPECT_EQ(record["engines"][0]["precision"], "fp32");
   EXPECT_EQ(record["reproducible"], true);
   EXPECT_EQ(record["filters"].size(), 2u);
-  EXPECT_THAT(record["command_line"].get<std::string>(), HasSubstr("--out 'some where'"));
+  EXPECT_THAT(record["command_lines"][0].get<std::string>(), HasSubstr("--out 'some where'"));
   EXPECT_EQ(lines_of(read_text(folder_ / "some where/traces.csv")).size(), 3u);
 }
 
@@ -498,10 +499,13 @@ TEST_F(Cli, StartImagesDecideTheSize) {
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_EQ(manifest()["size"]["height"], 33);
   EXPECT_EQ(manifest()["size"]["width"], 40);
-  EXPECT_EQ(manifest()["init"], "start.npy");
+  EXPECT_EQ(manifest()["init"]["file"], "start.npy");
+  EXPECT_EQ(manifest()["init"]["sha256"].get<std::string>().size(), 64u);
+  EXPECT_EQ(manifest()["init"]["filters"], nullptr);
 
   write_npy("each.npy", {2, 32, 32, 3}, 0.5f);
-  EXPECT_EQ(render({"--init", "each.npy", "block1_conv1:0-1"}).exit_code, 0);
+  EXPECT_EQ(render({"--init", "each.npy", "block1_conv1:0-1", "--out", "each"}).exit_code, 0);
+  EXPECT_EQ(manifest("each")["init"]["filters"], "block1_conv1:0,1");
 }
 
 TEST_F(Cli, VerbosePrintsLossesAsTheNotebookDoes) {
@@ -512,7 +516,7 @@ TEST_F(Cli, VerbosePrintsLossesAsTheNotebookDoes) {
   EXPECT_THAT(lines[0], MatchesRegex("Iteration: 1, Loss: [0-9]+\\.[0-9]{6}"));
   EXPECT_THAT(lines[1], MatchesRegex("Iteration: 2, Loss: [0-9]+\\.[0-9]{6}"));
 
-  const Outcome two = render({"block1_conv1:50-51", "--verbose", "--trace-every", "2"});
+  const Outcome two = render({"block1_conv1:50-51", "--verbose", "--trace-every", "2", "--out", "two"});
   ASSERT_EQ(two.exit_code, 0) << two.err;
   EXPECT_TRUE(
       std::regex_search(two.out, std::regex("block1_conv1 50  Iteration: 2, Loss: [0-9]+\\.[0-9]{6}\n")))
@@ -547,6 +551,91 @@ TEST_F(Cli, ReproducibleBytesDoNotDependOnTheSelection) {
   const std::string picture = read_text(folder_ / "one/block1_conv2/block1_conv2_f0005.png");
   EXPECT_FALSE(picture.empty());
   EXPECT_EQ(picture, read_text(folder_ / "many/block1_conv2/block1_conv2_f0005.png"));
+}
+
+// --- Going on ---
+
+TEST_F(Cli, TheSameCommandAgainRendersWhatIsMissing) {
+  const std::vector<std::string> command{"block1_conv1:0-3", "--reproducible", "--threads", "1"};
+  ASSERT_EQ(render(command).exit_code, 0);
+  const auto before = manifest();
+  const std::string picture = "filterscope-out/block1_conv1/block1_conv1_f0002.png";
+  const std::string bytes = read_text(folder_ / picture);
+  const Outcome nothing = render(command);
+  EXPECT_EQ(nothing.exit_code, 0);
+  EXPECT_THAT(nothing.out, AllOf(HasSubstr("Nothing to do: all 4 filters are"), HasSubstr("filterscope-out/"),
+                                 HasSubstr("--force")));
+  EXPECT_EQ(nothing.err, "");
+  fs::remove(folder_ / picture);
+  const Outcome one = render(command);
+  EXPECT_EQ(one.exit_code, 0);
+  EXPECT_THAT(one.out, HasSubstr("1 filter in "));
+  EXPECT_THAT(one.err,
+              AllOf(HasSubstr("1 filter of 1 layer"), HasSubstr("Already: 3 filters of the selection")));
+  EXPECT_EQ(read_text(folder_ / picture), bytes);
+  EXPECT_EQ(manifest()["filters"], before["filters"]);
+  EXPECT_EQ(manifest()["command_lines"], before["command_lines"]);
+}
+
+TEST_F(Cli, MoreFiltersAreAdded) {
+  ASSERT_EQ(render({"block1_conv1:0-1"}).exit_code, 0);
+  ASSERT_EQ(render({"block1_conv1:1-2", "block1_conv2:5", "--batch", "1"}).exit_code, 0);
+  const auto record = manifest();
+  EXPECT_EQ(record["complete"], true);
+  EXPECT_EQ(record["counts"]["ok"], 4);
+  EXPECT_EQ(record["command_lines"].size(), 2u);
+  EXPECT_EQ(lines_of(read_text(folder_ / "filterscope-out/traces.csv")).size(), 9u);
+}
+
+TEST_F(Cli, OtherSettingsAreRefusedAndForced) {
+  ASSERT_EQ(render({"block1_conv1:0-1"}).exit_code, 0);
+  const std::string before = read_text(folder_ / "filterscope-out/manifest.json");
+  const Outcome refused = render({"block1_conv1:0-1", "--iterations", "3", "--seed", "1"});
+  EXPECT_EQ(refused.exit_code, kUsage);
+  EXPECT_THAT(refused.err, AllOf(HasSubstr("--iterations: 2 then, 3 now"), HasSubstr("--seed: 0 then, 1 now"),
+                                 HasSubstr("filterscope-out"), HasSubstr("--force")));
+  EXPECT_EQ(read_text(folder_ / "filterscope-out/manifest.json"), before);
+  const Outcome forced = render({"block1_conv1:1", "--iterations", "3", "--force"});
+  EXPECT_EQ(forced.exit_code, 0) << forced.err;
+  EXPECT_EQ(manifest()["iterations"], 3);
+  EXPECT_EQ(manifest()["filters"].size(), 1u);
+}
+
+TEST_F(Cli, StartImagesOfTheirOwnStayWithTheirFilters) {
+  write_npy("each.npy", {3, 32, 32, 3}, 0.f);
+  std::fstream file(folder_ / "each.npy", std::ios::binary | std::ios::in | std::ios::out);
+  for (int value = 0; value < 3 * 32 * 32 * 3; ++value) {
+    const float start = static_cast<float>((value * 7919) % 1000) / 1000;
+    file.seekp(128 + value * 4);
+    file.write(reinterpret_cast<const char*>(&start), 4);
+  }
+  file.close();
+  const std::vector<std::string> command{"block1_conv1:3,10,20", "--init", "each.npy", "--reproducible"};
+  ASSERT_EQ(render(command).exit_code, 0);
+  std::map<std::string, std::string> pictures;
+  for (const char* number : {"0003", "0010", "0020"}) {
+    const std::string name = std::string("filterscope-out/block1_conv1/block1_conv1_f") + number + ".png";
+    pictures[name] = read_text(folder_ / name);
+  }
+  fs::remove(folder_ / "filterscope-out/block1_conv1/block1_conv1_f0010.png");
+  fs::remove(folder_ / "filterscope-out/block1_conv1/block1_conv1_f0020.png");
+  const Outcome again = render(command);
+  ASSERT_EQ(again.exit_code, 0) << again.err;
+  for (const auto& [name, bytes] : pictures) EXPECT_EQ(read_text(folder_ / name), bytes) << name;
+
+  const Outcome others = render({"block1_conv1:3,10,21", "--init", "each.npy", "--reproducible"});
+  EXPECT_EQ(others.exit_code, kUsage);
+  EXPECT_THAT(others.err, HasSubstr("block1_conv1:3,10,20 then, block1_conv1:3,10,21 now"));
+}
+
+TEST_F(Cli, AFolderIsWrittenByOneProcessAtATime) {
+  const pid_t child = start({"render", "--weights", "synthetic", "--size", "128", "--iterations", "1000000",
+                             "--device", "cpu", "--reproducible", "block5_conv3"});
+  wait_for_file(child, "filterscope-out/manifest.json");
+  const std::vector<std::string> words{"render", "--weights", "synthetic", "--size", "32", "block1_conv1:0"};
+  EXPECT_THAT(error_of(words, kOutput), HasSubstr("another filterscope is writing to this folder"));
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
 }
 
 // --- Interruption ---

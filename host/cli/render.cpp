@@ -12,10 +12,13 @@
 #include "../error.h"
 #include "../gallery/gallery.h"
 #include "../network.h"
+#include "../output/manifest.h"
 #include "../output/npy.h"
 #include "../output/run_writer.h"
+#include "../output/stored_run.h"
 #include "../recipe.h"
 #include "../selection.h"
+#include "../sha256.h"
 #include "../weights.h"
 #include "commands.h"
 #include "common_options.h"
@@ -59,6 +62,12 @@ constexpr const char* kOutputHelp = R"(Output, in the folder of --out
   LAYER/sheet.png         a layer's pictures        manifest.json   how it was done, and one record per filter
   index.html              the page to look through them all (with gallery/, which holds small versions)
   raw/LAYER.npy           with --raw: the images unscaled, float32 [n,H,W,3] in ascending filter order
+)";
+
+constexpr const char* kResumeHelp = R"(Going on
+  The same command again renders only what is missing in the folder, also after Ctrl-C or a kill. With the same
+  settings and other filters it adds these. Other settings are refused; selection, --raw, --batch, --threads and the
+  device's number are no settings.
 )";
 
 constexpr const char* kExamples = R"(Examples
@@ -106,6 +115,8 @@ const OptionTable& render_options() {
            "rendered"},
           {"Output", "out", "DIR", fmt::format("Folder of the results (default: {})", kDefaultOut)},
           {"Output", "raw", "", "Also write the unscaled images"},
+          {"Output", "force", "",
+           "Forget what earlier runs left in the folder; without it a run with the same settings adds to it"},
           {"Output", "quiet", "", "Print nothing but errors"},
           {"Output", "verbose", "", "Print every recorded loss as `Iteration: 10, Loss: 0.784250`"},
       });
@@ -113,8 +124,9 @@ const OptionTable& render_options() {
 }
 
 void print_help() {
-  fmt::print("{}\n\nUsage: filterscope render [SELECTOR...] [OPTION...]\n\n{}\n{}\n{}\n{}\n{}\n{}", kAbout,
-             kSelectorHelp, render_options().help(), kRecipeHelp, kOutputHelp, kExamples, exit_codes_help());
+  fmt::print("{}\n\nUsage: filterscope render [SELECTOR...] [OPTION...]\n\n{}\n{}\n{}\n{}\n{}\n{}\n{}",
+             kAbout, kSelectorHelp, render_options().help(), kRecipeHelp, kOutputHelp, kResumeHelp, kExamples,
+             exit_codes_help());
 }
 
 // What the options ask for, before any file is read.
@@ -124,8 +136,10 @@ struct Request {
   RenderOptions render;
   std::optional<std::string> weights;
   std::optional<std::string> init_file;
+  std::optional<InitRecord> init;  ///< Of that file, once it is read.
   bool size_given = false;
   std::filesystem::path out = kDefaultOut;
+  bool force = false;
   bool quiet = false;
   bool verbose = false;
 };
@@ -188,6 +202,7 @@ Request parse_request(const Arguments& options, const Network& network) {
   request.weights = parse_weights(options);
   if (const auto text = options.value("init")) request.init_file = parse_path("--init", "a .npy file", *text);
   if (const auto text = options.value("out")) request.out = parse_path("--out", "a folder", *text);
+  request.force = options.has("force");
   request.selection = parse_selection(options.positional(), network, render.seed);
   return request;
 }
@@ -245,24 +260,55 @@ void read_start_images(Request& request, const Network& network) {
         fmt::format("--init {}: expected one image or one for each of the {} selected filters, found {}",
                     file, request.selection.size(), images.count));
   }
+  request.init = {
+      .file = file,
+      .sha256 = sha256_of_file(file),
+      .filters = images.count == 1 ? "" : filters_text(request.selection, network, request.selection.size())};
   request.render.extent = extent;
   request.recipe.size = std::max(extent.height, extent.width);
   request.render.initial_images = std::move(images);
 }
 
+// An engine takes one start image for all filters, or one for each that it renders: of the latter, only those
+// that the folder still lacks are kept.
+void keep_start_images(Request& request, const std::vector<FilterId>& remaining) {
+  InitialImages& images = request.render.initial_images;
+  if (images.count <= 1) return;
+  const auto size = static_cast<std::ptrdiff_t>(images.extent.positions() * 3);
+  auto to = images.values.begin();
+  for (const FilterId id : remaining) {
+    const auto from = images.values.begin() +
+                      (std::ranges::lower_bound(request.selection, id) - request.selection.begin()) * size;
+    to = std::copy(from, from + size, to);
+  }
+  images.values.erase(to, images.values.end());
+  images.count = static_cast<int>(remaining.size());
+}
+
+// Another process may have finished filters in the folder since keep_start_images().
+void require_start_images(const Request& request, const std::vector<FilterId>& remaining) {
+  const bool one_each = request.init && !request.init->filters.empty();
+  if (!one_each || static_cast<std::size_t>(request.render.initial_images.count) == remaining.size()) return;
+  throw Error(ErrorKind::output,
+              fmt::format("{}: another filterscope wrote to this folder meanwhile; run the "
+                          "command again",
+                          request.out.string()));
+}
+
 // Between the engine, the files and the user.
 class RunObserver : public RenderObserver {
  public:
-  RunObserver(RunWriter& writer, Progress& progress, const Network& network, bool print_losses,
-              bool name_filters)
-      : writer_(writer),
+  RunObserver(const Engine& engine, RunWriter& writer, Progress& progress, const Network& network,
+              bool print_losses, bool name_filters)
+      : engine_(engine),
+        writer_(writer),
         progress_(progress),
         network_(network),
         print_losses_(print_losses),
         name_filters_(name_filters) {}
 
   void on_finished(FilterResult result) override {
-    writer_.add(std::move(result));
+    writer_.add(std::move(result), engine_.describe());
     progress_.add_finished();
   }
 
@@ -277,6 +323,7 @@ class RunObserver : public RenderObserver {
   }
 
  private:
+  const Engine& engine_;
   RunWriter& writer_;
   Progress& progress_;
   const Network& network_;
@@ -294,12 +341,15 @@ int layers_of(const std::vector<FilterId>& selection) {
   return count;
 }
 
-void print_start(const Request& request, const Network& network, const Weights& weights,
-                 const EngineDescription& engine) {
-  fmt::print(stderr, "{} of {} of {}, {} at {} x {}, recipe {}\n",
-             counted(std::ssize(request.selection), "filter"), counted(layers_of(request.selection), "layer"),
-             network.name, counted(request.recipe.iterations, "iteration"), request.render.extent.height,
+void print_start(const Request& request, const std::vector<FilterId>& filters, const Network& network,
+                 const Weights& weights, const EngineDescription& engine) {
+  fmt::print(stderr, "{} of {} of {}, {} at {} x {}, recipe {}\n", counted(std::ssize(filters), "filter"),
+             counted(layers_of(filters), "layer"), network.name,
+             counted(request.recipe.iterations, "iteration"), request.render.extent.height,
              request.render.extent.width, request.recipe.name);
+  if (const auto there = std::ssize(request.selection) - std::ssize(filters); there > 0)
+    fmt::print(stderr, "Already: {} of the selection, in {}\n", counted(there, "filter"),
+               (request.out / "").string());
   fmt::print(stderr, "Weights: {}\n", weights_text(weights));
   fmt::print(stderr, "Device:  {} ({}), {}{}\n", engine.device, engine.device_name,
              to_string(engine.precision),
@@ -316,19 +366,18 @@ bool errors_on_terminal() {
 }
 
 // Seconds, or 0 where the run is too short to be worth timing, or is interrupted meanwhile.
-double estimate_and_print(Engine& engine, const Request& request, const Network& network,
-                          const Interrupt& interrupt) {
+double estimate_and_print(Engine& engine, const Request& request, const std::vector<FilterId>& filters,
+                          const Network& network, const Interrupt& interrupt) {
   double flops = 0;
-  for (const FilterId& id : request.selection)
-    flops += network.iteration_flops(id.layer, request.render.extent);
+  for (const FilterId& id : filters) flops += network.iteration_flops(id.layer, request.render.extent);
   if (flops * request.recipe.iterations < kShortRunFlops) return 0;
 
   if (errors_on_terminal()) fmt::print(stderr, "Timing an iteration of each layer ...");
   double seconds = 0;
   // One layer at a time, so that an interruption need not wait for all.
-  for (auto first = request.selection.begin(); first != request.selection.end() && !interrupt.requested();) {
-    const auto end = std::find_if(first, request.selection.end(),
-                                  [&](const FilterId& id) { return id.layer != first->layer; });
+  for (auto first = filters.begin(); first != filters.end() && !interrupt.requested();) {
+    const auto end =
+        std::find_if(first, filters.end(), [&](const FilterId& id) { return id.layer != first->layer; });
     seconds += engine.estimate({first, end});
     first = end;
   }
@@ -338,8 +387,8 @@ double estimate_and_print(Engine& engine, const Request& request, const Network&
   fmt::print(stderr,
              "This will take about {} for {}. Ctrl-C stops and keeps what is finished.\n"
              "For less: fewer filters, as '{}:0-7' or '*:random3', or smaller --iterations or --size.\n",
-             duration_text(seconds), counted(std::ssize(request.selection), "filter"),
-             network.convolutions[request.selection.front().layer].name);
+             duration_text(seconds), counted(std::ssize(filters), "filter"),
+             network.convolutions[filters.front().layer].name);
   return seconds;
 }
 
@@ -351,9 +400,8 @@ void print_filters(std::string_view what, std::string_view meaning, const std::v
              filters.size() > kDeadListed ? ", see manifest.json" : "");
 }
 
-void print_summary(const Request& request, const Network& network, const Weights& weights,
+void print_summary(const Request& request, std::int64_t done, const Network& network, const Weights& weights,
                    const RunWriter::Counts& counts, double seconds) {
-  const auto done = std::ssize(request.selection) - counts.missing;
   fmt::print("{} in {}, {} filters/s\n", counted(done, "filter"), duration_text(seconds),
              rate_text(static_cast<double>(done) / std::max(seconds, 1e-9)));
   print_filters("dead", "no gradient; image left as it was", counts.dead, network);
@@ -379,59 +427,82 @@ int run_render(const std::vector<std::string>& arguments) {
   refuse_missing_layers(request.selection, network, weights);
 
   const Interrupt interrupt;
+  if (request.render.initial_images.count > 1 && !request.force) {
+    const auto stored = read_run(request.out, network);
+    keep_start_images(request,
+                      unfinished(request.selection, stored ? &*stored : nullptr, request.render.keep_images));
+  }
+
+  // The engine first: when it cannot be had, what is in the folder stays as it is.
+  const auto engine = make_engine(network, weights, request.recipe, request.render);
+  Manifest run = describe_run(network, weights, request.recipe, request.render, engine->describe());
   std::vector<std::string> command{"filterscope", "render"};
   command.insert(command.end(), arguments.begin(), arguments.end());
-  RunContext context{.command_line = shell_quoted(command), .init_file = request.init_file.value_or("")};
+  run.command_lines = {shell_quoted(command)};
+  run.init = request.init;
+  RunWriter writer(request.out, std::move(run), request.selection,
+                   {.keep_images = request.render.keep_images, .force = request.force});
+  const std::vector<FilterId>& filters = writer.remaining();
+  require_start_images(request, filters);
+  if (filters.empty()) {
+    writer.finish(0);
+    write_gallery(request.out);
+    if (!request.quiet)
+      fmt::print("Nothing to do: {} already in {}; --force renders anew\n",
+                 request.selection.size() == 1
+                     ? "the filter is"
+                     : fmt::format("all {} are", counted(std::ssize(request.selection), "filter")),
+                 (request.out / "").string());
+    return 0;
+  }
 
-  // The engine first: when it cannot be had, an earlier run's manifest in the folder stays.
-  const auto engine = make_engine(network, weights, request.recipe, request.render);
-  RunWriter writer(request.out, network, weights, request.recipe, request.render, request.selection, context);
   double expected_seconds = 0;
   if (!request.quiet) {
     const EngineDescription description = engine->describe();
-    print_start(request, network, weights, description);
+    print_start(request, filters, network, weights, description);
     if (description.device == "cpu")
-      expected_seconds = estimate_and_print(*engine, request, network, interrupt);
+      expected_seconds = estimate_and_print(*engine, request, filters, network, interrupt);
   }
 
   const auto style = request.quiet          ? Progress::Style::silent
                      : errors_on_terminal() ? Progress::Style::terminal
                                             : Progress::Style::plain;
-  Progress progress(stderr, style, network, request.selection, request.render.extent,
-                    request.recipe.iterations, expected_seconds);
-  RunObserver observer(writer, progress, network, request.verbose, request.selection.size() > 1);
+  Progress progress(stderr, style, network, filters, request.render.extent, request.recipe.iterations,
+                    expected_seconds);
+  RunObserver observer(*engine, writer, progress, network, request.verbose, request.selection.size() > 1);
   const auto start = std::chrono::steady_clock::now();
   const auto seconds = [&] {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   };
   try {
-    engine->render(request.selection, observer, interrupt.token());
+    engine->render(filters, observer, interrupt.token());
   } catch (...) {
     progress.clear();
     // The files of what is finished and a manifest that says so; the first failure is the one to report.
     try {
-      writer.finish({.engine = engine->describe(), .wall_seconds = seconds(), .interrupted = true});
+      writer.finish(seconds());
     } catch (const Error&) {
     }
     throw;
   }
   const double wall_seconds = seconds();
   progress.clear();
-  writer.finish(
-      {.engine = engine->describe(), .wall_seconds = wall_seconds, .interrupted = interrupt.requested()});
+  writer.finish(wall_seconds);
   write_gallery(request.out);
 
   const RunWriter::Counts counts = writer.counts();
   if (counts.missing > 0) {
     if (!request.quiet) {
-      fmt::print(stderr,
-                 "Interrupted: {} of {} are finished, in {}; manifest.json there says which are missing\n",
-                 with_thousands(std::ssize(request.selection) - counts.missing),
-                 counted(std::ssize(request.selection), "filter"), (request.out / "").string());
+      fmt::print(
+          stderr,
+          "Interrupted: {} of {} are finished, in {}; manifest.json there says which are missing, and the "
+          "same command goes on\n",
+          with_thousands(std::ssize(request.selection) - counts.missing),
+          counted(std::ssize(request.selection), "filter"), (request.out / "").string());
     }
     return kInterrupted;
   }
-  if (!request.quiet) print_summary(request, network, weights, counts, wall_seconds);
+  if (!request.quiet) print_summary(request, std::ssize(filters), network, weights, counts, wall_seconds);
   return 0;
 }
 

@@ -100,11 +100,11 @@ std::string_view exit_codes_help() {
   return R"(Exit codes
   0    done
   1    an error of the program itself
-  2    usage: an option or a selector that makes no sense
+  2    usage: an option or a selector that makes no sense, or settings other than those of the results in --out
   3    weights or another input file: missing, damaged, of another network
   4    device: not there, or it failed, or out of memory
   5    output: a result could not be written
-  130  interrupted (Ctrl-C); what was finished is kept, and manifest.json says what is missing
+  130  interrupted (Ctrl-C); what was finished is kept, and the same command goes on
 )";
 }
 

@@ -28,7 +28,7 @@ constexpr int kChunks[] = {1, 4, 16, 64};
 }  // namespace
 
 std::string Plan::describe(const Network& network) const {
-  std::string text = fmt::format("{}, {} images:", network.convolutions[target_layer].name, images);
+  std::string text = network.convolutions[target_layer].name + ":";
   for (const BlockPlan& block : blocks) {
     if (block.first_layer == block.end_layer) continue;
     text += fmt::format(" {} by {} [", network.convolutions[block.first_layer].name, block.chunk);

@@ -35,7 +35,8 @@ struct Plan {
       blocks;  ///< Ascending; the last one is the block of the target layer and may be empty.
   std::size_t scratch_bytes;
 
-  /// Batch geometry and algorithms, readable and the same for the same plan.
+  /// Chunks and algorithms, readable. How many images there are is no part of it: it does not change their
+  /// bits.
   std::string describe(const Network& network) const;
 };
 

@@ -8,6 +8,7 @@
 
 #include "../error.h"
 #include "../output/atomic_file.h"
+#include "../output/file_names.h"
 #include "page.h"
 #include "pictures.h"
 #include "run_folder.h"
@@ -37,7 +38,7 @@ std::string way_to(const fs::path& run, const fs::path& page) {
 
 GalleryCounts write_gallery(const fs::path& folder) {
   const RunFolder run = read_run_folder(folder);
-  const PictureSurvey survey = survey_pictures(run, folder, "gallery");
+  const PictureSurvey survey = survey_pictures(run, folder, kGalleryFolder);
   const std::array pages{PageRun{.run = run, .survey = survey, .folder = ""}};
   write_file(folder / kPageName, build_page(pages));
   GalleryCounts counts;

@@ -199,6 +199,13 @@ void read_traces(RunFolder& run) {
   }
 }
 
+/// A text more in a list, once.
+void add_text(std::string& list, const std::string& text, std::string_view separator) {
+  if (list.find(text) != std::string::npos) return;
+  if (!list.empty()) list += separator;
+  list += text;
+}
+
 }  // namespace
 
 RunFolder read_run_folder(const fs::path& folder) {
@@ -223,7 +230,7 @@ RunFolder read_run_folder(const fs::path& folder) {
   RunFolder run;
   run.folder = folder;
   run.version = manifest["version"].text();
-  run.command_line = manifest["command_line"].text();
+  manifest["command_lines"].each([&](const Member& line) { add_text(run.command_line, line.text(), "; "); });
   run.started = manifest["started"].text();
   run.complete = manifest["complete"].boolean();
   run.network = network_named(manifest["network"]);
@@ -236,9 +243,11 @@ RunFolder read_run_folder(const fs::path& folder) {
                 manifest["size"]["width"].integer(1, kLargestExtent)};
   run.iterations = manifest["iterations"].integer(0, std::numeric_limits<int>::max());
   run.seed = manifest["seed"].seed();
-  run.device = manifest["device"].text_or_empty();
-  if (manifest.has("device_name")) run.device_name = manifest["device_name"].text();
-  if (manifest.has("precision")) run.precision = manifest["precision"].text();
+  manifest["engines"].each([&](const Member& engine) {
+    add_text(run.device, engine["device"].text(), ", ");
+    add_text(run.device_name, engine["device_name"].text(), ", ");
+    run.precision = engine["precision"].text();
+  });
   if (manifest.has("wall_seconds")) run.wall_seconds = manifest["wall_seconds"].number();
 
   manifest["filters"].each([&](const Member& record) {

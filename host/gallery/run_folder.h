@@ -31,9 +31,9 @@ struct FilterEntry {
 /// A finished or interrupted run, read back from what RunWriter wrote.
 struct RunFolder {
   std::filesystem::path folder;
-  std::string version;  ///< Of the program that made it.
-  std::string command_line;
-  std::string started;  ///< ISO 8601, UTC.
+  std::string version;       ///< Of the program that made it.
+  std::string command_line;  ///< Of several runs into the folder, separated by semicolons.
+  std::string started;       ///< ISO 8601, UTC.
   bool complete = false;
   Network network;
   std::string weights_name;
@@ -44,7 +44,7 @@ struct RunFolder {
   Extent extent{};          ///< Of the pictures.
   int iterations = 0;
   std::uint64_t seed = 0;
-  std::string device;  ///< Empty, as the two below, when the run has not ended.
+  std::string device;  ///< Of several ones, separated by commas, as their names.
   std::string device_name;
   std::string precision;
   std::optional<double> wall_seconds;

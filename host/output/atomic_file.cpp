@@ -9,6 +9,7 @@
 #include <random>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "../error.h"
 
@@ -34,22 +35,35 @@ std::string_view advice(int error) {
   }
 }
 
-[[noreturn]] void throw_output_error(const std::filesystem::path& path, std::string_view what, int error,
-                                     std::string_view chosen_with) {
+// A name as AtomicFile makes it up: ".NAME.xxxxxxxx.tmp".
+constexpr std::string_view kSuffix = ".tmp";
+constexpr std::size_t kRandomDigits = 8;
+
+bool is_temporary(std::string_view name) {
+  if (!name.starts_with('.') || !name.ends_with(kSuffix)) return false;
+  name.remove_suffix(kSuffix.size());
+  const std::size_t dot = name.rfind('.');
+  return dot > 1 && name.size() - dot - 1 == kRandomDigits &&
+         name.find_first_not_of("0123456789abcdef", dot + 1) == std::string_view::npos;
+}
+
+}  // namespace
+
+void throw_output_error(const std::filesystem::path& path, std::string_view what, int error,
+                        std::string_view chosen_with) {
   throw Error(ErrorKind::output,
               fmt::format("{}: {}: {}; {} with {}", path.string(), what,
                           std::generic_category().message(error), advice(error), chosen_with));
 }
-
-}  // namespace
 
 AtomicFile::AtomicFile(std::filesystem::path path, std::string_view chosen_with)
     : path_(std::move(path)), chosen_with_(chosen_with) {
   // Two runs into one folder must not share a temporary file, whatever machines they are on.
   std::random_device random;
   for (int attempt = 0; descriptor_ < 0 && attempt < 100; ++attempt) {
-    temporary_ = path_.parent_path() / fmt::format(".{}.{:08x}.tmp", path_.filename().string(), random());
-    descriptor_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    temporary_ = path_.parent_path() /
+                 fmt::format(".{}.{:0{}x}{}", path_.filename().string(), random(), kRandomDigits, kSuffix);
+    descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (descriptor_ < 0 && errno != EEXIST && errno != EINTR) break;
   }
   if (descriptor_ < 0) throw_output_error(path_, "cannot create the file", errno, chosen_with_);
@@ -70,28 +84,13 @@ void AtomicFile::fail(int error) const {
   throw_output_error(path_, "cannot write the file", error, chosen_with_);
 }
 
-void AtomicFile::write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
+void AtomicFile::append(std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
-    const ssize_t count = ::pwrite(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    const ssize_t count = ::write(descriptor_, bytes.data(), bytes.size());
     if (count < 0 && errno == EINTR) continue;
     if (count <= 0) fail(count < 0 ? errno : ENOSPC);
-    offset += static_cast<std::uint64_t>(count);
     bytes = bytes.subspan(static_cast<std::size_t>(count));
   }
-}
-
-void AtomicFile::read_at(std::uint64_t offset, std::span<std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t count = ::pread(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) fail(count < 0 ? errno : EIO);
-    offset += static_cast<std::uint64_t>(count);
-    bytes = bytes.subspan(static_cast<std::size_t>(count));
-  }
-}
-
-void AtomicFile::truncate(std::uint64_t size) {
-  if (::ftruncate(descriptor_, static_cast<off_t>(size)) != 0) fail(errno);
 }
 
 void AtomicFile::commit() {
@@ -107,13 +106,13 @@ void AtomicFile::commit() {
 
 void write_file(const std::filesystem::path& path, std::span<const std::uint8_t> content) {
   AtomicFile file(path);
-  file.write_at(0, std::as_bytes(content));
+  file.append(std::as_bytes(content));
   file.commit();
 }
 
 void write_file(const std::filesystem::path& path, std::string_view content, std::string_view chosen_with) {
   AtomicFile file(path, chosen_with);
-  file.write_at(0, std::as_bytes(std::span(content)));
+  file.append(std::as_bytes(std::span(content)));
   file.commit();
 }
 
@@ -125,6 +124,15 @@ void create_folder(const std::filesystem::path& folder, std::string_view chosen_
   if (!error && !std::filesystem::is_directory(folder, ignored))
     error = std::make_error_code(std::errc::not_a_directory);
   if (error) throw_output_error(folder, "cannot create the folder", error.value(), chosen_with);
+}
+
+void remove_leftovers(const std::filesystem::path& folder) {
+  std::error_code error;
+  std::vector<std::filesystem::path> leftovers;
+  for (std::filesystem::directory_iterator entry(folder, error), end; !error && entry != end;
+       entry.increment(error))
+    if (is_temporary(entry->path().filename().string())) leftovers.push_back(entry->path());
+  for (const auto& leftover : leftovers) std::filesystem::remove(leftover, error);
 }
 
 }  // namespace filterscope

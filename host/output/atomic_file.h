@@ -13,8 +13,6 @@ namespace filterscope {
 /// (hidden, ending in ".tmp") and renamed by commit(). Without commit() the destructor removes it. Everything
 /// that fails (no such folder, no permission, disk full) is an output Error that names the path, the system's
 /// reason and what to do: among it, that the folder is chosen with `chosen_with`.
-///
-/// write_at and read_at may be called from several threads at once when their ranges do not overlap.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path, std::string_view chosen_with = "--out");
@@ -24,10 +22,7 @@ class AtomicFile {
 
   const std::filesystem::path& path() const { return path_; }
 
-  void write_at(std::uint64_t offset, std::span<const std::byte> bytes);
-  /// Reads back what was written; past the end is an output Error.
-  void read_at(std::uint64_t offset, std::span<std::byte> bytes);
-  void truncate(std::uint64_t size);
+  void append(std::span<const std::byte> bytes);
   /// Gives the file its name, replacing a file of that name. Nothing may be written after it.
   void commit();
 
@@ -49,5 +44,14 @@ void write_file(const std::filesystem::path& path, std::string_view content,
 /// Creates `folder` and those above it; an output Error when that fails or something else of that name is in
 /// the way.
 void create_folder(const std::filesystem::path& folder, std::string_view chosen_with = "--out");
+
+/// Removes the temporary files that AtomicFile left in `folder` because the process was killed. No other
+/// process may write there meanwhile. Nothing happens where there is no such folder.
+void remove_leftovers(const std::filesystem::path& folder);
+
+/// Of an operation on `path`: names it, what was attempted, the system's reason for `error` (an errno) and
+/// what to do.
+[[noreturn]] void throw_output_error(const std::filesystem::path& path, std::string_view what, int error,
+                                     std::string_view chosen_with = "--out");
 
 }  // namespace filterscope

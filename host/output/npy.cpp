@@ -26,8 +26,7 @@ static_assert(std::endian::native == std::endian::little, "values go to .npy fil
 
 constexpr std::string_view kMagic{"\x93NUMPY", 6};
 constexpr int kChannels = 3;
-/// Of the whole header of a file written here: room for every shape, and a multiple of 64 as numpy wants it,
-/// so that the images can be written before their number is known.
+/// Of the whole header of a file written here: room for every shape, and a multiple of 64 as numpy wants it.
 constexpr std::size_t kHeaderSize = 128;
 /// More start images than any run needs: 4224 of 448 x 448.
 constexpr std::uint64_t kMaxBytes = std::uint64_t{10} << 30;
@@ -37,7 +36,11 @@ std::size_t values_of(Extent extent) {
   return static_cast<std::size_t>(extent.positions()) * kChannels;
 }
 
-std::string header(int rows, Extent extent) {
+std::uint64_t bytes_of_image(Extent extent) {
+  return values_of(extent) * sizeof(float);
+}
+
+std::string header(std::int64_t rows, Extent extent) {
   std::string text = fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}, {}, {}), }}",
                                  rows, extent.height, extent.width, kChannels);
   const std::size_t length = kHeaderSize - kMagic.size() - 4;
@@ -155,42 +158,44 @@ constexpr std::string_view kAdvice =
 }  // namespace
 
 NpyImageWriter::NpyImageWriter(std::filesystem::path path, int rows, Extent extent)
-    : file_(std::move(path)), extent_(extent), written_(static_cast<std::size_t>(rows)) {}
-
-std::uint64_t NpyImageWriter::offset(int row) const {
-  return kHeaderSize + static_cast<std::uint64_t>(row) * values_of(extent_) * sizeof(float);
+    : file_(std::move(path)), rows_(rows), extent_(extent) {
+  const std::string start = header(rows, extent);
+  file_.append(std::as_bytes(std::span(start)));
 }
 
-void NpyImageWriter::write(int row, std::span<const float> image) {
-  if (row < 0 || static_cast<std::size_t>(row) >= written_.size() || image.size() != values_of(extent_))
-    throw std::invalid_argument("NpyImageWriter: no such row, or an image of another size");
-  file_.write_at(offset(row), std::as_bytes(image));
-  const std::scoped_lock lock(mutex_);
-  written_[static_cast<std::size_t>(row)] = true;
-}
-
-std::vector<int> NpyImageWriter::written() const {
-  const std::scoped_lock lock(mutex_);
-  std::vector<int> rows;
-  for (std::size_t row = 0; row < written_.size(); ++row)
-    if (written_[row]) rows.push_back(static_cast<int>(row));
-  return rows;
+void NpyImageWriter::append(std::span<const float> image) {
+  if (image.size() != values_of(extent_))
+    throw std::invalid_argument("NpyImageWriter: an image of another size");
+  file_.append(std::as_bytes(image));
+  ++written_;
 }
 
 void NpyImageWriter::finish() {
-  const std::vector<int> rows = written();
-  const int count = static_cast<int>(rows.size());
-  std::vector<std::byte> image(values_of(extent_) * sizeof(float));
-  for (int to = 0; to < count; ++to) {
-    const int from = rows[static_cast<std::size_t>(to)];
-    if (from == to) continue;
-    file_.read_at(offset(from), image);
-    file_.write_at(offset(to), image);
-  }
-  file_.truncate(offset(count));
-  const std::string start = header(count, extent_);
-  file_.write_at(0, std::as_bytes(std::span(start)));
+  if (written_ != rows_) throw std::logic_error("NpyImageWriter: another number of images than announced");
   file_.commit();
+}
+
+bool holds_images(const std::filesystem::path& path, std::int64_t rows, Extent extent) {
+  std::error_code error;
+  const std::uintmax_t size = std::filesystem::file_size(path, error);
+  if (error || size != kHeaderSize + static_cast<std::uint64_t>(rows) * bytes_of_image(extent)) return false;
+  std::ifstream file(path, std::ios::binary);
+  std::string start(kHeaderSize, '\0');
+  file.read(start.data(), static_cast<std::streamsize>(start.size()));
+  return file && start == header(rows, extent);
+}
+
+std::vector<float> read_image(const std::filesystem::path& path, int rows, int row, Extent extent) {
+  std::vector<float> image(values_of(extent));
+  std::ifstream file(path, std::ios::binary);
+  file.seekg(
+      static_cast<std::streamoff>(kHeaderSize + static_cast<std::uint64_t>(row) * bytes_of_image(extent)));
+  file.read(reinterpret_cast<char*>(image.data()), static_cast<std::streamsize>(bytes_of_image(extent)));
+  if (!file || !holds_images(path, rows, extent))
+    throw Error(ErrorKind::input, fmt::format("{}: the unscaled images cannot be read; delete the file and "
+                                              "render them again with --raw",
+                                              path.string()));
+  return image;
 }
 
 InitialImages read_initial_images(const std::filesystem::path& path) {

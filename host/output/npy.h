@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <mutex>
 #include <span>
 #include <vector>
 
@@ -12,33 +11,32 @@
 
 namespace filterscope {
 
-/// A float32 array [n, height, width, 3] written to a .npy file (format 1.0, little-endian, C order) image by
-/// image, in any order, so that no more than one image is in memory. Images that were never written are left
-/// out of the file.
-///
-/// write() may be called from several threads at once, for different rows. Failures are output Errors.
+/// A float32 array [rows, height, width, 3] written to a .npy file (format 1.0, little-endian, C order) image
+/// by image, so that no more than one image is in memory. Failures are output Errors.
 class NpyImageWriter {
  public:
-  /// For at most `rows` images of `extent`.
+  /// For exactly `rows` images of `extent`.
   NpyImageWriter(std::filesystem::path path, int rows, Extent extent);
 
-  /// Image `row`, row-major [height, width, 3]. Throws std::invalid_argument for another size or row.
-  void write(int row, std::span<const float> image);
+  /// The next image, row-major [height, width, 3]. Throws std::invalid_argument for another size.
+  void append(std::span<const float> image);
 
-  /// The rows written so far, ascending: after finish(), the file's first axis.
-  std::vector<int> written() const;
-
-  /// Gives the file its name, holding the images written, in ascending order of row.
+  /// Gives the file its name. Throws std::logic_error when images are missing or were too many.
   void finish();
 
  private:
-  std::uint64_t offset(int row) const;
-
   AtomicFile file_;
+  int rows_;
   Extent extent_;
-  mutable std::mutex mutex_;   ///< Guards written_.
-  std::vector<bool> written_;  ///< By row.
+  int written_ = 0;
 };
+
+/// Whether the file has the header and the size that NpyImageWriter gives it for so many images.
+bool holds_images(const std::filesystem::path& path, std::int64_t rows, Extent extent);
+
+/// Image `row`, row-major [height, width, 3], of a file that NpyImageWriter wrote for `rows` images; an input
+/// Error when it is not such a file or cannot be read.
+std::vector<float> read_image(const std::filesystem::path& path, int rows, int row, Extent extent);
 
 /// Start images from a .npy file (format 1.0 to 3.0): float32 [height, width, 3] or [n, height, width, 3],
 /// little-endian, C order, every value finite. Anything else, whatever the bytes, is an input Error that

@@ -3,17 +3,24 @@
 #include <stb_image.h>
 #include <stb_image_write.h>
 
+#include <array>
 #include <cstddef>
+#include <fstream>
 #include <memory>
 #include <new>
 #include <stdexcept>
+#include <string_view>
 
 #include "atomic_file.h"
 
 namespace filterscope {
+namespace {
+
+constexpr int kChannels = 3;
+
+}  // namespace
 
 std::vector<std::uint8_t> encode_png(std::span<const std::uint8_t> pixels, Extent extent) {
-  constexpr int kChannels = 3;
   if (extent.height < 1 || extent.width < 1 ||
       pixels.size() != static_cast<std::size_t>(extent.positions() * kChannels))
     throw std::invalid_argument("encode_png: the pixels do not match the extent");
@@ -34,7 +41,6 @@ void write_png(const std::filesystem::path& path, std::span<const std::uint8_t> 
 }
 
 std::optional<Picture> read_png(const std::filesystem::path& path) {
-  constexpr int kChannels = 3;
   Picture picture;
   int channels = 0;
   const std::unique_ptr<stbi_uc, decltype(&stbi_image_free)> pixels(
@@ -43,6 +49,28 @@ std::optional<Picture> read_png(const std::filesystem::path& path) {
   if (pixels == nullptr) return std::nullopt;
   picture.pixels.assign(pixels.get(), pixels.get() + picture.extent.positions() * kChannels);
   return picture;
+}
+
+bool is_whole_png(const std::filesystem::path& path, Extent extent) {
+  // The signature, then the chunk IHDR, which begins with width and height; at the end the empty chunk IEND.
+  constexpr std::string_view kStart("\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR", 16);
+  constexpr std::string_view kEnd("\0\0\0\0IEND\xae\x42\x60\x82", 12);
+  std::array<char, 24> start{};
+  std::array<char, kEnd.size()> end{};
+  std::ifstream file(path, std::ios::binary);
+  file.read(start.data(), start.size());
+  file.seekg(-static_cast<std::streamoff>(end.size()), std::ios::end);
+  file.read(end.data(), end.size());
+  if (!file) return false;
+  const auto number_at = [&](std::size_t at) {
+    std::uint32_t value = 0;
+    for (std::size_t i = 0; i < 4; ++i) value = value << 8 | static_cast<unsigned char>(start[at + i]);
+    return value;
+  };
+  return std::string_view(start.data(), start.size()).starts_with(kStart) &&
+         number_at(16) == static_cast<std::uint32_t>(extent.width) &&
+         number_at(20) == static_cast<std::uint32_t>(extent.height) &&
+         std::string_view(end.data(), end.size()) == kEnd;
 }
 
 }  // namespace filterscope

@@ -1,9 +1,10 @@
 #include "run_writer.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cmath>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -12,19 +13,27 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <stdexcept>
+#include <string>
 #include <system_error>
 #include <thread>
+#include <tuple>
 #include <utility>
 
+#include "../error.h"
 #include "atomic_file.h"
-#include "manifest.h"
+#include "file_names.h"
+#include "journal.h"
 #include "npy.h"
 #include "png.h"
 #include "sheet.h"
+#include "stored_run.h"
 
 namespace filterscope {
 namespace {
+
+namespace fs = std::filesystem;
 
 /// Results that may wait to be written. Small beside what an engine needs, and hundreds of pictures.
 constexpr std::size_t kQueueBytes = std::size_t{64} << 20;
@@ -40,57 +49,64 @@ unsigned encoder_count() {
   return std::clamp(std::thread::hardware_concurrency() / 4, 1u, 8u);
 }
 
-/// A name from the network, made safe as a part of a path.
-std::string file_name(std::string_view name) {
-  std::string safe(name);
-  std::ranges::replace(safe, '/', '_');
-  return safe;
+fs::path created(fs::path folder) {
+  create_folder(folder);
+  return folder;
+}
+
+bool is_there(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
+}
+
+void remove_file(const fs::path& path) {
+  std::error_code error;
+  fs::remove(path, error);
+  if (error) throw_output_error(path, "cannot remove the file", error.value());
+}
+
+void require_same_settings(const StoredRun& before, const Manifest& now) {
+  const std::vector<SettingDifference> differences = differing_settings(before.manifest, now);
+  if (differences.empty()) return;
+  std::vector<std::string> texts;
+  for (const SettingDifference& difference : differences)
+    texts.push_back(fmt::format("{}: {} then, {} now", difference.name, difference.first, difference.second));
+  throw Error(ErrorKind::usage,
+              fmt::format("{} holds results with other settings ({}); give the same again, or another folder "
+                          "with --out, or --force to begin anew in this one",
+                          before.folder.string(), fmt::join(texts, "; ")));
 }
 
 }  // namespace
 
 class RunWriter::Implementation {
  public:
-  Implementation(std::filesystem::path folder, const Network& network, const Weights& weights,
-                 const Recipe& recipe, const RenderOptions& options, std::vector<FilterId> selection,
-                 RunContext context)
-      : folder_(std::move(folder)), keep_images_(options.keep_images), selection_(std::move(selection)) {
-    manifest_.command_line = std::move(context.command_line);
-    manifest_.started = context.started;
-    manifest_.network = network;
-    manifest_.weights = {.name = weights.name,
-                         .path = weights.path.string(),
-                         .kind = weights.kind,
-                         .sha256 = weights.sha256,
-                         .natural_input = weights.natural_input};
-    manifest_.recipe = recipe;
-    manifest_.extent = options.extent;
-    manifest_.seed = options.seed;
-    manifest_.trace_every = options.trace_every > 0 ? options.trace_every : recipe.trace_every();
-    manifest_.init_file = std::move(context.init_file);
-    manifest_.reproducible = options.reproducible;
-
-    if (std::ranges::adjacent_find(selection_, std::ranges::greater_equal{}) != selection_.end())
+  Implementation(fs::path folder, Manifest run, std::vector<FilterId> selection, Options options)
+      : folder_(created(std::move(folder))),
+        options_(options),
+        journal_(folder_ / kJournalFile),
+        manifest_(std::move(run)) {
+    if (std::ranges::adjacent_find(selection, std::ranges::greater_equal{}) != selection.end())
       throw std::invalid_argument("RunWriter: the selection is not ascending");
-    for (const FilterId id : selection_) {
-      manifest_.filters.emplace_back().id = id;
-      Layer& layer = layers_[id.layer];
-      layer.first = std::min(layer.first, manifest_.filters.size() - 1);
-      layer.tiles.emplace_back().filter = id.filter;
-    }
-    traces_.resize(selection_.size());
-    added_.resize(selection_.size());
 
-    create_folder(folder_);
+    std::optional<StoredRun> before;
+    if (options_.force)
+      remove_file(folder_ / kManifestFile);  // First: the journal is nothing without it.
+    else
+      before = read_run(folder_, manifest_.network);
+    if (before) {
+      require_same_settings(*before, manifest_);
+      take_over(*before);
+    }
+    select(selection, before ? &*before : nullptr);
+    remove_remains();
+    for (auto& [index, layer] : layers_) prepare_layer(index, layer, before ? &*before : nullptr);
+    if (options_.keep_images) create_folder(folder_ / kRawFolder);
+
+    // In this order, whatever is interrupted leaves a folder that read_run() understands.
     write_manifest();
     write_traces();
-    for (auto& [index, layer] : layers_) {
-      const std::string& name = network.convolutions.at(static_cast<std::size_t>(index)).name;
-      layer.name = file_name(name);
-      layer.remaining = layer.tiles.size();
-      create_folder(folder_ / layer.name);
-    }
-    if (keep_images_) create_folder(folder_ / "raw");
+    journal_.clear();
     start_encoders();
   }
 
@@ -102,40 +118,42 @@ class RunWriter::Implementation {
     join();
   }
 
-  void add(FilterResult result) {
-    const std::size_t row = row_of(result.id);
+  const std::vector<FilterId>& remaining() const { return remaining_; }
+
+  void add(FilterResult result, const EngineDescription& engine) {
+    const auto found = std::ranges::lower_bound(remaining_, result.id);
+    if (found == remaining_.end() || *found != result.id)
+      throw std::invalid_argument("RunWriter: a filter that is not to be rendered");
     const std::size_t bytes = bytes_of(result);
     std::unique_lock lock(mutex_);
     room_.wait(lock, [&] { return queue_.empty() || queued_bytes_ + bytes <= kQueueBytes; });
     if (closed_) throw std::logic_error("RunWriter: add() after finish()");
     if (error_) std::rethrow_exception(error_);
-    if (added_[row]) throw std::invalid_argument("RunWriter: a filter was added twice");
-    added_[row] = true;
+    if (!added_.insert(result.id).second) throw std::invalid_argument("RunWriter: a filter was added twice");
     queued_bytes_ += bytes;
-    queue_.push_back({row, std::move(result)});
+    queue_.push_back({std::move(result), engine});
     work_.notify_one();
   }
 
-  void finish(const RunSummary& summary) {
+  void finish(double seconds) {
     join();
     // Nobody else is there any more; what fails must not keep the rest from being written.
-    for (auto& entry : layers_)
-      if (!entry.second.closed) attempt([&] { close_layer(entry.first, entry.second); });
-    manifest_.engine = summary.engine;
-    manifest_.wall_seconds = summary.wall_seconds;
-    manifest_.complete =
-        !summary.interrupted && std::ranges::all_of(manifest_.filters, [](const FilterRecord& record) {
-          return record.status.has_value();
-        });
-    std::ranges::sort(manifest_.raw, {}, &RawRecord::layer);
-    attempt([&] { write_traces(); });
-    attempt([&] { write_manifest(); });
+    for (auto& [index, layer] : layers_)
+      if (!layer.closed) attempt([&] { close_layer(index, layer); });
+    manifest_.wall_seconds += seconds;
+    manifest_.complete = std::ranges::all_of(
+        manifest_.filters, [](const FilterRecord& record) { return record.status.has_value(); });
+    // The journal last: until both are there, it tells what they lack.
+    if (attempt([&] { write_manifest(); }) && attempt([&] { write_traces(); }))
+      attempt([&] { journal_.remove(); });
     if (error_) std::rethrow_exception(error_);
   }
 
   Counts counts() const {
     Counts counts;
-    for (const FilterRecord& record : manifest_.filters) {
+    for (std::size_t row = 0; row < manifest_.filters.size(); ++row) {
+      if (!selected_[row]) continue;
+      const FilterRecord& record = manifest_.filters[row];
       if (!record.status)
         ++counts.missing;
       else if (*record.status == FilterStatus::dead)
@@ -151,25 +169,90 @@ class RunWriter::Implementation {
  private:
   /// What is kept of a layer until its last filter is written.
   struct Layer {
-    std::string name;
-    std::size_t first = SIZE_MAX;       ///< Row of its first filter in the manifest.
-    std::size_t remaining = 0;          ///< Filters not written yet; guarded by mutex_.
-    std::vector<SheetTile> tiles;       ///< One for each selected filter; each written by one thread.
-    Extent tile{};                      ///< Guarded by mutex_.
-    std::optional<NpyImageWriter> raw;  ///< Created with the first image; guarded by mutex_.
-    bool closed = false;                ///< Sheet and raw file are written, or failed.
+    std::size_t first = SIZE_MAX;  ///< Row of its first filter in the manifest.
+    std::size_t remaining = 0;     ///< Filters not written yet; guarded by mutex_.
+    std::vector<SheetTile> tiles;  ///< One for each filter; each written by one thread. Those of earlier runs
+                                   ///< have no picture until they are needed.
+    bool closed = false;           ///< Sheet and raw file are up to date, or failed.
   };
   struct Item {
-    std::size_t row = 0;  ///< In the manifest.
     FilterResult result;
+    EngineDescription engine;
   };
 
-  /// In the manifest, the selection, and the traces.
-  std::size_t row_of(FilterId id) const {
-    const auto found = std::ranges::lower_bound(selection_, id);
-    if (found == selection_.end() || *found != id)
-      throw std::invalid_argument("RunWriter: a filter that was not selected");
-    return static_cast<std::size_t>(found - selection_.begin());
+  /// The manifest goes on from that of earlier runs.
+  void take_over(const StoredRun& before) {
+    const std::vector<std::string> commands =
+        std::exchange(manifest_.command_lines, before.manifest.command_lines);
+    for (const std::string& command : commands)
+      if (std::ranges::find(manifest_.command_lines, command) == manifest_.command_lines.end())
+        manifest_.command_lines.push_back(command);
+    manifest_.started = before.manifest.started;
+    manifest_.engines = before.manifest.engines;
+    manifest_.wall_seconds = before.manifest.wall_seconds;
+    manifest_.raw = before.manifest.raw;
+    images_ = before.images;
+  }
+
+  /// The rows of the manifest: what is there, and what is selected.
+  void select(const std::vector<FilterId>& selection, const StoredRun* before) {
+    std::map<FilterId, std::size_t> stored;  // To the row of `before`.
+    if (before != nullptr)
+      for (std::size_t row = 0; row < before->manifest.filters.size(); ++row)
+        if (before->manifest.filters[row].status) stored[before->manifest.filters[row].id] = row;
+    remaining_ = unfinished(selection, before, options_.keep_images);
+    // What has a picture and lacks its unscaled image is done again: both must come from the same ascent.
+    for (const FilterId id : remaining_) stored.erase(id);
+    std::vector<FilterId> all = remaining_;
+    for (const auto& [id, row] : stored) all.push_back(id);
+    std::ranges::sort(all);
+    for (const FilterId id : all) {
+      const auto row = stored.find(id);
+      const bool there = row != stored.end();
+      manifest_.filters.push_back(there ? before->manifest.filters[row->second] : FilterRecord{.id = id});
+      traces_.push_back(there ? before->traces[row->second] : std::vector<TracePoint>());
+      selected_.push_back(std::ranges::binary_search(selection, id));
+      Layer& layer = layers_[id.layer];
+      layer.first = std::min(layer.first, manifest_.filters.size() - 1);
+      layer.remaining += there ? 0 : 1;
+      layer.tiles.push_back({.filter = id.filter, .status = manifest_.filters.back().status, .picture = {}});
+    }
+  }
+
+  /// Of killed runs: temporary files, and unscaled images that were finished but not yet in the journal, or
+  /// joined but not yet removed.
+  void remove_remains() {
+    const Network& network = manifest_.network;
+    const fs::path raw = folder_ / kRawFolder;
+    remove_leftovers(folder_);
+    remove_leftovers(raw);
+    remove_leftovers(folder_ / kGalleryFolder);
+    for (int layer = 0; layer < network.layer_count(); ++layer) {
+      remove_leftovers(folder_ / layer_folder(network, layer));
+      if (!is_there(raw)) continue;
+      for (int filter = 0; filter < network.convolutions[static_cast<std::size_t>(layer)].out_channels;
+           ++filter) {
+        const auto place = images_.find({layer, filter});
+        const std::string file = raw_image_file(network, {layer, filter});
+        if (place == images_.end() || place->second.file != file) remove_file(folder_ / file);
+      }
+    }
+  }
+
+  /// A sheet that is there shows what the manifest says of the layer; one that would not is removed before
+  /// the manifest is written.
+  void prepare_layer(int index, Layer& layer, const StoredRun* before) {
+    const fs::path sheet = folder_ / sheet_file(manifest_.network, index);
+    const auto of_layer = [index](const FilterRecord& record) { return record.id.layer == index; };
+    const bool as_before =
+        before != nullptr && layer.remaining == 0 &&
+        std::ranges::count_if(before->manifest.filters, of_layer) == std::ssize(layer.tiles);
+    if (!as_before) remove_file(sheet);
+    const bool joined = std::ranges::none_of(manifest_.raw, [&](const RawRecord& raw) {
+      return raw.layer == index && raw.file != raw_file(manifest_.network, index);
+    });
+    layer.closed = joined && is_there(sheet);
+    if (!layer.closed) create_folder(sheet.parent_path());
   }
 
   void start_encoders() {
@@ -222,64 +305,118 @@ class RunWriter::Implementation {
     }
   }
 
+  std::size_t row_of(FilterId id) const {
+    return static_cast<std::size_t>(std::ranges::lower_bound(manifest_.filters, id, {}, &FilterRecord::id) -
+                                    manifest_.filters.begin());
+  }
+
   void write(Item& item) {
     FilterResult& result = item.result;
     const int index = result.id.layer;
     Layer& layer = layers_.at(index);
-    const std::size_t place = item.row - layer.first;
-    if (keep_images_) raw_of(layer).write(static_cast<int>(place), result.image);
-
-    const std::string file = fmt::format("{0}/{0}_f{1:04}.png", layer.name, result.id.filter);
-    write_png(folder_ / file, result.picture, manifest_.extent);
+    const Network& network = manifest_.network;
+    std::optional<RawRecord> raw;
+    if (!result.image.empty()) {
+      raw = {.layer = index, .file = raw_image_file(network, result.id), .filters = {result.id.filter}};
+      NpyImageWriter file(folder_ / raw->file, 1, manifest_.extent);
+      file.append(result.image);
+      file.finish();
+    }
+    FilterRecord record{.id = result.id,
+                        .status = result.status,
+                        .iterations = result.iterations,
+                        .first_loss = result.first_loss,
+                        .final_loss = result.final_loss,
+                        .last_gradient_norm = result.gradient_norm,
+                        .file = picture_file(network, result.id)};
+    write_png(folder_ / record.file, result.picture, manifest_.extent);
     Picture tile = scale_tile(result.picture, manifest_.extent);
 
     bool last = false;
     {
       const std::scoped_lock lock(mutex_);
-      layer.tile = tile.extent;
-      layer.tiles[place].status = result.status;
-      layer.tiles[place].picture = std::move(tile);
-      manifest_.filters[item.row] = {.id = result.id,
-                                     .status = result.status,
-                                     .iterations = result.iterations,
-                                     .first_loss = result.first_loss,
-                                     .final_loss = result.final_loss,
-                                     .last_gradient_norm = result.gradient_norm,
-                                     .file = file};
-      traces_[item.row] = std::move(result.trace);
+      record.engine = add_engine(manifest_, item.engine);
+      enter(manifest_.engines[record.engine]);
+      journal_.append(journal_line(record, result.trace, raw, seconds_since_start(), manifest_));
+      const std::size_t row = row_of(result.id);
+      SheetTile& sheet_tile = layer.tiles[row - layer.first];
+      sheet_tile.status = result.status;
+      sheet_tile.picture = std::move(tile);
+      manifest_.filters[row] = std::move(record);
+      traces_[row] = std::move(result.trace);
+      if (raw) {
+        images_[result.id] = {raw->file, 1, 0};
+        manifest_.raw.push_back(std::move(*raw));
+      }
       last = --layer.remaining == 0;
     }
     if (last) close_layer(index, layer);
   }
 
-  NpyImageWriter& raw_of(Layer& layer) {
-    const std::scoped_lock lock(mutex_);
-    if (!layer.raw)
-      layer.raw.emplace(folder_ / "raw" / (layer.name + ".npy"), static_cast<int>(layer.tiles.size()),
-                        manifest_.extent);
-    return *layer.raw;
+  double seconds_since_start() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+
+  /// The engine of the next filters in the journal, where it is not known there as it is now.
+  void enter(const EngineDescription& engine) {
+    std::string line = journal_line(engine);
+    if (line == engine_line_) return;
+    journal_.append(line);
+    engine_line_ = std::move(line);
   }
 
   /// Writes a layer's sheet and raw file with the filters that are there, and forgets its pictures.
   void close_layer(int index, Layer& layer) {
     layer.closed = true;
-    const std::vector<SheetTile> tiles = std::exchange(layer.tiles, {});
-    if (layer.raw) {
-      attempt([&] {
-        RawRecord record{.layer = index, .file = fmt::format("raw/{}.npy", layer.name), .filters = {}};
-        for (const int row : layer.raw->written())
-          record.filters.push_back(tiles[static_cast<std::size_t>(row)].filter);
-        if (!record.filters.empty()) {
-          layer.raw->finish();
-          const std::scoped_lock lock(mutex_);
-          manifest_.raw.push_back(std::move(record));
-        }
-      });
-      layer.raw.reset();
+    std::vector<SheetTile> tiles = std::exchange(layer.tiles, {});
+    attempt([&] { join_images(index, tiles); });
+    Extent extent{};
+    for (SheetTile& tile : tiles) {
+      if (!tile.status) continue;
+      if (tile.picture.pixels.empty()) {
+        const Picture picture =
+            read_picture(folder_, picture_file(manifest_.network, {index, tile.filter}), manifest_.extent);
+        tile.picture = scale_tile(picture.pixels, picture.extent);
+      }
+      extent = tile.picture.extent;
     }
-    if (std::ranges::all_of(tiles, [](const SheetTile& tile) { return !tile.status.has_value(); })) return;
-    const Picture sheet = draw_sheet(heading_of(index), tiles, layer.tile);
-    write_png(folder_ / layer.name / "sheet.png", sheet.pixels, sheet.extent);
+    if (extent.positions() == 0) return;
+    const Picture sheet = draw_sheet(heading_of(index), tiles, extent);
+    write_png(folder_ / sheet_file(manifest_.network, index), sheet.pixels, sheet.extent);
+  }
+
+  /// All unscaled images of a layer, wherever they are, into one file. Killed between the file's appearance
+  /// and the journal's line, it leaves a file of which the images of earlier runs are not known any more, and
+  /// are rendered again; those of this run still have files of their own.
+  void join_images(int index, const std::vector<SheetTile>& tiles) {
+    const std::string file = raw_file(manifest_.network, index);
+    RawRecord joined{.layer = index, .file = file, .filters = {}};
+    std::vector<RawPlace> places;
+    bool is_joined = true;
+    {
+      const std::scoped_lock lock(mutex_);
+      for (const SheetTile& tile : tiles) {
+        const auto place = images_.find({index, tile.filter});
+        if (!tile.status || place == images_.end()) continue;
+        joined.filters.push_back(tile.filter);
+        places.push_back(place->second);
+        is_joined = is_joined && place->second.file == file;
+      }
+    }
+    if (is_joined) return;
+    const int rows = static_cast<int>(places.size());
+    NpyImageWriter writer(folder_ / file, rows, manifest_.extent);
+    for (const RawPlace& place : places)
+      writer.append(read_image(folder_ / place.file, place.rows, place.row, manifest_.extent));
+    writer.finish();
+    {
+      const std::scoped_lock lock(mutex_);
+      journal_.append(journal_line(joined, manifest_.network));
+      std::erase_if(manifest_.raw, [index](const RawRecord& raw) { return raw.layer == index; });
+      manifest_.raw.push_back(joined);
+    }
+    for (const RawPlace& place : places)
+      if (place.file != file) remove_file(folder_ / place.file);
   }
 
   SheetHeading heading_of(int index) const {
@@ -291,7 +428,10 @@ class RunWriter::Implementation {
             .synthetic = manifest_.weights.kind == WeightsKind::synthetic};
   }
 
-  void write_manifest() const { write_file(folder_ / "manifest.json", to_json(manifest_)); }
+  void write_manifest() {
+    std::ranges::sort(manifest_.raw, {}, [](const RawRecord& raw) { return std::tie(raw.layer, raw.file); });
+    write_file(folder_ / kManifestFile, to_json(manifest_));
+  }
 
   void write_traces() const {
     std::string text = "layer,filter,iteration,loss\n";
@@ -302,13 +442,15 @@ class RunWriter::Implementation {
         fmt::format_to(std::back_inserter(text), "{},{},{},{:.9g}\n", layer, id.filter, point.iteration,
                        point.loss);
     }
-    write_file(folder_ / "traces.csv", text);
+    write_file(folder_ / kTracesFile, text);
   }
 
-  const std::filesystem::path folder_;
-  const bool keep_images_;
-  const std::vector<FilterId> selection_;
+  const fs::path folder_;
+  const Options options_;
+  std::vector<FilterId> remaining_;
+  std::vector<bool> selected_;   ///< Of each row of the manifest.
   std::map<int, Layer> layers_;  ///< Its keys stay as they are.
+  const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 
   std::mutex mutex_;
   std::condition_variable work_;  ///< Something is queued, or nothing more will be.
@@ -317,25 +459,29 @@ class RunWriter::Implementation {
   std::size_t queued_bytes_ = 0;  ///< With what is being written.
   bool closed_ = false;
   std::exception_ptr error_;  ///< The first.
-  Manifest manifest_;
+  std::set<FilterId> added_;
+  Journal journal_;
+  std::string engine_line_;  ///< The journal's last one of an engine.
+  Manifest manifest_;        ///< Its filters, engines and raw files; the rest stays as it is.
   std::vector<std::vector<TracePoint>> traces_;  ///< Of each row of the manifest.
-  std::vector<bool> added_;                      ///< Likewise.
+  std::map<FilterId, RawPlace> images_;
 
   std::vector<std::thread> encoders_;
 };
 
-RunWriter::RunWriter(std::filesystem::path folder, const Network& network, const Weights& weights,
-                     const Recipe& recipe, const RenderOptions& options, std::vector<FilterId> selection,
-                     RunContext context)
-    : implementation_(std::make_unique<Implementation>(std::move(folder), network, weights, recipe, options,
-                                                       std::move(selection), std::move(context))) {}
+RunWriter::RunWriter(fs::path folder, Manifest run, std::vector<FilterId> selection, Options options)
+    : implementation_(std::make_unique<Implementation>(std::move(folder), std::move(run),
+                                                       std::move(selection), options)) {}
 
 RunWriter::~RunWriter() = default;
-void RunWriter::add(FilterResult result) {
-  implementation_->add(std::move(result));
+const std::vector<FilterId>& RunWriter::remaining() const {
+  return implementation_->remaining();
 }
-void RunWriter::finish(const RunSummary& summary) {
-  implementation_->finish(summary);
+void RunWriter::add(FilterResult result, const EngineDescription& engine) {
+  implementation_->add(std::move(result), engine);
+}
+void RunWriter::finish(double seconds) {
+  implementation_->finish(seconds);
 }
 RunWriter::Counts RunWriter::counts() const {
   return implementation_->counts();

@@ -1,69 +1,64 @@
 #pragma once
 
-#include <chrono>
-#include <cstddef>
 #include <filesystem>
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "../engine.h"
-#include "../network.h"
-#include "../recipe.h"
 #include "../selection.h"
-#include "../weights.h"
+#include "manifest.h"
 
 namespace filterscope {
-
-/// How a run was asked for, for its manifest.
-struct RunContext {
-  std::string command_line;
-  std::string init_file;  ///< The --init file; empty: none.
-  std::chrono::system_clock::time_point started = std::chrono::system_clock::now();
-};
-
-/// How a run went, for its manifest.
-struct RunSummary {
-  EngineDescription engine;
-  double wall_seconds = 0;
-  bool interrupted = false;  ///< Stopped by the user or by an error.
-};
 
 /// Writes what one run gives to a folder:
 ///   LAYER/LAYER_fNNNN.png   each picture, as soon as it is there
 ///   LAYER/sheet.png         all pictures of a layer, as soon as its last one is there
-///   raw/LAYER.npy           with keep_images: the unscaled images, float32 [n, height, width, 3], ascending
-///   by filter traces.csv              layer,filter,iteration,loss manifest.json           how the run was
-///   done, and one record for each selected filter
+///   raw/LAYER.npy           the unscaled images, float32 [n, height, width, 3], of the results that have
+///   one,
+///                           ascending by filter
+///   traces.csv              layer,filter,iteration,loss
+///   manifest.json           how the results came about, and one record for each filter
+/// and, while it works, journal.jsonl, in which every finished filter stands as soon as its picture is there,
+/// and raw/LAYER_fNNNN.npy, its unscaled image until those of the layer are joined.
 ///
-/// Threads of its own encode and write, so that the ascent goes on meanwhile. Every file appears whole. Files
-/// of the same name are replaced and other files stay: after a second run into the same folder, pictures that
-/// the manifest does not name are those of an earlier run. The manifest and the traces are replaced at the
-/// start (by ones that say that everything is missing) and again at the end, so that they never speak of an
-/// earlier run.
+/// A run adds to what earlier ones left in the folder, provided that their settings were the same (see
+/// differing_settings()): finished filters are not among remaining(), and the manifest, the traces and the
+/// sheets cover old and new ones alike. It makes no difference whether the earlier run came to its end or was
+/// killed at any moment. What an earlier run selected and did not finish is forgotten.
+///
+/// Threads of its own encode and write, so that the ascent goes on meanwhile. Every file appears whole. No
+/// two processes write to a folder at the same time. Files of other names are left alone.
 class RunWriter {
  public:
-  /// Creates `folder`; if that or writing there fails, an output Error. `selection` is ascending, each filter
-  /// once. Copies what it needs; keeps no reference.
-  RunWriter(std::filesystem::path folder, const Network& network, const Weights& weights,
-            const Recipe& recipe, const RenderOptions& options, std::vector<FilterId> selection,
-            RunContext context = {});
-  /// Without finish(), what is still queued is dropped and the manifest stays the one of the start.
+  struct Options {
+    bool keep_images = false;  ///< A filter without an unscaled image counts as not finished.
+    bool force = false;        ///< Forget what is in the folder. Its files stay until they are replaced.
+  };
+
+  /// `run` says how the filters are going to be computed: describe_run(), and the command line. `selection`
+  /// is ascending, each filter once (std::invalid_argument). Creates `folder`. A usage Error that names the
+  /// differences when the folder holds results with other settings; an input Error when what it holds cannot
+  /// be read; an output Error when it cannot be written or another process is writing there.
+  RunWriter(std::filesystem::path folder, Manifest run, std::vector<FilterId> selection, Options options);
+  /// Without finish(), what is still queued is dropped; a later run goes on from the journal.
   ~RunWriter();
   RunWriter(const RunWriter&) = delete;
   RunWriter& operator=(const RunWriter&) = delete;
 
+  /// What of the selection was not there at the start, ascending.
+  const std::vector<FilterId>& remaining() const;
+
   /// Takes a result and returns at once, unless more than a fixed amount of memory waits to be written.
-  /// Throws the first error of the writing threads, if there was one. Results may come in any order, each
-  /// filter of the selection at most once (std::invalid_argument).
-  void add(FilterResult result);
+  /// `engine` computed it. Throws the first error of the writing threads, if there was one. Results may come
+  /// in any order, each filter of remaining() at most once (std::invalid_argument).
+  void add(FilterResult result, const EngineDescription& engine);
 
-  /// Waits until everything is written, then writes the sheets of layers of which some filters are missing,
-  /// traces.csv and manifest.json, whatever failed before. Throws the first error, if there was one. Call it
-  /// once, also after an interruption or a failed render.
-  void finish(const RunSummary& summary);
+  /// Waits until everything is written, then writes the sheets that are not up to date, manifest.json and
+  /// traces.csv, whatever failed before. `seconds` is how long the run took. Throws the first error, if there
+  /// was one. Call it once, also after an interruption or a failed render.
+  void finish(double seconds);
 
-  /// After finish(): filters by outcome, for the user.
+  /// After finish(): the filters of the selection by outcome.
   struct Counts {
     int ok = 0;
     int missing = 0;

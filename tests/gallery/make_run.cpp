@@ -103,13 +103,14 @@ int main(int argc, char** argv) {
          ++i)
       selection.push_back({layer, i});
   try {
-    RunWriter writer(argv[1], network, weights, recipe, options, selection,
-                     {.command_line = "filterscope render --weights synthetic", .init_file = ""});
+    const EngineDescription engine{.device = "cpu", .device_name = "none", .libraries = {}, .plans = {}};
+    Manifest run = describe_run(network, weights, recipe, options, engine);
+    run.command_lines = {"filterscope render --weights synthetic"};
+    RunWriter writer(argv[1], run, selection, {.force = true});
     for (const FilterId id : selection)
-      if (id.layer != 12 || id.filter < 509) writer.add(result_of(id, options.extent, options.seed, network));
-    writer.finish({.engine = {.device = "cpu", .device_name = "none", .libraries = {}, .plans = {}},
-                   .wall_seconds = 1,
-                   .interrupted = most > 509});
+      if (id.layer != 12 || id.filter < 509)
+        writer.add(result_of(id, options.extent, options.seed, network), engine);
+    writer.finish(1);
   } catch (const Error& error) {
     fmt::print(stderr, "make_run: {}\n", error.what());
     return error.exit_code();

@@ -24,7 +24,7 @@ std::span<const std::byte> bytes(const std::string& text) {
 TEST(AtomicFile, HasItsNameOnlyWhenCommitted) {
   const TemporaryFolder folder;
   AtomicFile file(folder / "a.txt");
-  file.write_at(0, bytes("hello"));
+  file.append(bytes("hello"));
   EXPECT_FALSE(std::filesystem::exists(folder / "a.txt"));
   file.commit();
   EXPECT_EQ(read_text(folder / "a.txt"), "hello");
@@ -36,7 +36,7 @@ TEST(AtomicFile, IsRemovedWithoutCommit) {
   write_text(folder / "a.txt", "before");
   {
     AtomicFile file(folder / "a.txt");
-    file.write_at(0, bytes("hello"));
+    file.append(bytes("hello"));
   }
   EXPECT_EQ(read_text(folder / "a.txt"), "before");
   EXPECT_THAT(files_below(folder.path()), ElementsAre("a.txt"));
@@ -49,20 +49,27 @@ TEST(AtomicFile, ReplacesAFileOfItsName) {
   EXPECT_EQ(read_text(folder / "a.txt"), "new");
 }
 
-TEST(AtomicFile, WritesAndReadsAnywhere) {
+TEST(AtomicFile, HoldsWhatIsAppended) {
   const TemporaryFolder folder;
   AtomicFile file(folder / "a.txt");
-  file.write_at(3, bytes("defgh"));
-  file.write_at(0, bytes("abc"));
-  std::string middle(3, ' ');
-  file.read_at(2, std::as_writable_bytes(std::span(middle)));
-  EXPECT_EQ(middle, "cde");
-  EXPECT_THAT(
-      error_of(ErrorKind::output, [&] { file.read_at(6, std::as_writable_bytes(std::span(middle))); }),
-      HasSubstr("a.txt"));
-  file.truncate(4);
+  for (const char* part : {"abc", "", "defgh"}) file.append(bytes(part));
   file.commit();
-  EXPECT_EQ(read_text(folder / "a.txt"), "abcd");
+  EXPECT_EQ(read_text(folder / "a.txt"), "abcdefgh");
+}
+
+TEST(AtomicFile, LeftoversOfKilledProcessesCanBeRemoved) {
+  const TemporaryFolder folder;
+  write_text(folder / ".a.txt.0123cdef.tmp", "");
+  const std::vector<std::string> others{".a.txt.0123cde.tmp", ".a.txt.0123cdeg.tmp", "..0123cdef.tmp",
+                                        "a.txt.0123cdef.tmp", ".a.txt.0123cdef",     ".hidden.tmp"};
+  for (const std::string& name : others) write_text(folder / name, "");
+  {
+    AtomicFile file(folder / "b.txt");
+    EXPECT_THAT(files_below(folder.path()), testing::SizeIs(others.size() + 2));
+    remove_leftovers(folder.path());
+  }
+  EXPECT_THAT(files_below(folder.path()), testing::UnorderedElementsAreArray(others));
+  remove_leftovers(folder / "none");
 }
 
 TEST(AtomicFile, HasOrdinaryPermissions) {

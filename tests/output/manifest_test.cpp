@@ -3,8 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <stdexcept>
 
 #include "version.h"
 
@@ -16,7 +18,8 @@ using testing::HasSubstr;
 
 Manifest example() {
   Manifest manifest;
-  manifest.command_line = "filterscope render 'block1_*:0-2'";
+  manifest.version = kVersion;
+  manifest.command_lines = {"filterscope render 'block1_*:0-1'", "filterscope render 'block1_*:0-2'"};
   manifest.started = std::chrono::system_clock::from_time_t(1700000000);
   manifest.network = vgg16();
   manifest.weights = {.name = "vgg16.h5",
@@ -29,12 +32,18 @@ Manifest example() {
   manifest.extent = {96, 80};
   manifest.seed = 18446744073709551615u;
   manifest.trace_every = 4;
-  manifest.engine = EngineDescription{.device = "cpu",
-                                      .device_name = "Some CPU",
-                                      .precision = Precision::fp32,
-                                      .threads = 2,
-                                      .libraries = {{"oneDNN", "2.6.0"}},
-                                      .plans = {"batch 8; block1_conv1 fprop direct", "batch 3"}};
+  manifest.engines = {{.device = "cpu",
+                       .device_name = "Some CPU",
+                       .precision = Precision::fp32,
+                       .threads = 2,
+                       .libraries = {{"oneDNN", "2.6.0"}, {"another", "1"}},
+                       .plans = {"batch 8; block1_conv1 fprop direct", "batch 3"}},
+                      {.device = "cpu",
+                       .device_name = "Another CPU",
+                       .precision = Precision::fp32,
+                       .threads = 64,
+                       .libraries = {},
+                       .plans = {}}};
   manifest.wall_seconds = 12.34567;
   manifest.filters.resize(4);
   for (int i = 0; i < 4; ++i) manifest.filters[static_cast<std::size_t>(i)].id = {i / 3, i % 3};
@@ -52,7 +61,8 @@ Manifest example() {
                          .first_loss = 1.f,
                          .final_loss = std::numeric_limits<float>::infinity(),
                          .last_gradient_norm = std::numeric_limits<float>::quiet_NaN(),
-                         .file = "b"};
+                         .file = "b",
+                         .engine = 1};
   manifest.raw = {{.layer = 0, .file = "raw/block1_conv1.npy", .filters = {0, 1, 2}}};
   return manifest;
 }
@@ -61,7 +71,8 @@ TEST(Manifest, SaysHowTheRunWasDone) {
   const json manifest = json::parse(to_json(example()));
   EXPECT_EQ(manifest["program"], "filterscope");
   EXPECT_EQ(manifest["version"], kVersion);
-  EXPECT_EQ(manifest["command_line"], "filterscope render 'block1_*:0-2'");
+  EXPECT_EQ(manifest["command_lines"],
+            (json{"filterscope render 'block1_*:0-1'", "filterscope render 'block1_*:0-2'"}));
   EXPECT_EQ(manifest["started"], "2023-11-14T22:13:20Z");
   EXPECT_EQ(manifest["complete"], false);
   EXPECT_EQ(manifest["network"], "vgg16");
@@ -71,12 +82,13 @@ TEST(Manifest, SaysHowTheRunWasDone) {
   EXPECT_EQ(manifest["seed"], 18446744073709551615u);
   EXPECT_EQ(manifest["init"], nullptr);
   EXPECT_EQ(manifest["reproducible"], false);
-  EXPECT_EQ(manifest["device"], "cpu");
-  EXPECT_EQ(manifest["device_name"], "Some CPU");
-  EXPECT_EQ(manifest["precision"], "fp32");
-  EXPECT_EQ(manifest["threads"], 2);
-  EXPECT_EQ(manifest["libraries"], (json{{"oneDNN", "2.6.0"}}));
-  EXPECT_EQ(manifest["plans"], (json{"batch 8; block1_conv1 fprop direct", "batch 3"}));
+  ASSERT_EQ(manifest["engines"].size(), 2u);
+  EXPECT_EQ(manifest["engines"][0], (json{{"device", "cpu"},
+                                          {"device_name", "Some CPU"},
+                                          {"precision", "fp32"},
+                                          {"threads", 2},
+                                          {"libraries", {{"oneDNN", "2.6.0"}, {"another", "1"}}},
+                                          {"plans", {"batch 8; block1_conv1 fprop direct", "batch 3"}}}));
   EXPECT_EQ(manifest["wall_seconds"], 12.346);
   EXPECT_NEAR(manifest["filters_per_second"], 3 / 12.34567, 1e-6);
   EXPECT_EQ(manifest["counts"], (json{{"ok", 1}, {"dead", 1}, {"nonfinite", 1}, {"missing", 1}}));
@@ -132,7 +144,8 @@ TEST(Manifest, HasARecordForEveryFilter) {
                               {"final_loss", 1.5},
                               {"last_gradient_norm", 1e-5},
                               {"status", "ok"},
-                              {"file", "block1_conv1/block1_conv1_f0000.png"}}));
+                              {"file", "block1_conv1/block1_conv1_f0000.png"},
+                              {"engine", 0}}));
   EXPECT_EQ(filters[1]["status"], "dead");
   EXPECT_EQ(filters[2]["status"], "nonfinite");
   EXPECT_EQ(filters[2]["first_loss"], 1);
@@ -140,7 +153,8 @@ TEST(Manifest, HasARecordForEveryFilter) {
   EXPECT_EQ(filters[2]["last_gradient_norm"], nullptr);
   EXPECT_EQ(filters[3]["layer"], "block1_conv2");
   EXPECT_EQ(filters[3]["status"], "missing");
-  for (const char* unknown : {"iterations", "first_loss", "final_loss", "last_gradient_norm", "file"})
+  for (const char* unknown :
+       {"iterations", "first_loss", "final_loss", "last_gradient_norm", "file", "engine"})
     EXPECT_EQ(filters[3][unknown], nullptr) << unknown;
 }
 
@@ -150,7 +164,7 @@ TEST(Manifest, HasOneFilterToALine) {
               HasSubstr("\n    {\"layer\": \"block1_conv1\", \"filter\": 0, \"seed\": 18446744073709551615, "
                         "\"iterations\": 200, \"first_loss\": 0.1, \"final_loss\": 1.5, "
                         "\"last_gradient_norm\": 1e-05, \"status\": \"ok\", "
-                        "\"file\": \"block1_conv1/block1_conv1_f0000.png\"},\n"
+                        "\"file\": \"block1_conv1/block1_conv1_f0000.png\", \"engine\": 0},\n"
                         "    {\"layer\": \"block1_conv1\", \"filter\": 1,"));
   EXPECT_THAT(text, testing::StartsWith("{\n  \"program\": \"filterscope\",\n  \"version\""));
   EXPECT_THAT(
@@ -158,15 +172,22 @@ TEST(Manifest, HasOneFilterToALine) {
                       "\"filters\": [0, 1, 2]}\n  ]\n}\n"));
 }
 
+TEST(Manifest, SpreadsEnginesOverLines) {
+  EXPECT_THAT(
+      to_json(example()),
+      HasSubstr(
+          "\n  \"engines\": [\n    {\n      \"device\": \"cpu\",\n      \"device_name\": \"Some CPU\",\n"));
+  EXPECT_THAT(to_json(example()),
+              HasSubstr("\n      \"plans\": [\n        \"batch 8; block1_conv1 fprop direct\",\n"));
+}
+
 TEST(Manifest, KnowsLittleBeforeTheRun) {
   Manifest manifest = example();
-  manifest.engine.reset();
-  manifest.wall_seconds.reset();
+  manifest.wall_seconds = 0;
   manifest.filters.clear();
   manifest.raw.clear();
   const json before = json::parse(to_json(manifest));
-  EXPECT_EQ(before["device"], nullptr);
-  EXPECT_EQ(before["wall_seconds"], nullptr);
+  EXPECT_EQ(before["wall_seconds"], 0);
   EXPECT_EQ(before["filters_per_second"], nullptr);
   EXPECT_EQ(before["filters"], json::array());
   EXPECT_FALSE(before.contains("raw"));
@@ -174,8 +195,130 @@ TEST(Manifest, KnowsLittleBeforeTheRun) {
 
 TEST(Manifest, IsUtf8WhateverTheNames) {
   Manifest manifest = example();
-  manifest.command_line = "filterscope --out \xff\xfe\"\n";
-  EXPECT_EQ(json::parse(to_json(manifest))["command_line"], "filterscope --out \xef\xbf\xbd\xef\xbf\xbd\"\n");
+  manifest.command_lines = {"filterscope --out \xff\xfe\"\n"};
+  EXPECT_EQ(json::parse(to_json(manifest))["command_lines"][0],
+            "filterscope --out \xef\xbf\xbd\xef\xbf\xbd\"\n");
+}
+
+TEST(Manifest, IsReadBack) {
+  Manifest manifest = example();
+  manifest.wall_seconds = 12.5;  // It is rounded to milliseconds.
+  for (const bool more : {false, true}) {
+    if (more) {
+      manifest.init = InitRecord{.file = "start.npy", .sha256 = "ab", .filters = "block1_conv1:0,2"};
+      manifest.weights = {
+          .name = "synthetic:3", .path = "", .sha256 = "", .natural_input = identity_mapping()};
+      manifest.recipe.input_mapping = torchvision_mapping();
+      manifest.reproducible = true;
+      manifest.complete = true;
+      manifest.raw.clear();
+      manifest.command_lines.clear();
+    }
+    const std::string text = to_json(manifest);
+    EXPECT_EQ(to_json(parse_manifest(text, vgg16())), text);
+    EXPECT_THAT(differing_settings(parse_manifest(text, vgg16()), manifest), testing::IsEmpty());
+  }
+}
+
+TEST(Manifest, RefusesWhatIsNoManifest) {
+  const auto problem = [](const std::string& text, const Network& network = vgg16()) -> std::string {
+    try {
+      parse_manifest(text, network);
+    } catch (const std::invalid_argument& exception) {
+      return exception.what();
+    }
+    return "none";
+  };
+  const std::string good = to_json(example());
+  const auto with = [&](const char* pointer, const json& value) {
+    json changed = json::parse(good);
+    changed[json::json_pointer(pointer)] = value;
+    return problem(changed.dump());
+  };
+  EXPECT_EQ(problem(good), "none");
+  EXPECT_THAT(problem(good.substr(0, good.size() / 2)), HasSubstr("no JSON"));
+  EXPECT_THAT(problem(""), HasSubstr("no JSON"));
+  EXPECT_THAT(problem("{}"), HasSubstr("as this version of the program writes it"));
+  EXPECT_THAT(problem("[1]"), HasSubstr("as this version of the program writes it"));
+  EXPECT_THAT(problem(good, vgg(11)), HasSubstr("network other than vgg11"));
+  EXPECT_THAT(with("/program", "another"), HasSubstr("another program"));
+  EXPECT_THAT(with("/started", "yesterday"), HasSubstr("\"yesterday\""));
+  EXPECT_THAT(with("/recipe/optimiser/kind", "adam"), HasSubstr("\"adam\""));
+  EXPECT_THAT(with("/filters/0/layer", "block9_conv1"), HasSubstr("block9_conv1"));
+  EXPECT_THAT(with("/filters/0/filter", 64), HasSubstr("no filter 64"));
+  EXPECT_THAT(with("/filters/0/filter", -1), HasSubstr("no filter -1"));
+  EXPECT_THAT(with("/filters/0/filter", 1), HasSubstr("ascending"));
+  EXPECT_THAT(with("/filters/0/engine", 2), HasSubstr("does not describe"));
+  EXPECT_THAT(with("/raw/0/filters/0", 64), HasSubstr("no filter 64"));
+  EXPECT_THAT(with("/size/width", 0), HasSubstr("no size"));
+  EXPECT_THAT(with("/engines", json::array()), HasSubstr("no engine"));
+}
+
+TEST(Manifest, KnowsEnginesAgain) {
+  Manifest manifest = example();
+  EngineDescription engine = manifest.engines[0];
+  engine.plans = {"batch 3", "batch 1"};
+  EXPECT_EQ(add_engine(manifest, engine), 0u);
+  EXPECT_THAT(manifest.engines[0].plans,
+              testing::ElementsAre("batch 8; block1_conv1 fprop direct", "batch 3", "batch 1"));
+  engine.threads = 3;
+  EXPECT_EQ(add_engine(manifest, engine), 2u);
+  EXPECT_EQ(manifest.engines.size(), 3u);
+}
+
+TEST(Manifest, ComparesSettings) {
+  const auto difference = [](const std::function<void(Manifest&)>& change) -> std::string {
+    const Manifest first = example();
+    Manifest second = example();
+    change(second);
+    std::string text;
+    for (const SettingDifference& one : differing_settings(first, second))
+      text += one.name + ": " + one.first + ", " + one.second + "; ";
+    return text;
+  };
+  EXPECT_EQ(difference([](Manifest& m) { m.version = "0.0.1"; }),
+            std::string("version: ") + kVersion + ", 0.0.1; ");
+  EXPECT_EQ(difference([](Manifest& m) { m.weights.sha256 = "0123456789abcdef"; }),
+            "--weights: vgg16.h5 (SHA-256 00ff...), vgg16.h5 (SHA-256 0123456789ab...); ");
+  EXPECT_EQ(difference([](Manifest& m) {
+              m.weights = {.name = "synthetic:1", .path = "", .sha256 = "", .natural_input = {}};
+            }),
+            "--weights: vgg16.h5 (SHA-256 00ff...), synthetic:1; ");
+  EXPECT_EQ(difference([](Manifest& m) { m.recipe.iterations = 7; }), "--iterations: 200, 7; ");
+  EXPECT_EQ(difference([](Manifest& m) { m.recipe.optimiser.step = 0.25f; }), "--step: 0.1, 0.25; ");
+  EXPECT_EQ(difference([](Manifest& m) { m.extent = {32, 33}; }), "--size: 96 x 80, 32 x 33; ");
+  EXPECT_EQ(difference([](Manifest& m) { m.seed = 1; }), "--seed: 18446744073709551615, 1; ");
+  EXPECT_EQ(difference([](Manifest& m) {
+              m.init = InitRecord{"a.npy", "123", ""};
+            }),
+            "--init: none, a.npy (SHA-256 123...); ");
+  EXPECT_THAT(difference([](Manifest& m) {
+                m.init = InitRecord{"a.npy", "123", "block1_conv1:3"};
+              }),
+              HasSubstr("start images of their own: none, block1_conv1:3; "));
+  EXPECT_EQ(difference([](Manifest& m) { m.trace_every = 1; }), "--trace-every: 4, 1; ");
+  EXPECT_EQ(difference([](Manifest& m) { m.engines[0].device = "cuda:1"; }), "kind of --device: cpu, cuda; ");
+  EXPECT_EQ(difference([](Manifest& m) { m.engines[0].precision = Precision::tf32; }),
+            "--precision: fp32, tf32; ");
+  EXPECT_EQ(difference([](Manifest& m) { m.reproducible = true; }), "--reproducible: no, yes; ");
+  EXPECT_THAT(difference([](Manifest& m) { m.recipe.initial_image.high = 2; }),
+              HasSubstr("values of the recipe: {"));
+  EXPECT_EQ(difference([](Manifest& m) {
+              m.recipe.iterations = 7;
+              m.seed = 3;
+            }),
+            "--iterations: 200, 7; --seed: 18446744073709551615, 3; ");
+  EXPECT_EQ(difference([](Manifest& m) {
+              m.weights.path = "/elsewhere/another_name.h5";
+              m.weights.name = "another_name.h5";
+              m.engines[0].threads = 5;
+              m.engines[0].device_name = "Some other CPU";
+              m.filters.clear();
+              m.raw.clear();
+              m.command_lines.clear();
+              m.wall_seconds = 1;
+            }),
+            "");
 }
 
 }  // namespace

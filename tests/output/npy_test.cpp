@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <random>
 #include <stdexcept>
@@ -70,40 +71,52 @@ TEST_F(NpyTest, ReadsWhatNumpyWrites) {
 
 TEST_F(NpyTest, WritesTheBytesThatNumpyWrites) {
   NpyImageWriter writer(folder_ / "a.npy", 2, {3, 4});
-  writer.write(1, ramp(36, 6));
-  writer.write(0, ramp(36));
+  writer.append(ramp(36));
+  writer.append(ramp(36, 6));
+  EXPECT_THAT(files_below(folder_.path()), testing::Not(testing::Contains("a.npy")));
   writer.finish();
   EXPECT_EQ(read_text(folder_ / "a.npy"), read_text(data("images.npy")));
   EXPECT_THAT(files_below(folder_.path()), ElementsAre("a.npy"));
 }
 
-TEST_F(NpyTest, LeavesOutImagesThatWereNeverWritten) {
-  NpyImageWriter writer(folder_ / "a.npy", 6, {2, 2});
-  for (const int row : {4, 1, 2}) writer.write(row, ramp(12, static_cast<float>(100 * row)));
-  EXPECT_THAT(writer.written(), ElementsAre(1, 2, 4));
-  writer.finish();
-  const InitialImages images = read_initial_images(folder_ / "a.npy");
-  ASSERT_EQ(images.count, 3);
-  EXPECT_EQ(images.extent, (Extent{2, 2}));
-  std::vector<float> expected;
-  for (const float start : {100.f, 200.f, 400.f})
-    for (const float value : ramp(12, start)) expected.push_back(value);
-  EXPECT_EQ(images.values, expected);
-}
-
 TEST_F(NpyTest, LeavesNothingWhenNotFinished) {
   {
     NpyImageWriter writer(folder_ / "a.npy", 2, {2, 2});
-    writer.write(0, ramp(12));
+    writer.append(ramp(12));
   }
   EXPECT_THAT(files_below(folder_.path()), ElementsAre());
 }
 
-TEST_F(NpyTest, WriterRefusesOtherRowsAndSizes) {
+TEST_F(NpyTest, WriterRefusesOtherSizesAndCounts) {
   NpyImageWriter writer(folder_ / "a.npy", 2, {2, 2});
-  EXPECT_THROW(writer.write(2, ramp(12)), std::invalid_argument);
-  EXPECT_THROW(writer.write(-1, ramp(12)), std::invalid_argument);
-  EXPECT_THROW(writer.write(0, ramp(11)), std::invalid_argument);
+  EXPECT_THROW(writer.append(ramp(11)), std::invalid_argument);
+  writer.append(ramp(12));
+  EXPECT_THROW(writer.finish(), std::logic_error);
+}
+
+TEST_F(NpyTest, ReadsBackSingleImages) {
+  const std::filesystem::path path = folder_ / "a.npy";
+  NpyImageWriter writer(path, 3, {3, 5});
+  std::vector<std::vector<float>> images;
+  for (int row = 0; row < 3; ++row) {
+    images.push_back(ramp(45, static_cast<float>(100 * row)));
+    images.back()[7] = std::numeric_limits<float>::quiet_NaN();  // The bits count, not the values.
+    writer.append(images.back());
+  }
+  writer.finish();
+  EXPECT_TRUE(holds_images(path, 3, {3, 5}));
+  for (int row = 0; row < 3; ++row) {
+    const std::vector<float> image = read_image(path, 3, row, {3, 5});
+    ASSERT_EQ(image.size(), 45u);
+    EXPECT_EQ(std::memcmp(image.data(), images[static_cast<std::size_t>(row)].data(), 45 * sizeof(float)), 0);
+  }
+  EXPECT_FALSE(holds_images(path, 2, {3, 5}));
+  EXPECT_FALSE(holds_images(path, 3, {5, 3}));
+  EXPECT_FALSE(holds_images(folder_ / "none.npy", 3, {3, 5}));
+  const std::string whole = read_text(path);
+  write_text(path, whole.substr(0, whole.size() - 1));
+  EXPECT_FALSE(holds_images(path, 3, {3, 5}));
+  EXPECT_THAT(error_of(ErrorKind::input, [&] { read_image(path, 3, 2, {3, 5}); }), HasSubstr("a.npy"));
 }
 
 TEST_F(NpyTest, RefusesOtherArrays) {

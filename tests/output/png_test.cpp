@@ -22,6 +22,10 @@ TEST(Png, ComesBackPixelByPixel) {
     const Picture picture = decode_png(folder / "a.png");
     EXPECT_EQ(picture.extent, extent);
     EXPECT_EQ(picture.pixels, pixels);
+    const std::optional<Picture> read = read_png(folder / "a.png");
+    ASSERT_TRUE(read.has_value());
+    EXPECT_EQ(read->extent, extent);
+    EXPECT_EQ(read->pixels, pixels);
   }
 }
 
@@ -40,6 +44,24 @@ TEST(Png, NamesTheFileThatCannotBeWritten) {
                          write_png(folder / "no" / "a.png", pixels, {2, 2});
                        }),
               testing::HasSubstr("a.png"));
+}
+
+TEST(Png, KnowsWholeFiles) {
+  const TemporaryFolder folder;
+  const std::filesystem::path path = folder / "a.png";
+  write_png(path, std::vector<std::uint8_t>(3 * 5 * 3), {3, 5});
+  const std::string whole = read_text(path);
+  EXPECT_TRUE(is_whole_png(path, {3, 5}));
+  EXPECT_FALSE(is_whole_png(path, {5, 3}));
+  EXPECT_FALSE(is_whole_png(folder / "none.png", {3, 5}));
+  EXPECT_FALSE(is_whole_png(folder.path(), {3, 5}));
+  for (std::size_t length = 0; length < whole.size(); ++length) {
+    write_text(path, whole.substr(0, length));
+    EXPECT_FALSE(is_whole_png(path, {3, 5})) << length;
+  }
+  write_text(path, "x" + whole.substr(1));
+  EXPECT_FALSE(is_whole_png(path, {3, 5}));
+  EXPECT_FALSE(read_png(path).has_value());
 }
 
 }  // namespace

@@ -5,8 +5,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <random>
+#include <regex>
+#include <sstream>
 #include <stdexcept>
 #include <thread>
 
@@ -23,7 +27,9 @@ using testing::Contains;
 using testing::ElementsAre;
 using testing::EndsWith;
 using testing::HasSubstr;
+using testing::IsEmpty;
 using testing::Not;
+using testing::SizeIs;
 
 constexpr Extent kExtent{20, 24};
 
@@ -54,11 +60,58 @@ class RunWriterTest : public testing::Test {
   }
 
   RunWriter writer(std::vector<FilterId> selection, const std::filesystem::path& folder) const {
-    RunContext context;
-    context.command_line = "filterscope render";
-    return {folder, vgg16(), weights_, recipe_, options_, std::move(selection), context};
+    Manifest run = describe_run(vgg16(), weights_, recipe_, options_, engine_);
+    run.command_lines = {"filterscope render"};
+    return {folder, std::move(run), std::move(selection), {options_.keep_images, force_}};
   }
   RunWriter writer(std::vector<FilterId> selection) const { return writer(std::move(selection), out_); }
+
+  /// A whole run. Returns what it had to render.
+  std::vector<FilterId> render(std::vector<FilterId> selection, const std::filesystem::path& folder) const {
+    RunWriter run = writer(std::move(selection), folder);
+    for (const FilterId id : run.remaining()) run.add(result_of(id, options_.keep_images), engine_);
+    run.finish(kSeconds);
+    EXPECT_EQ(run.counts().missing, 0);
+    return run.remaining();
+  }
+  std::vector<FilterId> render(std::vector<FilterId> selection) const {
+    return render(std::move(selection), out_);
+  }
+  /// As a process that is killed once these are in the journal.
+  void render_and_die(const std::vector<FilterId>& selection, const std::vector<FilterId>& finished) const {
+    RunWriter run = writer(selection);
+    for (const FilterId id : finished) run.add(result_of(id, options_.keep_images), engine_);
+    wait_for([&] { return filters_in_journal() == std::ssize(finished); });
+  }
+  std::ptrdiff_t filters_in_journal() const {
+    std::istringstream lines(read_text(out_ / "journal.jsonl"));
+    std::ptrdiff_t count = 0;
+    for (std::string line; std::getline(lines, line);) count += line.starts_with("{\"filter\"") ? 1 : 0;
+    return count;
+  }
+  static void wait_for(const std::function<bool()>& condition) {
+    for (int i = 0; i < 1000 && !condition(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    EXPECT_TRUE(condition());
+  }
+  /// Expects in out_ what one uninterrupted run leaves, but for times.
+  void expect_as_uninterrupted(const std::vector<FilterId>& selection) const {
+    const std::filesystem::path reference = folder_ / "reference";
+    std::filesystem::remove_all(reference);
+    render(selection, reference);
+    const std::vector<std::string> files = files_below(reference);
+    ASSERT_EQ(files_below(out_), files);
+    for (const std::string& file : files) {
+      if (file == "manifest.json") continue;
+      EXPECT_EQ(read_text(out_ / file), read_text(reference / file)) << file;
+    }
+    EXPECT_EQ(without_times(out_), without_times(reference));
+  }
+  static json without_times(const std::filesystem::path& folder) {
+    json manifest = json::parse(read_text(folder / "manifest.json"));
+    for (const char* time : {"started", "wall_seconds", "filters_per_second"}) manifest.erase(time);
+    return manifest;
+  }
+
   json manifest() const { return json::parse(read_text(out_ / "manifest.json")); }
   std::vector<std::string> statuses() const {
     std::vector<std::string> all;
@@ -72,15 +125,22 @@ class RunWriterTest : public testing::Test {
   RenderOptions options_;
   Weights weights_;
   Recipe recipe_ = find_recipe("seed");
-  const RunSummary summary_{.engine = {}, .wall_seconds = 2};
+  EngineDescription engine_{.device = "cpu",
+                            .device_name = "Some CPU",
+                            .precision = Precision::fp32,
+                            .threads = 2,
+                            .libraries = {{"oneDNN", "2.6.0"}},
+                            .plans = {"a plan"}};
+  bool force_ = false;
+  static constexpr double kSeconds = 2;
   const std::vector<FilterId> selection_{{0, 3}, {0, 63}, {8, 0}, {8, 1}, {8, 511}};
 };
 
 TEST_F(RunWriterTest, WritesARun) {
   options_.keep_images = true;
   RunWriter run = writer(selection_);
-  for (const FilterId id : selection_) run.add(result_of(id, true));
-  run.finish(summary_);
+  for (const FilterId id : selection_) run.add(result_of(id, true), engine_);
+  run.finish(kSeconds);
 
   EXPECT_THAT(files_below(out_),
               ElementsAre("block1_conv1/block1_conv1_f0003.png", "block1_conv1/block1_conv1_f0063.png",
@@ -109,7 +169,9 @@ TEST_F(RunWriterTest, WritesARun) {
 
   const json manifest = this->manifest();
   EXPECT_EQ(manifest["complete"], true);
-  EXPECT_EQ(manifest["command_line"], "filterscope render");
+  EXPECT_EQ(manifest["command_lines"], json{"filterscope render"});
+  ASSERT_EQ(manifest["engines"].size(), 1u);
+  EXPECT_EQ(manifest["engines"][0]["device_name"], "Some CPU");
   EXPECT_EQ(manifest["weights"]["synthetic"], true);
   EXPECT_EQ(manifest["seed"], 5);
   EXPECT_EQ(manifest["trace_every"], 1);
@@ -137,14 +199,14 @@ TEST_F(RunWriterTest, DoesNotDependOnTheOrderOfResults) {
   const std::filesystem::path straight = folder_ / "straight";
   {
     RunWriter run = writer(selection, straight);
-    for (const FilterId id : selection) run.add(result_of(id, true));
-    run.finish(summary_);
+    for (const FilterId id : selection) run.add(result_of(id, true), engine_);
+    run.finish(kSeconds);
   }
   std::vector<FilterId> shuffled = selection;
   std::ranges::shuffle(shuffled, std::mt19937(3));
   RunWriter run = writer(selection);
-  for (const FilterId id : shuffled) run.add(result_of(id, true));
-  run.finish(summary_);
+  for (const FilterId id : shuffled) run.add(result_of(id, true), engine_);
+  run.finish(kSeconds);
 
   const std::vector<std::string> files = files_below(straight);
   EXPECT_EQ(files.size(), selection.size() + 3 + 3 + 2);
@@ -159,25 +221,23 @@ TEST_F(RunWriterTest, DoesNotDependOnTheOrderOfResults) {
 
 TEST_F(RunWriterTest, WritesTheSheetOfALayerBeforeTheRunIsOver) {
   RunWriter run = writer(selection_);
-  run.add(result_of({0, 3}));
-  run.add(result_of({0, 63}));
-  run.add(result_of({8, 0}));
+  run.add(result_of({0, 3}), engine_);
+  run.add(result_of({0, 63}), engine_);
+  run.add(result_of({8, 0}), engine_);
   for (int i = 0; i < 1000 && !std::filesystem::exists(out_ / "block1_conv1/sheet.png"); ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   EXPECT_GT(decode_png(out_ / "block1_conv1/sheet.png").extent.width, 2 * kExtent.width);
   EXPECT_FALSE(std::filesystem::exists(out_ / "block4_conv2/sheet.png"));
-  run.finish(summary_);
+  run.finish(kSeconds);
   EXPECT_TRUE(std::filesystem::exists(out_ / "block4_conv2/sheet.png"));
 }
 
 TEST_F(RunWriterTest, KeepsWhatAnInterruptedRunFinished) {
   options_.keep_images = true;
   RunWriter run = writer(selection_);
-  run.add(result_of({8, 511}, true));
-  run.add(result_of({8, 0}, true));
-  RunSummary summary = summary_;
-  summary.interrupted = true;
-  run.finish(summary);
+  run.add(result_of({8, 511}, true), engine_);
+  run.add(result_of({8, 0}, true), engine_);
+  run.finish(kSeconds);
 
   EXPECT_THAT(files_below(out_),
               ElementsAre("block4_conv2/block4_conv2_f0000.png", "block4_conv2/block4_conv2_f0511.png",
@@ -196,22 +256,15 @@ TEST_F(RunWriterTest, KeepsWhatAnInterruptedRunFinished) {
   EXPECT_EQ(run.counts().missing, 3);
 }
 
-TEST_F(RunWriterTest, InterruptedAtTheVeryEndIsNotComplete) {
-  RunWriter run = writer({{0, 0}});
-  run.add(result_of({0, 0}));
-  run.finish({.engine = {}, .wall_seconds = 1, .interrupted = true});
-  EXPECT_EQ(manifest()["complete"], false);
-}
-
 TEST_F(RunWriterTest, TellsOfDeadAndNonfiniteFilters) {
   RunWriter run = writer(selection_);
   for (const FilterId id : selection_) {
     FilterResult result = result_of(id);
     if (id.filter == 1) result.status = FilterStatus::dead;
     if (id.filter == 3) result.status = FilterStatus::nonfinite;
-    run.add(std::move(result));
+    run.add(std::move(result), engine_);
   }
-  run.finish(summary_);
+  run.finish(kSeconds);
   EXPECT_EQ(manifest()["complete"], true);
   EXPECT_EQ(manifest()["counts"], (json{{"ok", 3}, {"dead", 1}, {"nonfinite", 1}, {"missing", 0}}));
   EXPECT_THAT(statuses(), ElementsAre("nonfinite", "ok", "ok", "dead", "ok"));
@@ -222,13 +275,14 @@ TEST_F(RunWriterTest, TellsOfDeadAndNonfiniteFilters) {
 TEST_F(RunWriterTest, SaysFromTheStartThatEverythingIsMissing) {
   { RunWriter run = writer(selection_); }
   EXPECT_EQ(manifest()["complete"], false);
-  EXPECT_EQ(manifest()["device"], nullptr);
+  EXPECT_EQ(manifest()["engines"][0]["device"], "cpu");
   EXPECT_THAT(statuses(), ElementsAre("missing", "missing", "missing", "missing", "missing"));
   EXPECT_EQ(read_text(out_ / "traces.csv"), "layer,filter,iteration,loss\n");
   EXPECT_THAT(files_below(out_), ElementsAre("manifest.json", "traces.csv"));
 }
 
 TEST_F(RunWriterTest, ReplacesFilesOfItsNamesAndLeavesOthers) {
+  force_ = true;
   std::filesystem::create_directories(out_ / "block1_conv1");
   for (const char* name : {"manifest.json", "traces.csv", "note.txt", "block1_conv1/block1_conv1_f0000.png",
                            "block1_conv1/block1_conv1_f0001.png"})
@@ -236,8 +290,8 @@ TEST_F(RunWriterTest, ReplacesFilesOfItsNamesAndLeavesOthers) {
   RunWriter run = writer({{0, 0}});
   EXPECT_NE(read_text(out_ / "manifest.json"), "before");
   EXPECT_NE(read_text(out_ / "traces.csv"), "before");
-  run.add(result_of({0, 0}));
-  run.finish(summary_);
+  run.add(result_of({0, 0}), engine_);
+  run.finish(kSeconds);
   EXPECT_EQ(decode_png(out_ / "block1_conv1/block1_conv1_f0000.png").pixels, result_of({0, 0}).picture);
   EXPECT_EQ(read_text(out_ / "block1_conv1/block1_conv1_f0001.png"), "before");
   EXPECT_EQ(read_text(out_ / "note.txt"), "before");
@@ -257,36 +311,36 @@ TEST_F(RunWriterTest, RefusesFiltersThatAreNotExpected) {
   EXPECT_THROW(writer({{0, 3}, {0, 1}}), std::invalid_argument);
   EXPECT_THROW(writer({{0, 3}, {0, 3}}), std::invalid_argument);
   RunWriter run = writer(selection_);
-  EXPECT_THROW(run.add(result_of({0, 4})), std::invalid_argument);
-  run.add(result_of({0, 3}));
-  EXPECT_THROW(run.add(result_of({0, 3})), std::invalid_argument);
-  run.finish(summary_);
+  EXPECT_THROW(run.add(result_of({0, 4}), engine_), std::invalid_argument);
+  run.add(result_of({0, 3}), engine_);
+  EXPECT_THROW(run.add(result_of({0, 3}), engine_), std::invalid_argument);
+  run.finish(kSeconds);
 }
 
 TEST_F(RunWriterTest, NoticesAFullDiskAndKeepsWhatIsWritten) {
   options_.keep_images = true;
   RunWriter run = writer({{0, 0}, {0, 1}, {8, 0}});
-  run.add(result_of({8, 0}, true));
+  run.add(result_of({8, 0}, true), engine_);
   for (int i = 0; i < 1000 && !std::filesystem::exists(out_ / "block4_conv2/sheet.png"); ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   std::string message;
   {
     const FullDisk full(2000);  // Less than an unscaled image.
-    run.add(result_of({0, 0}, true));
+    run.add(result_of({0, 0}, true), engine_);
     // The error comes with some later call; until then this one is refused for being the second of its
     // filter.
     message = error_of(ErrorKind::output, [&] {
       for (int i = 0; i < 1000; ++i) {
         try {
-          run.add(result_of({8, 0}, true));
+          run.add(result_of({8, 0}, true), engine_);
         } catch (const std::invalid_argument&) {
           std::this_thread::sleep_for(std::chrono::milliseconds(10));
         }
       }
     });
   }
-  EXPECT_THAT(message, AllOf(HasSubstr("raw/block1_conv1.npy"), HasSubstr("free some space")));
-  EXPECT_EQ(error_of(ErrorKind::output, [&] { run.finish(summary_); }), message);
+  EXPECT_THAT(message, AllOf(HasSubstr("raw/block1_conv1_f0000.npy"), HasSubstr("free some space")));
+  EXPECT_EQ(error_of(ErrorKind::output, [&] { run.finish(kSeconds); }), message);
   EXPECT_THAT(statuses(), ElementsAre("missing", "missing", "ok"));
   EXPECT_EQ(manifest()["complete"], false);
   EXPECT_THAT(files_below(out_), ElementsAre("block4_conv2/block4_conv2_f0000.png", "block4_conv2/sheet.png",
@@ -305,9 +359,9 @@ TEST_F(RunWriterTest, BoundsWhatWaits) {
     result.id = id;
     result.picture.resize(512 * 512 * 3, static_cast<std::uint8_t>(id.filter));
     result.image.resize(512 * 512 * 3, static_cast<float>(id.filter));
-    run.add(std::move(result));
+    run.add(std::move(result), engine_);
   }
-  run.finish(summary_);
+  run.finish(kSeconds);
   EXPECT_EQ(run.counts().ok, 40);
   EXPECT_EQ(read_initial_images(out_ / "raw/block1_conv1.npy").count, 40);
 }
@@ -316,9 +370,266 @@ TEST_F(RunWriterTest, ShowsAnErrorOfAPictureOfAnotherSize) {
   RunWriter run = writer({{0, 0}});
   FilterResult result = result_of({0, 0});
   result.picture.pop_back();
-  run.add(std::move(result));
-  EXPECT_THROW(run.finish(summary_), std::invalid_argument);
+  run.add(std::move(result), engine_);
+  EXPECT_THROW(run.finish(kSeconds), std::invalid_argument);
   EXPECT_THAT(statuses(), ElementsAre("missing"));
+}
+
+// --- Going on ---
+
+class ResumedRunTest : public RunWriterTest {};
+
+TEST_F(ResumedRunTest, HasNothingToDoWhenAllIsThere) {
+  render(selection_);
+  const std::string before = read_text(out_ / "manifest.json");
+  engine_.threads = 7;  // No setting; this engine renders nothing.
+  {
+    RunWriter second = writer(selection_);
+    EXPECT_THAT(second.remaining(), IsEmpty());
+    EXPECT_THROW(second.add(result_of({0, 3}), engine_), std::invalid_argument);
+    second.finish(0);
+    EXPECT_EQ(read_text(out_ / "manifest.json"), before);
+    EXPECT_EQ(second.counts().ok, 5);
+  }
+  engine_.threads = 2;
+  expect_as_uninterrupted(selection_);
+}
+
+TEST_F(ResumedRunTest, GoesOnAfterAKill) {
+  for (const bool raw : {false, true}) {
+    options_.keep_images = raw;
+    std::filesystem::remove_all(out_);
+    render_and_die(selection_, {{0, 3}, {8, 1}});
+    EXPECT_THAT(statuses(), ElementsAre("missing", "missing", "missing", "missing", "missing"));
+    render_and_die(selection_, {{0, 63}});
+    EXPECT_THAT(statuses(), ElementsAre("ok", "missing", "missing", "ok", "missing"));
+    EXPECT_THAT(render(selection_), ElementsAre(FilterId{8, 0}, FilterId{8, 511}));
+    expect_as_uninterrupted(selection_);
+  }
+}
+
+TEST_F(ResumedRunTest, AddsTheSecondsOfTheRuns) {
+  render({{0, 0}});
+  render_and_die({{0, 0}, {0, 1}}, {{0, 1}});
+  const std::string journal = read_text(out_ / "journal.jsonl");
+  write_text(out_ / "journal.jsonl",
+             std::regex_replace(journal, std::regex("\"seconds\": [0-9.]+"), "\"seconds\": 30.25"));
+  render({{0, 2}});
+  EXPECT_EQ(manifest()["wall_seconds"], 2 * kSeconds + 30.25);
+}
+
+// Whatever part of the journal's last line was written.
+TEST_F(ResumedRunTest, ToleratesATornJournal) {
+  render_and_die(selection_, {{0, 3}, {0, 63}});
+  const std::string journal = read_text(out_ / "journal.jsonl");
+  const std::size_t second_line = journal.rfind("{\"filter\"");
+  ASSERT_GT(journal.size(), second_line + 200);
+  const std::string manifest = read_text(out_ / "manifest.json");
+  const std::string traces = read_text(out_ / "traces.csv");
+  std::vector<std::size_t> lengths{0,
+                                   1,
+                                   journal.find('\n'),
+                                   second_line - 1,
+                                   second_line,
+                                   second_line + 1,
+                                   journal.size() - 2,
+                                   journal.size() - 1};
+  for (std::size_t length = second_line; length < journal.size(); length += 37) lengths.push_back(length);
+  for (const std::size_t length : lengths) {
+    write_text(out_ / "manifest.json", manifest);
+    write_text(out_ / "traces.csv", traces);
+    write_text(out_ / "journal.jsonl", journal.substr(0, length));
+    const RunWriter run = writer(selection_);
+    EXPECT_EQ(run.remaining().size(), length < second_line ? 5u : 4u) << length;
+  }
+  for (const char* bad : {"{\"filter\": 3}", "{}", "[]", "3", "{\"engine\": {}}", "nonsense", "\xff\xfe"}) {
+    write_text(out_ / "manifest.json", manifest);
+    write_text(out_ / "traces.csv", traces);
+    write_text(out_ / "journal.jsonl",
+               journal.substr(0, second_line) + bad + "\n" + journal.substr(second_line));
+    const RunWriter run = writer(selection_);
+    EXPECT_EQ(run.remaining().size(), 4u) << bad;
+  }
+  render(selection_);
+  expect_as_uninterrupted(selection_);
+}
+
+// Killed at the end: manifest, traces and journal may each be old or new.
+TEST_F(ResumedRunTest, GoesOnAfterAKillAtTheEnd) {
+  options_.keep_images = true;
+  const std::vector<FilterId> half{{0, 3}, {8, 0}};
+  render(half);
+  render_and_die(selection_, {{0, 63}, {8, 1}, {8, 511}});
+  const std::string journal = read_text(out_ / "journal.jsonl");
+  EXPECT_THAT(render(selection_), IsEmpty());
+
+  write_text(out_ / "journal.jsonl", journal);  // Not yet removed.
+  EXPECT_THAT(render(selection_), IsEmpty());
+  expect_as_uninterrupted(selection_);
+
+  std::filesystem::remove_all(out_);
+  render(half);
+  const std::string old_traces = read_text(out_ / "traces.csv");
+  render_and_die(selection_, {{0, 63}, {8, 1}, {8, 511}});
+  const std::string new_journal = read_text(out_ / "journal.jsonl");
+  render(selection_);
+  write_text(out_ / "traces.csv", old_traces);  // Not yet replaced.
+  write_text(out_ / "journal.jsonl", new_journal);
+  EXPECT_THAT(render(selection_), IsEmpty());
+  expect_as_uninterrupted(selection_);
+}
+
+TEST_F(ResumedRunTest, AddsToWhatIsThere) {
+  options_.keep_images = true;
+  render({{0, 3}, {8, 0}, {8, 511}});
+  EXPECT_THAT(render({{0, 63}, {8, 1}, {8, 511}}), ElementsAre(FilterId{0, 63}, FilterId{8, 1}));
+  expect_as_uninterrupted(selection_);
+}
+
+TEST_F(ResumedRunTest, ForgetsWhatWasSelectedAndNotFinished) {
+  {
+    RunWriter first = writer(selection_);
+    first.add(result_of({8, 1}), engine_);
+    first.finish(kSeconds);
+  }
+  EXPECT_EQ(statuses().size(), 5u);
+  render({{0, 3}});
+  EXPECT_THAT(statuses(), ElementsAre("ok", "ok"));
+  EXPECT_EQ(manifest()["complete"], true);
+  expect_as_uninterrupted({{0, 3}, {8, 1}});  // The sheet of block4_conv2 has no empty places any more.
+}
+
+TEST_F(ResumedRunTest, RefusesOtherSettingsAndLeavesTheFolderAlone) {
+  render_and_die(selection_, {{0, 3}});
+  const std::vector<std::string> files = files_below(out_);
+  std::vector<std::string> contents;
+  for (const std::string& file : files) contents.push_back(read_text(out_ / file));
+  recipe_.iterations = 8;
+  options_.seed = 6;
+  weights_.name = "synthetic:1";
+  EXPECT_THAT(
+      error_of(ErrorKind::usage, [&] { writer(selection_); }),
+      AllOf(HasSubstr(out_.string()), HasSubstr("--iterations: 4 then, 8 now"),
+            HasSubstr("--seed: 5 then, 6 now"), HasSubstr("--weights: synthetic:0 then, synthetic:1 now"),
+            HasSubstr("--force"), Not(HasSubstr("--size"))));
+  ASSERT_EQ(files_below(out_), files);
+  for (std::size_t i = 0; i < files.size(); ++i)
+    EXPECT_EQ(read_text(out_ / files[i]), contents[i]) << files[i];
+}
+
+TEST_F(ResumedRunTest, ForceBeginsAnew) {
+  options_.keep_images = true;
+  render(selection_);
+  render_and_die({{0, 1}}, {{0, 1}});
+  force_ = true;
+  options_.seed = 6;
+  {
+    RunWriter second = writer({{0, 3}, {0, 4}});
+    EXPECT_EQ(second.remaining().size(), 2u);
+    EXPECT_THAT(statuses(), ElementsAre("missing", "missing"));
+  }
+  render({{0, 3}, {0, 4}});
+  EXPECT_THAT(statuses(), ElementsAre("ok", "ok"));
+  EXPECT_EQ(manifest()["raw"],
+            (json{{{"layer", "block1_conv1"}, {"file", "raw/block1_conv1.npy"}, {"filters", {3, 4}}}}));
+  EXPECT_THAT(files_below(out_),
+              AllOf(Contains("block4_conv2/block4_conv2_f0511.png"), Not(Contains("journal.jsonl"))));
+}
+
+TEST_F(ResumedRunTest, RendersAgainWhatIsNotWhole) {
+  const std::vector<FilterId> selection{{0, 0}, {0, 1}, {0, 2}, {0, 3}, {0, 4}};
+  render(selection);
+  const auto picture = [&](int filter) {
+    return out_ / fmt::format("block1_conv1/block1_conv1_f{:04}.png", filter);
+  };
+  const std::string whole = read_text(picture(1));
+  std::filesystem::remove(picture(0));
+  write_text(picture(1), whole.substr(0, whole.size() - 1));
+  write_text(picture(2), "");
+  write_png(picture(3), std::vector<std::uint8_t>(24 * 20 * 3), {24, 20});
+  EXPECT_THAT(render(selection), ElementsAre(FilterId{0, 0}, FilterId{0, 1}, FilterId{0, 2}, FilterId{0, 3}));
+  expect_as_uninterrupted(selection);
+}
+
+TEST_F(ResumedRunTest, RendersAgainForUnscaledImages) {
+  render(selection_);
+  options_.keep_images = true;
+  EXPECT_THAT(render({{0, 3}, {0, 63}, {8, 0}}), SizeIs(3));
+  const std::filesystem::path raw = out_ / "raw" / "block1_conv1.npy";
+  write_text(raw, read_text(raw) + "x");
+  EXPECT_THAT(render(selection_),
+              ElementsAre(FilterId{0, 3}, FilterId{0, 63}, FilterId{8, 1}, FilterId{8, 511}));
+  expect_as_uninterrupted(selection_);
+}
+
+TEST_F(ResumedRunTest, DrawsSheetsThatAreMissing) {
+  render(selection_);
+  std::filesystem::remove(out_ / "block4_conv2" / "sheet.png");
+  render({{0, 3}});
+  expect_as_uninterrupted(selection_);
+}
+
+TEST_F(ResumedRunTest, TellsWhichEngineRenderedAFilter) {
+  render({{0, 3}});
+  engine_.device_name = "Another CPU";
+  render({{0, 3}, {0, 4}});
+  EXPECT_EQ(manifest()["engines"].size(), 2u);
+  EXPECT_EQ(manifest()["filters"][0]["engine"], 0);
+  EXPECT_EQ(manifest()["filters"][1]["engine"], 1);
+  EXPECT_EQ(manifest()["engines"][1]["device_name"], "Another CPU");
+}
+
+TEST_F(ResumedRunTest, KeepsNumbersThatAreNotFinite) {
+  {
+    RunWriter first = writer({{0, 3}});
+    FilterResult result = result_of({0, 3});
+    result.status = FilterStatus::nonfinite;
+    result.final_loss = std::numeric_limits<float>::infinity();
+    result.trace.clear();
+    first.add(std::move(result), engine_);
+    first.finish(kSeconds);
+  }
+  const std::string line = manifest()["filters"][0].dump();
+  EXPECT_THAT(render({{0, 3}, {0, 4}}), ElementsAre(FilterId{0, 4}));
+  EXPECT_EQ(manifest()["filters"][0].dump(), line);
+}
+
+TEST_F(ResumedRunTest, RemovesWhatAKilledRunLeft) {
+  options_.keep_images = true;
+  render_and_die(selection_, {{0, 3}});
+  for (const char* name : {"block1_conv1/.sheet.png.01234567.tmp", "raw/.block1_conv1.npy.89abcdef.tmp",
+                           ".manifest.json.00000000.tmp", "raw/block4_conv2_f0500.npy"})
+    write_text(out_ / name, "torn");
+  render(selection_);
+  expect_as_uninterrupted(selection_);
+}
+
+TEST_F(ResumedRunTest, OneProcessAtATime) {
+  RunWriter run = writer(selection_);
+  run.add(result_of({0, 3}), engine_);
+  EXPECT_THAT(error_of(ErrorKind::output, [&] { writer(selection_); }),
+              AllOf(HasSubstr(out_.string()), HasSubstr("another filterscope")));
+  EXPECT_THROW(run.add(result_of({0, 3}), engine_), std::invalid_argument);
+  run.finish(kSeconds);
+  EXPECT_EQ(run.counts().ok, 1);
+}
+
+TEST_F(ResumedRunTest, RefusesFoldersThatItCannotRead) {
+  render(selection_);
+  const std::string traces = read_text(out_ / "traces.csv");
+  std::filesystem::remove(out_ / "traces.csv");
+  EXPECT_THAT(error_of(ErrorKind::input, [&] { writer(selection_); }),
+              AllOf(HasSubstr("traces.csv"), HasSubstr("--force")));
+  for (const std::string& bad :
+       {std::string("nonsense"), traces + "block1_conv1,3,x,1\n", traces + "block9_conv9,3,1,1\n"}) {
+    write_text(out_ / "traces.csv", bad);
+    EXPECT_THAT(error_of(ErrorKind::input, [&] { writer(selection_); }), HasSubstr("traces.csv"));
+  }
+  write_text(out_ / "traces.csv", traces);
+  write_text(out_ / "manifest.json", "nonsense");
+  EXPECT_THAT(error_of(ErrorKind::input, [&] { writer(selection_); }),
+              AllOf(HasSubstr("manifest.json"), HasSubstr("--force")));
+  EXPECT_EQ(read_text(out_ / "manifest.json"), "nonsense");
 }
 
 }  // namespace

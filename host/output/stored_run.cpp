@@ -1,0 +1,237 @@
+#include "stored_run.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <fstream>
+#include <iterator>
+#include <stdexcept>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include "../error.h"
+#include "file_names.h"
+#include "json.h"
+#include "npy.h"
+#include "png.h"
+
+namespace filterscope {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::optional<std::string> read_file(const fs::path& path) {
+  std::error_code error;
+  if (!fs::exists(path, error) && !error) return std::nullopt;
+  std::ifstream stream(path, std::ios::binary);
+  std::string text(std::istreambuf_iterator<char>(stream), {});
+  if (!stream || fs::is_directory(path, error))
+    throw Error(ErrorKind::input, fmt::format("{}: the file cannot be read", path.string()));
+  return text;
+}
+
+[[noreturn]] void refuse(const fs::path& path, std::string_view reason) {
+  throw Error(ErrorKind::input,
+              fmt::format("{}: this is not what a run of this program leaves: {}; choose another folder, or "
+                          "begin anew in this one with `filterscope render --force`",
+                          path.string(), reason));
+}
+
+std::string_view take_until(std::string_view& text, char separator) {
+  const std::string_view token = text.substr(0, text.find(separator));
+  text.remove_prefix(std::min(text.size(), token.size() + 1));
+  return token;
+}
+
+template <typename Number>
+Number parse_whole(std::string_view text) {
+  Number value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end != text.data() + text.size())
+    throw std::invalid_argument(fmt::format("\"{}\" is no number", text.substr(0, 40)));
+  return value;
+}
+
+std::optional<std::size_t> row_of(const Manifest& manifest, FilterId id) {
+  const auto found = std::ranges::lower_bound(manifest.filters, id, {}, &FilterRecord::id);
+  if (found == manifest.filters.end() || found->id != id) return std::nullopt;
+  return static_cast<std::size_t>(found - manifest.filters.begin());
+}
+
+/// Of filters that the manifest does not know, or knows as missing, a killed run may have left traces.
+void parse_traces(std::string_view text, StoredRun& run) {
+  const Network& network = run.manifest.network;
+  if (take_until(text, '\n') != "layer,filter,iteration,loss") throw std::invalid_argument("its first line");
+  while (!text.empty()) {
+    std::string_view line = take_until(text, '\n');
+    const auto layer = network.find(take_until(line, ','));
+    if (!layer) throw std::invalid_argument("it names an unknown layer");
+    const auto filter = parse_whole<int>(take_until(line, ','));
+    const auto iteration = parse_whole<int>(take_until(line, ','));
+    const auto loss = parse_whole<float>(line);
+    if (const auto row = row_of(run.manifest, {*layer, filter}); row && run.manifest.filters[*row].status)
+      run.traces[*row].push_back({iteration, loss});
+  }
+}
+
+void replay(const Json& line, StoredRun& run, double& seconds) {
+  Manifest& manifest = run.manifest;
+  const Network& network = manifest.network;
+  if (line.contains("engine")) {
+    add_engine(manifest, parse_engine(line.at("engine")));
+  } else if (line.contains("filter")) {
+    const FilterRecord record = parse_filter(line.at("filter"), network);
+    const auto row = row_of(manifest, record.id);
+    if (!row || !record.status || record.engine >= manifest.engines.size())
+      throw std::invalid_argument("a filter or an engine that was not announced");
+    std::vector<TracePoint> trace;
+    for (const Json& point : line.at("trace"))
+      trace.push_back({point.at(0).get<int>(), parse_number(point.at(1))});
+    std::optional<RawRecord> raw;
+    if (!line.at("raw").is_null()) raw = parse_raw(line.at("raw"), network);
+    seconds = line.at("seconds").get<double>();
+    if (raw) manifest.raw.push_back(std::move(*raw));
+    manifest.filters[*row] = record;
+    run.traces[*row] = std::move(trace);
+  } else {
+    RawRecord joined = parse_raw(line.at("joined"), network);
+    std::erase_if(manifest.raw, [&](const RawRecord& raw) { return raw.layer == joined.layer; });
+    manifest.raw.push_back(std::move(joined));
+  }
+}
+
+/// Up to the first line that is not whole: what comes after it cannot be trusted, and is rendered again.
+void replay_journal(std::string_view text, StoredRun& run) {
+  double seconds = 0;
+  while (text.find('\n') != std::string_view::npos) {
+    try {
+      replay(Json::parse(take_until(text, '\n')), run, seconds);
+    } catch (const Json::exception&) {
+      break;
+    } catch (const std::invalid_argument&) {
+      break;
+    }
+  }
+  run.manifest.wall_seconds += seconds;
+}
+
+void drop_damaged_pictures(StoredRun& run) {
+  for (std::size_t row = 0; row < run.manifest.filters.size(); ++row) {
+    FilterRecord& record = run.manifest.filters[row];
+    if (!record.status) continue;
+    if (record.file == picture_file(run.manifest.network, record.id) &&
+        is_whole_png(run.folder / record.file, run.manifest.extent))
+      continue;
+    record = {.id = record.id};
+    run.traces[row].clear();
+  }
+}
+
+/// A later file takes the place of earlier ones of the same filter.
+void find_images(StoredRun& run) {
+  const Network& network = run.manifest.network;
+  std::erase_if(run.manifest.raw, [&](const RawRecord& raw) {
+    const bool known =
+        raw.file == raw_file(network, raw.layer) ||
+        (raw.filters.size() == 1 && raw.file == raw_image_file(network, {raw.layer, raw.filters.front()}));
+    return !known || !holds_images(run.folder / raw.file, std::ssize(raw.filters), run.manifest.extent);
+  });
+  for (const RawRecord& raw : run.manifest.raw) {
+    const int rows = static_cast<int>(raw.filters.size());
+    for (int row = 0; row < rows; ++row)
+      run.images[{raw.layer, raw.filters[static_cast<std::size_t>(row)]}] = {raw.file, rows, row};
+  }
+}
+
+}  // namespace
+
+std::optional<StoredRun> read_run(const fs::path& folder, const Network& network) {
+  const fs::path manifest_path = folder / kManifestFile;
+  const auto manifest = read_file(manifest_path);
+  if (!manifest) return std::nullopt;
+  StoredRun run{.folder = folder, .manifest = {}, .traces = {}, .images = {}};
+  try {
+    run.manifest = parse_manifest(*manifest, network);
+  } catch (const std::invalid_argument& problem) {
+    refuse(manifest_path, problem.what());
+  }
+  run.traces.resize(run.manifest.filters.size());
+
+  const fs::path traces_path = folder / kTracesFile;
+  const auto traces = read_file(traces_path);
+  if (!traces) refuse(traces_path, "it is not there");
+  try {
+    parse_traces(*traces, run);
+  } catch (const std::invalid_argument& problem) {
+    refuse(traces_path, problem.what());
+  }
+  if (const auto journal = read_file(folder / kJournalFile)) replay_journal(*journal, run);
+  drop_damaged_pictures(run);
+  find_images(run);
+  return run;
+}
+
+std::vector<FilterId> unfinished(const std::vector<FilterId>& selection, const StoredRun* run,
+                                 bool keep_images) {
+  if (run == nullptr) return selection;
+  std::vector<FilterId> filters;
+  for (const FilterId id : selection) {
+    const auto row = row_of(run->manifest, id);
+    const bool there =
+        row && run->manifest.filters[*row].status && (!keep_images || run->images.contains(id));
+    if (!there) filters.push_back(id);
+  }
+  return filters;
+}
+
+Picture read_picture(const fs::path& folder, const std::string& file, Extent extent) {
+  std::optional<Picture> picture = read_png(folder / file);
+  if (!picture || picture->extent != extent)
+    throw Error(
+        ErrorKind::input,
+        fmt::format("{}: this is no picture of {} x {}, as the manifest says; delete it and render it "
+                    "again",
+                    (folder / file).string(), extent.height, extent.width));
+  return std::move(*picture);
+}
+
+FilterResult read_result(const StoredRun& run, std::size_t row) {
+  const FilterRecord& record = run.manifest.filters.at(row);
+  Picture picture = read_picture(run.folder, record.file, run.manifest.extent);
+  FilterResult result{.id = record.id,
+                      .status = record.status.value(),
+                      .iterations = record.iterations,
+                      .first_loss = record.first_loss,
+                      .final_loss = record.final_loss,
+                      .gradient_norm = record.last_gradient_norm,
+                      .trace = run.traces[row],
+                      .picture = std::move(picture.pixels),
+                      .image = {}};
+  if (const auto place = run.images.find(record.id); place != run.images.end())
+    result.image = read_image(run.folder / place->second.file, place->second.rows, place->second.row,
+                              run.manifest.extent);
+  return result;
+}
+
+std::string journal_line(const EngineDescription& engine) {
+  return on_one_line({{"engine", to_json(engine)}});
+}
+
+std::string journal_line(const FilterRecord& record, const std::vector<TracePoint>& trace,
+                         const std::optional<RawRecord>& raw, double seconds_since_start,
+                         const Manifest& manifest) {
+  Json points = Json::array();
+  for (const TracePoint& point : trace) points.push_back(Json::array({point.iteration, number(point.loss)}));
+  return on_one_line({{"filter", to_json(record, manifest)},
+                      {"trace", std::move(points)},
+                      {"raw", raw ? to_json(*raw, manifest.network) : Json(nullptr)},
+                      {"seconds", seconds(seconds_since_start)}});
+}
+
+std::string journal_line(const RawRecord& joined, const Network& network) {
+  return on_one_line({{"joined", to_json(joined, network)}});
+}
+
+}  // namespace filterscope

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "../engine.h"
+#include "../network.h"
+#include "../selection.h"
+#include "manifest.h"
+#include "png.h"
+
+namespace filterscope {
+
+/// Where an unscaled image is: a row of a file that RunWriter wrote.
+struct RawPlace {
+  std::string file;  ///< Relative to the folder.
+  int rows = 0;      ///< Of the file.
+  int row = 0;
+};
+
+/// What a folder of results holds, whether its last run came to its end, was interrupted, or was killed.
+struct StoredRun {
+  std::filesystem::path folder;
+  /// With what the journal tells of. A filter whose picture is not there whole is missing. `complete` is as
+  /// in the file.
+  Manifest manifest;
+  std::vector<std::vector<TracePoint>> traces;  ///< Of each of manifest.filters.
+  std::map<FilterId, RawPlace> images;          ///< Unscaled ones that are there whole.
+};
+
+/// Reads manifest.json, traces.csv and the journal, and looks whether the pictures are there. Nothing where
+/// there is no manifest. One that cannot be read, or no traces beside it, is an input Error.
+std::optional<StoredRun> read_run(const std::filesystem::path& folder, const Network& network);
+
+/// Of `selection` (ascending), what `run` (nothing there: null) lacks: filters that are missing, and with
+/// `keep_images` those without an unscaled image.
+std::vector<FilterId> unfinished(const std::vector<FilterId>& selection, const StoredRun* run,
+                                 bool keep_images);
+
+/// A picture of such a folder; an input Error when it cannot be read or has another extent.
+Picture read_picture(const std::filesystem::path& folder, const std::string& file, Extent extent);
+
+/// All that rendering the filter of row `row` of the manifest gave, with its unscaled image if that is there.
+/// An input Error when a file turns out to be damaged.
+FilterResult read_result(const StoredRun& run, std::size_t row);
+
+/// Lines of the journal, as read_run() understands them. A filter's line comes after that of its engine.
+std::string journal_line(const EngineDescription& engine);
+/// `raw`: the file of its unscaled image, if there is one. `seconds`: since the run began.
+std::string journal_line(const FilterRecord& record, const std::vector<TracePoint>& trace,
+                         const std::optional<RawRecord>& raw, double seconds, const Manifest& manifest);
+/// A layer's unscaled images are all in this file now.
+std::string journal_line(const RawRecord& joined, const Network& network);
+
+}  // namespace filterscope
