@@ -12,6 +12,9 @@ std::string cuda_version_text(int version) {
   return fmt::format("{}.{}", version / 1000, version % 1000 / 10);
 }
 
+// Of the compute capability that the kernels' code is made for.
+constexpr int kOldestMajor = 8;
+
 }  // namespace
 
 std::vector<CudaDevice> cuda_devices() {
@@ -27,8 +30,18 @@ std::vector<CudaDevice> cuda_devices() {
       cudaGetLastError();
       continue;
     }
-    devices.push_back(
-        {index, properties.name, properties.major, properties.minor, properties.totalGlobalMem});
+    CudaDevice device{.index = index,
+                      .name = properties.name,
+                      .major = properties.major,
+                      .minor = properties.minor,
+                      .memory_bytes = properties.totalGlobalMem,
+                      .usable = properties.major >= kOldestMajor,
+                      .remark = {}};
+    device.remark = fmt::format("compute capability {}.{}, {:.1f} GiB", device.major, device.minor,
+                                static_cast<double>(device.memory_bytes) / (1 << 30));
+    if (!device.usable)
+      device.remark += fmt::format("; expected compute capability {}.0 or later", kOldestMajor);
+    devices.push_back(std::move(device));
   }
   return devices;
 }
@@ -45,6 +58,26 @@ std::string cuda_runtime_description() {
                   CUDNN_PATCHLEVEL);
   if (error != cudaSuccess && driver != 0) text += fmt::format(" ({})", cudaGetErrorString(error));
   return text;
+}
+
+std::string why_no_cuda() {
+  int driver = 0;
+  cudaDriverGetVersion(&driver);
+  if (driver == 0) return "no NVIDIA driver is installed";
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  cudaGetLastError();
+  if (error == cudaErrorInsufficientDriver) {
+    return fmt::format("the NVIDIA driver is for CUDA {}, too old for CUDA {}: update the driver",
+                       cuda_version_text(driver), cuda_version_text(CUDART_VERSION));
+  }
+  if (error != cudaSuccess) return cudaGetErrorString(error);
+  std::string found;
+  for (const CudaDevice& device : cuda_devices()) {
+    if (device.usable) return {};
+    found += fmt::format("{}{} ({})", found.empty() ? "" : ", ", device.name, device.remark);
+  }
+  return found.empty() ? "the driver shows no GPU" : "no GPU here can be used: " + found;
 }
 
 }  // namespace filterscope

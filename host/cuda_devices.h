@@ -13,6 +13,8 @@ struct CudaDevice {
   int major = 0;  ///< Compute capability.
   int minor = 0;
   std::size_t memory_bytes = 0;
+  bool usable = false;  ///< Whether this build has code for it.
+  std::string remark;   ///< Memory, capability, and why it is not usable.
 };
 
 /// The GPUs of this machine, by index. Empty without a driver, with one that is too old for the runtime, and
@@ -22,5 +24,8 @@ std::vector<CudaDevice> cuda_devices();
 /// One line for people: versions of the CUDA runtime, the driver and cuDNN, and why no device can be used if
 /// none can.
 std::string cuda_runtime_description();
+
+/// Why cuda_devices() has none that is usable, as the end of a sentence; empty if one is.
+std::string why_no_cuda();
 
 }  // namespace filterscope

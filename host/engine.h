@@ -121,9 +121,10 @@ class Engine {
 };
 
 /// The engine for `options.device`. The engine keeps references to `network` and `weights`. A device or a
-/// precision that cannot be had is a device Error.
+/// precision that cannot be had is a device Error; but `auto` takes the CPU where no GPU can be used, and
+/// then `why_not_gpu`, if given, tells why, as the end of a sentence.
 std::unique_ptr<Engine> make_engine(const Network& network, const Weights& weights, const Recipe& recipe,
-                                    const RenderOptions& options);
+                                    const RenderOptions& options, std::string* why_not_gpu = nullptr);
 
 /// A device that this build knows of, for `info` and for choosing.
 struct DeviceInfo {
@@ -134,7 +135,11 @@ struct DeviceInfo {
 };
 std::vector<DeviceInfo> list_devices();
 /// What `--device auto` means here.
-std::string default_device();
+struct DeviceChoice {
+  std::string id;
+  std::string reason;  ///< Why it is not a GPU, as the end of a sentence; empty if it is one.
+};
+DeviceChoice default_device();
 /// What the engines use.
 Libraries library_versions();
 

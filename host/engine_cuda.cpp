@@ -16,6 +16,7 @@
 #include "cuda/nvtx.h"
 #include "cuda/runtime.h"
 #include "error.h"
+#include "kernels/common/launch.h"
 
 namespace filterscope {
 
@@ -40,20 +41,19 @@ constexpr int kReproducibleBatch = 64;
 class CudaEngine final : public Engine {
  public:
   CudaEngine(const Network& network, const Weights& weights, const Recipe& recipe,
-             const RenderOptions& options, int index, std::vector<cuda::ConvolutionSource> sources,
-             Libraries libraries)
+             const RenderOptions& options, CudaBackend backend)
       : network_(network),
         weights_(weights),
         recipe_(recipe),
         options_(options),
         precision_(options.precision),
-        index_(index),
-        libraries_(std::move(libraries)),
-        planner_(network, options.extent, precision_,
-                 options.reproducible ? cuda::PlanRule::fixed : cuda::PlanRule::timed, std::move(sources)),
+        index_(backend.device),
+        libraries_(std::move(backend.libraries)),
+        planner_(network, options.extent, precision_, backend.rule, std::move(backend.sources),
+                 std::move(backend.timings)),
         device_weights_(network, weights, precision_) {
-    cuda::check(cudaSetDevice(index), "--device cuda:{}", index);
-    cuda::check(cudaGetDeviceProperties(&device_, index), "asking for the properties of cuda:{}", index);
+    cuda::check(cudaSetDevice(index_), "--device cuda:{}", index_);
+    cuda::check(cudaGetDeviceProperties(&device_, index_), "asking for the properties of cuda:{}", index_);
   }
 
   EngineDescription describe() const override {
@@ -85,6 +85,15 @@ class CudaEngine final : public Engine {
 
   void render(std::span<const FilterId> filters, RenderObserver& observer, std::stop_token stop) override {
     require_weights(network_, weights_, filters);
+    try {
+      render_all(filters, observer, stop);
+    } catch (const kernels::LaunchError& error) {
+      throw Error(ErrorKind::device, fmt::format("cuda:{} ({}): {}", index_, device_.name, error.what()));
+    }
+  }
+
+ private:
+  void render_all(std::span<const FilterId> filters, RenderObserver& observer, const std::stop_token& stop) {
     const cuda::nvtx::Range range("run");
     int largest = largest_batch(filters);
     std::vector<FilterId> left(filters.begin(), filters.end());
@@ -111,7 +120,6 @@ class CudaEngine final : public Engine {
     }
   }
 
- private:
   std::vector<BatchPlan> plan_batches(std::span<const FilterId> filters, int largest) const {
     const int layers = network_.layer_count();
     return options_.reproducible ? cuda::plan_fixed_batches(filters, layers, largest)
@@ -252,10 +260,14 @@ class CudaEngine final : public Engine {
 }  // namespace
 
 std::unique_ptr<Engine> make_cuda_engine(const Network& network, const Weights& weights, const Recipe& recipe,
-                                         const RenderOptions& options, int index,
-                                         std::vector<cuda::ConvolutionSource> sources, Libraries libraries) {
-  return std::make_unique<CudaEngine>(network, weights, recipe, options, index, std::move(sources),
-                                      std::move(libraries));
+                                         const RenderOptions& options, CudaBackend backend) {
+  const int smallest = network.smallest_image();
+  if (options.extent.height < smallest || options.extent.width < smallest) {
+    throw Error(ErrorKind::usage,
+                fmt::format("--size: {} by {} is too small for {}; expected at least {}",
+                            options.extent.height, options.extent.width, network.name, smallest));
+  }
+  return std::make_unique<CudaEngine>(network, weights, recipe, options, std::move(backend));
 }
 
 }  // namespace filterscope

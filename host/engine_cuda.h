@@ -8,11 +8,18 @@
 
 namespace filterscope {
 
-/// Renders on device `index`, with convolutions from `sources` (in the order of preference where timing does
-/// not decide), which `libraries` names. The precision must not be automatic. The engine keeps references to
-/// `network` and `weights`. What the device cannot do is a device Error.
+/// What a CUDA engine computes with.
+struct CudaBackend {
+  int device = 0;                                ///< Of the CUDA runtime.
+  std::vector<cuda::ConvolutionSource> sources;  ///< In the order of preference where timing does not decide.
+  cuda::PlanRule rule = cuda::PlanRule::timed;
+  cuda::Timings timings;
+  Libraries libraries;  ///< For the description.
+};
+
+/// Renders on a GPU. The precision must not be automatic. The engine keeps references to `network` and
+/// `weights`. What the device cannot do is a device Error.
 std::unique_ptr<Engine> make_cuda_engine(const Network& network, const Weights& weights, const Recipe& recipe,
-                                         const RenderOptions& options, int index,
-                                         std::vector<cuda::ConvolutionSource> sources, Libraries libraries);
+                                         const RenderOptions& options, CudaBackend backend);
 
 }  // namespace filterscope

@@ -52,7 +52,9 @@ void print_devices() {
     if (!device.remark.empty()) append(device.remark);
     print_row(device.id, text);
   }
-  print_row("--device auto", fmt::format("means {} here", default_device()));
+  const DeviceChoice choice = default_device();
+  print_row("--device auto",
+            fmt::format("means {} here{}{}", choice.id, choice.reason.empty() ? "" : ": ", choice.reason));
 }
 
 void print_libraries() {

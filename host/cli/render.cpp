@@ -113,6 +113,10 @@ const OptionTable& render_options() {
           {"Computation", "reproducible", "",
            "Fix the algorithms without timing them: the same bytes for a filter and seed, whatever else is "
            "rendered"},
+          {"Computation", "profile", "FIRST:COUNT",
+           "CUDA: let a profiler (nsys, ncu; see tools/profile.sh) capture only COUNT iterations of the run, "
+           "from number "
+           "FIRST on, operation by operation (default: all, as graphs)"},
           {"Output", "out", "DIR", fmt::format("Folder of the results (default: {})", kDefaultOut)},
           {"Output", "raw", "", "Also write the unscaled images"},
           {"Output", "force", "",
@@ -159,6 +163,21 @@ std::string parse_device(const std::string& text) {
   return text;
 }
 
+// FIRST:COUNT, both from 1.
+void parse_profile(const std::string& text, RenderOptions& render) {
+  const std::size_t colon = text.find(':');
+  if (colon == std::string::npos) {
+    throw Error(
+        ErrorKind::usage,
+        fmt::format("--profile: expected FIRST:COUNT, such as 11:2 for iterations 11 and 12, found \"{}\"",
+                    text));
+  }
+  render.profile_first =
+      static_cast<int>(parse_integer("--profile FIRST", text.substr(0, colon), 1, kMostIterations));
+  render.profile_count =
+      static_cast<int>(parse_integer("--profile COUNT", text.substr(colon + 1), 1, kMostIterations));
+}
+
 Request parse_request(const Arguments& options, const Network& network) {
   Request request;
   request.quiet = options.has("quiet");
@@ -185,6 +204,7 @@ Request parse_request(const Arguments& options, const Network& network) {
   render.keep_images = options.has("raw");
   render.reproducible = options.has("reproducible");
   if (const auto text = options.value("device")) render.device = parse_device(*text);
+  if (const auto text = options.value("profile")) parse_profile(*text, render);
   if (const auto text = options.value("precision")) render.precision = parse_precision(*text);
   if (const auto text = options.value("batch"); text && *text != "auto") {
     try {
@@ -314,6 +334,11 @@ class RunObserver : public RenderObserver {
 
   void on_progress(std::int64_t steps) override { progress_.add_steps(steps); }
 
+  void on_notice(const std::string& text) override {
+    progress_.clear();
+    fmt::print(stderr, "{}\n", text);
+  }
+
   void on_loss(FilterId id, TracePoint point) override {
     if (!print_losses_) return;
     progress_.clear();
@@ -342,7 +367,7 @@ int layers_of(const std::vector<FilterId>& selection) {
 }
 
 void print_start(const Request& request, const std::vector<FilterId>& filters, const Network& network,
-                 const Weights& weights, const EngineDescription& engine) {
+                 const Weights& weights, const EngineDescription& engine, const std::string& why_not_gpu) {
   fmt::print(stderr, "{} of {} of {}, {} at {} x {}, recipe {}\n", counted(std::ssize(filters), "filter"),
              counted(layers_of(filters), "layer"), network.name,
              counted(request.recipe.iterations, "iteration"), request.render.extent.height,
@@ -354,6 +379,7 @@ void print_start(const Request& request, const std::vector<FilterId>& filters, c
   fmt::print(stderr, "Device:  {} ({}), {}{}\n", engine.device, engine.device_name,
              to_string(engine.precision),
              engine.threads > 0 ? fmt::format(", {}", counted(engine.threads, "thread")) : "");
+  if (!why_not_gpu.empty()) fmt::print(stderr, "         not a GPU: {}\n", why_not_gpu);
   if (weights.synthetic()) {
     fmt::print(
         stderr,
@@ -434,7 +460,8 @@ int run_render(const std::vector<std::string>& arguments) {
   }
 
   // The engine first: when it cannot be had, what is in the folder stays as it is.
-  const auto engine = make_engine(network, weights, request.recipe, request.render);
+  std::string why_not_gpu;
+  const auto engine = make_engine(network, weights, request.recipe, request.render, &why_not_gpu);
   Manifest run = describe_run(network, weights, request.recipe, request.render, engine->describe());
   std::vector<std::string> command{"filterscope", "render"};
   command.insert(command.end(), arguments.begin(), arguments.end());
@@ -459,7 +486,7 @@ int run_render(const std::vector<std::string>& arguments) {
   double expected_seconds = 0;
   if (!request.quiet) {
     const EngineDescription description = engine->describe();
-    print_start(request, filters, network, weights, description);
+    print_start(request, filters, network, weights, description, why_not_gpu);
     if (description.device == "cpu")
       expected_seconds = estimate_and_print(*engine, request, filters, network, interrupt);
   }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <optional>
 #include <utility>
 
 #include "../error.h"
@@ -12,6 +13,13 @@
 #include "timing.h"
 
 namespace filterscope::cuda {
+
+namespace {
+
+// A variant that takes this much longer than the best so far is not timed again.
+constexpr double kHopeless = 1.5;
+
+}  // namespace
 
 std::size_t Plan::workspace_bytes() const {
   std::size_t bytes = 0;
@@ -40,8 +48,13 @@ std::string Plan::describe(const Network& network) const {
 }
 
 Planner::Planner(const Network& network, Extent image, Precision precision, PlanRule rule,
-                 std::vector<ConvolutionSource> sources)
-    : network_(network), image_(image), precision_(precision), rule_(rule), sources_(std::move(sources)) {}
+                 std::vector<ConvolutionSource> sources, Timings timings)
+    : network_(network),
+      image_(image),
+      precision_(precision),
+      rule_(rule),
+      sources_(std::move(sources)),
+      timings_(std::move(timings)) {}
 
 Plan Planner::make(const Geometry& geometry) {
   const int layers = geometry.deepest() + 1;
@@ -62,6 +75,8 @@ Plan Planner::make(const Geometry& geometry) {
 
   // A layer's mask is written by its own forward convolution and read by the input gradient of the next
   // layer: the two are chosen together. Between two masks nothing is shared.
+  // Bytes are read once and written once more than activations, which are there anyway: they are for kernels
+  // that have nothing else.
   constexpr std::array kGates{Gate::bits, Gate::activation, Gate::bytes};
   for (int layer = 0; layer < layers; ++layer) {
     const bool computes = layer > 0 && geometry.passing(layer) > 0;
@@ -79,7 +94,7 @@ Plan Planner::make(const Geometry& geometry) {
     double best = std::numeric_limits<double>::infinity();
     for (const Gate gate : kGates) {
       // The first layer's kernel writes bits, or nothing but its output.
-      if (layer == 0 && gate == Gate::bytes) continue;
+      if (gate == Gate::bytes && (layer == 0 || best < std::numeric_limits<double>::infinity())) continue;
       Choice forward;
       Choice gradient;
       if (computes) forward = choose(problem(layer, Direction::forward, gate));
@@ -113,7 +128,6 @@ Planner::Choice Planner::choose(const ConvolutionProblem& problem) {
   std::vector<std::unique_ptr<ConvolutionVariant>> variants;
   for (const ConvolutionSource& source : sources_) {
     std::ranges::move(source(problem), std::back_inserter(variants));
-    // Bytes cost more memory and time than bits: they are only for kernels that have nothing else.
     if (problem.gate == Gate::none || problem.gate == Gate::bytes) continue;
     for (auto& variant : source(ungated)) variants.push_back(with_gate(std::move(variant), problem.gate));
   }
@@ -124,10 +138,16 @@ Planner::Choice Planner::choose(const ConvolutionProblem& problem) {
     return best;
   }
   best.milliseconds = std::numeric_limits<double>::infinity();
-  ConvolutionTimer timer(problem);
+  std::optional<ConvolutionTimer> timer;  // Takes memory: made only if something is to be timed.
   for (auto& variant : variants) {
-    const double milliseconds = timer.milliseconds(*variant);
-    if (milliseconds < best.milliseconds) best = {std::move(variant), milliseconds};
+    const std::string key = to_string(problem) + ": " + variant->name();
+    std::optional<double> milliseconds = timings_.find(key);
+    if (!milliseconds) {
+      if (!timer) timer.emplace(problem);
+      milliseconds = timer->milliseconds(*variant, kHopeless * best.milliseconds);
+      timings_.store(key, *milliseconds);
+    }
+    if (*milliseconds < best.milliseconds) best = {std::move(variant), *milliseconds};
   }
   return best;
 }

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -43,12 +44,20 @@ enum class PlanRule {
 using ConvolutionSource =
     std::function<std::vector<std::unique_ptr<ConvolutionVariant>>(const ConvolutionProblem&)>;
 
+/// Milliseconds that variants took in earlier runs, by a key that names problem and variant.
+struct Timings {
+  std::function<std::optional<double>(const std::string& key)> find = [](const std::string&) {
+    return std::optional<double>();
+  };
+  std::function<void(const std::string& key, double milliseconds)> store = [](const std::string&, double) {};
+};
+
 /// Makes plans for one network on the current device.
 class Planner {
  public:
   /// `sources` in the order of preference under PlanRule::fixed. References must outlive the planner.
   Planner(const Network& network, Extent image, Precision precision, PlanRule rule,
-          std::vector<ConvolutionSource> sources);
+          std::vector<ConvolutionSource> sources, Timings timings = {});
 
   /// A problem that no source can compute is a device Error.
   Plan make(const Geometry& geometry);
@@ -66,6 +75,7 @@ class Planner {
   Precision precision_;
   PlanRule rule_;
   std::vector<ConvolutionSource> sources_;
+  Timings timings_;
 };
 
 }  // namespace filterscope::cuda

@@ -98,6 +98,7 @@ class StackOf final : public Stack {
       weights_of_losses[image] = 1.f / positions;
       factors[image] = 1.f / (positions * kHeadGradient);
     }
+    bring_weights();
     loss_weights_ = DeviceBuffer<float>(std::span<const float>(weights_of_losses));
     gradient_factors_ = DeviceBuffer<float>(std::span<const float>(factors));
   }
@@ -201,7 +202,7 @@ class StackOf final : public Stack {
  private:
   // The gradient that a filter head's open positions start with; last_gradient divides by it again. One is
   // amid the range of fp16: at 1 / positions much of the gradient would be lost.
-  static constexpr float kHeadGradient = 1.f;
+  static constexpr float kHeadGradient = 16.f;
 
   struct Layer {
     // Where the ReLU was open, in the one form that the plan asks for.
@@ -219,6 +220,23 @@ class StackOf final : public Stack {
   DeviceBuffer<Element> allocate(std::size_t size) {
     bytes_ += size * sizeof(Element);
     return DeviceBuffer<Element>(size);
+  }
+
+  // All that the passes will ask for: nothing may be copied while they are captured.
+  void bring_weights() {
+    const Geometry& geometry = plan_.geometry;
+    for (int layer = 0; layer <= geometry.deepest(); ++layer) {
+      if (layer == 0 || geometry.leaving(layer) > 0) {
+        weights_.filters(layer);
+        weights_.bias(layer, BiasType::fp32);
+      }
+      const Plan::Layer& plan = plan_.layers[layer];
+      if (plan.forward) {
+        weights_.kernel(layer, plan.forward->weight_layout());
+        weights_.bias(layer, plan.forward->bias_type());
+      }
+      if (plan.input_gradient) weights_.kernel(layer, plan.input_gradient->weight_layout());
+    }
   }
 
   std::size_t image_size() const { return plan_.image.positions() * 3; }

@@ -40,13 +40,20 @@ std::map<const std::byte*, Allocation> g_allocations;
 std::size_t g_memory = std::size_t{4} << 30;
 Counters g_counters;
 cudaError_t g_last_error = cudaSuccess;
+int g_captures = 0;  // Under way.
 
 cudaError_t failed(cudaError_t error) {
   g_last_error = error;
   return error;
 }
 
+// What a device refuses while a stream is captured: allocating, and whatever waits.
+bool capturing() {
+  return g_captures > 0;
+}
+
 cudaError_t allocate(void** pointer, std::size_t bytes, bool pinned) {
+  if (capturing()) return failed(cudaErrorStreamCaptureUnsupported);
   const std::lock_guard lock(g_mutex);
   if (bytes == 0) {
     *pointer = nullptr;
@@ -134,6 +141,8 @@ const char* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorMemoryAllocation";
     case cudaErrorNotReady:
       return "cudaErrorNotReady";
+    case cudaErrorStreamCaptureUnsupported:
+      return "cudaErrorStreamCaptureUnsupported";
     case cudaErrorUnknown:
       return "cudaErrorUnknown";
   }
@@ -164,6 +173,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   return cudaSuccess;
 }
 cudaError_t cudaDeviceSynchronize() {
+  if (capturing()) return failed(cudaErrorStreamCaptureUnsupported);
   ++g_counters.synchronisations;
   return cudaSuccess;
 }
@@ -212,6 +222,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
   return cudaSuccess;
 }
 cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
+  if (capturing()) return failed(cudaErrorStreamCaptureUnsupported);
   ++g_counters.synchronisations;
   return cudaMemcpyAsync(to, from, bytes, kind, nullptr);
 }
@@ -235,6 +246,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t) {
+  if (capturing()) return failed(cudaErrorStreamCaptureUnsupported);
   ++g_counters.synchronisations;
   return cudaSuccess;
 }
@@ -247,11 +259,13 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) {
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   if (stream == nullptr || stream->capture != nullptr) return failed(cudaErrorInvalidValue);
   stream->capture = new CUgraph_st;
+  ++g_captures;
   return cudaSuccess;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   if (stream == nullptr || stream->capture == nullptr) return failed(cudaErrorInvalidValue);
   *graph = std::exchange(stream->capture, nullptr);
+  --g_captures;
   return cudaSuccess;
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long) {
@@ -284,6 +298,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
   return cudaSuccess;
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t) {
+  if (capturing()) return failed(cudaErrorStreamCaptureUnsupported);
   ++g_counters.synchronisations;
   return cudaSuccess;
 }

@@ -1,0 +1,396 @@
+// The CUDA engine's whole run on the emulated device, against the double-precision reference and the CPU
+// engine, and what it promises about batches, memory, and the loop.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "host/cuda/own_convolution.h"
+#include "host/engine_cpu.h"
+#include "host/engine_cuda.h"
+#include "host/error.h"
+#include "kernels/common/global.h"
+#include "kernels/common/launch.h"
+#include "tests/support/random_network.h"
+#include "tests/support/reference.h"
+
+namespace filterscope {
+namespace {
+
+class Collector final : public RenderObserver {
+ public:
+  void on_finished(FilterResult result) override { results.emplace(result.id, std::move(result)); }
+  void on_progress(std::int64_t steps) override {
+    progress += steps;
+    if (stop_after > 0 && progress >= stop_after) stop.request_stop();
+  }
+  void on_loss(FilterId, TracePoint) override { ++losses; }
+  void on_notice(const std::string& text) override { notices.push_back(text); }
+
+  std::map<FilterId, FilterResult> results;
+  std::int64_t progress = 0;
+  std::int64_t stop_after = 0;
+  int losses = 0;
+  std::vector<std::string> notices;
+  std::stop_source stop;
+};
+
+// Pools after the second and fourth layer; channels as few as the kernels take.
+Network small_network() {
+  return test::make_network({{64}, {64, true}, {64}, {128, true}, {64}, {64}});
+}
+
+std::vector<FilterId> some_filters() {
+  return {{0, 1}, {0, 50}, {1, 4}, {2, 0}, {2, 63}, {3, 100}, {4, 10}, {4, 11}, {5, 3}};
+}
+
+Recipe short_recipe(int iterations) {
+  Recipe recipe = find_recipe("seed");
+  recipe.iterations = iterations;
+  return recipe;
+}
+
+RenderOptions options_for(Extent extent, Precision precision = Precision::fp32) {
+  RenderOptions options;
+  options.extent = extent;
+  options.precision = precision;
+  options.keep_images = true;
+  options.reproducible = false;
+  return options;
+}
+
+// Timing says nothing here: the variants are taken as offered.
+std::unique_ptr<Engine> make_emulated_engine(const Network& network, const Weights& weights,
+                                             const Recipe& recipe, const RenderOptions& options,
+                                             const cuda::ConvolutionSource& source = cuda::own_variants) {
+  return make_cuda_engine(
+      network, weights, recipe, options,
+      {.sources = {source}, .rule = cuda::PlanRule::fixed, .timings = {}, .libraries = {}});
+}
+
+Collector render(const Network& network, const Weights& weights, const Recipe& recipe,
+                 const RenderOptions& options, const std::vector<FilterId>& filters,
+                 const cuda::ConvolutionSource& source = cuda::own_variants) {
+  Collector collector;
+  make_emulated_engine(network, weights, recipe, options, source)->render(filters, collector, {});
+  return collector;
+}
+
+// Relative errors of losses and of what the image moved by, after a few iterations.
+struct Tolerance {
+  double first_loss;
+  double final_loss;
+  double image;
+};
+
+void expect_reference(const Collector& got, const Network& network, const Weights& weights,
+                      const Recipe& recipe, const RenderOptions& options, const Tolerance& tolerance) {
+  for (const auto& [id, result] : got.results) {
+    SCOPED_TRACE(network.convolutions[id.layer].name + ":" + std::to_string(id.filter));
+    const std::vector<float> start =
+        reference::noise_image(recipe.initial_image, options.seed, id.layer, id.filter, options.extent);
+    const reference::Ascent expected =
+        reference::ascend(network, weights, recipe, id.layer, id.filter,
+                          reference::Map(options.extent, 3, start), recipe.iterations);
+    ASSERT_GT(expected.gradient_norm, 0);
+    EXPECT_EQ(result.status, FilterStatus::ok);
+    EXPECT_EQ(result.iterations, recipe.iterations);
+    EXPECT_NEAR(result.first_loss, expected.losses.front(), tolerance.first_loss * expected.losses.front());
+    EXPECT_NEAR(result.final_loss, expected.final_loss, tolerance.final_loss * expected.final_loss);
+    ASSERT_EQ(result.trace.size(), std::size_t(recipe.iterations / options.trace_every));
+    for (const TracePoint& point : result.trace) {
+      const double loss = expected.losses[point.iteration - 1];
+      EXPECT_NEAR(point.loss, loss, tolerance.final_loss * loss);
+    }
+    EXPECT_LT(test::l2_relative_error(result.image, expected.image.values), tolerance.image);
+    const auto picture = reference::min_max_picture(std::span<const float>(result.image));
+    ASSERT_EQ(result.picture.size(), picture.size());
+    for (std::size_t i = 0; i < picture.size(); ++i) ASSERT_NEAR(result.picture[i], picture[i], 1);
+  }
+}
+
+class CudaEngine : public testing::TestWithParam<Precision> {};
+
+TEST_P(CudaEngine, AscentIsTheReferences) {
+  const Network network = small_network();
+  const Weights weights = test::random_weights(network, 3);
+  RenderOptions options = options_for({13, 14}, GetParam());
+  options.seed = 9;
+  options.trace_every = 2;
+  const Recipe recipe = short_recipe(6);
+  const Collector got = render(network, weights, recipe, options, some_filters());
+  ASSERT_EQ(got.results.size(), some_filters().size());
+  EXPECT_EQ(got.progress, 6 * 9);
+  EXPECT_EQ(got.losses, 3 * 9);
+  // fp32: as the CPU engine's test. The others round every map and gradient to 8 or 11 bits.
+  const Tolerance tolerance = GetParam() == Precision::fp32   ? Tolerance{1e-5, 1e-4, 1e-4}
+                              : GetParam() == Precision::fp16 ? Tolerance{2e-3, 5e-3, 5e-3}
+                                                              : Tolerance{1e-2, 3e-2, 3e-2};
+  expect_reference(got, network, weights, recipe, options, tolerance);
+}
+
+INSTANTIATE_TEST_SUITE_P(Precisions, CudaEngine,
+                         testing::Values(Precision::fp32, Precision::fp16, Precision::bf16),
+                         [](const auto& precision) { return std::string(to_string(precision.param)); });
+
+TEST(CudaEngineRun, MatchesTheCpuEngine) {
+  const Network network = small_network();
+  const Weights weights = test::random_weights(network, 3);
+  RenderOptions options = options_for({17, 12});
+  options.trace_every = 1;
+  const Recipe recipe = short_recipe(4);
+  const Collector got = render(network, weights, recipe, options, some_filters());
+  Collector expected;
+  make_cpu_engine(network, weights, recipe, options)->render(some_filters(), expected, {});
+  for (const auto& [id, result] : expected.results) {
+    const FilterResult& own = got.results.at(id);
+    EXPECT_EQ(own.status, result.status);
+    EXPECT_NEAR(own.final_loss, result.final_loss, 1e-4 * result.final_loss);
+    EXPECT_NEAR(own.gradient_norm, result.gradient_norm, 1e-3 * result.gradient_norm);
+    EXPECT_LT(test::l2_relative_error(own.image, result.image), 1e-4);
+  }
+}
+
+// A layer's ReLU mask as the activation itself, or as bytes, which no kernel of the project writes.
+void write_bytes(kernels::Global<const float> values, kernels::Global<std::uint8_t> bytes) {
+  const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  bytes.store(i, values.load(i) > 0.f ? 1 : 0);
+}
+class ForwardWithBytes final : public cuda::ConvolutionVariant {
+ public:
+  ForwardWithBytes(std::unique_ptr<cuda::ConvolutionVariant> inner)
+      : inner_(std::move(inner)), problem_(inner_->problem()) {
+    problem_.gate = cuda::Gate::bytes;
+  }
+  std::string name() const override { return "bytes"; }
+  const cuda::ConvolutionProblem& problem() const override { return problem_; }
+  cuda::WeightLayout weight_layout() const override { return inner_->weight_layout(); }
+  cuda::BiasType bias_type() const override { return inner_->bias_type(); }
+  std::size_t workspace_bytes() const override { return 0; }
+  void launch(const cuda::ConvolutionArguments& arguments, cudaStream_t stream) override {
+    inner_->launch(arguments, stream);
+    const unsigned count = problem_.images * problem_.height * problem_.width * problem_.out_channels;
+    kernels::launch("bytes", write_bytes, {dim3(count / 32), dim3(32)}, stream,
+                    static_cast<const float*>(arguments.destination),
+                    static_cast<std::uint8_t*>(arguments.gate_out));
+  }
+
+ private:
+  std::unique_ptr<cuda::ConvolutionVariant> inner_;
+  cuda::ConvolutionProblem problem_;
+};
+
+// The project's kernels with masks of one form alone; for the first layer, which has 64 channels,
+// activations, since it does not write bytes.
+cuda::ConvolutionSource only(cuda::Gate gate) {
+  return [gate](const cuda::ConvolutionProblem& problem) {
+    std::vector<std::unique_ptr<cuda::ConvolutionVariant>> variants;
+    const bool of_first_layer =
+        problem.direction == cuda::Direction::input_gradient && problem.in_channels == 64;
+    if (problem.gate != (of_first_layer ? cuda::Gate::activation : gate)) return variants;
+    cuda::ConvolutionProblem plain = problem;
+    plain.gate = cuda::Gate::none;
+    auto own = std::move(cuda::own_variants(plain).front());
+    if (problem.gate == cuda::Gate::bytes && problem.direction == cuda::Direction::forward) {
+      variants.push_back(std::make_unique<ForwardWithBytes>(std::move(own)));
+    } else {
+      variants.push_back(cuda::with_gate(std::move(own), problem.gate));
+    }
+    return variants;
+  };
+}
+
+TEST(CudaEngineRun, EveryFormOfMaskGivesTheSame) {
+  const Network network = test::make_network({{64}, {32}, {32}, {32}});
+  const Weights weights = test::random_weights(network, 3);
+  const RenderOptions options = options_for({7, 6});
+  const std::vector<FilterId> filters{{0, 1}, {1, 4}, {2, 0}, {3, 31}};
+  const Collector bits = render(network, weights, short_recipe(3), options, filters);
+  for (const cuda::Gate gate : {cuda::Gate::activation, cuda::Gate::bytes}) {
+    const auto engine = make_emulated_engine(network, weights, short_recipe(3), options, only(gate));
+    Collector got;
+    engine->render(filters, got, {});
+    EXPECT_THAT(engine->describe().plans.at(0), testing::HasSubstr("mask " + std::string(to_string(gate))));
+    for (const auto& [id, result] : bits.results) EXPECT_EQ(got.results.at(id).image, result.image);
+  }
+}
+
+TEST(CudaEngineRun, AFilterDoesNotDependOnItsPlaceInTheBatch) {
+  const Network network = small_network();
+  const Weights weights = test::random_weights(network, 3);
+  const RenderOptions options = options_for({12, 9}, Precision::fp16);
+  const std::vector<std::vector<FilterId>> selections{{{3, 20}, {3, 30}, {3, 40}, {5, 1}, {5, 2}},
+                                                      {{3, 1}, {3, 2}, {3, 20}, {5, 60}, {5, 61}},
+                                                      {{3, 19}, {3, 20}, {3, 21}, {5, 0}, {5, 63}}};
+  const auto engine = make_emulated_engine(network, weights, short_recipe(3), options);
+  std::vector<float> first;
+  for (const std::vector<FilterId>& filters : selections) {
+    Collector collector;
+    engine->render(filters, collector, {});
+    const FilterResult& result = collector.results.at({3, 20});
+    if (first.empty()) first = result.image;
+    EXPECT_EQ(result.image, first);
+  }
+  EXPECT_EQ(engine->describe().plans.size(), 1u);
+}
+
+TEST(CudaEngineRun, ReproducibleBytesWhateverIsRenderedBeside) {
+  const Network network = small_network();
+  const Weights weights = test::random_weights(network, 3);
+  RenderOptions options = options_for({9, 9}, Precision::fp16);
+  options.reproducible = true;
+  options.batch = 3;
+  const FilterId id{4, 11};
+  const Collector alone = render(network, weights, short_recipe(3), options, {id});
+  const Collector among = render(network, weights, short_recipe(3), options,
+                                 {{2, 3}, {4, 0}, {4, 5}, {4, 7}, id, {4, 12}, {5, 1}});
+  EXPECT_EQ(among.results.size(), 7u);
+  EXPECT_EQ(alone.results.at(id).image, among.results.at(id).image);
+  EXPECT_EQ(alone.results.at(id).picture, among.results.at(id).picture);
+  EXPECT_EQ(alone.results.at(id).final_loss, among.results.at(id).final_loss);
+}
+
+TEST(CudaEngineRun, BatchesOfOneGeometryGiveWhatOneBatchGives) {
+  const Network network = small_network();
+  const Weights weights = test::random_weights(network, 3);
+  RenderOptions options = options_for({9, 9});
+  const Collector whole = render(network, weights, short_recipe(3), options, some_filters());
+  for (const int batch : {1, 4, 6}) {
+    options.batch = batch;
+    const Collector cut = render(network, weights, short_recipe(3), options, some_filters());
+    ASSERT_EQ(cut.results.size(), some_filters().size()) << batch;
+    EXPECT_EQ(cut.progress, 3 * 9);
+    for (const auto& [id, result] : whole.results) {
+      EXPECT_LT(test::l2_relative_error(cut.results.at(id).image, result.image), 1e-5) << batch;
+    }
+  }
+}
+
+TEST(CudaEngineRun, DeadFilterKeepsItsImageAndDoesNotDisturbOthers) {
+  const Network network = test::make_network({{64}, {64, true}, {64}});
+  Weights weights = test::random_weights(network, 4);
+  for (std::size_t i = 0; i < 9 * 64; ++i) weights.layers[2]->kernel[i * 64 + 5] = -1.f;
+  weights.layers[2]->bias[5] = -1.f;
+  RenderOptions options = options_for({8, 8});
+  options.trace_every = 2;
+  const Collector with = render(network, weights, short_recipe(6), options, {{2, 4}, {2, 5}});
+  const FilterResult& dead = with.results.at({2, 5});
+  EXPECT_EQ(dead.status, FilterStatus::dead);
+  EXPECT_EQ(dead.iterations, 0);
+  EXPECT_EQ(dead.gradient_norm, 0.f);
+  EXPECT_EQ(dead.trace.size(), 3u);
+  EXPECT_EQ(dead.image, reference::noise_image({}, 0, 2, 5, {8, 8}));
+  EXPECT_EQ(with.results.at({2, 4}).status, FilterStatus::ok);
+  EXPECT_EQ(with.results.at({2, 4}).iterations, 6);
+}
+
+TEST(CudaEngineRun, NonFiniteFilterStopsAlone) {
+  const Network network = test::make_network({{64}, {64}});
+  Weights weights = test::random_weights(network, 4);
+  for (std::size_t i = 0; i < 9 * 64; ++i) weights.layers[1]->kernel[i * 64 + 5] = 3e38f;
+  RenderOptions options = options_for({7, 8});
+  options.trace_every = 1;
+  const Collector got = render(network, weights, short_recipe(4), options, {{1, 4}, {1, 5}, {1, 7}});
+  const FilterResult& stopped = got.results.at({1, 5});
+  EXPECT_EQ(stopped.status, FilterStatus::nonfinite);
+  EXPECT_EQ(stopped.iterations, 0);
+  EXPECT_TRUE(stopped.trace.empty());
+  for (const float value : stopped.image) ASSERT_TRUE(std::isfinite(value));
+  EXPECT_EQ(got.results.at({1, 4}).iterations, 4);
+  EXPECT_EQ(got.results.at({1, 7}).status, FilterStatus::ok);
+}
+
+TEST(CudaEngineRun, StartsFromGivenImages) {
+  const Network network = small_network();
+  const Weights weights = test::random_weights(network, 3);
+  RenderOptions options = options_for({9, 12});
+  options.initial_images = {test::random_values(3 * 9 * 12 * 3, 5), 3, {9, 12}};
+  for (const int batch : {0, 1}) {
+    options.batch = batch;
+    const std::vector<FilterId> filters{{0, 7}, {1, 2}, {3, 1}};
+    const Collector got = render(network, weights, short_recipe(2), options, filters);
+    for (std::size_t i = 0; i < filters.size(); ++i) {
+      const std::span<const float> start(options.initial_images.values.data() + i * 9 * 12 * 3, 9 * 12 * 3);
+      const auto expected = reference::ascend(network, weights, short_recipe(2), filters[i].layer,
+                                              filters[i].filter, reference::Map({9, 12}, 3, start), 2);
+      EXPECT_NEAR(got.results.at(filters[i]).first_loss, expected.losses[0], 1e-5 * expected.losses[0]);
+      EXPECT_LT(test::l2_relative_error(got.results.at(filters[i]).image, expected.image.values), 1e-4);
+    }
+  }
+}
+
+TEST(CudaEngineRun, TheLoopNeitherAllocatesNorCopiesNorWaits) {
+  const Network network = test::make_network({{64}, {64, true}, {64}});
+  const Weights weights = test::random_weights(network, 3);
+  const RenderOptions options = options_for({6, 6});
+  const auto count = [&](int iterations) {
+    Recipe recipe = short_recipe(iterations);
+    recipe.trace_points = iterations;
+    const emulation::Counters before = emulation::counters();
+    render(network, weights, recipe, options, {{1, 0}, {2, 0}});
+    const emulation::Counters after = emulation::counters();
+    return std::vector<long>{after.allocations - before.allocations, after.copies - before.copies,
+                             after.synchronisations - before.synchronisations};
+  };
+  EXPECT_EQ(count(3), count(9));
+}
+
+TEST(CudaEngineRun, GoesOnWithSmallerBatchesWhenMemoryRunsOut) {
+  const Network network = test::make_network({{64}, {64, true}, {64}});
+  const Weights weights = test::random_weights(network, 3);
+  RenderOptions options = options_for({10, 10});
+  options.batch = 8;
+  std::vector<FilterId> filters;
+  for (int filter = 0; filter < 8; ++filter) filters.push_back({2, filter});
+  const Collector expected = render(network, weights, short_recipe(2), options, filters);
+  EXPECT_TRUE(expected.notices.empty());
+  // Room for the weights and about three images.
+  emulation::set_memory(emulation::counters().allocated_bytes + 700'000);
+  const Collector got = render(network, weights, short_recipe(2), options, filters);
+  emulation::set_memory(std::size_t{4} << 30);
+  ASSERT_EQ(got.results.size(), filters.size());
+  EXPECT_THAT(got.notices, testing::Contains(testing::HasSubstr("Out of device memory")));
+  for (const auto& [id, result] : expected.results) {
+    EXPECT_LT(test::l2_relative_error(got.results.at(id).image, result.image), 1e-5);
+  }
+  // The automatic batch fits without trying.
+  options.batch = 0;
+  emulation::set_memory(emulation::counters().allocated_bytes + 2'000'000);
+  const Collector automatic = render(network, weights, short_recipe(2), options, filters);
+  EXPECT_TRUE(automatic.notices.empty());
+  EXPECT_EQ(automatic.results.size(), filters.size());
+  emulation::set_memory(emulation::counters().allocated_bytes + 1000);
+  EXPECT_THAT([&] { render(network, weights, short_recipe(2), options, filters); },
+              testing::ThrowsMessage<Error>(testing::HasSubstr("device memory")));
+  emulation::set_memory(std::size_t{4} << 30);
+}
+
+TEST(CudaEngineRun, StopsBetweenIterationsAndKeepsWhatIsFinished) {
+  const Network network = test::make_network({{64}, {64}});
+  const Weights weights = test::random_weights(network, 3);
+  RenderOptions options = options_for({5, 5});
+  options.batch = 2;
+  Collector collector;
+  collector.stop_after = 2 * 6 + 2 * 3;
+  make_emulated_engine(network, weights, short_recipe(6), options)
+      ->render(std::vector<FilterId>{{1, 0}, {1, 1}, {1, 2}, {1, 3}, {1, 4}, {1, 5}}, collector,
+               collector.stop.get_token());
+  EXPECT_EQ(collector.results.size(), 2u);
+}
+
+TEST(CudaEngineRun, ProfiledIterationsGiveTheSame) {
+  const Network network = test::make_network({{64}, {64}});
+  const Weights weights = test::random_weights(network, 3);
+  RenderOptions options = options_for({5, 5});
+  const Collector plain = render(network, weights, short_recipe(5), options, {{1, 0}});
+  options.profile_first = 2;
+  options.profile_count = 2;
+  const Collector profiled = render(network, weights, short_recipe(5), options, {{1, 0}});
+  EXPECT_EQ(plain.results.at({1, 0}).image, profiled.results.at({1, 0}).image);
+}
+
+}  // namespace
+}  // namespace filterscope
