@@ -68,21 +68,5 @@ TEST_P(ConvolutionImplicitGemmTest, WideMaps) {
   check_convolution<kernels::Half>(launch, {1, 2, 300, 64, 64}, kForward);
 }
 
-TEST_P(ConvolutionImplicitGemmTest, AnImageIsTheSameWhereverItStands) {
-  using T = kernels::Bfloat16;
-  const test::ConvolutionShape many{5, 7, 9, 64, 64};
-  const test::ConvolutionShape one{1, 7, 9, 64, 64};
-  const std::vector<float> image = test::random_values(one.positions() * one.in_channels, 6, -1.f);
-  const std::vector<float> weights = test::random_values(9 * 64 * 64, 7, -1.f);
-  std::vector<float> batch;
-  for (int i = 0; i < many.images; ++i) batch.insert(batch.end(), image.begin(), image.end());
-  const test::ConvolutionLaunch<T> launch = kernels::convolution_implicit_gemm<T>;
-  const auto alone = test::run_convolution<T>(launch, one, {}, image, weights, {});
-  const auto together = test::run_convolution<T>(launch, many, {}, batch, weights, {});
-  for (std::size_t i = 0; i < together.output.size(); ++i) {
-    ASSERT_EQ(together.output[i], alone.output[i % alone.output.size()]) << i;
-  }
-}
-
 }  // namespace
 }  // namespace filterscope
