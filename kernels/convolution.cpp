@@ -11,10 +11,15 @@ bool multiples_of_32(int in_channels, int out_channels) {
 bool multiples_of_64(int in_channels, int out_channels) {
   return in_channels % 64 == 0 && out_channels % 64 == 0;
 }
+bool multiples_of_64_and_128(int in_channels, int out_channels) {
+  return in_channels % 64 == 0 && out_channels % 128 == 0;
+}
 
 template <class T>
 constexpr std::array kTensorCoreKernels{
     ConvolutionKernel<T>{"implicit_gemm", multiples_of_64, convolution_implicit_gemm<T>},
+    ConvolutionKernel<T>{"implicit_gemm_small", multiples_of_64, convolution_implicit_gemm_small<T>},
+    ConvolutionKernel<T>{"implicit_gemm_large", multiples_of_64_and_128, convolution_implicit_gemm_large<T>},
     ConvolutionKernel<T>{"direct", multiples_of_32, convolution_direct<T>}};
 
 constexpr std::array kFloatKernels{

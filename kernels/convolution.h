@@ -45,5 +45,11 @@ void convolution_direct(const ConvolutionArguments<T>& arguments, cudaStream_t s
 /// Tensor cores (mma.sync, sm_80 and later), Half and Bfloat16; channels multiples of 64.
 template <class T>
 void convolution_implicit_gemm(const ConvolutionArguments<T>& arguments, cudaStream_t stream);
+/// The same sums, bit for bit, by smaller blocks, of which a small batch of small maps has more.
+template <class T>
+void convolution_implicit_gemm_small(const ConvolutionArguments<T>& arguments, cudaStream_t stream);
+/// And by larger ones, which read the input and the weights less often; out_channels a multiple of 128.
+template <class T>
+void convolution_implicit_gemm_large(const ConvolutionArguments<T>& arguments, cudaStream_t stream);
 
 }  // namespace filterscope::kernels

@@ -60,15 +60,15 @@ constexpr int kSwizzleRows = 8;
 constexpr int kStages = 3;
 static_assert(kStages == kKernelSize, "the column of a tap in the kernel is also its stage");
 
-constexpr int kBlocksPerSm = 2;
-
-/// How a block's part of the product is shared out among its warps.
-template <int kPositions_, int kChannels_, int kWarpPositions_, int kWarpChannels_>
+/// A block's part of the product, how it is shared out among warps, and for how many blocks an SM's registers
+/// are to suffice. The sum of an output is the same in every tile, bit for bit.
+template <int kPositions_, int kChannels_, int kWarpPositions_, int kWarpChannels_, int kBlocksPerSm_>
 struct Tile {
   static constexpr int kPositions = kPositions_;  ///< Output positions of a block.
   static constexpr int kChannels = kChannels_;    ///< Output channels of a block.
   static constexpr int kWarpPositions = kWarpPositions_;
   static constexpr int kWarpChannels = kWarpChannels_;
+  static constexpr int kBlocksPerSm = kBlocksPerSm_;
   static constexpr int kChannelWarps = kChannels / kWarpChannels;
   static constexpr int kThreads = kPositions / kWarpPositions * kChannelWarps * kWarpSize;
   static constexpr int kMmaRows = kWarpPositions / kMmaPositions;
@@ -493,10 +493,9 @@ __device__ inline void store_tile(const Outputs<T>& outputs, const Memory& memor
 
 // ---- the kernel
 
-/// Blocks of the same positions follow each other, so that they find their input in L2. Two blocks share an
-/// SM, so that one computes while the other starts or stores.
+/// Blocks of the same positions follow each other, so that they find their input in L2.
 template <class T, class Tile>
-__global__ void __launch_bounds__(Tile::kThreads, kBlocksPerSm)
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocksPerSm)
     implicit_gemm_kernel(Global<const T> input, Global<const T> weights, Global<const float> bias,
                          Global<T> output, Global<std::uint32_t> mask, Global<const std::uint32_t> gate,
                          Geometry geometry) {
@@ -543,27 +542,22 @@ constexpr int strip_rows(int width) {
   return divide_up(rows, kSwizzleRows) * kSwizzleRows;
 }
 
-/// Whether a block can copy the strips of maps of this width in time.
 template <class Tile>
-constexpr bool takes(int width) {
-  return strip_rows<Tile>(width) <= Tile::kStripCapacity;
-}
-
-template <class Tile>
-constexpr int shared_bytes(int rows) {
-  return std::max(kStrips<Tile> + 2 * rows * kRowBytes,
+constexpr int shared_bytes(int width) {
+  return std::max(kStrips<Tile> + 2 * strip_rows<Tile>(width) * kRowBytes,
                   kOutputs + Tile::kPositions * Tile::kChannels * kElementBytes);
 }
 
-constexpr int kAnyWidth = std::numeric_limits<int>::max();
+/// Whether a block can hold the strips of maps of this width, and copy them in time.
+template <class Tile>
+constexpr bool takes(int width) {
+  constexpr int kMostSharedBytes = 99 * 1024;  // Of a block on sm_86 and sm_89; others have more.
+  return strip_rows<Tile>(width) <= Tile::kStripCapacity && shared_bytes<Tile>(width) <= kMostSharedBytes;
+}
 
 /// Positions are counted in int: 2^31 of them with 64 channels would take 256 GiB.
 template <class T, class Tile>
 void launch_tile(const ConvolutionArguments<T>& arguments, cudaStream_t stream) {
-  // sm_80 has 164 KiB per SM and keeps 1 KiB per block for itself.
-  static_assert(shared_bytes<Tile>(std::min(Tile::kStripCapacity, strip_rows<Tile>(kAnyWidth))) <=
-                    (164 / kBlocksPerSm - 1) * 1024,
-                "blocks that share an SM share its memory");
   const Geometry geometry{.height = arguments.height,
                           .width = arguments.width,
                           .in_channels = arguments.in_channels,
@@ -575,29 +569,53 @@ void launch_tile(const ConvolutionArguments<T>& arguments, cudaStream_t stream) 
       divide_up(geometry.positions, Tile::kPositions) * (arguments.out_channels / Tile::kChannels);
   launch("convolution_implicit_gemm", implicit_gemm_kernel<T, Tile>,
          {dim3(static_cast<unsigned>(blocks)), dim3(Tile::kThreads),
-          static_cast<std::size_t>(shared_bytes<Tile>(geometry.strip_rows))},
+          static_cast<std::size_t>(shared_bytes<Tile>(arguments.width))},
          stream, arguments.input, arguments.weights, arguments.bias, arguments.output, arguments.mask,
          arguments.gate, geometry);
 }
+
+// With two blocks on an SM one computes while the other starts or stores. Of 164 KiB of shared memory per SM
+// (sm_80) they need at most 156; where an SM has 100 KiB (sm_86, sm_89) only narrow maps leave room for both.
+using Tile128x128 = Tile<128, 128, 64, 64, 2>;
+using Tile256x64 = Tile<256, 64, 64, 64, 2>;
+using Tile128x64 = Tile<128, 64, 64, 32, 3>;
+using Tile256x128 = Tile<256, 128, 64, 64, 1>;
+
+constexpr int kAnyWidth = std::numeric_limits<int>::max();
+static_assert(takes<Tile128x128>(kAnyWidth) && takes<Tile128x64>(kAnyWidth));
 
 }  // namespace
 
 template <class T>
 void convolution_implicit_gemm(const ConvolutionArguments<T>& arguments, cudaStream_t stream) {
-  using Wide = Tile<128, 128, 64, 64>;
-  using Narrow = Tile<256, 64, 64, 64>;
-  using NarrowOnWideMaps = Tile<128, 64, 64, 32>;
-  static_assert(takes<Wide>(kAnyWidth) && takes<NarrowOnWideMaps>(kAnyWidth));
-  if (arguments.out_channels % Wide::kChannels == 0) {
-    launch_tile<T, Wide>(arguments, stream);
-  } else if (takes<Narrow>(arguments.width)) {
-    launch_tile<T, Narrow>(arguments, stream);
+  if (arguments.out_channels % Tile128x128::kChannels == 0) {
+    launch_tile<T, Tile128x128>(arguments, stream);
+  } else if (takes<Tile256x64>(arguments.width)) {
+    launch_tile<T, Tile256x64>(arguments, stream);
   } else {
-    launch_tile<T, NarrowOnWideMaps>(arguments, stream);
+    launch_tile<T, Tile128x64>(arguments, stream);
+  }
+}
+
+template <class T>
+void convolution_implicit_gemm_small(const ConvolutionArguments<T>& arguments, cudaStream_t stream) {
+  launch_tile<T, Tile128x64>(arguments, stream);
+}
+
+template <class T>
+void convolution_implicit_gemm_large(const ConvolutionArguments<T>& arguments, cudaStream_t stream) {
+  if (takes<Tile256x128>(arguments.width)) {
+    launch_tile<T, Tile256x128>(arguments, stream);
+  } else {
+    launch_tile<T, Tile128x128>(arguments, stream);
   }
 }
 
 template void convolution_implicit_gemm<Half>(const ConvolutionArguments<Half>&, cudaStream_t);
 template void convolution_implicit_gemm<Bfloat16>(const ConvolutionArguments<Bfloat16>&, cudaStream_t);
+template void convolution_implicit_gemm_small<Half>(const ConvolutionArguments<Half>&, cudaStream_t);
+template void convolution_implicit_gemm_small<Bfloat16>(const ConvolutionArguments<Bfloat16>&, cudaStream_t);
+template void convolution_implicit_gemm_large<Half>(const ConvolutionArguments<Half>&, cudaStream_t);
+template void convolution_implicit_gemm_large<Bfloat16>(const ConvolutionArguments<Bfloat16>&, cudaStream_t);
 
 }  // namespace filterscope::kernels

@@ -68,5 +68,29 @@ TEST_P(ConvolutionImplicitGemmTest, WideMaps) {
   check_convolution<kernels::Half>(launch, {1, 2, 300, 64, 64}, kForward);
 }
 
+TEST_P(ConvolutionImplicitGemmTest, EveryTileGivesTheSameBits) {
+  using T = kernels::Half;
+  const std::vector<test::ConvolutionLaunch<T>> launches{kernels::convolution_implicit_gemm<T>,
+                                                         kernels::convolution_implicit_gemm_small<T>,
+                                                         kernels::convolution_implicit_gemm_large<T>};
+  // Several tiles of every size; maps of which the largest tile's strip has three runs, and none any more.
+  for (const test::ConvolutionShape& shape :
+       {test::ConvolutionShape{5, 9, 7, 128, 128}, test::ConvolutionShape{1, 2, 150, 64, 128},
+        test::ConvolutionShape{1, 1, 300, 64, 128}}) {
+    const auto input = test::random_values(shape.positions() * shape.in_channels, 6, -1.f);
+    const auto weights =
+        test::random_values(std::size_t{9} * shape.in_channels * shape.out_channels, 7, -1.f);
+    const auto bias = test::random_values(shape.out_channels, 8, -1.f);
+    std::vector<test::ConvolutionRun> runs;
+    for (const auto& launch : launches) {
+      runs.push_back(test::run_convolution<T>(launch, shape, kForward, input, weights, bias));
+    }
+    for (const test::ConvolutionRun& run : runs) {
+      EXPECT_EQ(run.output, runs.front().output);
+      EXPECT_EQ(run.mask, runs.front().mask);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace filterscope
