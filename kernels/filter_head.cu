@@ -243,7 +243,7 @@ __global__ void __launch_bounds__(kGradientThreads, 2)
   std::int64_t at = (image_at + first + thread / kChannelLanes) * channels + channel;
 #pragma unroll 1
   for (int i = thread / kChannelLanes; i < min(kGradientThreads, positions - first); i += kStep) {
-    const std::uint32_t passes = gate.template load<kVectorSize<T>>(at);
+    const typename GateReader<kGate, T>::Loaded passes = gate.load(at);
     Quad factor[kFactorQuads];
 #pragma unroll
     for (int quad = 0; quad < kFactorQuads; ++quad) factor[quad] = factors[i * kFactorQuads + quad];
@@ -256,8 +256,7 @@ __global__ void __launch_bounds__(kGradientThreads, 2)
     }
     Vector<T, kVectorSize<T>> result;
 #pragma unroll
-    for (int c = 0; c < kVectorSize<T>; ++c)
-      result[c] = from_float<T>((passes >> c & 1u) != 0 ? sums[c] : 0.f);
+    for (int c = 0; c < kVectorSize<T>; ++c) result[c] = from_float<T>(gate.open(passes, c) ? sums[c] : 0.f);
     gradient.template store_vector<kVectorSize<T>>(at, result);
     at += kStep * channels;
   }

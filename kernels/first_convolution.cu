@@ -43,11 +43,8 @@ constexpr int kTapPitch = kQuads + 1;
 
 static_assert(kRun == kChannelLanes && kThreadChannels == 8, "transpose_bytes is for 8 x 8");
 
-/// The words of a ReLU's outputs: one of fp32, two of 16 bits.
-template <class T>
-constexpr int kValuesPerWord = static_cast<int>(4 / sizeof(T));
-/// The sign bits of a word; an output above zero, and only that, carries into it when all other bits are
-/// added.
+/// The sign bits of a word of outputs. Those above zero, and only those, carry into it when all other bits
+/// are added.
 template <class T>
 constexpr std::uint32_t kSigns = sizeof(T) == 4 ? 0x80000000u : 0x80008000u;
 

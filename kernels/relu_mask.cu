@@ -5,6 +5,7 @@
 // keeping and reading the activation.
 //
 // Both run over vectors of 16 bytes, several a thread, all loaded before the first is used.
+#include "common/gate_reader.h"
 #include "common/global.h"
 #include "common/launch.h"
 #include "common/reduce.h"
@@ -57,66 +58,35 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// How a gate of each kind is read: `load` gives what covers the kWidth<T> elements from `at` on, of which
-// `open` tells about one.
-template <class T>
-struct BitsGate {
-  using Element = std::uint32_t;
-  using Loaded = std::uint32_t;
-  static __device__ Loaded load(const Global<const Element>& gate, std::int64_t at) {
-    return gate.load(at / kWordBits) >> at % kWordBits;
-  }
-  static __device__ bool open(Loaded loaded, int c) { return (loaded >> c & 1u) != 0; }
-};
-template <class T>
-struct BytesGate {
-  using Element = std::uint8_t;
-  using Loaded = Vector<std::uint8_t, kWidth<T>>;
-  static __device__ Loaded load(const Global<const Element>& gate, std::int64_t at) {
-    return gate.template load_vector<kWidth<T>>(at);
-  }
-  static __device__ bool open(const Loaded& loaded, int c) { return loaded[c] != 0; }
-};
-template <class T>
-struct ActivationGate {
-  using Element = T;
-  using Loaded = Vector<T, kWidth<T>>;
-  static __device__ Loaded load(const Global<const Element>& gate, std::int64_t at) {
-    return gate.template load_vector<kWidth<T>>(at);
-  }
-  static __device__ bool open(const Loaded& loaded, int c) { return to_float(loaded[c]) > 0.f; }
-};
-
-template <class T, class GateReader>
+template <class T, GateKind kGate>
 __global__ void __launch_bounds__(kThreads)
-    apply_relu_mask_kernel(Global<T> gradient, std::int64_t count,
-                           Global<const typename GateReader::Element> gate) {
+    apply_relu_mask_kernel(Global<T> gradient, std::int64_t count, GateReader<kGate, T> gate) {
   const std::int64_t first = first_element<T>();
   const T zero = from_float<T>(0.f);
   Vector<T, kWidth<T>> values[kVectors];
-  typename GateReader::Loaded gates[kVectors];
+  typename GateReader<kGate, T>::Loaded gates[kVectors];
 #pragma unroll
   for (int i = 0; i < kVectors; ++i) {
     const std::int64_t at = first + i * kStride<T>;
     if (at >= count) continue;
     values[i] = gradient.template load_vector<kWidth<T>>(at);
-    gates[i] = GateReader::load(gate, at);
+    gates[i] = gate.load(at);
   }
 #pragma unroll
   for (int i = 0; i < kVectors; ++i) {
     const std::int64_t at = first + i * kStride<T>;
     if (at >= count) continue;
     for (int c = 0; c < kWidth<T>; ++c) {
-      if (!GateReader::open(gates[i], c)) values[i][c] = zero;
+      if (!gate.open(gates[i], c)) values[i][c] = zero;
     }
     gradient.template store_vector<kWidth<T>>(at, values[i]);
   }
 }
 
-template <class T, class GateReader>
+template <class T, GateKind kGate>
 void apply(T* gradient, std::int64_t count, const void* gate, cudaStream_t stream) {
-  launch("apply_relu_mask", apply_relu_mask_kernel<T, GateReader>, launch_shape<T>(count), stream, gradient,
-         count, static_cast<const typename GateReader::Element*>(gate));
+  launch("apply_relu_mask", apply_relu_mask_kernel<T, kGate>, launch_shape<T>(count), stream, gradient, count,
+         GateReader<kGate, T>(gate));
 }
 
 }  // namespace
@@ -132,11 +102,11 @@ void apply_relu_mask(T* gradient, std::int64_t count, const Gate& gate, cudaStre
     case GateKind::none:
       return;
     case GateKind::bits:
-      return apply<T, BitsGate<T>>(gradient, count, gate.data, stream);
+      return apply<T, GateKind::bits>(gradient, count, gate.data, stream);
     case GateKind::bytes:
-      return apply<T, BytesGate<T>>(gradient, count, gate.data, stream);
+      return apply<T, GateKind::bytes>(gradient, count, gate.data, stream);
     case GateKind::activation:
-      return apply<T, ActivationGate<T>>(gradient, count, gate.data, stream);
+      return apply<T, GateKind::activation>(gradient, count, gate.data, stream);
   }
 }
 

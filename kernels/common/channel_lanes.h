@@ -11,6 +11,7 @@
 namespace filterscope::kernels {
 
 constexpr int kChannelLanes = 8;
+/// Positions that a warp takes at a time.
 constexpr int kPositionGroups = kWarpSize / kChannelLanes;
 
 using Quad = Vector<float, 4>;

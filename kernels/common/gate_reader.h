@@ -7,35 +7,39 @@
 
 namespace filterscope::kernels {
 
-/// A gate as kernels read it. T is the compute type.
+/// A gate as kernels read it: by as many elements at a time as make 16 bytes in the compute type T.
 template <GateKind kKind, class T>
 class GateReader {
+  static constexpr int kWidth = static_cast<int>(16 / sizeof(T));
   using Stored = std::conditional_t<kKind == GateKind::bits, std::uint32_t,
                                     std::conditional_t<kKind == GateKind::bytes, std::uint8_t, T>>;
 
  public:
+  /// What the memory holds, taken apart only when it is used, so that several loads can be under way.
+  using Loaded = std::conditional_t<kKind == GateKind::bits, std::uint32_t, Vector<Stored, kWidth>>;
+
   explicit GateReader(const void* data) : data_(static_cast<const Stored*>(data)) {}
 
-  /// Bit i: whether element index + i of [position][channels] is open. N of 1, 2, 4, ... elements, whose size
-  /// in T is 16 bytes at most; index is a multiple of N.
-  template <int N>
-  __device__ std::uint32_t load(std::int64_t index) const {
-    constexpr std::uint32_t kAll = (std::uint32_t{1} << N) - 1;
+  /// Of the elements index .. index + kWidth - 1 of [position][channels]; index is a multiple of kWidth.
+  __device__ Loaded load([[maybe_unused]] std::int64_t index) const {
     if constexpr (kKind == GateKind::none) {
-      return kAll;
+      return {};
     } else if constexpr (kKind == GateKind::bits) {
-      return data_.load(index >> 5) >> (index & 31) & kAll;
+      return data_.load(index >> 5) >> (index & 31);
     } else {
-      const Vector<Stored, N> values = data_.template load_vector<N>(index);
-      std::uint32_t open = 0;
-      for (int i = 0; i < N; ++i) {
-        if constexpr (kKind == GateKind::bytes) {
-          open |= std::uint32_t{values[i]} << i;
-        } else {
-          open |= (to_float(values[i]) > 0.f ? std::uint32_t{1} : 0) << i;
-        }
-      }
-      return open;
+      return data_.template load_vector<kWidth>(index);
+    }
+  }
+  /// Whether element index + i is open.
+  static __device__ bool open([[maybe_unused]] const Loaded& loaded, [[maybe_unused]] int i) {
+    if constexpr (kKind == GateKind::none) {
+      return true;
+    } else if constexpr (kKind == GateKind::bits) {
+      return (loaded >> i & 1u) != 0;
+    } else if constexpr (kKind == GateKind::bytes) {
+      return loaded[i] != 0;
+    } else {
+      return to_float(loaded[i]) > 0.f;
     }
   }
 

@@ -134,7 +134,8 @@ void check(Extent extent, int channels) {
 template <class T>
 void check_forward() {
   for (const Extent extent : {Extent{1, 1}, Extent{2, 3}, Extent{9, 1}, Extent{15, 17}}) check<T>(extent, 64);
-  check<T>({33, 35}, 32);  // Parts of several words.
+  check<T>({33, 35}, 32);   // Parts of several words,
+  check<T>({20, 33}, 256);  // also where warps share a word.
   for (const int channels : {96, 128, 256}) check<T>({6, 7}, channels);
   check<T>({5, 5}, 512);
 }

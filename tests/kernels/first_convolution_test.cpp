@@ -100,7 +100,8 @@ void check(const Case& shape) {
 template <class T>
 void check_all() {
   for (const Extent extent : {Extent{1, 1}, Extent{2, 3}, Extent{15, 17}}) check<T>({2, extent, 64});
-  check<T>({1, {33, 35}, 64});  // More than one tile each way.
+  check<T>({1, {16, 32}, 64});  // One whole tile,
+  check<T>({1, {33, 35}, 64});  // and more each way.
   for (const InputMapping& mapping : test::mappings()) check<T>({2, {3, 5}, 128, mapping});
 }
 
