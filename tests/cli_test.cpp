@@ -3,23 +3,18 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <chrono>
 #include <csignal>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <functional>
 #include <limits>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <regex>
-#include <sstream>
+#include <string>
 #include <thread>
 
 #include "host/engine.h"
+#include "tests/support/program.h"
 
 namespace filterscope {
 namespace {
@@ -30,153 +25,6 @@ using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
 using ::testing::Not;
 using ::testing::StartsWith;
-
-constexpr int kUsage = 2;
-constexpr int kInput = 3;
-constexpr int kDevice = 4;
-constexpr int kOutput = 5;
-constexpr int kInterrupted = 130;
-
-std::string read_text(const fs::path& path) {
-  std::ifstream stream(path, std::ios::binary);
-  std::ostringstream text;
-  text << stream.rdbuf();
-  return text.str();
-}
-
-std::vector<std::string> lines_of(const std::string& text) {
-  std::istringstream stream(text);
-  std::vector<std::string> lines;
-  for (std::string line; std::getline(stream, line);) lines.push_back(line);
-  return lines;
-}
-
-struct Outcome {
-  int exit_code = -1;  // Of a signal that killed it: 1000 + signal.
-  std::string out;
-  std::string err;
-};
-
-class Cli : public ::testing::Test {
- protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "filterscope-cli-XXXXXX").string();
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
-  // Starts the program in an empty folder that is its home, too, so that no weights are found by chance.
-  pid_t start(const std::vector<std::string>& arguments, const std::string& standard_output = "stdout.txt") {
-    const fs::path out = folder_ / standard_output;
-    const fs::path err = folder_ / "stderr.txt";
-    std::vector<std::string> words{FILTERSCOPE_PROGRAM};
-    words.insert(words.end(), arguments.begin(), arguments.end());
-    std::vector<char*> argv;
-    for (std::string& word : words) argv.push_back(word.data());
-    argv.push_back(nullptr);
-
-    const pid_t child = fork();
-    if (child != 0) return child;
-    const int out_file = open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    const int err_file = open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    dup2(out_file, STDOUT_FILENO);
-    dup2(err_file, STDERR_FILENO);
-    setenv("HOME", folder_.c_str(), 1);
-    unsetenv("FILTERSCOPE_WEIGHTS");
-    std::signal(SIGINT, SIG_DFL);
-    if (chdir(folder_.c_str()) == 0) execv(argv[0], argv.data());
-    _exit(127);
-  }
-
-  // Until `path` is there, the child has ended, or three minutes have passed.
-  void wait_for_file(pid_t child, const std::string& path) {
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(3);
-    siginfo_t ended{};
-    while (!exists(path) && std::chrono::steady_clock::now() < deadline) {
-      if (waitid(P_PID, static_cast<id_t>(child), &ended, WEXITED | WNOHANG | WNOWAIT) != 0 ||
-          ended.si_pid == child)
-        break;
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
-    EXPECT_TRUE(exists(path)) << path;
-  }
-
-  Outcome wait_for(pid_t child) {
-    int status = 0;
-    EXPECT_EQ(waitpid(child, &status, 0), child);
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status),
-            read_text(folder_ / "stdout.txt"), read_text(folder_ / "stderr.txt")};
-  }
-
-  Outcome run(const std::vector<std::string>& arguments) { return wait_for(start(arguments)); }
-
-  // A render that takes no time; `more` comes last.
-  Outcome render(const std::vector<std::string>& more) {
-    std::vector<std::string> arguments{"render",       "--weights", "synthetic", "--size", "32",
-                                       "--iterations", "2",         "--device",  "cpu"};
-    arguments.insert(arguments.end(), more.begin(), more.end());
-    return run(arguments);
-  }
-
-  // The program must end with `exit_code` and exactly one message.
-  std::string error_of(const std::vector<std::string>& arguments, int exit_code) {
-    const Outcome outcome = run(arguments);
-    EXPECT_EQ(outcome.exit_code, exit_code) << outcome.err;
-    EXPECT_THAT(outcome.err, StartsWith("filterscope: error: "));
-    EXPECT_EQ(outcome.err.find("error: "), outcome.err.rfind("error: ")) << outcome.err;
-    EXPECT_EQ(outcome.out, "");
-    return outcome.err;
-  }
-
-  nlohmann::json manifest(const std::string& out = "filterscope-out") {
-    return nlohmann::json::parse(read_text(folder_ / out / "manifest.json"));
-  }
-
-  bool exists(const std::string& path) { return fs::exists(folder_ / path); }
-
-  // Array of floats of the given shape, each `value`.
-  void write_npy(const std::string& name, const std::vector<int>& shape, float value) {
-    std::string text = "{'descr': '<f4', 'fortran_order': False, 'shape': (";
-    std::size_t count = 1;
-    for (const int extent : shape) {
-      text += std::to_string(extent) + ", ";
-      count *= static_cast<std::size_t>(extent);
-    }
-    text += "), }";
-    while ((10 + text.size() + 1) % 64 != 0) text += ' ';
-    text += '\n';
-    std::ofstream stream(folder_ / name, std::ios::binary);
-    stream << std::string("\x93NUMPY\x01\x00", 8) << static_cast<char>(text.size() & 255)
-           << static_cast<char>(text.size() >> 8) << text;
-    const std::vector<float> values(count, value);
-    stream.write(reinterpret_cast<const char*>(values.data()),
-                 static_cast<std::streamsize>(count * sizeof(float)));
-  }
-
-  // torchvision's file, the first layer alone: filter 0 can never be active, the others always are.
-  void write_first_layer(const std::string& name) {
-    constexpr std::size_t kKernel = 64 * 3 * 3 * 3;
-    const nlohmann::json header{
-        {"features.0.weight",
-         {{"dtype", "F32"}, {"shape", {64, 3, 3, 3}}, {"data_offsets", {0, kKernel * 4}}}},
-        {"features.0.bias",
-         {{"dtype", "F32"}, {"shape", {64}}, {"data_offsets", {kKernel * 4, kKernel * 4 + 256}}}},
-    };
-    std::vector<float> values(kKernel + 64, 0.f);
-    for (std::size_t i = 27; i < kKernel; ++i) values[i] = 0.01f * static_cast<float>(1 + i % 7);
-    values[kKernel] = -1.f;
-    const std::string text = header.dump();
-    const std::uint64_t size = text.size();
-    std::ofstream stream(folder_ / name, std::ios::binary);
-    stream.write(reinterpret_cast<const char*>(&size), 8);
-    stream << text;
-    stream.write(reinterpret_cast<const char*>(values.data()),
-                 static_cast<std::streamsize>(values.size() * sizeof(float)));
-  }
-
-  fs::path folder_;
-};
 
 // --- Help ---
 

@@ -1,0 +1,141 @@
+// Killed at any moment and started again, the program leaves what an uninterrupted run leaves.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/support/program.h"
+
+namespace filterscope {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+constexpr int kKills = 50;
+constexpr int kKillsInARow = 3;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+class CliKilled : public Cli {
+ protected:
+  // torchvision's file, the first two layers alone, so that the program starts in no time.
+  void write_two_layers(const std::string& name) {
+    constexpr std::size_t kFirst = 64 * 3 * 9;
+    constexpr std::size_t kSecond = 64 * 64 * 9;
+    nlohmann::json header;
+    std::size_t offset = 0;
+    const auto announce = [&](const char* tensor, const nlohmann::json& shape, std::size_t count) {
+      header[tensor] = {{"dtype", "F32"}, {"shape", shape}, {"data_offsets", {offset, offset + 4 * count}}};
+      offset += 4 * count;
+    };
+    announce("features.0.weight", {64, 3, 3, 3}, kFirst);
+    announce("features.0.bias", {64}, 64);
+    announce("features.2.weight", {64, 64, 3, 3}, kSecond);
+    announce("features.2.bias", {64}, 64);
+    std::mt19937 random(1);
+    std::uniform_real_distribution<float> value(-0.1f, 0.1f);
+    std::vector<float> values(offset / 4);
+    std::ranges::generate(values, [&] { return value(random); });
+    const std::string text = header.dump();
+    const std::uint64_t size = text.size();
+    std::ofstream stream(folder_ / name, std::ios::binary);
+    stream.write(reinterpret_cast<const char*>(&size), 8);
+    stream << text;
+    stream.write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(offset));
+  }
+
+  static std::vector<std::string> command(const std::vector<std::string>& selectors, const std::string& out) {
+    // One filter at a time, so that results come throughout the run.
+    std::vector<std::string> words{"render",    "--weights", "two.safetensors", "--size", "32",
+                                   "--device",  "cpu",       "--iterations",    "8",      "--reproducible",
+                                   "--threads", "1",         "--batch",         "1",      "--raw",
+                                   "--out",     out,         "--quiet"};
+    words.insert(words.end(), selectors.begin(), selectors.end());
+    return words;
+  }
+
+  std::vector<std::string> files_of(const std::string& out) {
+    std::vector<std::string> names;
+    for (const auto& entry : fs::recursive_directory_iterator(folder_ / out))
+      if (!entry.is_directory()) names.push_back(entry.path().lexically_relative(folder_ / out).string());
+    std::ranges::sort(names);
+    return names;
+  }
+
+  nlohmann::json manifest_without_times(const std::string& out) {
+    nlohmann::json json = manifest(out);
+    for (const char* member : {"command_lines", "started", "wall_seconds", "filters_per_second"})
+      json.erase(member);
+    return json;
+  }
+
+  void expect_same(const std::string& out, const std::string& reference) {
+    const std::vector<std::string> files = files_of(reference);
+    ASSERT_EQ(files_of(out), files);
+    for (const std::string& file : files) {
+      if (file == "manifest.json" || file == "index.html") continue;  // They tell of dates and times.
+      EXPECT_TRUE(read_text(folder_ / out / file) == read_text(folder_ / reference / file)) << file;
+    }
+    EXPECT_EQ(manifest_without_times(out), manifest_without_times(reference));
+  }
+};
+
+TEST_F(CliKilled, ThenStartedAgainLeavesWhatAnUninterruptedRunLeaves) {
+  write_two_layers("two.safetensors");
+  const std::vector<std::string> all{"block1_conv1:0-11", "block1_conv2:0-11"};
+  const std::vector<std::string> some{"block1_conv1:3-8", "block1_conv2:0,11"};
+  ASSERT_EQ(run(command(all, "warm up")).exit_code, 0);
+  const auto start_of_run = Clock::now();
+  ASSERT_EQ(run(command(all, "whole")).exit_code, 0);
+  const double whole_seconds = seconds_since(start_of_run);
+  ASSERT_NO_FATAL_FAILURE(expect_same("warm up", "whole"));
+
+  std::mt19937 random(std::random_device{}());
+  std::uniform_real_distribution<double> moment(0, whole_seconds);
+  int kills = 0;
+  int half_done = 0;  // Kills that left some results of several.
+  for (int trial = 0; kills < kKills; ++trial) {
+    ASSERT_LT(trial, 10 * kKills);
+    std::string out = "out";
+    out += std::to_string(trial);
+    std::string story;
+    for (int in_a_row = 0; in_a_row < kKillsInARow && kills < kKills; ++in_a_row) {
+      // Now and then a smaller selection comes first.
+      const auto& selection = in_a_row == 0 && trial % 2 == 1 ? some : all;
+      const double seconds = moment(random);
+      const pid_t child = start(command(selection, out));
+      std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
+      kill(child, SIGKILL);
+      const Outcome outcome = wait_for(child);
+      story += std::to_string(seconds) + (outcome.exit_code == 0 ? " s: done; " : " s: killed; ");
+      if (outcome.exit_code == 0) break;
+      ASSERT_EQ(outcome.exit_code, 1000 + SIGKILL) << story << outcome.err;
+      ++kills;
+      const auto lines = lines_of(read_text(folder_ / out / "journal.jsonl"));
+      half_done += lines.size() > 2 ? 1 : 0;
+    }
+    const Outcome outcome = run(command(all, out));
+    ASSERT_EQ(outcome.exit_code, 0) << story << outcome.err;
+    expect_same(out, "whole");
+    ASSERT_FALSE(HasFailure()) << "of one run that takes " << whole_seconds << " s: " << story;
+    fs::remove_all(folder_ / out);
+  }
+  RecordProperty("seconds", std::to_string(whole_seconds));
+  RecordProperty("half_done", half_done);
+  EXPECT_GE(half_done, kKills / 10) << "the moments were not where it matters";
+}
+
+}  // namespace
+}  // namespace filterscope
