@@ -23,9 +23,9 @@ constexpr Extent kExtent{96, 96};
 
 void iteration(benchmark::State& state, int layer, int images, cpu::PlanRule rule) {
   static const Weights weights = synthetic_weights(vgg16());
-  static cpu::Planner timed(vgg16(), weights, kExtent, cpu::PlanRule::timed);
+  static cpu::Planner automatic(vgg16(), weights, kExtent, cpu::PlanRule::automatic);
   static cpu::Planner fixed(vgg16(), weights, kExtent, cpu::PlanRule::fixed);
-  cpu::Planner& planner = rule == cpu::PlanRule::timed ? timed : fixed;
+  cpu::Planner& planner = rule == cpu::PlanRule::automatic ? automatic : fixed;
   const Recipe& recipe = find_recipe("seed");
   const std::size_t size = static_cast<std::size_t>(kExtent.positions()) * 3;
   std::vector<int> filters;
@@ -58,8 +58,8 @@ int main(int argc, char** argv) {
        {"block1_conv2", "block2_conv2", "block3_conv1", "block3_conv3", "block4_conv3", "block5_conv3"}) {
     const int layer = *vgg16().find(name);
     for (const auto& [rule, rule_name] :
-         {std::pair{cpu::PlanRule::timed, "timed"}, {cpu::PlanRule::fixed, "fixed"}}) {
-      for (const int images : {1, 8, 16}) {
+         {std::pair{cpu::PlanRule::automatic, "automatic"}, {cpu::PlanRule::fixed, "fixed"}}) {
+      for (const int images : {1, 2, 4, 8, 16, 32, 64}) {
         benchmark::RegisterBenchmark(
             (std::string(name) + "/" + rule_name + "/batch:" + std::to_string(images)).c_str(),
             [layer, images, rule = rule](benchmark::State& state) { iteration(state, layer, images, rule); })

@@ -85,23 +85,6 @@ find_package(Threads REQUIRED)
 find_package(OpenMP REQUIRED COMPONENTS CXX)
 list(APPEND FILTERSCOPE_FIND_DEPENDENCIES "Threads" "OpenMP COMPONENTS CXX")
 
-# oneDNN, with OpenMP threads. 2.6 and 3.x are both supported; DNNL::dnnl. Built here it is the last release with
-# Winograd kernels, which are the fastest on most layers.
-filterscope_find(oneDNN TARGET DNNL::dnnl MINIMUM 2.6 FOUND found)
-if(found)
-  list(APPEND FILTERSCOPE_FIND_DEPENDENCIES "oneDNN")
-else()
-  filterscope_fetch(oneDNN VERSION 3.1.1 TARGETS dnnl
-    URL https://github.com/oneapi-src/oneDNN/archive/refs/tags/v3.1.1.tar.gz
-    SHA256 d1cd58f57b2308d362a9bc474acbc21524cb879cf5d8779b460c718f0fac82d6
-    SET DNNL_LIBRARY_TYPE STATIC  ONEDNN_LIBRARY_TYPE STATIC  DNNL_CPU_RUNTIME OMP  DNNL_GPU_RUNTIME NONE
-        DNNL_BUILD_TESTS OFF  DNNL_BUILD_EXAMPLES OFF  ONEDNN_BUILD_GRAPH OFF
-        DNNL_ENABLE_JIT_PROFILING OFF  DNNL_ENABLE_ITT_TASKS OFF
-        DNNL_ENABLE_PRIMITIVE CONVOLUTION,INNER_PRODUCT,MATMUL,ELTWISE,BINARY,POOLING,REDUCTION,REORDER)
-  add_library(DNNL::dnnl ALIAS dnnl)
-  list(APPEND FILTERSCOPE_FIND_DEPENDENCIES "dnnl CONFIG")
-endif()
-
 # The C library of HDF5; hdf5::hdf5.
 filterscope_find(HDF5 TARGET hdf5::hdf5 MINIMUM 1.10 FOUND found COMPONENTS C)
 if(found)

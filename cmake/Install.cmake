@@ -25,4 +25,4 @@ configure_package_config_file(cmake/filterscopeConfig.cmake.in ${PROJECT_BINARY_
   INSTALL_DESTINATION ${package_dir} NO_SET_AND_CHECK_MACRO)
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/filterscopeConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/filterscopeConfig.cmake ${PROJECT_BINARY_DIR}/filterscopeConfigVersion.cmake
-  cmake/FindMbedTLS.cmake cmake/FindoneDNN.cmake DESTINATION ${package_dir})
+  cmake/FindMbedTLS.cmake DESTINATION ${package_dir})

@@ -84,7 +84,7 @@ DeviceChoice default_device() {
 }
 
 Libraries library_versions() {
-  Libraries versions{{"oneDNN", cpu::onednn_version()}};
+  Libraries versions;
 #if defined(FILTERSCOPE_WITH_CUDA)
   versions.emplace_back("CUDA", cuda_runtime_description());
 #endif

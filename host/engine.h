@@ -110,7 +110,7 @@ class Engine {
   virtual ~Engine() = default;
   virtual EngineDescription describe() const = 0;
 
-  /// Seconds that render() of these filters would take, from a timed iteration of each layer among them.
+  /// Seconds that render() of these filters would take, from timed iterations of some of their layers.
   virtual double estimate(std::span<const FilterId> filters) = 0;
 
   /// Renders `filters` (ascending, each once) in batches of the engine's choosing, and gives each result to

@@ -7,12 +7,10 @@
 #include <chrono>
 #include <cmath>
 #include <fstream>
-#include <map>
-#include <thread>
+#include <limits>
 
 #include "ascent.h"
 #include "cpu/aligned.h"
-#include "cpu/convolution.h"
 #include "cpu/kernels.h"
 #include "cpu/parallel.h"
 #include "cpu/plan.h"
@@ -27,6 +25,8 @@ namespace {
 // Small maps want this many images to reuse their weights; more gain nothing, and pictures would come later.
 constexpr int kSmallestAutomaticBatch = 16;
 constexpr int kLargestAutomaticBatch = 64;
+// For an estimate, after one that warms up.
+constexpr int kTimedRuns = 2;
 
 std::string processor_name() {
   std::ifstream cpuinfo("/proc/cpuinfo");
@@ -48,9 +48,8 @@ class CpuEngine final : public Engine {
         recipe_(recipe),
         options_(options),
         threads_(options.threads > 0 ? options.threads : omp_get_num_procs()),
-        thread_count_(threads_),
         planner_(network, weights, options.extent,
-                 options.reproducible ? cpu::PlanRule::fixed : cpu::PlanRule::timed) {
+                 options.reproducible ? cpu::PlanRule::fixed : cpu::PlanRule::automatic) {
     if (options_.batch > 0) {
       largest_batch_ = options_.batch;
     } else {
@@ -64,20 +63,32 @@ class CpuEngine final : public Engine {
             .device_name = processor_name(),
             .precision = Precision::fp32,
             .threads = threads_,
-            .libraries = {{"oneDNN", cpu::onednn_version()}},
+            .libraries = {},
             .plans = plans_};
   }
 
   double estimate(std::span<const FilterId> filters) override {
+    const std::vector<Batch> batches = schedule(filters, largest_batch_);
+    if (batches.empty()) return 0;
     const cpu::ThreadCount thread_count(threads_);
-    std::map<std::pair<int, std::size_t>, double> seconds;  // of one iteration of a layer's batch
-    double total = 0;
-    for (const Batch& batch : schedule(filters, largest_batch_)) {
-      const auto [entry, is_new] = seconds.try_emplace({batch.layer, batch.filters.size()}, 0.0);
-      if (is_new) entry->second = time_iteration(batch);
-      total += entry->second * recipe_.iterations;
+    // An iteration of a filter takes a time that grows with its layer's operations from some constant on. The
+    // deepest layer and the shallowest tell both.
+    const auto operations = [&](const Batch& batch) {
+      return network_.iteration_flops(batch.layer, options_.extent);
+    };
+    const auto [shallow, deep] = std::ranges::minmax_element(batches, {}, operations);
+    const double deep_seconds = seconds_per_filter(*deep);
+    double slope = deep_seconds / operations(*deep);
+    if (shallow->layer != deep->layer) {
+      const double shallow_seconds = std::min(seconds_per_filter(*shallow), deep_seconds);
+      slope = (deep_seconds - shallow_seconds) / (operations(*deep) - operations(*shallow));
     }
-    return total;
+    double total = 0;
+    for (const Batch& batch : batches) {
+      const double seconds = deep_seconds - slope * (operations(*deep) - operations(batch));
+      total += seconds * static_cast<double>(batch.filters.size());
+    }
+    return total * recipe_.iterations;
   }
 
   void render(std::span<const FilterId> filters, RenderObserver& observer, std::stop_token stop) override {
@@ -114,7 +125,7 @@ class CpuEngine final : public Engine {
     std::copy_n(given.values.data() + at * image.size(), image.size(), image.data());
   }
 
-  double time_iteration(const Batch& batch) {
+  double seconds_per_filter(const Batch& batch) {
     cpu::Stack stack = make_stack(batch);
     cpu::AlignedBuffer<float> images(image_size() * batch.filters.size());
     cpu::AlignedBuffer<float> gradients(images.size());
@@ -123,10 +134,14 @@ class CpuEngine final : public Engine {
       fill_initial_image({batch.layer, batch.filters[i]}, 0,
                          images.span().subspan(i * image_size(), image_size()));
     }
-    stack.loss_and_gradient(images.data(), losses.data(), gradients.data());
-    const auto start = std::chrono::steady_clock::now();
-    stack.loss_and_gradient(images.data(), losses.data(), gradients.data());
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    double best = std::numeric_limits<double>::infinity();
+    for (int run = 0; run <= kTimedRuns; ++run) {
+      const auto start = std::chrono::steady_clock::now();
+      stack.loss_and_gradient(images.data(), losses.data(), gradients.data());
+      const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+      if (run > 0) best = std::min(best, seconds.count());
+    }
+    return best / static_cast<double>(batch.filters.size());
   }
 
   void ascend(const Batch& batch, std::size_t first_index, RenderObserver& observer,
@@ -210,8 +225,6 @@ class CpuEngine final : public Engine {
   const Recipe recipe_;
   const RenderOptions options_;
   const int threads_;
-  // The planner times while it is built.
-  const cpu::ThreadCount thread_count_;
   cpu::Planner planner_;
   int largest_batch_;
   std::vector<std::string> plans_;
@@ -240,13 +253,7 @@ DeviceInfo cpu_device() {
   return {.id = "cpu",
           .name = processor_name(),
           .usable = true,
-          .remark = fmt::format(
-              "{} cores, fp32, oneDNN {} {}, kernels: {}", omp_get_num_procs(), cpu::onednn_version(),
-              cpu::onednn_has_winograd()
-                  ? "with Winograd convolutions"
-                  : "without Winograd convolutions (dropped in version 3; direct ones are used, "
-                    "which are 2 to 3 times slower; version 2.6 has them)",
-              cpu::kernels().name)};
+          .remark = fmt::format("{} cores, fp32, kernels: {}", omp_get_num_procs(), cpu::kernels().name)};
 }
 
 }  // namespace filterscope

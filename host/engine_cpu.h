@@ -6,12 +6,12 @@
 
 namespace filterscope {
 
-/// The engine on the processor: oneDNN's convolutions, everything between them in cpu/. Computes in fp32;
+/// The engine on the processor: its kernels are in cpu/. Computes in fp32;
 /// another precision is a device Error.
 std::unique_ptr<Engine> make_cpu_engine(const Network& network, const Weights& weights, const Recipe& recipe,
                                         const RenderOptions& options);
 
-/// The processor's name, its cores and what limits oneDNN here.
+/// The processor's name, its cores and the kernels that run on it.
 DeviceInfo cpu_device();
 
 }  // namespace filterscope

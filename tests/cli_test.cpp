@@ -247,7 +247,7 @@ TEST_F(Cli, InfoTellsBuildDevicesLibrariesAndPlaces) {
   EXPECT_EQ(info.exit_code, 0);
   EXPECT_EQ(info.err, "");
   for (const char* fact :
-       {"filterscope ", "compiler", "CUDA at build", "cpu", "--device auto", "oneDNN", "HDF5", "fmt",
+       {"filterscope ", "compiler", "CUDA at build", "cpu", "--device auto", "HDF5", "fmt",
         "nlohmann json", "stb_image_write", "cxxopts", "$FILTERSCOPE_WEIGHTS", "weights/", "~/.keras/models/",
         "nothing found", "weights/fetch.sh"}) {
     EXPECT_THAT(info.out, HasSubstr(fact));

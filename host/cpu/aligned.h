@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/mman.h>
+
 #include <cstddef>
 #include <cstdlib>
 #include <memory>
@@ -8,18 +10,22 @@
 
 namespace filterscope::cpu {
 
-/// Memory aligned for the widest vectors and to cache lines, not initialised. Moves, does not copy.
+/// Memory aligned for the widest vectors and to cache lines, not initialised. Large buffers ask for huge
+/// pages. Moves, does not copy.
 template <typename T>
 class AlignedBuffer {
  public:
   static constexpr std::size_t kAlignment = 64;
+  static constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
   AlignedBuffer() = default;
   explicit AlignedBuffer(std::size_t count) : size_(count) {
     if (count == 0) return;
-    const std::size_t bytes = (count * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
-    data_.reset(static_cast<T*>(std::aligned_alloc(kAlignment, bytes)));
+    const std::size_t alignment = count * sizeof(T) >= kHugePage ? kHugePage : kAlignment;
+    const std::size_t bytes = (count * sizeof(T) + alignment - 1) / alignment * alignment;
+    data_.reset(static_cast<T*>(std::aligned_alloc(alignment, bytes)));
     if (data_ == nullptr) throw std::bad_alloc();
+    if (alignment == kHugePage) madvise(data_.get(), bytes, MADV_HUGEPAGE);  // a hint: it may fail
   }
 
   T* data() { return data_.get(); }

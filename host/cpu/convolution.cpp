@@ -1,236 +1,218 @@
 #include "convolution.h"
 
-#include <fmt/format.h>
+#include <omp.h>
 
 #include <algorithm>
+#include <vector>
 
 namespace filterscope::cpu {
 
 namespace {
 
-using dnnl::algorithm;
-using dnnl::memory;
-using dnnl::prop_kind;
-
-memory::desc map_desc(int images, int channels, Extent extent, int block) {
-  const auto tag = block == 0          ? memory::format_tag::nchw
-                   : block == channels ? memory::format_tag::nhwc
-                   : block == 16       ? memory::format_tag::nChw16c
-                                       : memory::format_tag::nChw8c;
-  return {{images, channels, extent.height, extent.width}, memory::data_type::f32, tag};
+int blocks_of(int channels) {
+  return MapShape{channels, 1, 1}.blocks();
 }
 
-const memory::dims kOnes{1, 1};
-
-dnnl::convolution_forward::primitive_desc forward_descriptor(
-    const dnnl::engine& engine, algorithm kind, const memory::desc& source, const memory::desc& weights,
-    const memory::desc* bias, const memory::desc& destination, const dnnl::primitive_attr& attributes) {
-#if DNNL_VERSION_MAJOR >= 3
-  if (bias != nullptr) {
-    return {engine,      prop_kind::forward_inference,
-            kind,        source,
-            weights,     *bias,
-            destination, kOnes,
-            kOnes,       kOnes,
-            attributes};
-  }
-  return {engine,    prop_kind::forward_inference, kind, source, weights, destination, kOnes, kOnes, kOnes,
-          attributes};
-#else
-  using Descriptor = dnnl::convolution_forward::desc;
-  const Descriptor descriptor = bias != nullptr ? Descriptor(prop_kind::forward_inference, kind, source,
-                                                             weights, *bias, destination, kOnes, kOnes, kOnes)
-                                                : Descriptor(prop_kind::forward_inference, kind, source,
-                                                             weights, destination, kOnes, kOnes, kOnes);
-  return {descriptor, attributes, engine};
-#endif
+int points_of(int tile) {
+  return TileGrid{tile, 1, 1}.points();
 }
 
-dnnl::convolution_backward_data::primitive_desc backward_descriptor(
-    const dnnl::engine& engine, algorithm kind, const memory::desc& diff_source, const memory::desc& weights,
-    const memory::desc& diff_destination, const dnnl::primitive_attr& attributes) {
-#if DNNL_VERSION_MAJOR >= 3
-  const dnnl::convolution_forward::primitive_desc hint(engine, prop_kind::forward_training,
-                                                       algorithm::convolution_direct, diff_source, weights,
-                                                       diff_destination, kOnes, kOnes, kOnes);
-  return {engine, kind, diff_source, weights, diff_destination, kOnes, kOnes, kOnes, hint, attributes};
-#else
-  const dnnl::convolution_forward::desc hint_descriptor(prop_kind::forward_training,
-                                                        algorithm::convolution_direct, diff_source, weights,
-                                                        diff_destination, kOnes, kOnes, kOnes);
-  const dnnl::convolution_forward::primitive_desc hint(hint_descriptor, engine);
-  const dnnl::convolution_backward_data::desc descriptor(kind, diff_source, weights, diff_destination, kOnes,
-                                                         kOnes, kOnes);
-  return {descriptor, attributes, engine, hint};
-#endif
-}
+// Pieces in which the steps are handed to threads: tiles of one channel block, and output blocks of one
+// point.
+constexpr int kTilePiece = 16;
+constexpr int kBlockPiece = 8;
 
 }  // namespace
 
-std::string_view to_string(Pass pass) {
-  return pass == Pass::forward ? "forward" : "backward";
-}
-
-std::string to_string(const Algorithm& algorithm) {
-  return fmt::format("{}{}", algorithm.winograd ? "winograd" : "direct",
-                     algorithm.as_forward ? "" : " dgrad");
-}
-
-std::string onednn_version() {
-  const dnnl_version_t* version = dnnl_version();
-  return fmt::format("{}.{}.{}", version->major, version->minor, version->patch);
-}
-
-bool onednn_has_winograd() {
-  const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
-  const memory::desc map({1, 64, 24, 24}, memory::data_type::f32, memory::format_tag::any);
-  const memory::desc weights({64, 64, 3, 3}, memory::data_type::f32, memory::format_tag::any);
-  try {
-    forward_descriptor(engine, algorithm::convolution_winograd, map, weights, nullptr, map, {});
-    return true;
-  } catch (const dnnl::error&) {
-    return false;
-  }
-}
-
-std::unique_ptr<ConvolutionKernel> ConvolutionKernel::make_bare(const dnnl::engine& engine,
-                                                                const ConvolutionShape& shape, Pass pass,
-                                                                Algorithm algorithm,
-                                                                memory::desc& weight_form) {
+TransformedWeights::TransformedWeights(const LayerWeights& weights, int in_channels, int out_channels,
+                                       Pass pass, int tile, const Kernels& table) {
   const bool forward = pass == Pass::forward;
-  const auto kind =
-      algorithm.winograd ? dnnl::algorithm::convolution_winograd : dnnl::algorithm::convolution_direct;
-  const memory::desc below = map_desc(shape.images, shape.in_channels, shape.extent, shape.in_block);
-  const memory::desc above = map_desc(shape.images, shape.out_channels, shape.extent, shape.out_block);
-  const memory::desc bias({shape.out_channels}, memory::data_type::f32, memory::format_tag::a);
-  memory::dims weight_dims{shape.out_channels, shape.in_channels, 3, 3};
-  if (!forward && algorithm.as_forward) std::swap(weight_dims[0], weight_dims[1]);
-  const memory::desc any_weights(weight_dims, memory::data_type::f32, memory::format_tag::any);
-
-  dnnl::primitive_attr attributes;
-  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-  if (forward) {
-    dnnl::post_ops relu;
-#if DNNL_VERSION_MAJOR >= 3
-    relu.append_eltwise(dnnl::algorithm::eltwise_relu, 0.f, 0.f);
-#else
-    relu.append_eltwise(1.f, dnnl::algorithm::eltwise_relu, 0.f, 0.f);
-#endif
-    attributes.set_post_ops(relu);
-  }
-
-  std::unique_ptr<ConvolutionKernel> kernel(new ConvolutionKernel);
-  const auto adopt = [&](const auto& descriptor, auto primitive) {
-    kernel->primitive_ = std::move(primitive);
-    weight_form = descriptor.weights_desc();
-    kernel->scratch_ = memory(descriptor.scratchpad_desc(), engine, nullptr);
-    kernel->scratch_bytes_ = descriptor.scratchpad_desc().get_size();
-    kernel->name_ = fmt::format("{} {}", to_string(algorithm), descriptor.impl_info_str());
+  const int from_channels = forward ? in_channels : out_channels;
+  const int to_channels = forward ? out_channels : in_channels;
+  in_blocks_ = blocks_of(from_channels);
+  out_blocks_ = blocks_of(to_channels);
+  const int points = points_of(tile);
+  const std::size_t point_stride = static_cast<std::size_t>(in_blocks_) * out_blocks_ * kLanes * kLanes;
+  values_ = AlignedBuffer<float>(points * point_stride);
+  // A backward pass is a forward one with the kernel rotated by 180 degrees and its channels transposed.
+  const auto tap = [&](std::size_t at, std::size_t from, std::size_t to) {
+    return forward ? weights.kernel[(at * in_channels + from) * out_channels + to]
+                   : weights.kernel[((8 - at) * in_channels + to) * out_channels + from];
   };
-  try {
-    if (algorithm.as_forward) {
-      const auto descriptor =
-          forward_descriptor(engine, kind, forward ? below : above, any_weights, forward ? &bias : nullptr,
-                             forward ? above : below, attributes);
-      adopt(descriptor, dnnl::convolution_forward(descriptor));
-    } else {
-      const auto descriptor = backward_descriptor(engine, kind, below, any_weights, above, attributes);
-      adopt(descriptor, dnnl::convolution_backward_data(descriptor));
+#pragma omp parallel for collapse(2) schedule(static)
+  for (int out_block = 0; out_block < out_blocks_; ++out_block) {
+    for (int in = 0; in < in_blocks_ * kLanes; ++in) {
+      float taps[9 * kLanes] = {};
+      if (in < from_channels) {
+        const int lanes = std::min(kLanes, to_channels - out_block * kLanes);
+        for (int at = 0; at < 9; ++at) {
+          for (int lane = 0; lane < lanes; ++lane)
+            taps[at * kLanes + lane] = tap(at, in, out_block * kLanes + lane);
+        }
+      }
+      table.transform_weights(
+          tile, taps,
+          values_.data() + (static_cast<std::size_t>(out_block) * in_blocks_ * kLanes + in) * kLanes,
+          point_stride);
     }
-  } catch (const dnnl::error& error) {
-    if (error.status == dnnl_unimplemented || error.status == dnnl_invalid_arguments) return nullptr;
-    throw;
   }
-  kernel->backward_primitive_ = !algorithm.as_forward;
-  kernel->source_ = memory(forward ? below : above, engine, nullptr);
-  kernel->destination_ = memory(forward ? above : below, engine, nullptr);
-  if (forward) kernel->bias_ = memory(bias, engine, nullptr);
-  return kernel;
+  if (forward) {
+    bias_ = AlignedBuffer<float>(static_cast<std::size_t>(out_blocks_) * kLanes);
+    std::ranges::fill(bias_.span(), 0.f);
+    std::ranges::copy(weights.bias, bias_.data());
+  }
 }
 
-void ConvolutionKernel::bind(std::shared_ptr<memory> weights, const float* bias) {
-  weights_ = std::move(weights);
-  arguments_ = {
-      {backward_primitive_ ? DNNL_ARG_DIFF_DST : DNNL_ARG_SRC, source_.get()},
-      {DNNL_ARG_WEIGHTS, weights_->get()},
-      {backward_primitive_ ? DNNL_ARG_DIFF_SRC : DNNL_ARG_DST, destination_.get()},
-      {DNNL_ARG_SCRATCHPAD, scratch_.get()},
+const float* TransformedWeights::at(int point, int out_block) const {
+  return values_.data() +
+         (static_cast<std::size_t>(point) * out_blocks_ + out_block) * in_blocks_ * kLanes * kLanes;
+}
+
+void Workspace::reserve(std::size_t per_thread, std::size_t together, int threads) {
+  per_thread_ = std::max(per_thread_, per_thread);
+  const std::size_t needed = std::max(per_thread_ * threads, together);
+  if (values_.size() < needed) values_ = AlignedBuffer<float>(needed);
+}
+
+WinogradConvolution::WinogradConvolution(const MapShape& in, const MapShape& out, const Tiling& tiling,
+                                         std::shared_ptr<const TransformedWeights> weights,
+                                         const Kernels& table)
+    : in_(in),
+      out_(out),
+      tiling_(tiling),
+      grid_{tiling.tile, in.height, in.width},
+      weights_(std::move(weights)),
+      kernels_(table) {}
+
+void WinogradConvolution::reserve(Workspace& workspace, int threads) const {
+  const std::size_t floats =
+      static_cast<std::size_t>(grid_.points()) * (TransformedTiles::stride(tiling_.slots, in_.blocks()) +
+                                                  TransformedTiles::stride(tiling_.slots, out_.blocks()));
+  workspace.reserve(tiling_.shared ? 0 : floats, tiling_.shared ? floats : 0, threads);
+}
+
+template <typename Input, typename Output>
+void WinogradConvolution::run(int images, const Input& input, const Output& output,
+                              Workspace& workspace) const {
+  const int tiles = images * grid_.per_map();
+  const int pieces = (tiles + tiling_.slots - 1) / tiling_.slots;
+  const int points = grid_.points();
+  const int in_blocks = in_.blocks();
+  const int out_blocks = out_.blocks();
+  const auto inputs_at = [&](float* values) {
+    return TransformedTiles{values, tiling_.slots, TransformedTiles::stride(tiling_.slots, in_blocks)};
   };
-  if (bias_) {
-    bias_.set_data_handle(const_cast<float*>(bias));
-    arguments_.push_back({DNNL_ARG_BIAS, bias_.get()});
+  const auto products_at = [&](float* values) {
+    return TransformedTiles{values + points * TransformedTiles::stride(tiling_.slots, in_blocks),
+                            tiling_.slots, TransformedTiles::stride(tiling_.slots, out_blocks)};
+  };
+  const auto first_of = [&](int piece) {
+    return static_cast<int>(static_cast<std::int64_t>(tiles) * piece / pieces);
+  };
+  if (!tiling_.shared) {
+#pragma omp parallel for schedule(static)
+    for (int piece = 0; piece < pieces; ++piece) {
+      float* const values = workspace.of_thread(omp_get_thread_num());
+      const TransformedTiles inputs = inputs_at(values);
+      const TransformedTiles products = products_at(values);
+      const int first = first_of(piece);
+      const int count = first_of(piece + 1) - first;
+      for (int block = 0; block < in_blocks; ++block) input(TileRange{first, block, 0, count}, inputs);
+      for (int point = 0; point < points; ++point) {
+        kernels_.multiply(inputs.at(point, 0, 0), tiling_.slots, count, in_blocks, weights_->at(point, 0),
+                          out_blocks, products.at(point, 0, 0));
+      }
+      for (int block = 0; block < out_blocks; ++block) output(TileRange{first, block, 0, count}, products);
+    }
+    return;
   }
-}
-
-std::unique_ptr<ConvolutionKernel> ConvolutionKernel::make(const dnnl::engine& engine,
-                                                           const ConvolutionShape& shape, Pass pass,
-                                                           Algorithm algorithm, const LayerWeights& weights,
-                                                           WeightStore& store) {
-  memory::desc weight_form;
-  auto kernel = make_bare(engine, shape, pass, algorithm, weight_form);
-  if (!kernel) return nullptr;
-  const bool rotated = pass == Pass::backward && algorithm.as_forward;
-  kernel->bind(store.get(engine, weights, shape.in_channels, shape.out_channels, rotated, weight_form),
-               weights.bias.data());
-  return kernel;
-}
-
-std::unique_ptr<ConvolutionKernel> ConvolutionKernel::make_for_timing(const dnnl::engine& engine,
-                                                                      const ConvolutionShape& shape,
-                                                                      Pass pass, Algorithm algorithm) {
-  memory::desc weight_form;
-  auto kernel = make_bare(engine, shape, pass, algorithm, weight_form);
-  if (!kernel) return nullptr;
-  auto weights = std::make_shared<memory>(weight_form, engine);
-  std::fill_n(static_cast<float*>(weights->get_data_handle()), weight_form.get_size() / sizeof(float), 0.01f);
-  kernel->timing_bias_.assign(shape.out_channels, 0.01f);
-  kernel->bind(std::move(weights), kernel->timing_bias_.data());
-  return kernel;
-}
-
-void ConvolutionKernel::execute(const dnnl::stream& stream, const float* source, float* destination,
-                                std::byte* scratch) {
-  source_.set_data_handle(const_cast<float*>(source));
-  destination_.set_data_handle(destination);
-  scratch_.set_data_handle(scratch);
-  dnnl::error::wrap_c_api(dnnl_primitive_execute(primitive_.get(), stream.get(),
-                                                 static_cast<int>(arguments_.size()), arguments_.data()),
-                          "could not run a convolution");
-}
-
-std::shared_ptr<dnnl::memory> WeightStore::get(const dnnl::engine& engine, const LayerWeights& weights,
-                                               int in_channels, int out_channels, bool rotated,
-                                               const memory::desc& wanted) {
-  std::erase_if(entries_, [](const Entry& entry) { return entry.memory.expired(); });
-  for (const Entry& entry : entries_) {
-    if (entry.weights == &weights && entry.rotated == rotated && entry.form == wanted)
-      return entry.memory.lock();
-  }
-  // Keras' [3, 3, in, out] is oneDNN's hwio. Rotated by 180 degrees the taps come in opposite order, and
-  // input and output channels change places.
-  std::vector<float> rotated_kernel;
-  memory::dims dims{out_channels, in_channels, 3, 3};
-  if (rotated) {
-    std::swap(dims[0], dims[1]);
-    const std::size_t tap_size = static_cast<std::size_t>(in_channels) * out_channels;
-    rotated_kernel.resize(9 * tap_size);
-    for (std::size_t tap = 0; tap < 9; ++tap) {
-      const float* row = weights.kernel.data() + (8 - tap) * tap_size;
-      for (int in = 0; in < in_channels; ++in, row += out_channels) {
-        float* column = rotated_kernel.data() + tap * tap_size + in;
-        for (int out = 0; out < out_channels; ++out)
-          column[static_cast<std::size_t>(out) * in_channels] = row[out];
+  const TransformedTiles inputs = inputs_at(workspace.together());
+  const TransformedTiles products = products_at(workspace.together());
+  for (int piece = 0; piece < pieces; ++piece) {
+    const int first = first_of(piece);
+    const int count = first_of(piece + 1) - first;
+    const int tile_pieces = (count + kTilePiece - 1) / kTilePiece;
+    const int block_pieces = (out_blocks + kBlockPiece - 1) / kBlockPiece;
+#pragma omp parallel
+    {
+#pragma omp for collapse(2) schedule(static)
+      for (int block = 0; block < in_blocks; ++block) {
+        for (int at = 0; at < tile_pieces; ++at) {
+          input(TileRange{first, block, at * kTilePiece, std::min(count, (at + 1) * kTilePiece)}, inputs);
+        }
+      }
+#pragma omp for collapse(2) schedule(static)
+      for (int point = 0; point < points; ++point) {
+        for (int at = 0; at < block_pieces; ++at) {
+          const int out_block = at * kBlockPiece;
+          kernels_.multiply(inputs.at(point, 0, 0), tiling_.slots, count, in_blocks,
+                            weights_->at(point, out_block), std::min(kBlockPiece, out_blocks - out_block),
+                            products.at(point, out_block, 0));
+        }
+      }
+#pragma omp for collapse(2) schedule(static)
+      for (int block = 0; block < out_blocks; ++block) {
+        for (int at = 0; at < tile_pieces; ++at) {
+          output(TileRange{first, block, at * kTilePiece, std::min(count, (at + 1) * kTilePiece)}, products);
+        }
       }
     }
   }
-  memory from({dims, memory::data_type::f32, memory::format_tag::hwio}, engine,
-              rotated ? rotated_kernel.data() : const_cast<float*>(weights.kernel.data()));
-  auto to = std::make_shared<memory>(wanted, engine);
-  dnnl::stream stream(engine);
-  dnnl::reorder(from, *to).execute(stream, from, *to);
-  stream.wait();
-  entries_.push_back({&weights, rotated, wanted, to});
-  return to;
+}
+
+void WinogradConvolution::forward(int images, const float* maps, float* results, std::uint8_t* masks,
+                                  Workspace& workspace) const {
+  run(
+      images,
+      [&](const TileRange& tiles, const TransformedTiles& to) {
+        kernels_.transform_input(grid_, tiles, in_.blocks(), maps, to);
+      },
+      [&](const TileRange& tiles, const TransformedTiles& from) {
+        kernels_.transform_output(grid_, tiles, out_.blocks(), from, weights_->bias() + tiles.block * kLanes,
+                                  results, masks);
+      },
+      workspace);
+}
+
+void WinogradConvolution::forward_pool(int images, const float* maps, float* pooled, std::uint8_t* winners,
+                                       Workspace& workspace) const {
+  run(
+      images,
+      [&](const TileRange& tiles, const TransformedTiles& to) {
+        kernels_.transform_input(grid_, tiles, in_.blocks(), maps, to);
+      },
+      [&](const TileRange& tiles, const TransformedTiles& from) {
+        kernels_.transform_output_pool(grid_, tiles, out_.blocks(), from,
+                                       weights_->bias() + tiles.block * kLanes, pooled, winners);
+      },
+      workspace);
+}
+
+void WinogradConvolution::backward(int images, const float* gradients, float* results,
+                                   const std::uint8_t* masks, Workspace& workspace) const {
+  run(
+      images,
+      [&](const TileRange& tiles, const TransformedTiles& to) {
+        kernels_.transform_input(grid_, tiles, in_.blocks(), gradients, to);
+      },
+      [&](const TileRange& tiles, const TransformedTiles& from) {
+        kernels_.transform_output_gradient(grid_, tiles, out_.blocks(), from, masks, results);
+      },
+      workspace);
+}
+
+void WinogradConvolution::backward_pool(int images, const float* pooled_gradients,
+                                        const std::uint8_t* winners, float* results,
+                                        const std::uint8_t* masks, Workspace& workspace) const {
+  run(
+      images,
+      [&](const TileRange& tiles, const TransformedTiles& to) {
+        kernels_.transform_pool_gradient(grid_, tiles, in_.blocks(), pooled_gradients, winners, to);
+      },
+      [&](const TileRange& tiles, const TransformedTiles& from) {
+        kernels_.transform_output_gradient(grid_, tiles, out_.blocks(), from, masks, results);
+      },
+      workspace);
 }
 
 }  // namespace filterscope::cpu

@@ -1,15 +1,17 @@
 #pragma once
 
 #include <cstddef>
-#include <dnnl.hpp>
+#include <cstdint>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
-#include <vector>
+#include <string_view>
 
 #include "../network.h"
 #include "../weights.h"
+#include "aligned.h"
+#include "kernels.h"
+#include "map.h"
 
 namespace filterscope::cpu {
 
@@ -18,96 +20,84 @@ enum class Pass {
   forward,   ///< Map below -> this layer's map, with bias and ReLU.
   backward,  ///< Gradient of this layer's pre-activation -> gradient of its input.
 };
-std::string_view to_string(Pass pass);
 
-/// How it is computed.
-struct Algorithm {
-  bool winograd = false;
-  /// A backward pass as a forward convolution with the kernel rotated by 180 degrees and its channels
-  /// transposed; always true for a forward pass.
-  bool as_forward = true;
-
-  bool operator==(const Algorithm&) const = default;
-};
-std::string to_string(const Algorithm& algorithm);
-
-/// One convolution of one layer over a fixed number of images.
-struct ConvolutionShape {
-  int in_channels;  ///< Of the layer, whichever the pass.
-  int out_channels;
-  Extent extent;  ///< Height and width of the layer's map, the same on both sides.
-  int images;
-  int in_block;   ///< Channel block of the map on the layer's input side (MapShape::block); 0: planar NCHW.
-  int out_block;  ///< Channel block of the layer's own map.
-};
-
-/// Whether this oneDNN still has Winograd kernels (later releases of version 3 dropped them on x86).
-bool onednn_has_winograd();
-std::string onednn_version();
-
-class WeightStore;
-
-/// A oneDNN convolution ready to run: primitive, transformed weights, and room for arguments, so that
-/// execute() allocates nothing.
-class ConvolutionKernel {
+/// The weights of one layer for one pass, transformed for Kernels::multiply:
+/// [point][out block][in_blocks * kLanes][kLanes], "in" and "out" as the pass sees them.
+class TransformedWeights {
  public:
-  /// None if oneDNN has no such kernel for the shape.
-  static std::unique_ptr<ConvolutionKernel> make(const dnnl::engine& engine, const ConvolutionShape& shape,
-                                                 Pass pass, Algorithm algorithm, const LayerWeights& weights,
-                                                 WeightStore& store);
-  /// The same with made-up weights, for timing: transforming real ones takes longer than the timing does.
-  static std::unique_ptr<ConvolutionKernel> make_for_timing(const dnnl::engine& engine,
-                                                            const ConvolutionShape& shape, Pass pass,
-                                                            Algorithm algorithm);
+  /// `in_channels` and `out_channels`: of the layer, whichever the pass.
+  TransformedWeights(const LayerWeights& weights, int in_channels, int out_channels, Pass pass, int tile,
+                     const Kernels& table = kernels());
 
-  /// `source` and `destination`: images one after another in the shape's layouts (source is the layer's input
-  /// side in a forward pass, its output side in a backward pass). `scratch`: at least scratch_bytes(),
-  /// 64-byte aligned.
-  void execute(const dnnl::stream& stream, const float* source, float* destination, std::byte* scratch);
-
-  std::size_t scratch_bytes() const { return scratch_bytes_; }
-  /// The algorithm and oneDNN's name of the kernel, such as "winograd jit_wino_4x3:avx512_core".
-  const std::string& name() const { return name_; }
-  /// oneDNN's plain loops, hundreds of times slower than its kernels.
-  bool is_reference() const { return name_.find("ref:") != std::string::npos; }
+  const float* at(int point, int out_block) const;
+  /// Of the forward pass, [out_blocks * kLanes]; lanes beyond the last channel are zero.
+  const float* bias() const { return bias_.data(); }
 
  private:
-  ConvolutionKernel() = default;
-
-  // A kernel without weights yet; `weight_form` is what it wants. None if oneDNN has no such kernel.
-  static std::unique_ptr<ConvolutionKernel> make_bare(const dnnl::engine& engine,
-                                                      const ConvolutionShape& shape, Pass pass,
-                                                      Algorithm algorithm, dnnl::memory::desc& weight_form);
-  void bind(std::shared_ptr<dnnl::memory> weights, const float* bias);
-
-  dnnl::primitive primitive_;
-  std::shared_ptr<dnnl::memory> weights_;
-  dnnl::memory bias_;  // empty in a backward pass
-  std::vector<float> timing_bias_;
-  dnnl::memory source_;
-  dnnl::memory destination_;
-  dnnl::memory scratch_;
-  bool backward_primitive_ = false;
-  std::vector<dnnl_exec_arg_t> arguments_;
-  std::size_t scratch_bytes_ = 0;
-  std::string name_;
+  int in_blocks_;
+  int out_blocks_;
+  AlignedBuffer<float> values_;
+  AlignedBuffer<float> bias_;
 };
 
-/// Transformed weights, shared by the kernels (batch sizes, algorithms) that want the same form of the same
-/// layer and pass for as long as one of them lives.
-class WeightStore {
+/// How the tiles of a convolution are worked off.
+struct Tiling {
+  int tile;  ///< 2, 4 or 6: F(tile x tile, 3 x 3).
+  /// Tiles that go through all three steps before the next ones start.
+  int slots;
+  /// Whether all threads share the steps of the same tiles, so that weights too large for a core's cache are
+  /// read once; else each thread has tiles of its own.
+  bool shared;
+};
+
+/// Room for transformed tiles, for whichever convolution runs.
+class Workspace {
  public:
-  std::shared_ptr<dnnl::memory> get(const dnnl::engine& engine, const LayerWeights& weights, int in_channels,
-                                    int out_channels, bool rotated, const dnnl::memory::desc& wanted);
+  /// Floats for each thread and for all together.
+  void reserve(std::size_t per_thread, std::size_t together, int threads);
+  float* of_thread(int thread) { return values_.data() + per_thread_ * thread; }
+  float* together() { return values_.data(); }
+  std::span<float> span() { return values_.span(); }
 
  private:
-  struct Entry {
-    const LayerWeights* weights;
-    bool rotated;
-    dnnl::memory::desc form;
-    std::weak_ptr<dnnl::memory> memory;
-  };
-  std::vector<Entry> entries_;
+  std::size_t per_thread_ = 0;
+  AlignedBuffer<float> values_;
+};
+
+/// One convolution of one layer, forward or backward, over any number of images.
+class WinogradConvolution {
+ public:
+  /// `in` and `out`: the maps that are read and written, as the pass sees them, of equal extent.
+  WinogradConvolution(const MapShape& in, const MapShape& out, const Tiling& tiling,
+                      std::shared_ptr<const TransformedWeights> weights, const Kernels& table = kernels());
+
+  /// Maps with bias and ReLU, and their masks unless null.
+  void forward(int images, const float* maps, float* results, std::uint8_t* masks,
+               Workspace& workspace) const;
+  /// The same, pooled.
+  void forward_pool(int images, const float* maps, float* pooled, std::uint8_t* winners,
+                    Workspace& workspace) const;
+  /// Gradients of the input from those of the pre-activations; zero where `masks`, if given, has no bit.
+  void backward(int images, const float* gradients, float* results, const std::uint8_t* masks,
+                Workspace& workspace) const;
+  /// The same from the gradients of the pooled maps.
+  void backward_pool(int images, const float* pooled_gradients, const std::uint8_t* winners, float* results,
+                     const std::uint8_t* masks, Workspace& workspace) const;
+
+  void reserve(Workspace& workspace, int threads) const;
+  const Tiling& tiling() const { return tiling_; }
+
+ private:
+  // input(TileRange, TransformedTiles) and output(TileRange, TransformedTiles) do the outer two steps.
+  template <typename Input, typename Output>
+  void run(int images, const Input& input, const Output& output, Workspace& workspace) const;
+
+  MapShape in_;
+  MapShape out_;
+  Tiling tiling_;
+  TileGrid grid_;
+  std::shared_ptr<const TransformedWeights> weights_;
+  const Kernels& kernels_;
 };
 
 }  // namespace filterscope::cpu

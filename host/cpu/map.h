@@ -4,19 +4,22 @@
 
 namespace filterscope::cpu {
 
-/// One image's feature map in memory: row-major [channels / block][height][width][block] floats. `block`
-/// divides `channels`: 16 and 8 are oneDNN's nChw16c and nChw8c; block == channels is NHWC.
+/// Channels of a map lie side by side in blocks of this many, the widest vectors' floats.
+inline constexpr int kLanes = 16;
+
+/// One image's feature map in memory: row-major [blocks][height][width][kLanes] floats. Lanes beyond the last
+/// channel are zero, in maps and in their gradients.
 struct MapShape {
   int channels;
   int height;
   int width;
-  int block;
 
-  int outer() const { return channels / block; }
+  int blocks() const { return (channels + kLanes - 1) / kLanes; }
   std::size_t positions() const { return static_cast<std::size_t>(height) * width; }
-  std::size_t size() const { return positions() * channels; }
+  std::size_t plane() const { return positions() * kLanes; }  ///< Floats of one block.
+  std::size_t size() const { return plane() * blocks(); }
   /// After a 2x2 pool of stride 2.
-  MapShape pooled() const { return {channels, height / 2, width / 2, block}; }
+  MapShape pooled() const { return {channels, height / 2, width / 2}; }
 };
 
 }  // namespace filterscope::cpu

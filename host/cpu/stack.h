@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <dnnl.hpp>
 #include <span>
 #include <vector>
 
@@ -9,6 +8,7 @@
 #include "../recipe.h"
 #include "../weights.h"
 #include "aligned.h"
+#include "convolution.h"
 #include "kernels.h"
 #include "map.h"
 #include "plan.h"
@@ -16,14 +16,14 @@
 namespace filterscope::cpu {
 
 /// The network below one target layer, and one filter of that layer per image: losses, and their gradients
-/// with respect to the images. Keeps only masks between forward and backward pass, one bit per ReLU and two
-/// per pool window (in a byte), since with the weights fixed the input gradient depends on nothing else;
-/// computes one channel of the target layer, since no other reaches the loss.
+/// with respect to the images. Keeps only masks between forward and backward pass, one bit per ReLU and a
+/// byte per pool window, since with the weights fixed the input gradient depends on nothing else; computes
+/// one channel of the target layer, since no other reaches the loss.
 class Stack {
  public:
   /// Memory for `plan`. References must outlive the stack. `filters`: the target filter of each of the plan's
   /// images.
-  Stack(const Network& network, const Weights& weights, const InputMapping& mapping, Planner& planner,
+  Stack(const Network& network, const Weights& weights, const InputMapping& mapping, const Planner& planner,
         Plan plan, std::span<const int> filters);
 
   /// `images`: [plan.images][height][width][3]. losses[i] = mean of image i's response; gradients, laid out
@@ -44,41 +44,36 @@ class Stack {
 
   void run(const float* images, double* losses, float* gradients);
   void load_input(const float* images, int first, int count);
+  void store_gradient(int first, int count, float* gradients);
   void forward_block(std::size_t block, int first, int count);
-  void backward_block(std::size_t block, int first, int count, float* gradient, float* gradients);
-  void head(int first, int count, const MapShape& shape, const float* maps, double* losses);
-  void head_gradient(int first, int count, const MapShape& shape, const float* maps, float* gradient);
+  void backward_block(std::size_t block, int first, int count, const float* gradient);
+  void head(int first, int count, const float* maps, double* losses);
+  void head_gradient(int first, int count, const float* maps, float* gradient);
   int images_in_chunk(const BlockPlan& block, int first) const;
+  float* boundary_maps(std::size_t block, int first) { return boundaries_[block].at(block == 0 ? 0 : first); }
+  std::uint8_t* masks_of(int layer, int first) { return masks_[layer].data() + mask_stride_[layer] * first; }
   float* other(const float* map) {
     return map == scratch_maps_[0].data() ? scratch_maps_[1].data() : scratch_maps_[0].data();
   }
-  bool last(std::size_t block) const { return block + 1 == plan_.blocks.size(); }
-  std::size_t image_size() const { return image_.positions() * 3; }
+  std::size_t image_size() const { return boundaries_[0].shape.positions() * 3; }
 
   const Network& network_;
   InputMapping mapping_;
   Plan plan_;
-  Extent image_{};
-  dnnl::stream stream_;
   const Kernels& kernels_ = kernels();
 
-  MapShape input_shape_{};        // of the network's input
   MapShape head_shape_{};         // of the head's input
   bool head_below_relu_ = false;  // the head reads the output of a ReLU, not of a pool or the input
-  std::vector<MapShape> shapes_;  // of the layers below the target
   std::vector<Boundary>
       boundaries_;  // [b]: input of block b, later its gradient; [0] is one chunk of network input
   std::vector<AlignedBuffer<std::uint8_t>> masks_;  // by layer: ReLU bits, or pool winners
   std::vector<std::size_t> mask_stride_;            // bytes per image
   AlignedBuffer<float> scratch_maps_[2];            // one chunk of the largest map each
-  AlignedBuffer<std::byte> scratch_;                // oneDNN's
-  AlignedBuffer<float> responses_;                  // [images][height][width] of the target layer
-  Extent response_extent_{};
-  AlignedBuffer<float> head_weights_;           // per image [outer][9][block]
-  AlignedBuffer<float> head_gradient_weights_;  // likewise; differs where the head reads the image itself
+  Workspace workspace_;
+  AlignedBuffer<float> responses_;     // [images][height][width] of the target layer
+  AlignedBuffer<float> head_weights_;  // per image [blocks][9][kLanes]
   std::vector<float> head_bias_;
-  AlignedBuffer<float> last_gradient_weights_;  // [channels][32]
-  AlignedBuffer<float> thread_scratch_;         // a slice per thread
+  AlignedBuffer<float> thread_scratch_;  // a slice per thread
   std::size_t thread_scratch_size_ = 0;
 };
 

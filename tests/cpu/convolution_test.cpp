@@ -1,132 +1,239 @@
-// Every algorithm of host/cpu/convolution.h, both passes, against the double-precision reference.
+// Convolutions of host/cpu/convolution.h, both passes, with every tile size and every table of kernels,
+// against the double-precision reference: odd sizes, channels that fill no block, outputs and workspace
+// poisoned beforehand.
 
 #include "host/cpu/convolution.h"
 
 #include <gtest/gtest.h>
+#include <omp.h>
 
 #include <limits>
+#include <memory>
 #include <string>
 #include <vector>
 
-#include "host/cpu/aligned.h"
+#include "tests/cpu/blocked.h"
 #include "tests/support/random_network.h"
 #include "tests/support/reference.h"
 
 namespace filterscope::cpu {
 namespace {
 
-// fp32 sums of 9 * 64 products; Winograd's transforms add and subtract numbers up to 100 times the result.
-constexpr double kDirectTolerance = 1e-5;
-constexpr double kWinogradTolerance = 5e-4;
+constexpr float kPoison = std::numeric_limits<float>::quiet_NaN();
+constexpr int kThreads = 3;
+
+// fp32 sums of 9 * 64 products. The transforms of larger tiles add and subtract multiples of them.
+double tolerance(int tile) {
+  return tile == 2 ? 3e-6 : 3e-5;
+}
 
 struct Case {
   int in_channels;
   int out_channels;
   Extent extent;
   int images;
-  int in_block;
-  int out_block;
 };
 
-class ConvolutionTest : public testing::TestWithParam<Case> {};
+class ConvolutionTest : public testing::TestWithParam<std::tuple<Case, int>> {
+ protected:
+  ConvolutionTest() { omp_set_num_threads(kThreads); }
+  ~ConvolutionTest() override { omp_set_num_threads(omp_get_num_procs()); }
 
-// Element (image, channel, y, x) of a map with this channel block (0: planar).
-std::size_t offset(int channels, int block, Extent extent, int image, int channel, int y, int x) {
-  const int lanes = block == 0 ? 1 : block;
-  return (((static_cast<std::size_t>(image) * (channels / lanes) + channel / lanes) * extent.height + y) *
-              extent.width +
-          x) *
-             lanes +
-         channel % lanes;
-}
+  const Case given_ = std::get<0>(GetParam());
+  const int tile_ = std::get<1>(GetParam());
+  const Network network_{.name = "one",
+                         .convolutions = {{"layer", given_.in_channels, given_.out_channels, false}}};
+  const Weights weights_ = test::random_weights(network_, 11);
+  const LayerWeights& layer_ = *weights_.layers[0];
+  const MapShape in_{given_.in_channels, given_.extent.height, given_.extent.width};
+  const MapShape out_{given_.out_channels, given_.extent.height, given_.extent.width};
 
-TEST_P(ConvolutionTest, EveryAlgorithmAgreesWithTheReference) {
-  const Case& given = GetParam();
-  const Network network{.name = "one",
-                        .convolutions = {{"layer", given.in_channels, given.out_channels, false}}};
-  const Weights weights = test::random_weights(network, 11);
-  const LayerWeights& layer = *weights.layers[0];
-  const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
-  const dnnl::stream stream(engine);
-  WeightStore store;
-  int checked = 0;
-  for (const Pass pass : {Pass::forward, Pass::backward}) {
-    const bool forward = pass == Pass::forward;
-    const int from_channels = forward ? given.in_channels : given.out_channels;
-    const int to_channels = forward ? given.out_channels : given.in_channels;
-    const int from_block = forward ? given.in_block : given.out_block;
-    const int to_block = forward ? given.out_block : given.in_block;
-    const std::size_t positions = static_cast<std::size_t>(given.extent.positions());
-    for (const bool winograd : {false, true}) {
-      for (const bool as_forward : {true, false}) {
-        if (forward && !as_forward) continue;
-        const Algorithm algorithm{winograd, as_forward};
-        const auto kernel = ConvolutionKernel::make(engine,
-                                                    {given.in_channels, given.out_channels, given.extent,
-                                                     given.images, given.in_block, given.out_block},
-                                                    pass, algorithm, layer, store);
-        if (!kernel) continue;  // not every shape has every algorithm
-        ++checked;
-        AlignedBuffer<float> source(positions * from_channels * given.images);
-        AlignedBuffer<float> destination(positions * to_channels * given.images);
-        AlignedBuffer<std::byte> scratch(kernel->scratch_bytes());
-        std::ranges::fill(destination.span(), std::numeric_limits<float>::quiet_NaN());
-        std::vector<reference::Map> inputs;
-        for (int image = 0; image < given.images; ++image) {
-          inputs.emplace_back(given.extent, from_channels,
-                              test::random_values(positions * from_channels, 20 + image, -1.f, 1.f));
-          for (int y = 0; y < given.extent.height; ++y) {
-            for (int x = 0; x < given.extent.width; ++x) {
-              for (int channel = 0; channel < from_channels; ++channel) {
-                source.data()[offset(from_channels, from_block, given.extent, image, channel, y, x)] =
-                    static_cast<float>(inputs.back().at(y, x, channel));
-              }
-            }
-          }
-        }
-        kernel->execute(stream, source.data(), destination.data(), scratch.data());
-        for (int image = 0; image < given.images; ++image) {
-          const reference::Map expected =
-              forward ? reference::relu(reference::convolve(inputs[image], layer.kernel, layer.bias))
-                      : reference::convolve_input_gradient(inputs[image], layer.kernel, given.in_channels);
-          reference::Map actual(given.extent, to_channels);
-          for (int y = 0; y < given.extent.height; ++y) {
-            for (int x = 0; x < given.extent.width; ++x) {
-              for (int channel = 0; channel < to_channels; ++channel) {
-                actual.at(y, x, channel) =
-                    destination.data()[offset(to_channels, to_block, given.extent, image, channel, y, x)];
-              }
-            }
-          }
-          EXPECT_LT(test::max_relative_error(actual.values, expected.values),
-                    winograd ? kWinogradTolerance : kDirectTolerance)
-              << to_string(pass) << " " << kernel->name() << ", image " << image;
+  reference::Map random_map(const MapShape& shape, std::uint64_t seed) const {
+    return {{shape.height, shape.width},
+            shape.channels,
+            test::random_values(shape.positions() * shape.channels, seed, -1.f, 1.f)};
+  }
+
+  std::vector<float> blocked_images(const std::vector<reference::Map>& maps) const {
+    std::vector<float> all;
+    for (const reference::Map& map : maps) {
+      const std::vector<float> one = to_blocked(map);
+      all.insert(all.end(), one.begin(), one.end());
+    }
+    return all;
+  }
+
+  // Every table, with all threads on the same tiles and each on its own, all tiles at once and few.
+  template <typename Body>
+  void for_each_way(Pass pass, const Body& body) const {
+    const KernelTables tables = kernel_tables();
+    const int tiles = given_.images * TileGrid{tile_, in_.height, in_.width}.per_map();
+    for (int i = 0; i < tables.count; ++i) {
+      const Kernels& table = *tables.tables[i];
+      const auto transformed = std::make_shared<TransformedWeights>(layer_, given_.in_channels,
+                                                                    given_.out_channels, pass, tile_, table);
+      for (const bool shared : {false, true}) {
+        for (const int slots : {tiles, (tiles + 2) / 3}) {
+          SCOPED_TRACE(std::string(table.name) + (shared ? " shared " : " own ") + std::to_string(slots));
+          const bool forward = pass == Pass::forward;
+          const WinogradConvolution convolution(forward ? in_ : out_, forward ? out_ : in_,
+                                                {tile_, slots, shared}, transformed, table);
+          Workspace workspace;
+          convolution.reserve(workspace, kThreads);
+          std::ranges::fill(workspace.span(), kPoison);
+          body(table, convolution, workspace);
         }
       }
     }
   }
-  EXPECT_GE(checked, 3);  // direct: forward, and backward both ways
+
+  static bool bit(const std::vector<std::uint8_t>& masks, std::size_t i) {
+    return (masks[i / 8] >> (i % 8) & 1) != 0;
+  }
+};
+
+TEST_P(ConvolutionTest, Forward) {
+  std::vector<reference::Map> inputs;
+  std::vector<reference::Map> expected;
+  for (int image = 0; image < given_.images; ++image) {
+    inputs.push_back(random_map(in_, 20 + image));
+    expected.push_back(reference::relu(reference::convolve(inputs.back(), layer_.kernel, layer_.bias)));
+  }
+  const std::vector<float> maps = blocked_images(inputs);
+  const std::size_t pooled_size = out_.pooled().size();
+  std::vector<float> first;
+  const Kernels* first_table = nullptr;
+  for_each_way(
+      Pass::forward, [&](const Kernels& table, const WinogradConvolution& convolution, Workspace& workspace) {
+        std::vector<float> results(out_.size() * given_.images, kPoison);
+        std::vector<std::uint8_t> masks(results.size() / 8, 0xAB);
+        convolution.forward(given_.images, maps.data(), results.data(), masks.data(), workspace);
+        for (int image = 0; image < given_.images; ++image) {
+          EXPECT_LT(test::max_relative_error(from_blocked(out_, results.data() + out_.size() * image).values,
+                                             expected[image].values),
+                    tolerance(tile_));
+        }
+        for (std::size_t i = 0; i < results.size(); ++i) ASSERT_EQ(bit(masks, i), results[i] > 0.f) << i;
+        // The bits do not depend on how the work is split.
+        if (first_table != &table) first = results;
+        first_table = &table;
+        EXPECT_EQ(results, first);
+
+        std::vector<float> unmasked(results.size(), kPoison);
+        convolution.forward(given_.images, maps.data(), unmasked.data(), nullptr, workspace);
+        EXPECT_EQ(unmasked, results);
+
+        if (pooled_size == 0) return;
+        std::vector<float> pooled(pooled_size * given_.images, kPoison);
+        std::vector<std::uint8_t> winners(pooled.size(), 0xAB);
+        convolution.forward_pool(given_.images, maps.data(), pooled.data(), winners.data(), workspace);
+        for (std::size_t i = 0; i < pooled.size(); ++i) {
+          const std::size_t lane = i % kLanes;
+          const std::size_t x = i / kLanes % (in_.width / 2);
+          const std::size_t y = i / kLanes / (in_.width / 2) % (in_.height / 2);
+          const std::size_t plane = i / (kLanes * static_cast<std::size_t>(in_.width / 2) * (in_.height / 2));
+          float best = 0.f;
+          int winner = 4;
+          for (int k = 0; k < 4; ++k) {
+            const float value =
+                results[((plane * in_.height + 2 * y + k / 2) * in_.width + 2 * x + k % 2) * kLanes + lane];
+            if (value > best) {
+              best = value;
+              winner = k;
+            }
+          }
+          ASSERT_EQ(pooled[i], best) << i;
+          ASSERT_EQ(winners[i], winner) << i;
+        }
+      });
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, ConvolutionTest,
-                         testing::Values(Case{3, 16, {7, 9}, 2, 0, 16}, Case{3, 5, {4, 3}, 1, 3, 5},
-                                         Case{5, 7, {9, 5}, 3, 5, 7}, Case{16, 32, {1, 1}, 2, 16, 16},
-                                         Case{32, 64, {13, 11}, 1, 16, 16}, Case{64, 64, {12, 12}, 3, 16, 16},
-                                         Case{64, 48, {6, 6}, 5, 16, 16}, Case{64, 64, {24, 17}, 1, 64, 64},
-                                         Case{24, 40, {5, 6}, 2, 8, 8}, Case{64, 128, {3, 2}, 4, 16, 16}));
+TEST_P(ConvolutionTest, Backward) {
+  // Random masks of the input and random winners of a pool of the output.
+  std::vector<std::uint8_t> masks(in_.size() / 8 * given_.images);
+  const std::vector<float> mask_bytes = test::random_values(masks.size(), 1, 0.f, 256.f);
+  for (std::size_t i = 0; i < masks.size(); ++i) masks[i] = static_cast<std::uint8_t>(mask_bytes[i]);
+  const MapShape pooled_shape = out_.pooled();
+  std::vector<std::uint8_t> winners(pooled_shape.size() * given_.images);
+  const std::vector<float> winner_values = test::random_values(winners.size(), 2, 0.f, 5.f);
+  for (std::size_t i = 0; i < winners.size(); ++i) winners[i] = static_cast<std::uint8_t>(winner_values[i]);
 
-TEST(WeightStoreTest, SharesTransformedWeightsWhileTheyAreUsed) {
-  const Network network{.name = "one", .convolutions = {{"layer", 16, 32, false}}};
-  const Weights weights = test::random_weights(network, 11);
-  const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
-  const dnnl::memory::desc form({32, 16, 3, 3}, dnnl::memory::data_type::f32, dnnl::memory::format_tag::oihw);
-  WeightStore store;
-  auto first = store.get(engine, *weights.layers[0], 16, 32, false, form);
-  EXPECT_EQ(first, store.get(engine, *weights.layers[0], 16, 32, false, form));
-  const std::weak_ptr<dnnl::memory> watch = first;
-  first.reset();
-  EXPECT_TRUE(watch.expired());
+  for (const bool pooled : {false, true}) {
+    SCOPED_TRACE(pooled ? "pooled" : "whole");
+    if (pooled && pooled_shape.size() == 0) continue;
+    std::vector<reference::Map> given;
+    std::vector<reference::Map> expected;
+    for (int image = 0; image < given_.images; ++image) {
+      given.push_back(random_map(pooled ? pooled_shape : out_, 40 + image));
+      reference::Map gradient = given.back();
+      if (pooled) {
+        gradient = reference::Map({out_.height, out_.width}, out_.channels);
+        for (int channel = 0; channel < out_.channels; ++channel) {
+          for (int y = 0; y < pooled_shape.height; ++y) {
+            for (int x = 0; x < pooled_shape.width; ++x) {
+              const std::size_t at = pooled_shape.size() * image +
+                                     ((static_cast<std::size_t>(channel / kLanes) * pooled_shape.height + y) *
+                                          pooled_shape.width +
+                                      x) *
+                                         kLanes +
+                                     channel % kLanes;
+              if (winners[at] == 4) continue;
+              gradient.at(2 * y + winners[at] / 2, 2 * x + winners[at] % 2, channel) =
+                  given.back().at(y, x, channel);
+            }
+          }
+        }
+      }
+      expected.push_back(reference::convolve_input_gradient(gradient, layer_.kernel, in_.channels));
+    }
+    const std::vector<float> gradients = blocked_images(given);
+    std::vector<float> first;
+    const Kernels* first_table = nullptr;
+    for_each_way(Pass::backward, [&](const Kernels& table, const WinogradConvolution& convolution,
+                                     Workspace& workspace) {
+      const auto run = [&](const std::uint8_t* mask) {
+        std::vector<float> results(in_.size() * given_.images, kPoison);
+        if (pooled) {
+          convolution.backward_pool(given_.images, gradients.data(), winners.data(), results.data(), mask,
+                                    workspace);
+        } else {
+          convolution.backward(given_.images, gradients.data(), results.data(), mask, workspace);
+        }
+        return results;
+      };
+      const std::vector<float> results = run(nullptr);
+      for (int image = 0; image < given_.images; ++image) {
+        EXPECT_LT(test::max_relative_error(from_blocked(in_, results.data() + in_.size() * image).values,
+                                           expected[image].values),
+                  tolerance(tile_));
+      }
+      if (first_table != &table) first = results;
+      first_table = &table;
+      EXPECT_EQ(results, first);
+
+      const std::vector<float> masked = run(masks.data());
+      for (std::size_t i = 0; i < masked.size(); ++i)
+        ASSERT_EQ(masked[i], bit(masks, i) ? results[i] : 0.f) << i;
+    });
+  }
 }
+
+std::string case_name(const testing::TestParamInfo<std::tuple<Case, int>>& info) {
+  const Case& given = std::get<0>(info.param);
+  return std::to_string(given.in_channels) + "to" + std::to_string(given.out_channels) + "_" +
+         std::to_string(given.extent.height) + "x" + std::to_string(given.extent.width) + "_by" +
+         std::to_string(given.images) + "_tile" + std::to_string(std::get<1>(info.param));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, ConvolutionTest,
+    testing::Combine(testing::Values(Case{3, 16, {7, 9}, 2}, Case{3, 5, {4, 3}, 1}, Case{5, 7, {9, 5}, 3},
+                                     Case{16, 32, {1, 1}, 2}, Case{32, 64, {13, 11}, 1},
+                                     Case{64, 64, {12, 12}, 3}, Case{64, 48, {6, 6}, 5},
+                                     Case{64, 64, {24, 17}, 1}, Case{24, 40, {5, 6}, 2},
+                                     Case{64, 160, {3, 2}, 4}, Case{16, 16, {20, 26}, 4}),
+                     testing::Values(2, 4, 6)),
+    case_name);
 
 }  // namespace
 }  // namespace filterscope::cpu

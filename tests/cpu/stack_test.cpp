@@ -19,8 +19,13 @@
 namespace filterscope::cpu {
 namespace {
 
-constexpr double kDirectTolerance = 1e-5;
-constexpr double kWinogradTolerance = 5e-4;
+// Of the losses and gradients through up to twelve layers, each of which adds its rounding; larger tiles of
+// Winograd's algorithm round more.
+constexpr double kSmallestTolerance = 1e-5;
+constexpr double kTolerance = 5e-5;
+// Where rounding opens or closes a ReLU, or lets another element win a pool, a gradient is that of a
+// neighbouring piece of the network: another one in a few positions.
+constexpr double kNeighbourTolerance = 0.15;
 
 struct Result {
   std::vector<double> losses;
@@ -43,53 +48,36 @@ Result run(const Network& network, const Weights& weights, const InputMapping& m
   return result;
 }
 
-// A random image at which the gradient is a smooth function: where a ReLU or a pool is nearly tied, rounding
-// decides, and no two arithmetics agree. The reference itself tells: its gradient must not change when the
-// image does by `nudge`.
-std::vector<float> smooth_image(const Network& network, const Weights& weights, const InputMapping& mapping,
-                                int layer, int filter, Extent extent, float nudge, double tolerance,
-                                reference::Gradient& expected) {
-  const std::size_t size = static_cast<std::size_t>(extent.positions()) * 3;
-  for (std::uint64_t seed = 0; seed < 30; ++seed) {
-    const std::vector<float> image = test::random_values(size, 100 * layer + seed);
-    expected = reference::loss_and_gradient(network, weights, mapping, layer, filter,
-                                            reference::Map(extent, 3, image));
-    bool smooth = true;
-    for (const std::uint64_t direction : {1, 2}) {
-      reference::Map nudged(extent, 3, image);
-      const std::vector<float> noise = test::random_values(size, 7777 + direction, -nudge, nudge);
-      for (std::size_t i = 0; i < size; ++i) nudged.values[i] += noise[i];
-      const auto there = reference::loss_and_gradient(network, weights, mapping, layer, filter, nudged);
-      smooth = smooth && test::l2_relative_error(there.gradient.values, expected.gradient.values) < tolerance;
-    }
-    if (smooth) return image;
-  }
-  ADD_FAILURE() << "no smooth image found";
-  return test::random_values(size, 0);
-}
-
+// Three images for each filter. All must agree with the reference up to a neighbouring piece, and one of each
+// filter's to the last digits: no two arithmetics agree on every ReLU of deep networks.
 void expect_reference(const Network& network, const Weights& weights, const InputMapping& mapping,
-                      PlanRule rule, int layer, const std::vector<int>& filters, Extent extent,
-                      double tolerance) {
+                      PlanRule rule, int layer, const std::vector<int>& filters, Extent extent) {
+  constexpr int kImages = 3;
+  const double tolerance = rule == PlanRule::smallest ? kSmallestTolerance : kTolerance;
   const std::size_t size = static_cast<std::size_t>(extent.positions()) * 3;
-  std::vector<reference::Gradient> expected(filters.size());
-  std::vector<float> images;
-  for (std::size_t i = 0; i < filters.size(); ++i) {
-    const std::vector<float> image =
-        smooth_image(network, weights, mapping, layer, filters[i], extent,
-                     rule == PlanRule::direct ? 5e-7f : 3e-6f, tolerance, expected[i]);
-    images.insert(images.end(), image.begin(), image.end());
-  }
-  const Result result = run(network, weights, mapping, rule, layer, filters, images, extent);
-  for (std::size_t i = 0; i < filters.size(); ++i) {
-    const std::span<const float> image(images.data() + i * size, size);
-    const std::span<const float> gradient(result.gradients.data() + i * size, size);
-    SCOPED_TRACE(network.convolutions[layer].name + ":" + std::to_string(filters[i]) + " " + mapping.name);
+  const std::size_t count = filters.size() * kImages;
+  const std::vector<float> images = test::random_values(size * count, 100 + layer);
+  std::vector<int> filter_of_image;
+  for (std::size_t i = 0; i < count; ++i) filter_of_image.push_back(filters[i % filters.size()]);
+  const Result result = run(network, weights, mapping, rule, layer, filter_of_image, images, extent);
+  std::vector<double> least(filters.size(), 1);
+  for (std::size_t i = 0; i < count; ++i) {
+    SCOPED_TRACE(network.convolutions[layer].name + ":" + std::to_string(filter_of_image[i]) + " " +
+                 mapping.name + ", image " + std::to_string(i));
+    const reference::Map image(extent, 3, std::span(images).subspan(i * size, size));
+    const reference::Gradient expected =
+        reference::loss_and_gradient(network, weights, mapping, layer, filter_of_image[i], image);
     // A response is a difference of terms as large as the layer's largest.
-    const auto layer_map =
-        reference::activation(network, weights, mapping, layer, reference::Map(extent, 3, image));
-    EXPECT_NEAR(result.losses[i], expected[i].loss, tolerance * std::ranges::max(layer_map.values));
-    EXPECT_LT(test::l2_relative_error(gradient, expected[i].gradient.values), tolerance);
+    const auto layer_map = reference::activation(network, weights, mapping, layer, image);
+    EXPECT_NEAR(result.losses[i], expected.loss, tolerance * std::ranges::max(layer_map.values));
+    const std::span<const float> gradient(result.gradients.data() + i * size, size);
+    const double error = test::l2_relative_error(gradient, expected.gradient.values);
+    EXPECT_LT(error, kNeighbourTolerance);
+    least[i % filters.size()] = std::min(least[i % filters.size()], error);
+  }
+  for (std::size_t i = 0; i < filters.size(); ++i) {
+    EXPECT_LT(least[i], tolerance) << network.convolutions[layer].name << ":" << filters[i] << " "
+                                   << mapping.name;
   }
 }
 
@@ -104,8 +92,9 @@ TEST_P(SmallNetworkStack, GradientOfEveryLayer) {
   for (const InputMapping& mapping : {identity_mapping(), keras_mapping(), torchvision_mapping()}) {
     for (int layer = 0; layer < network.layer_count(); ++layer) {
       const int last = network.convolutions[layer].out_channels - 1;
-      expect_reference(network, weights, mapping, PlanRule::direct, layer, {0, last, last / 2}, extent,
-                       kDirectTolerance);
+      for (const PlanRule rule : {PlanRule::smallest, PlanRule::fixed}) {
+        expect_reference(network, weights, mapping, rule, layer, {0, last, last / 2}, extent);
+      }
     }
   }
 }
@@ -123,21 +112,18 @@ class Vgg16Stack : public testing::TestWithParam<int> {
   }
 };
 
-TEST_P(Vgg16Stack, DirectGradient) {
-  expect_reference(vgg16(), weights(), identity_mapping(), PlanRule::direct, GetParam(), {37}, {32, 32},
-                   kDirectTolerance);
+TEST_P(Vgg16Stack, SmallestTiles) {
+  expect_reference(vgg16(), weights(), identity_mapping(), PlanRule::smallest, GetParam(), {37}, {32, 32});
 }
 
-TEST_P(Vgg16Stack, FixedPlanGradient) {
-  expect_reference(vgg16(), weights(), identity_mapping(), PlanRule::fixed, GetParam(), {50}, {32, 32},
-                   kWinogradTolerance);
+TEST_P(Vgg16Stack, FixedTiles) {
+  expect_reference(vgg16(), weights(), identity_mapping(), PlanRule::fixed, GetParam(), {50}, {32, 32});
 }
 
-TEST(Vgg16, TimedPlanGradientOfFiveImages) {
+TEST(Vgg16, AutomaticTilesOddSize) {
   const Weights weights = synthetic_weights(vgg16(), 1);
   for (const int layer : {3, 8}) {
-    expect_reference(vgg16(), weights, identity_mapping(), PlanRule::timed, layer, {1, 12, 13, 14, 60},
-                     {33, 35}, kWinogradTolerance);
+    expect_reference(vgg16(), weights, identity_mapping(), PlanRule::automatic, layer, {1, 14, 60}, {33, 35});
   }
 }
 

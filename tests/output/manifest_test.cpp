@@ -36,7 +36,7 @@ Manifest example() {
                        .device_name = "Some CPU",
                        .precision = Precision::fp32,
                        .threads = 2,
-                       .libraries = {{"oneDNN", "2.6.0"}, {"another", "1"}},
+                       .libraries = {{"CUDA", "13.0.88"}, {"another", "1"}},
                        .plans = {"batch 8; block1_conv1 fprop direct", "batch 3"}},
                       {.device = "cpu",
                        .device_name = "Another CPU",
@@ -87,7 +87,7 @@ TEST(Manifest, SaysHowTheRunWasDone) {
                                           {"device_name", "Some CPU"},
                                           {"precision", "fp32"},
                                           {"threads", 2},
-                                          {"libraries", {{"oneDNN", "2.6.0"}, {"another", "1"}}},
+                                          {"libraries", {{"CUDA", "13.0.88"}, {"another", "1"}}},
                                           {"plans", {"batch 8; block1_conv1 fprop direct", "batch 3"}}}));
   EXPECT_EQ(manifest["wall_seconds"], 12.346);
   EXPECT_NEAR(manifest["filters_per_second"], 3 / 12.34567, 1e-6);

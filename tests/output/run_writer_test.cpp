@@ -129,7 +129,7 @@ class RunWriterTest : public testing::Test {
                             .device_name = "Some CPU",
                             .precision = Precision::fp32,
                             .threads = 2,
-                            .libraries = {{"oneDNN", "2.6.0"}},
+                            .libraries = {{"CUDA", "13.0.88"}},
                             .plans = {"a plan"}};
   bool force_ = false;
   static constexpr double kSeconds = 2;
