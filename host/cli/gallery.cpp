@@ -28,7 +28,9 @@ Usage: filterscope gallery [DIR [DIR]] [OPTION...]
 constexpr const char* kOutputHelp = R"(Files
   index.html           in DIR: the page. It works from the file, without a server or a network.
   gallery/             beside it: small versions of the pictures
-  `filterscope render` ends with writing both.
+  LAYER/curves.svg     the losses of a layer's filters (not with two folders)
+  poster.png           all filters of the network, a strip for each layer (not with two folders)
+  `filterscope render` ends with writing them, too.
 )";
 
 constexpr const char* kExamples = R"(Examples

@@ -60,6 +60,7 @@ constexpr const char* kRecipeHelp = R"(Recipe
 constexpr const char* kOutputHelp = R"(Output, in the folder of --out
   LAYER/LAYER_fNNNN.png   the pictures              traces.csv      the losses
   LAYER/sheet.png         a layer's pictures        manifest.json   how it was done, and one record per filter
+  LAYER/curves.svg        a layer's losses          poster.png      all pictures, a strip for each layer
   index.html              the page to look through them all (with gallery/, which holds small versions)
   raw/LAYER.npy           with --raw: the images unscaled, float32 [n,H,W,3] in ascending filter order
 )";

@@ -4,13 +4,16 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 #include <string>
 
 #include "../error.h"
 #include "../output/atomic_file.h"
 #include "../output/file_names.h"
+#include "curves.h"
 #include "page.h"
 #include "pictures.h"
+#include "poster.h"
 #include "run_folder.h"
 
 namespace filterscope {
@@ -38,7 +41,15 @@ std::string way_to(const fs::path& run, const fs::path& page) {
 
 GalleryCounts write_gallery(const fs::path& folder) {
   const RunFolder run = read_run_folder(folder);
-  const PictureSurvey survey = survey_pictures(run, folder, kGalleryFolder);
+  const PictureSurvey survey = survey_pictures(run, folder, kGalleryFolder, poster_tile(run));
+  for (const LayerAtlases& layer : survey.layers) {
+    const std::string& name = run.network.convolutions[static_cast<std::size_t>(layer.layer)].name;
+    create_folder(folder / name);
+    write_file(folder / name / "curves.svg",
+               draw_curves(run, std::span(run.filters).subspan(layer.first, layer.count)));
+  }
+  const Picture poster = draw_poster(run, survey);
+  write_png(folder / "poster.png", poster.pixels, poster.extent);
   const std::array pages{PageRun{.run = run, .survey = survey, .folder = ""}};
   write_file(folder / kPageName, build_page(pages));
   GalleryCounts counts;

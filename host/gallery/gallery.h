@@ -13,6 +13,8 @@ struct GalleryCounts {
 /// Writes into the folder of a run, from its manifest.json, traces.csv and pictures:
 ///   index.html           a page to look through all pictures, which needs neither server nor network
 ///   gallery/LAYER_N.jpg  small versions of the pictures, for that page
+///   LAYER/curves.svg     the losses of all filters of a layer
+///   poster.png           all filters of the network, a strip for each layer
 /// Whatever cannot be read is an input Error, as read_run_folder() has it; a picture that is missing or
 /// damaged is shown as such. Whatever cannot be written is an output Error.
 GalleryCounts write_gallery(const std::filesystem::path& folder);

@@ -41,24 +41,6 @@ std::string base64(std::span<const float> values) {
   return text;
 }
 
-/// Steps that a filter had taken when a loss was found, and that loss.
-struct CurvePoint {
-  int steps;
-  float loss;
-};
-
-/// From the initial image to the finished one. Iteration i of a trace is before its step, after i - 1 others.
-std::vector<CurvePoint> curve_of(const FilterEntry& entry) {
-  std::vector<CurvePoint> curve;
-  if (!entry.status) return curve;
-  curve.push_back({0, entry.first_loss});
-  for (const TracePoint& point : entry.trace)
-    if (point.iteration > 1 && point.iteration <= entry.iterations)
-      curve.push_back({point.iteration - 1, point.loss});
-  if (entry.iterations > 0) curve.push_back({entry.iterations, entry.final_loss});
-  return curve;
-}
-
 /// All steps at which one of the curves has a point, thinned to kCurvePoints.
 std::vector<int> steps_of(const std::vector<std::vector<CurvePoint>>& curves) {
   std::set<int> distinct;
@@ -154,7 +136,7 @@ Json to_json(const LayerAtlases& layer, const PageRun& page, const std::vector<i
 Json to_json(const PageRun& page) {
   const RunFolder& run = page.run;
   std::vector<std::vector<CurvePoint>> curves;
-  for (const FilterEntry& entry : run.filters) curves.push_back(curve_of(entry));
+  for (const FilterEntry& entry : run.filters) curves.push_back(loss_curve(entry));
   const std::vector<int> steps = steps_of(curves);
   Json layers = Json::array();
   for (const LayerAtlases& layer : page.survey.layers) layers.push_back(to_json(layer, page, steps, curves));

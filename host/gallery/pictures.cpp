@@ -69,7 +69,8 @@ std::vector<std::uint8_t> encode_jpeg(const Picture& picture) {
 }
 
 /// Reads the picture of one filter; `thumbnail` is where its small version goes.
-PictureRecord read_picture(const RunFolder& run, const FilterEntry& entry, Picture& thumbnail) {
+PictureRecord read_picture(const RunFolder& run, const FilterEntry& entry, int largest_small,
+                           Picture& thumbnail) {
   PictureRecord record;
   if (!entry.status) return record;
   const fs::path path = run.folder / entry.file;
@@ -81,7 +82,7 @@ PictureRecord read_picture(const RunFolder& run, const FilterEntry& entry, Pictu
   }
   record.state = PictureState::there;
   record.colours = colours_of(*picture);
-  record.small = scale_tile(picture->pixels, picture->extent, kPosterTile);
+  if (largest_small > 0) record.small = scale_tile(picture->pixels, picture->extent, largest_small);
   thumbnail = scale_tile(picture->pixels, picture->extent, kThumbnail);
   return record;
 }
@@ -113,7 +114,7 @@ PictureColours colours_of(const Picture& picture) {
 }
 
 PictureSurvey survey_pictures(const RunFolder& run, const fs::path& page_folder,
-                              const std::string& atlas_folder) {
+                              const std::string& atlas_folder, int largest_small) {
   PictureSurvey survey;
   survey.thumbnail = tile_extent(run.extent, kThumbnail);
   survey.pictures.resize(run.filters.size());
@@ -148,7 +149,7 @@ PictureSurvey survey_pictures(const RunFolder& run, const fs::path& page_folder,
     for (std::size_t i = 0; i < task.count; ++i) {
       Picture thumbnail;
       PictureRecord& record = survey.pictures[task.first + i];
-      record = read_picture(run, run.filters[task.first + i], thumbnail);
+      record = read_picture(run, run.filters[task.first + i], largest_small, thumbnail);
       const int place = static_cast<int>(i);
       if (record.state != PictureState::there) continue;
       atlas.paste(place / kAtlasColumns * survey.thumbnail.height,

@@ -31,11 +31,10 @@ enum class PictureState {
 struct PictureRecord {
   PictureState state = PictureState::none;
   PictureColours colours;
-  Picture small;  ///< At most kPosterTile each way, for the poster; empty unless there.
+  Picture small;  ///< As scale_tile() gives it for `largest_small`; empty unless there or without it.
 };
 
 inline constexpr int kThumbnail = 128;     ///< Longest side of a picture in an atlas, in pixels.
-inline constexpr int kPosterTile = 32;     ///< Likewise on the poster.
 inline constexpr int kAtlasColumns = 8;    ///< Pictures in a row of an atlas.
 inline constexpr int kAtlasPictures = 64;  ///< In an atlas; a layer's last one may hold fewer.
 
@@ -56,8 +55,9 @@ struct PictureSurvey {
 };
 
 /// Reads all pictures of a run, on all cores, and writes atlases of them to page_folder / atlas_folder as
-/// JPEG files, a few kilobytes for each picture: what a page can load without a wait.
+/// JPEG files, a few kilobytes for each picture: what a page can load without a wait. Keeps small pictures
+/// whose sides are up to `largest_small`; none for 0.
 PictureSurvey survey_pictures(const RunFolder& run, const std::filesystem::path& page_folder,
-                              const std::string& atlas_folder);
+                              const std::string& atlas_folder, int largest_small = 0);
 
 }  // namespace filterscope

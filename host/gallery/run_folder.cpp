@@ -208,6 +208,17 @@ void add_text(std::string& list, const std::string& text, std::string_view separ
 
 }  // namespace
 
+std::vector<CurvePoint> loss_curve(const FilterEntry& entry) {
+  std::vector<CurvePoint> curve;
+  if (!entry.status) return curve;
+  curve.push_back({0, entry.first_loss});
+  for (const TracePoint& point : entry.trace)
+    if (point.iteration > 1 && point.iteration <= entry.iterations)
+      curve.push_back({point.iteration - 1, point.loss});
+  if (entry.iterations > 0) curve.push_back({entry.iterations, entry.final_loss});
+  return curve;
+}
+
 RunFolder read_run_folder(const fs::path& folder) {
   std::error_code ignored;
   if (!fs::is_directory(folder, ignored))

@@ -28,6 +28,16 @@ struct FilterEntry {
   std::vector<TracePoint> trace;   ///< Ascending by iteration; empty where traces.csv has none.
 };
 
+/// The loss that a filter had after so many steps.
+struct CurvePoint {
+  int steps;
+  float loss;
+};
+
+/// From the initial image (no steps) to the finished one, ascending; empty where the filter is missing.
+/// Iteration i of the trace comes before its step, so after i - 1 steps.
+std::vector<CurvePoint> loss_curve(const FilterEntry& entry);
+
 /// A finished or interrupted run, read back from what RunWriter wrote.
 struct RunFolder {
   std::filesystem::path folder;

@@ -46,6 +46,12 @@ void Canvas::text(int top, int left, int scale, std::string_view text, Colour co
   }
 }
 
+void Canvas::label(int top, int left, int scale, std::string_view text, int padding, Colour colour,
+                   Colour ground) {
+  fill(top, left, kGlyphHeight * scale + padding, text_width(text, scale) + 4 * padding, ground);
+  this->text(top + padding / 2, left + 2 * padding, scale, text, colour);
+}
+
 std::size_t Canvas::offset(int y, int x) const {
   return (static_cast<std::size_t>(y) * static_cast<std::size_t>(picture_.extent.width) +
           static_cast<std::size_t>(x)) *

@@ -45,6 +45,10 @@ class Canvas {
   /// Printable ASCII in glyphs enlarged `scale` times.
   void text(int top, int left, int scale, std::string_view text, Colour colour);
 
+  /// text() with `padding` of `ground` around it: twice as much before and behind it, half as much above and
+  /// below.
+  void label(int top, int left, int scale, std::string_view text, int padding, Colour colour, Colour ground);
+
   Picture take() { return std::move(picture_); }
 
  private:
@@ -56,6 +60,9 @@ class Canvas {
 
 /// Pixels that Canvas::text() takes.
 int text_width(std::string_view text, int scale);
+
+/// What every picture of a run with stand-in weights is marked with.
+inline constexpr std::string_view kSyntheticLabel = "SYNTHETIC WEIGHTS";
 
 /// Lines of at most `columns` characters, broken at spaces; a longer word is broken anywhere.
 std::vector<std::string> wrap(std::string_view text, std::size_t columns);

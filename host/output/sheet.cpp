@@ -118,7 +118,6 @@ Picture draw_sheet(const SheetHeading& heading, const std::vector<SheetTile>& ti
   std::vector<std::string> details = lines_of(summary_of(tiles), scale);
   std::ranges::move(lines_of(heading.details, scale), std::back_inserter(details));
 
-  constexpr std::string_view kSyntheticLabel = "SYNTHETIC WEIGHTS";
   const int title_line = kGlyphHeight * title_scale + 4 * scale;
   const int title_width = title.empty() ? 0 : text_width(title.back(), title_scale);
   const int badge_padding = 4 * scale;
@@ -140,9 +139,7 @@ Picture draw_sheet(const SheetHeading& heading, const std::vector<SheetTile>& ti
   if (heading.synthetic) {
     const int badge_top = badge_beside ? top - title_line - badge_padding / 2 : top;
     const int left = badge_beside ? kMargin + content - badge_width : kMargin;
-    canvas.fill(badge_top, left, kGlyphHeight * title_scale + badge_padding, badge_width, kBadge);
-    canvas.text(badge_top + badge_padding / 2, left + 2 * badge_padding, title_scale, kSyntheticLabel,
-                kBadgeText);
+    canvas.label(badge_top, left, title_scale, kSyntheticLabel, badge_padding, kBadgeText, kBadge);
     top += badge_line;
   }
   top += 4 * scale;

@@ -396,6 +396,7 @@
       byId("view-title").textContent = `Search: ${view.search.trim()}`;
     } else if (view.layer === null) {
       byId("view-title").textContent = "All layers";
+      if (!comparing) about.append(element("a", {href: "poster.png", textContent: "Poster"}));
     } else {
       const {name, inputs, filters, field} = layers[view.layer];
       byId("view-title").textContent = name;
@@ -403,7 +404,8 @@
       const map = block ? `, map ${block.map[0]} × ${block.map[1]}` : "";
       about.append(`${inputs} → ${filters} channels${map}; a position sees ${field} × ${field} pixels. `);
       if (!comparing && filtersOfLayer[view.layer].size > 0) {
-        about.append(element("a", {href: `${address(name)}/sheet.png`, textContent: "Sheet"}));
+        about.append(element("a", {href: `${address(name)}/sheet.png`, textContent: "Sheet"}), " ",
+                     element("a", {href: `${address(name)}/curves.svg`, textContent: "Loss curves"}));
       }
     }
     byId("view-count").textContent = [note, summary(order)].filter(Boolean).join(" ");

@@ -1,0 +1,145 @@
+#include "poster.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "../output/canvas.h"
+#include "../output/font.h"
+#include "../output/sheet.h"
+
+namespace filterscope {
+namespace {
+
+using namespace palette;
+
+constexpr int kMostColumns = 64;
+constexpr int kFewestColumns = 8;
+constexpr int kStripWidth = 2048;  ///< Of the pictures of a full strip.
+constexpr int kMargin = 40;
+constexpr int kGap = 2;        ///< Between pictures: room for their frames.
+constexpr int kStripGap = 20;  ///< Between strips.
+constexpr int kTextScale = 2;
+constexpr int kTitleScale = 5;
+constexpr int kTextLine = kGlyphHeight * kTextScale + 6;
+constexpr int kTitleLine = kGlyphHeight * kTitleScale + 10;
+constexpr int kBadgeScale = kTitleScale - 1;
+constexpr int kBadgePadding = 12;
+
+/// Pictures in a row: a power of two, so that rows of full layers begin with round numbers.
+int columns_of(const RunFolder& run) {
+  int most = 0;
+  int count = 0;
+  for (std::size_t i = 0; i < run.filters.size(); ++i) {
+    count = i > 0 && run.filters[i - 1].id.layer == run.filters[i].id.layer ? count + 1 : 1;
+    most = std::max(most, count);
+  }
+  int columns = kFewestColumns;
+  while (columns < std::min(most, kMostColumns)) columns *= 2;
+  return columns;
+}
+
+/// One layer on the poster.
+struct Strip {
+  const LayerAtlases& layer;
+  std::vector<std::string>
+      text;        ///< Beside it, line by line: its name, "512 filters", "6 dead", "1 missing".
+  int height = 0;  ///< Pixels.
+};
+
+std::vector<std::string> text_of(const RunFolder& run, const LayerAtlases& layer) {
+  const std::span entries = std::span(run.filters).subspan(layer.first, layer.count);
+  const auto count = [&](std::optional<FilterStatus> status) {
+    return std::ranges::count(entries, status, &FilterEntry::status);
+  };
+  std::vector<std::string> lines{run.network.convolutions[static_cast<std::size_t>(layer.layer)].name,
+                                 fmt::format("{} filter{}", layer.count, layer.count == 1 ? "" : "s")};
+  if (const auto dead = count(FilterStatus::dead)) lines.push_back(fmt::format("{} dead", dead));
+  if (const auto nonfinite = count(FilterStatus::nonfinite))
+    lines.push_back(fmt::format("{} NaN", nonfinite));
+  if (const auto missing = count(std::nullopt)) lines.push_back(fmt::format("{} missing", missing));
+  return lines;
+}
+
+}  // namespace
+
+int poster_tile(const RunFolder& run) {
+  return std::min(kStripWidth / columns_of(run), kLargestTile);
+}
+
+Picture draw_poster(const RunFolder& run, const PictureSurvey& survey) {
+  const int columns = columns_of(run);
+  const Extent tile = tile_extent(run.extent, poster_tile(run));
+  const int cell_height = tile.height + kGap;
+  const int cell_width = tile.width + kGap;
+
+  std::vector<Strip> strips;
+  int text_column = 0;
+  for (const LayerAtlases& layer : survey.layers) {
+    Strip& strip = strips.emplace_back(Strip{layer, text_of(run, layer), 0});
+    const int rows = (static_cast<int>(layer.count) + columns - 1) / columns;
+    strip.height = std::max(rows * cell_height - kGap, static_cast<int>(strip.text.size()) * kTextLine);
+    for (const std::string& line : strip.text)
+      text_column = std::max(text_column, text_width(line, kTextScale));
+  }
+  const int strip_left = kMargin + text_column + kMargin / 2;
+  const std::string title = fmt::format("{} filters", run.network.name);
+  const int badge_width = text_width(kSyntheticLabel, kBadgeScale) + 4 * kBadgePadding;
+  const int content = std::max(
+      {strip_left - kMargin + columns * cell_width - kGap, text_width(title, kTitleScale), badge_width});
+  const std::vector<std::string> details =
+      wrap(fmt::format("{} filters, recipe {}, {} iterations, {} x {} pixels, seed {}, weights {}",
+                       run.filters.size(), run.recipe_name, run.iterations, run.extent.width,
+                       run.extent.height, run.seed, run.weights_name),
+           static_cast<std::size_t>(content / (kGlyphWidth * kTextScale)));
+  const bool badge_beside = text_width(title, kTitleScale) + kMargin + badge_width <= content;
+  const int badge_line = run.synthetic && !badge_beside ? kTitleLine + kBadgePadding : 0;
+
+  int height = kMargin + kTitleLine + badge_line + static_cast<int>(details.size()) * kTextLine + kMargin;
+  for (const Strip& strip : strips) height += strip.height + kStripGap;
+  Canvas canvas(height, kMargin + content + kMargin);
+
+  int top = kMargin;
+  canvas.text(top, kMargin, kTitleScale, title, kTitle);
+  top += kTitleLine;
+  if (run.synthetic) {
+    canvas.label(badge_beside ? kMargin : top, badge_beside ? kMargin + content - badge_width : kMargin,
+                 kBadgeScale, kSyntheticLabel, kBadgePadding, kBadgeText, kBadge);
+    top += badge_line;
+  }
+  for (const std::string& line : details) {
+    canvas.text(top, kMargin, kTextScale, line, kText);
+    top += kTextLine;
+  }
+  top += kStripGap;
+
+  for (const Strip& strip : strips) {
+    for (std::size_t line = 0; line < strip.text.size(); ++line)
+      canvas.text(top + static_cast<int>(line) * kTextLine, kMargin, kTextScale, strip.text[line],
+                  line == 0 ? kTitle : kText);
+    for (std::size_t i = 0; i < strip.layer.count; ++i) {
+      const int place = static_cast<int>(i);
+      const int tile_top = top + place / columns * cell_height;
+      const int tile_left = strip_left + place % columns * cell_width;
+      const std::optional<FilterStatus> status = run.filters[strip.layer.first + i].status;
+      const PictureRecord& picture = survey.pictures[strip.layer.first + i];
+      if (picture.state == PictureState::there)
+        canvas.paste(tile_top, tile_left, picture.small);
+      else
+        canvas.fill(tile_top, tile_left, tile.height, tile.width, kEmpty);
+      if (status && *status != FilterStatus::ok) {
+        const Colour mark = *status == FilterStatus::dead ? kDead : kNonfinite;
+        canvas.frame(tile_top, tile_left, tile.height, tile.width, kGap / 2, mark);
+        canvas.corner(tile_top, tile_left, std::min(tile.height, tile.width) / 3, mark);
+      }
+    }
+    top += strip.height + kStripGap;
+  }
+  return canvas.take();
+}
+
+}  // namespace filterscope
