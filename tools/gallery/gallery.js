@@ -17,7 +17,7 @@
   const statuses = {
     o: {key: "ok", text: "ok"},
     d: {key: "dead", text: "dead", why: "Its gradient became zero: the picture stayed as it was from there on."},
-    n: {key: "nonfinite", text: "not finite", why: "A value stopped being finite: the picture is the last finite one."},
+    n: {key: "nonfinite", text: "not finite", short: "NaN", why: "A value stopped being finite: the picture is the last finite one."},
     "-": {key: "missing", text: "missing", why: "The run was stopped before this filter was done."},
   };
   const lostTexts = {m: "no file", d: "damaged"};
@@ -135,7 +135,7 @@
     return made;
   }
 
-  // ---- Sorting, searching
+  // ---- Sorting and searching
 
   // Each key: how it is called, a filter's value (null: last), whether large ones come first, and its text on a tile.
   const greyBelow = 0.01;
@@ -273,18 +273,20 @@
 
   // ---- The grid
 
-  let order = [];       // The filters of the grid.
-  let orderKey = null;  // What the grid was built from.
-  const waiting = new IntersectionObserver(
-    (entries) => {
-      for (const entry of entries) {
-        if (!entry.isIntersecting) continue;
-        waiting.unobserve(entry.target);
-        entry.target.paint();
-      }
-    },
-    {rootMargin: "600px"},
-  );
+  // Only the rows in and near sight are in the document: thousands of filters then cost no more than dozens. Tiles have
+  // one size, so where each stands is known without asking the browser.
+  const grid = byId("grid");
+  const columnGap = 10;
+  const rowGap = 8;
+  const headingHeight = 44;
+  const captionLine = 16;
+  const reach = 1000;  // Pixels beyond the window that are kept ready.
+  let order = [];       // The filters of the grid; each knows its place in it.
+  let orderKey = null;  // What the grid was made from.
+  let rows = [];        // {top, height, first, count} of tiles, {top, height, heading} of a layer's name.
+  let current = 0;      // The place of the tile that Tab leads to.
+  let columns = 1;
+  let cell = {width: 0, height: 0};
 
   function makeTile(filter) {
     const tile = element("a", {className: "tile", tabIndex: -1});
@@ -299,36 +301,32 @@
         return;
       }
       picture.classList.add(record.status.key);
-      if (record.lost) picture.classList.add("lost");
-      if (!record.shown) {
+      if (record.shown) {
+        record.paint(picture);
+      } else {
         picture.classList.add("empty");
         picture.textContent = record.lost ?? record.status.text;
       }
+      if (record.lost) picture.classList.add("lost");
       const words = [];
       if (record.status.key !== "ok") words.push(record.status.text);
       if (record.lost) words.push(record.lost);
       if (record.final !== null && record.status.key !== "missing") words.push(`final loss ${digits(record.final)}`);
       labels.push((comparing ? `${runNames[which]}: ` : "") + words.join(", "));
     });
-    filter.caption = tile.appendChild(element("span", {className: "caption", ariaHidden: "true"}));
     tile.setAttribute("aria-label", [filter.name, ...labels].join(", "));
-    tile.paint = () => {
-      filter.records.forEach((record, which) => {
-        if (record?.shown) record.paint(frame.children[which]);
-      });
-    };
+    tile.append(element("span", {className: "caption", ariaHidden: "true"}));
     tile.filter = filter;
-    waiting.observe(tile);
     return tile;
   }
 
   function captionOf(filter) {
     const sort = sorts[view.sort];
-    const parts = [element("b", {textContent: mixed() ? `${filter.shortLayer} ${filter.number}` : filter.number})];
+    const parts = [element("b", {textContent: mixed() ? `${filter.shortLayer} ${filter.number}` : filter.number}), " "];
     const marks = new Set(filter.records.filter((record) => record && record.status.key !== "ok")
       .map((record) => record.status));
-    for (const mark of marks) parts.push(element("i", {className: mark.key, textContent: mark.text}));
-    if (sort.value) parts.push(element("span", {textContent: sort.show(sort.value(filter))}));
+    for (const mark of marks) parts.push(element("i", {className: mark.key, textContent: mark.short ?? mark.text}), " ");
+    if (sort.value) parts.push(`\n${sort.show(sort.value(filter))}`);
     return parts;
   }
 
@@ -351,28 +349,135 @@
     if (key === orderKey) return;
     orderKey = key;
     order = chooseFilters();
-    const parts = [];
-    let layer = -1;
     order.forEach((filter, place) => {
       filter.place = place;
-      filter.tile ??= makeTile(filter);
-      filter.tile.href = addressOf({filter});
-      filter.caption.replaceChildren(...captionOf(filter));
-      filter.tile.tabIndex = place === 0 ? 0 : -1;
-      // By number the layers follow each other: each gets a heading.
-      if (mixed() && view.sort === "number" && filter.layer !== layer) {
-        layer = filter.layer;
-        parts.push(element("h3", {textContent: filter.layerName}));
-      }
-      parts.push(filter.tile);
+      filter.dressed = false;  // The tile, if it has one, shows what it showed in another order.
     });
-    byId("grid").replaceChildren(...parts);
-    if (order.length === 0) {
-      byId("grid").append(element("p", {className: "nothing", textContent: "Nothing matches."}));
-    }
+    current = 0;
     showHeading();
     scrollTo(0, 0);
+    layOut();
   }
+
+  // Wide as it is wanted; on a narrow screen so that the tiles fill it.
+  const narrow = matchMedia("(max-width: 760px)");
+  let wantedSize = 96;
+  let laidOutWidth = 0;
+  function layOut() {
+    const width = grid.clientWidth;
+    laidOutWidth = width;
+    const pictures = comparing && document.body.dataset.show === "AB" ? 2 : 1;
+    const between = 3 * (pictures - 1);
+    let size = wantedSize;
+    columns = Math.max(1, Math.floor((width + columnGap) / (pictures * size + between + columnGap)));
+    if (narrow.matches) size = Math.floor(((width - (columns - 1) * columnGap) / columns - between) / pictures);
+    const picture = Math.round((size * runs[0].height) / runs[0].width);
+    const caption = captionLine * (sorts[view.sort].value ? 2 : 1) + 4;
+    cell = {width: pictures * size + between + columnGap, height: picture + caption + rowGap};
+    grid.style.setProperty("--tile", `${size}px`);
+    grid.style.setProperty("--picture", `${picture}px`);
+    grid.style.setProperty("--height", `${picture + caption}px`);
+
+    rows = [];
+    let top = 0;
+    const add = (row) => {
+      rows.push({top, ...row});
+      top += row.height;
+    };
+    // By number the layers follow each other: each gets a heading.
+    const grouped = mixed() && view.sort === "number";
+    for (let first = 0; first < order.length;) {
+      const {layer} = order[first];
+      if (grouped && (first === 0 || order[first - 1].layer !== layer)) {
+        add({height: headingHeight, heading: layers[layer].name});
+      }
+      let count = Math.min(columns, order.length - first);
+      if (grouped) while (order[first + count - 1].layer !== layer) --count;
+      for (let i = first; i < first + count; ++i) order[i].row = rows.length;
+      add({height: cell.height, first, count});
+      first += count;
+    }
+    grid.style.height = `${top}px`;
+    grid.replaceChildren();
+    if (order.length === 0) grid.append(element("p", {className: "nothing", textContent: "Nothing matches."}));
+    fill();
+  }
+
+  const place = (made, left, top) => {
+    made.style.transform = `translate(${left}px, ${top}px)`;
+    return made;
+  };
+
+  function tileOf(filter) {
+    filter.tile ??= makeTile(filter);
+    if (!filter.dressed) {
+      filter.dressed = true;
+      filter.tile.href = addressOf({filter});
+      filter.tile.lastChild.replaceChildren(...captionOf(filter));
+    }
+    filter.tile.tabIndex = filter.place === current ? 0 : -1;
+    const row = rows[filter.row];
+    return place(filter.tile, (filter.place - row.first) * cell.width, row.top);
+  }
+
+  // Index of the first row that ends below `height`.
+  function rowBelow(height) {
+    let low = 0;
+    let high = rows.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (rows[middle].top + rows[middle].height > height) high = middle;
+      else low = middle + 1;
+    }
+    return low;
+  }
+
+  // Puts the rows in and near sight into the document, in order, and takes the others out. What stays is not touched,
+  // so that it keeps the focus.
+  function fill() {
+    if (order.length === 0) return;
+    const top = -grid.getBoundingClientRect().top;
+    const wanted = [];
+    const begin = rowBelow(top - reach);
+    for (let i = begin; i < rows.length && rows[i].top < top + innerHeight + reach; ++i) {
+      const row = rows[i];
+      if (row.heading) {
+        row.element ??= place(element("h3", {textContent: row.heading}), 0, row.top);
+        wanted.push(row.element);
+      } else {
+        for (let k = row.first; k < row.first + row.count; ++k) wanted.push(tileOf(order[k]));
+      }
+    }
+    // The one that Tab leads to stays, wherever it is.
+    const kept = tileOf(order[current]);
+    if (!wanted.includes(kept)) {
+      if (order[current].row < begin) wanted.unshift(kept);
+      else wanted.push(kept);
+    }
+    const staying = new Set(wanted);
+    for (const child of [...grid.children]) if (!staying.has(child)) child.remove();
+    let next = grid.firstChild;
+    for (const child of wanted) {
+      if (child === next) next = next.nextSibling;
+      else grid.insertBefore(child, next);
+    }
+  }
+
+  let filling = false;
+  function fillSoon() {
+    if (filling) return;
+    filling = true;
+    requestAnimationFrame(() => {
+      filling = false;
+      fill();
+    });
+  }
+  addEventListener("scroll", fillSoon, {passive: true});
+  addEventListener("resize", fillSoon);
+  new ResizeObserver(() => {
+    if (grid.clientWidth === laidOutWidth) fillSoon();
+    else layOut();
+  }).observe(document.body);
 
   function countOf(filters, key) {
     return filters.filter((filter) => hasStatus(filter, key)).length;
@@ -411,57 +516,59 @@
     byId("view-count").textContent = [note, summary(order)].filter(Boolean).join(" ");
   }
 
-  // Which tile stands where, for the arrow keys: tiles of a row have the same top.
-  function tileBeside(tile, key) {
-    const place = tile.filter.place;
-    if (key === "ArrowLeft") return order[place - 1]?.tile;
-    if (key === "ArrowRight") return order[place + 1]?.tile;
-    if (key === "Home") return order[0]?.tile;
-    if (key === "End") return order.at(-1)?.tile;
-    const step = key === "ArrowDown" ? 1 : -1;
-    const {left, top} = tile.getBoundingClientRect();
-    let best;
-    let bestTop;
-    for (let i = place + step; order[i]; i += step) {
-      const box = order[i].tile.getBoundingClientRect();
-      if (box.top === top) continue;
-      if (best && box.top !== bestTop) break;
-      bestTop = box.top;
-      if (!best || Math.abs(box.left - left) < Math.abs(best.getBoundingClientRect().left - left)) {
-        best = order[i].tile;
-      }
+  function focusFilter(filter, options) {
+    if (!filter || order[filter.place] !== filter) return;
+    current = filter.place;
+    const row = rows[filter.row];
+    const top = grid.getBoundingClientRect().top + row.top;
+    const covered = byId("tools").getBoundingClientRect().bottom;
+    if (top < covered) scrollBy(0, top - covered - rowGap);
+    else if (top + row.height > innerHeight) scrollBy(0, top + row.height - innerHeight);
+    fill();
+    filter.tile.focus({preventScroll: true, ...options});
+  }
+
+  // Where an arrow key leads from a filter: the nearest column of the row above or below.
+  function filterBeside(filter, key) {
+    switch (key) {
+      case "ArrowLeft": return order[filter.place - 1];
+      case "ArrowRight": return order[filter.place + 1];
+      case "Home": return order[0];
+      case "End": return order.at(-1);
     }
-    return best;
+    const step = key === "ArrowDown" ? 1 : -1;
+    let index = filter.row + step;
+    if (rows[index]?.heading) index += step;
+    const row = rows[index];
+    return row && order[row.first + Math.min(filter.place - rows[filter.row].first, row.count - 1)];
   }
 
-  function focusTile(tile, options) {
-    if (!tile) return;
-    for (const other of byId("grid").querySelectorAll('.tile[tabindex="0"]')) other.tabIndex = -1;
-    tile.tabIndex = 0;
-    tile.focus(options);
-  }
-
-  byId("grid").addEventListener("keydown", (event) => {
+  grid.addEventListener("keydown", (event) => {
     const tile = event.target.closest(".tile");
     if (!tile || event.altKey || event.ctrlKey || event.metaKey) return;
     if (!["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End"].includes(event.key)) return;
     event.preventDefault();
-    focusTile(tileBeside(tile, event.key));
+    focusFilter(filterBeside(tile.filter, event.key));
   });
-  byId("grid").addEventListener("click", (event) => {
+  grid.addEventListener("click", (event) => {
     if (event.target.closest(".tile") && !event.ctrlKey && !event.metaKey && !event.shiftKey) opened = true;
   });
 
   // ---- The large view
 
   const viewer = byId("viewer");
+  let viewed = null;  // The filter that was last in it.
 
   function showViewer() {
-    const filter = view.filter;
+    const {filter} = view;
     if (!filter) {
-      if (viewer.open) viewer.close();
+      if (viewer.open) {
+        viewer.close();
+        focusFilter(viewed);
+      }
       return;
     }
+    viewed = filter;
     byId("viewer-title").textContent = filter.name;
     const place = order.indexOf(filter);
     byId("viewer-place").textContent = place < 0 ? "" : `${place + 1} of ${order.length.toLocaleString("en")}`;
@@ -634,11 +741,9 @@
   }
   function closeViewer() {
     if (!view.filter) return;
-    const {tile} = view.filter;
     if (opened) history.back();
     else go({filter: null}, {replace: true});
     opened = false;
-    if (tile?.isConnected) focusTile(tile);
   }
   viewer.addEventListener("cancel", (event) => {
     event.preventDefault();
@@ -715,7 +820,7 @@
     for (const {layer, name, filters} of entries) {
       const entry = element("li");
       const total = layer === null ? layers.reduce((sum, {filters: count}) => sum + count, 0) : layers[layer].filters;
-      const count = filters.length === total ? total.toLocaleString("en") : `${filters.length} of ${total.toLocaleString("en")}`;
+      const count = filters.length === total ? total.toLocaleString("en") : `${filters.length.toLocaleString("en")}/${total.toLocaleString("en")}`;
       const link = element(filters.length ? "a" : "span", {className: "layer"},
         element("span", {className: "name", textContent: name}));
       const marks = link.appendChild(element("span", {className: "marks"}));
@@ -768,9 +873,8 @@
   }
 
   function setSize(pixels) {
-    const size = Math.min(224, Math.max(48, Number(pixels) || 0));
-    document.documentElement.style.setProperty("--tile", `${size}px`);
-    byId("size").value = size;
+    wantedSize = Math.min(224, Math.max(48, Number(pixels) || 0));
+    byId("size").value = wantedSize;
   }
 
   function setUpTools() {
@@ -802,12 +906,16 @@
     });
     byId("size").addEventListener("input", () => {
       setSize(byId("size").value);
+      layOut();
       remember("size", byId("size").value);
     });
     if (comparing) {
       byId("show-picker").hidden = false;
       filled(byId("show"), [["AB", "A and B"], ["A", "A"], ["B", "B"]]);
-      byId("show").addEventListener("change", () => { document.body.dataset.show = byId("show").value; });
+      byId("show").addEventListener("change", () => {
+        document.body.dataset.show = byId("show").value;
+        layOut();
+      });
       document.body.dataset.show = "AB";
     }
     document.addEventListener("keydown", (event) => {
@@ -820,7 +928,7 @@
     byId("search").addEventListener("keydown", (event) => {
       if (event.key === "ArrowDown" && order.length) {
         event.preventDefault();
-        focusTile(order[0].tile);
+        focusFilter(order[0]);
       }
     });
   }
@@ -835,6 +943,8 @@
     }
     return into;
   };
+
+  const folderOf = (run) => run.folder.split("/").filter((part) => part && part !== "..").at(-1) ?? "this folder";
 
   function factsOf(run) {
     const {recipe} = run;
@@ -858,7 +968,8 @@
 
   function runLabel(which) {
     const names = differences.length ? differences : ["recipe", "seed"];
-    return names.slice(0, 3).map((name) => `${name} ${facts[which].get(name) ?? "–"}`).join(", ");
+    return `${folderOf(runs[which])}: ` +
+      names.slice(0, 3).map((name) => `${name} ${facts[which].get(name) || "–"}`).join(", ");
   }
 
   function showAbout() {
@@ -908,7 +1019,6 @@
   document.body.classList.toggle("comparing", comparing);
   setTheme(remembered("theme"));
   setSize(remembered("size") ?? Math.min(112, Math.max(72, runs[0].thumbnail.width)));
-  document.documentElement.style.setProperty("--aspect", `${runs[0].width} / ${runs[0].height}`);
   setPixels(remembered("pixels") === "1");
   readAddress();
   showAbout();
@@ -916,6 +1026,6 @@
   listLayers();
   setUpTools();
   apply();
-  if (view.filter?.tile) view.filter.tile.scrollIntoView({block: "center"});
+  if (view.filter) current = view.filter.place;
   addEventListener("hashchange", apply);
 })();

@@ -1,0 +1,492 @@
+#!/usr/bin/env python3
+"""The gallery's page in a real browser: Chromium without a window, steered through its driver.
+
+    page_test.py PROGRAM MAKE_RUN [SCREENS]
+
+PROGRAM is filterscope, MAKE_RUN what makes a run's folder with all 4224 filters. With SCREENS, a folder, it also keeps
+screenshots there. Ends with 77 where Chromium, its driver or Python's selenium is missing.
+"""
+
+import base64
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from urllib.parse import quote
+
+SKIPPED = 77
+
+
+def skip(what):
+    print(f"page_test: {what} is missing; on Debian: apt install chromium chromium-driver python3-selenium")
+    sys.exit(SKIPPED)
+
+
+try:
+    from selenium import webdriver
+    from selenium.webdriver.chrome.options import Options
+    from selenium.webdriver.chrome.service import Service
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver.support.ui import Select, WebDriverWait
+except ImportError:
+    skip("selenium")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or skip("chromium")
+DRIVER = shutil.which("chromedriver") or skip("chromedriver")
+
+PROGRAM, MAKE_RUN = sys.argv[1:3]
+SCREENS = pathlib.Path(sys.argv[3]) if len(sys.argv) > 3 else None
+FILTERS = 4224
+PATIENCE = 20  # Seconds; the machine may be busy.
+
+
+def chromium():
+    options = Options()
+    options.binary_location = CHROMIUM
+    options.add_argument("--headless=new")
+    options.add_argument("--disable-gpu")
+    options.add_argument("--disable-dev-shm-usage")
+    if os.geteuid() == 0:
+        options.add_argument("--no-sandbox")  # It refuses to run for root with one.
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    return webdriver.Chrome(service=Service(DRIVER), options=options)
+
+
+def make_run(folder, size, seed, *filters):
+    subprocess.run([MAKE_RUN, folder, str(size), str(seed), *map(str, filters)], check=True)
+
+
+def setUpModule():
+    global work, run_folder, manifest, browser
+    work = pathlib.Path(tempfile.mkdtemp(prefix="filterscope-page-"))
+    unittest.addModuleCleanup(shutil.rmtree, work)
+    run_folder = work / "a run, 100 % #1"  # A name that has to be escaped in addresses.
+    make_run(run_folder, 32, 0)
+    (run_folder / "block2_conv1/block2_conv1_f0005.png").unlink()
+    (run_folder / "block2_conv1/block2_conv1_f0006.png").write_bytes(b"no picture")
+    subprocess.run([PROGRAM, "gallery", run_folder], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    manifest = json.loads((run_folder / "manifest.json").read_text())
+    browser = chromium()
+    unittest.addModuleCleanup(browser.quit)
+    browser.set_script_timeout(PATIENCE)
+
+
+class Page(unittest.TestCase):
+    """One test on one window of 1400 x 900 pixels, or of a phone; fails for errors that the browser logs."""
+
+    folder = None
+    extent = (1400, 900)
+    phone = False
+
+    def setUp(self):
+        width, height = self.extent
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
+                                {"width": width, "height": height, "deviceScaleFactor": 2 if self.phone else 1,
+                                 "mobile": self.phone})
+        self.scheme("light")
+        self.open("")
+        browser.execute_script("localStorage.clear()")
+        self.open("")
+
+    def tearDown(self):
+        errors = [entry for entry in browser.get_log("browser") if entry["level"] != "INFO"]
+        self.assertEqual(errors, [])
+        addresses = browser.execute_script("return performance.getEntriesByType('resource').map((entry) => entry.name)")
+        self.assertEqual([address for address in addresses if not address.startswith(("file:", "data:"))], [])
+
+    def address(self, hash):
+        return f"file://{quote(str((self.folder or run_folder) / 'index.html'))}{'#' + hash if hash else ''}"
+
+    def open(self, hash):
+        browser.get("about:blank")  # Else a change of the hash alone does not load the page again.
+        browser.get(self.address(hash))
+
+    def scheme(self, name):
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia",
+                                {"features": [{"name": "prefers-color-scheme", "value": name}]})
+
+    def one(self, selector):
+        return browser.find_element(By.CSS_SELECTOR, selector)
+
+    def all(self, selector):
+        return browser.find_elements(By.CSS_SELECTOR, selector)
+
+    def text(self, selector):
+        return self.one(selector).text
+
+    def until(self, holds, what=""):
+        WebDriverWait(browser, PATIENCE, poll_frequency=0.02).until(lambda _: holds(), what)
+
+    def hash(self):
+        return browser.execute_script("return location.hash")
+
+    def shown(self):
+        """The filters of the tiles in the document, in order of their places."""
+        return browser.execute_script(
+            "return [...document.querySelectorAll('.tile')].sort((a, b) => a.filter.place - b.filter.place)"
+            ".map(({filter}) => [filter.layerName, filter.number])")
+
+    def tile(self, number):
+        return browser.execute_script(
+            "return [...document.querySelectorAll('.tile')].find(({filter}) => filter.number === arguments[0])", number)
+
+    def select(self, selector, text):
+        Select(self.one(selector)).select_by_visible_text(text)
+
+    def keys(self, *keys):
+        webdriver.ActionChains(browser).send_keys(*keys).perform()
+
+    def screen(self, name):
+        if SCREENS:
+            SCREENS.mkdir(parents=True, exist_ok=True)
+            time.sleep(0.5)
+            browser.save_screenshot(str(SCREENS / f"{name}.png"))
+
+    def assert_no_sideways_scrolling(self):
+        self.assertLessEqual(browser.execute_script("return document.documentElement.scrollWidth"), self.extent[0])
+
+
+def records(layer=None):
+    return [record for record in manifest["filters"] if layer in (None, record["layer"])]
+
+
+def picture(layer, number):
+    return f"{layer}/{layer}_f{number:04}.png"
+
+
+class Run(Page):
+    def test_first_screen(self):
+        self.until(lambda: browser.execute_script(
+            "return performance.getEntriesByName('first-contentful-paint').length"))
+        paint, ready = browser.execute_script(
+            "return [performance.getEntriesByName('first-contentful-paint')[0].startTime,"
+            " performance.getEntriesByType('navigation')[0].loadEventEnd]")
+        print(f"first screen of {FILTERS} filters: painted after {paint:.0f} ms, ready after {ready:.0f} ms")
+        self.assertLess(ready, 1000 * PATIENCE)
+        self.assertEqual(self.text("#view-title"), "block1_conv1")
+        self.assertEqual(self.text("#view-count"), "64 filters")
+        self.assertEqual(self.shown(), [["block1_conv1", number] for number in range(64)])
+        own = [run_folder / "index.html", *(run_folder / "gallery").iterdir()]
+        self.assertLess(sum(path.stat().st_size for path in own), 60e6)
+        self.screen("grid")
+
+    def test_says_that_weights_are_synthetic(self):
+        self.assertIn("Synthetic weights", self.text("#synthetic"))
+        self.open("block1_conv1/3")
+        self.assertEqual(self.text("#viewer figcaption .badge"), "synthetic weights")
+
+    def test_layers_with_counts(self):
+        names = [entry.text for entry in self.all("#layers .layer .name")]
+        self.assertEqual(names[:2] + names[-1:], ["All layers", "block1_conv1", "block5_conv3"])
+        self.assertEqual([entry.text for entry in self.all("#layers .count")],
+                         ["4,224"] + 2 * ["64"] + 2 * ["128"] + 3 * ["256"] + 6 * ["512"])
+        dead = sum(record["status"] == "dead" for record in records("block4_conv2"))
+        self.assertEqual(self.text("#layers li:nth-child(10) .mark.dead"), f"{dead} dead")
+        self.assertEqual(len(self.all("#diagram .slab")), 13)
+        self.one("#layers li:nth-child(10) a").click()
+        self.until(lambda: self.text("#view-title") == "block4_conv2")
+        self.assertEqual(self.hash(), "#block4_conv2")
+        self.assertEqual(self.one("#layers [aria-current]").text.split("\n")[0], "block4_conv2")
+
+    def test_all_filters_scroll(self):
+        start = time.monotonic()
+        browser.execute_script("location.hash = 'all'")
+        self.until(lambda: "4,224 filters" in self.text("#view-count"))
+        print(f"all {FILTERS} filters after {1000 * (time.monotonic() - start):.0f} ms")
+        worst, mean = browser.execute_async_script("""
+            const done = arguments[0];
+            const times = [];
+            let last = performance.now();
+            requestAnimationFrame(function step() {
+              const now = performance.now();
+              times.push(now - last);
+              last = now;
+              scrollBy(0, 300);
+              if (times.length < 100) requestAnimationFrame(step);
+              else done([Math.max(...times), times.reduce((a, b) => a + b) / times.length]);
+            });""")
+        print(f"scrolling: {mean:.0f} ms per frame, at most {worst:.0f} ms")
+        self.assertLess(len(self.all(".tile")), 1000)
+        browser.execute_script("scrollTo(0, document.documentElement.scrollHeight)")
+        self.until(lambda: self.shown()[-1] == ["block5_conv3", 511])
+        self.assertLess(len(self.all(".tile")), 1000)
+
+    def test_tiles_show_the_right_pictures(self):
+        # Of a full and of a partial atlas, at its edges and within. That of its own file is nearer than its neighbours'.
+        for layer, number in (("block1_conv1", 0), ("block1_conv1", 63), ("block5_conv3", 508), ("block3_conv2", 139)):
+            self.open(f"{layer}?q={layer}+{number}")
+            near = [number + step for step in (-8, -1, 0, 1, 8) if (run_folder / picture(layer, number + step)).exists()]
+            self.until(lambda: number == min(near, key=lambda other: self.difference(
+                picture(layer, other), self.one(".tile .picture").screenshot_as_png)), f"{layer} {number}")
+
+    def difference(self, path, screenshot):
+        """Mean difference of 8-bit values between a file of the run and a screenshot of it."""
+        images = [base64.b64encode(content).decode() for content in ((run_folder / path).read_bytes(), screenshot)]
+        return browser.execute_async_script("""
+            const [first, second, done] = arguments;
+            const pixels = async (text) => {
+              const image = new Image();
+              image.src = `data:image/png;base64,${text}`;
+              await image.decode();
+              const canvas = Object.assign(document.createElement("canvas"), {width: 16, height: 16});
+              const context = canvas.getContext("2d", {willReadFrequently: true});
+              context.imageSmoothingQuality = "high";
+              context.drawImage(image, 0, 0, 16, 16);
+              return context.getImageData(0, 0, 16, 16).data;
+            };
+            Promise.all([pixels(first), pixels(second)]).then(([a, b]) =>
+              done(a.reduce((sum, value, i) => sum + Math.abs(value - b[i]), 0) / (a.length * 3 / 4)));""", *images)
+
+    def test_search(self):
+        search = self.one("#search")
+        search.send_keys("block3_conv1 157")
+        self.until(lambda: self.shown() == [["block3_conv1", 157]])
+        search.send_keys(Keys.ENTER)
+        self.until(lambda: self.text("#viewer-title") == "block3_conv1 157")
+        self.assertEqual(self.hash().split("?")[0], "#block3_conv1/157")
+        self.keys(Keys.ESCAPE)
+        self.until(lambda: not self.one("#viewer").is_displayed())
+
+        for text, expected in (("b5c2:7", [["block5_conv2", 7]]), ("conv3 0-1 5", [["block3_conv3", 0]]),
+                               ("nothing like it", [])):
+            search.clear()
+            search.send_keys(text)
+            self.until(lambda: self.shown()[:1] == expected[:1])
+        self.assertEqual(self.text("#grid"), "Nothing matches.")
+
+        search.clear()
+        search.send_keys("dead")
+        dead = [[record["layer"], record["filter"]] for record in records() if record["status"] == "dead"]
+        self.until(lambda: self.shown() == dead)
+        self.assertEqual(self.text("#view-count"), f"{len(dead)} filters, {len(dead)} dead")
+        search.clear()
+        search.send_keys(" ")
+        self.until(lambda: self.text("#view-title") == "block1_conv1")
+
+    def test_sorting(self):
+        self.open("block2_conv2")
+        known = [record for record in records("block2_conv2")]
+        for name, value in (("final loss", lambda record: record["final_loss"]),
+                            ("gain", lambda record: record["final_loss"] / record["first_loss"]
+                             if record["first_loss"] else None)):
+            self.select("#sort", name)
+            expected = [record["filter"] for record in
+                        sorted(known, key=lambda record: (value(record) is None, -(value(record) or 0)))]
+            self.until(lambda: [number for _, number in self.shown()[:20]] == expected[:20])
+        self.one("#direction").click()
+        self.until(lambda: self.shown()[0][1] ==
+                   min((record for record in known if record["first_loss"]), key=value)["filter"])
+        self.assertIn("reverse=1", self.hash())
+
+        for name in ("hue", "contrast"):
+            self.select("#sort", name)
+            self.until(lambda: f"sort={name}" in self.hash())
+            captions = [caption.text.split("\n")[-1].rstrip("°") for caption in self.all(".tile .caption")]
+            values = [float(caption) for caption in captions if caption not in ("grey", "–")]
+            self.assertGreater(len(set(values)), 10)
+            self.assertEqual(values, sorted(values, reverse=name == "contrast"))
+        self.open("all?sort=hue")
+        self.screen("hue")
+
+    def test_statuses(self):
+        self.open("all")
+        self.select("#status", f"not finite (1)")
+        self.until(lambda: self.shown() == [["block5_conv2", 7]])
+        self.select("#status", f"missing (3)")
+        self.until(lambda: self.shown() == [["block5_conv3", number] for number in (509, 510, 511)])
+        self.assertEqual(self.text(".tile .picture"), "missing")
+        self.select("#status", "lost pictures (2)")
+        self.until(lambda: self.shown() == [["block2_conv1", 5], ["block2_conv1", 6]])
+        self.assertEqual([picture.text for picture in self.all(".tile .picture")], ["no file", "damaged"])
+        self.screen("lost")
+
+        self.open("block5_conv1")
+        dead = self.tile(11)
+        self.assertEqual(dead.text, "11 dead")
+        self.assertIn("dead", dead.get_attribute("aria-label"))
+        self.assertEqual(len(self.all(".picture.dead")), sum(number % 97 == 11 for _, number in self.shown()))
+        self.screen("dead")
+
+    def test_large_view(self):
+        self.open("block3_conv1")
+        self.tile(20).click()
+        self.until(lambda: self.one("#viewer").is_displayed())
+        record = records("block3_conv1")[20]
+        rows = dict([cell.text for cell in row.find_elements(By.CSS_SELECTOR, "th, td")]
+                    for row in self.all("#numbers tbody tr"))
+        self.assertEqual((rows["Status"], rows["Steps"], rows["Seed"], rows["Recipe"]), ("ok", "500", "0", "seed"))
+        self.assertAlmostEqual(float(rows["First loss"]), record["first_loss"], delta=1e-5)
+        self.assertAlmostEqual(float(rows["Final loss"]), record["final_loss"], delta=1e-4)
+        self.assertAlmostEqual(float(rows["Gradient norm"]), record["last_gradient_norm"], delta=1e-4)
+        # The first loss, 50 traced ones, the final one.
+        path = self.one("#curve path").get_attribute("d")
+        self.assertEqual(path.count("M") + path.count("L"), 52)
+        self.assertIn("in 500 steps", self.one("#curve svg").get_attribute("aria-label"))
+        image = self.one("#pictures img")
+        self.until(lambda: image.get_property("naturalWidth") == 32)
+        self.assertIn("filterscope render block3_conv1:20 --seed 0", self.text("#numbers pre"))
+        self.screen("large")
+
+    def test_large_view_of_what_is_not_ok(self):
+        for link, text in (("block5_conv1/11", "stayed as it was"), ("block5_conv2/7", "last finite"),
+                           ("block5_conv3/510", "before this filter was done"), ("block2_conv1/5", "is not there"),
+                           ("block2_conv1/6", "is damaged")):
+            self.open(link)
+            self.assertIn(text, self.text("#pictures"))
+        browser.get_log("browser")
+
+    def test_keys(self):
+        self.open("block3_conv1")
+        self.keys("/")
+        self.assertEqual(browser.switch_to.active_element, self.one("#search"))
+        self.keys(Keys.ARROW_DOWN)
+        focused = lambda: browser.switch_to.active_element.get_attribute("href").split("#")[1]
+        self.assertEqual(focused(), "block3_conv1/0")
+        self.keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_LEFT)
+        self.assertEqual(focused(), "block3_conv1/1")
+        columns = browser.execute_script("const tops = [...document.querySelectorAll('.tile')]"
+                                         ".map((tile) => tile.getBoundingClientRect().top);"
+                                         "return tops.filter((top) => top === tops[0]).length")
+        self.keys(Keys.ARROW_DOWN, Keys.ARROW_DOWN, Keys.ARROW_UP)
+        self.assertEqual(focused(), f"block3_conv1/{1 + columns}")
+        self.keys(Keys.END)
+        self.assertEqual(focused(), "block3_conv1/255")
+        self.assertTrue(self.one("a.tile:focus").is_displayed())
+        box = browser.execute_script("const {top, bottom} = document.activeElement.getBoundingClientRect();"
+                                     "return [top, bottom, innerHeight]")
+        self.assertTrue(0 < box[0] and box[1] <= box[2], box)
+        self.keys(Keys.ARROW_LEFT, Keys.ENTER)
+        self.until(lambda: self.text("#viewer-title") == "block3_conv1 254")
+        self.keys(Keys.ARROW_RIGHT)
+        self.until(lambda: self.text("#viewer-title") == "block3_conv1 255")
+        self.assertFalse(self.one("#next").is_enabled())
+        self.keys(Keys.HOME, Keys.ARROW_RIGHT)
+        self.until(lambda: self.text("#viewer-title") == "block3_conv1 1")
+        self.assertEqual(self.text("#viewer-place"), "2 of 256")
+        self.keys(Keys.ESCAPE)
+        self.until(lambda: not self.one("#viewer").is_displayed())
+        self.until(lambda: focused() == "block3_conv1/1")
+        self.assertEqual(self.hash(), "#block3_conv1")
+        # Only one tile can be reached by Tab: the arrows lead to the others.
+        self.assertEqual(len(self.all('.tile[tabindex="0"]')), 1)
+
+    def test_links(self):
+        self.open("block3_conv1/157")
+        self.until(lambda: self.text("#viewer-title") == "block3_conv1 157")
+        self.assertEqual(self.text("#viewer-place"), "158 of 256")
+        browser.refresh()
+        self.until(lambda: self.text("#viewer-title") == "block3_conv1 157")
+        self.one("#close").click()
+        self.until(lambda: not self.one("#viewer").is_displayed())
+        self.assertEqual(self.hash(), "#block3_conv1")
+        self.assertIn(["block3_conv1", 157], self.shown())  # And where one has been is in sight.
+
+        browser.execute_script("location.hash = 'block4_conv1/11'")
+        self.until(lambda: self.text("#viewer-title") == "block4_conv1 11")
+        browser.back()
+        self.until(lambda: self.text("#view-title") == "block3_conv1" and not self.one("#viewer").is_displayed())
+
+        self.open("all?sort=final&q=block2+dead")
+        self.until(lambda: self.one("#search").get_property("value") == "block2 dead")
+        self.assertEqual(Select(self.one("#sort")).first_selected_option.text, "final loss")
+        for link, text in (("block3_conv1/999", "no block3_conv1 999"), ("block9_conv1", "no layer block9_conv1"),
+                           ("%E0%A4%A", "no layer"), ("block1_conv1?sort=toString", "64 filters")):
+            self.open(link)
+            self.assertIn(text, self.text("#view-count"))
+
+    def test_light_and_dark(self):
+        ground = lambda: browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+        self.assertEqual(ground(), "rgb(255, 255, 255)")
+        self.scheme("dark")
+        self.assertEqual(ground(), "rgb(24, 25, 28)")
+        self.screen("dark")
+        self.one("#theme").click()
+        self.assertEqual(ground(), "rgb(255, 255, 255)")
+        browser.refresh()
+        self.assertEqual(ground(), "rgb(255, 255, 255)")
+
+    def test_names_for_screen_readers(self):
+        for link in ("block5_conv1", "block5_conv1/11"):
+            self.open(link)
+            nodes = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+            named = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes
+                     if not node["ignored"] and node["role"]["value"] in
+                     ("button", "link", "combobox", "slider", "searchbox", "dialog", "image", "navigation", "img")]
+            self.assertGreater(len(named), 5)
+            self.assertEqual([role for role, name in named if not name.strip()], [])
+        self.assertIn(("dialog", "block5_conv1 11"), named)
+
+
+class Phone(Page):
+    extent = (390, 844)
+    phone = True
+
+    def test_phone(self):
+        self.scheme("dark")
+        self.assert_no_sideways_scrolling()
+        self.screen("phone")
+        self.select("#layer-select", "block3_conv1 (256)")
+        self.until(lambda: self.text("#view-title") == "block3_conv1")
+        # The tiles of a row fill the width.
+        right = browser.execute_script("return Math.max(...[...document.querySelectorAll('.picture')]"
+                                       ".map((picture) => picture.getBoundingClientRect().right))")
+        self.assertAlmostEqual(right, 390 - 14, delta=4)
+        self.tile(5).click()
+        self.until(lambda: self.one("#viewer").is_displayed())
+        self.assert_no_sideways_scrolling()
+        box = self.one("#pictures img").rect
+        self.assertTrue(0 <= box["x"] and box["x"] + box["width"] <= 390 and box["width"] > 300, box)
+        self.screen("phone-large")
+        browser.back()
+        self.until(lambda: not self.one("#viewer").is_displayed())
+
+
+class Comparison(Page):
+    @classmethod
+    def setUpClass(cls):
+        make_run(work / "first", 32, 0, 12)
+        make_run(work / "second", 32, 7, 16)
+        cls.folder = work / "out" / "both"
+        subprocess.run([PROGRAM, "gallery", work / "first", work / "second", "--out", cls.folder], check=True,
+                       stdout=subprocess.DEVNULL)
+
+    def test_two_runs(self):
+        self.assertEqual([run.text for run in self.all("#about .run")], ["A first: seed 0", "B second: seed 7"])
+        self.assertIn("A and B", self.text("#synthetic"))
+        self.open("block5_conv2")
+        self.assertEqual(self.text("#view-count"), "16 filters, 1 dead, 1 not finite")
+        self.assertEqual(len(self.all(".tile .picture")), 32)
+        self.assertEqual([picture.text for picture in self.all(".picture.empty")], 4 * ["not in run"])
+        self.screen("compare")
+        self.tile(3).click()
+        self.until(lambda: self.one("#viewer").is_displayed())
+        self.until(lambda: [image.get_property("naturalWidth") for image in self.all("#pictures img")] == [32, 32])
+        self.assertEqual([caption.text.split(":")[0] for caption in self.all("figcaption")], ["A first", "B second"])
+        self.assertEqual(len(self.all("#curve path")), 2)
+        self.assertEqual([cell.text for cell in self.all("#numbers tbody tr:nth-child(7) td")], ["0", "7"])
+        self.screen("compare-large")
+        self.keys(Keys.END)
+        self.until(lambda: self.text("#viewer-title") == "block5_conv2 15")
+        self.assertIn("did not select", self.text("#pictures"))
+        self.keys(Keys.ESCAPE)
+        self.until(lambda: not self.one("#viewer").is_displayed())
+
+        self.select("#sort", "B’s final loss over A’s")
+        self.until(lambda: "sort=change" in self.hash())
+        losses = [{record["filter"]: record["final_loss"]
+                   for record in json.loads((work / run / "manifest.json").read_text())["filters"]
+                   if record["layer"] == "block5_conv2"} for run in ("first", "second")]
+        known = [number for number in losses[0] if losses[0][number]]
+        expected = sorted(known, key=lambda number: -losses[1][number] / losses[0][number])
+        self.assertEqual([number for _, number in self.shown()[:len(expected)]], expected)
+        self.select("#show", "B")
+        self.assertEqual(sum(picture.is_displayed() for picture in self.all(".tile .picture")), 16)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1], verbosity=2)
