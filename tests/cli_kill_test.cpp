@@ -137,5 +137,47 @@ TEST_F(CliKilled, ThenStartedAgainLeavesWhatAnUninterruptedRunLeaves) {
   EXPECT_GE(half_done, kKills / 10) << "the moments were not where it matters";
 }
 
+// Between any two changes to the file system, in the program's own order: moments too short to be hit by
+// chance.
+class CliKilledAtEachChange : public CliKilled, public ::testing::WithParamInterface<const char*> {
+ protected:
+  int finish_killed_at(int change, const std::vector<std::string>& words) {
+    environment_ = {{"LD_PRELOAD", FILTERSCOPE_KILL_AT_LIBRARY},
+                    {"ASAN_OPTIONS", "verify_asan_link_order=0"},
+                    {"FILTERSCOPE_KILL_AT", std::to_string(change)}};
+    const Outcome outcome = run(words);
+    environment_.clear();
+    return outcome.exit_code;
+  }
+};
+
+TEST_P(CliKilledAtEachChange, ThenStartedAgainLeavesWhatAnUninterruptedRunLeaves) {
+  write_two_layers("two.safetensors");
+  const std::vector<std::string> all{"block1_conv1:3,8", "block1_conv2:0,11"};
+  ASSERT_EQ(run(command(all, "whole")).exit_code, 0);
+  int change = 1;
+  for (;; ++change) {
+    ASSERT_LT(change, 1000);
+    const std::string before = GetParam();
+    if (!before.empty()) {
+      ASSERT_EQ(run(command({before}, "out")).exit_code, 0);
+    }
+    const int exit_code = finish_killed_at(change, command(all, "out"));
+    if (exit_code == 0) break;
+    ASSERT_EQ(exit_code, 1000 + SIGKILL);
+    const Outcome again = run(command(all, "out"));
+    ASSERT_EQ(again.exit_code, 0) << "change " << change << ": " << again.err;
+    expect_same("out", "whole");
+    ASSERT_FALSE(HasFailure()) << "change " << change;
+    fs::remove_all(folder_ / "out");
+  }
+  expect_same("out", "whole");
+  EXPECT_GT(change, 40) << "the changes are not counted";
+  RecordProperty("changes", change - 1);
+}
+
+INSTANTIATE_TEST_SUITE_P(Folder, CliKilledAtEachChange, ::testing::Values("", "block1_conv1:8"),
+                         [](const auto& test) { return *test.param == 0 ? "Empty" : "OfASmallerSelection"; });
+
 }  // namespace
 }  // namespace filterscope

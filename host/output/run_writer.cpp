@@ -65,6 +65,15 @@ void remove_file(const fs::path& path) {
   if (error) throw_output_error(path, "cannot remove the file", error.value());
 }
 
+/// Names; none where there is no such folder.
+std::vector<std::string> files_in(const fs::path& folder) {
+  std::error_code error;
+  std::vector<std::string> names;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error))
+    names.push_back(entry->path().filename().string());
+  return names;
+}
+
 void require_same_settings(const StoredRun& before, const Manifest& now) {
   const std::vector<SettingDifference> differences = differing_settings(before.manifest, now);
   if (differences.empty()) return;
@@ -103,7 +112,9 @@ class RunWriter::Implementation {
     for (auto& [index, layer] : layers_) prepare_layer(index, layer, before ? &*before : nullptr);
     if (options_.keep_images) create_folder(folder_ / kRawFolder);
 
-    // In this order, whatever is interrupted leaves a folder that read_run() understands.
+    // In this order, whatever is interrupted leaves a folder that read_run() understands: what the journal
+    // tells is of the manifest beside it.
+    if (!before) journal_.clear();
     write_manifest();
     write_traces();
     journal_.clear();
@@ -224,19 +235,17 @@ class RunWriter::Implementation {
   void remove_remains() {
     const Network& network = manifest_.network;
     const fs::path raw = folder_ / kRawFolder;
-    remove_leftovers(folder_);
-    remove_leftovers(raw);
-    remove_leftovers(folder_ / kGalleryFolder);
+    for (const fs::path& folder : {folder_, raw, folder_ / kGalleryFolder}) remove_leftovers(folder);
+    std::set<std::string> unknown;
     for (int layer = 0; layer < network.layer_count(); ++layer) {
       remove_leftovers(folder_ / layer_folder(network, layer));
-      if (!is_there(raw)) continue;
-      for (int filter = 0; filter < network.convolutions[static_cast<std::size_t>(layer)].out_channels;
-           ++filter) {
-        const auto place = images_.find({layer, filter});
-        const std::string file = raw_image_file(network, {layer, filter});
-        if (place == images_.end() || place->second.file != file) remove_file(folder_ / file);
-      }
+      const int filters = network.convolutions[static_cast<std::size_t>(layer)].out_channels;
+      for (int filter = 0; filter < filters; ++filter)
+        unknown.insert(raw_image_file(network, {layer, filter}));
     }
+    for (const auto& [id, place] : images_) unknown.erase(place.file);
+    for (const std::string& name : files_in(raw))
+      if (unknown.contains(fmt::format("{}/{}", kRawFolder, name))) remove_file(raw / name);
   }
 
   /// A sheet that is there shows what the manifest says of the layer; one that would not is removed before

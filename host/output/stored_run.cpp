@@ -22,21 +22,20 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::optional<std::string> read_file(const fs::path& path) {
-  std::error_code error;
-  if (!fs::exists(path, error) && !error) return std::nullopt;
-  std::ifstream stream(path, std::ios::binary);
-  std::string text(std::istreambuf_iterator<char>(stream), {});
-  if (!stream || fs::is_directory(path, error))
-    throw Error(ErrorKind::input, fmt::format("{}: the file cannot be read", path.string()));
-  return text;
-}
-
 [[noreturn]] void refuse(const fs::path& path, std::string_view reason) {
   throw Error(ErrorKind::input,
               fmt::format("{}: this is not what a run of this program leaves: {}; choose another folder, or "
                           "begin anew in this one with `filterscope render --force`",
                           path.string(), reason));
+}
+
+std::optional<std::string> read_file(const fs::path& path) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (status.type() == fs::file_type::not_found) return std::nullopt;
+  std::ifstream stream(path, std::ios::binary);
+  if (!stream || !fs::is_regular_file(status)) refuse(path, "it cannot be read");
+  return std::string(std::istreambuf_iterator<char>(stream), {});
 }
 
 std::string_view take_until(std::string_view& text, char separator) {
@@ -159,13 +158,18 @@ std::optional<StoredRun> read_run(const fs::path& folder, const Network& network
   }
   run.traces.resize(run.manifest.filters.size());
 
-  const fs::path traces_path = folder / kTracesFile;
-  const auto traces = read_file(traces_path);
-  if (!traces) refuse(traces_path, "it is not there");
-  try {
-    parse_traces(*traces, run);
-  } catch (const std::invalid_argument& problem) {
-    refuse(traces_path, problem.what());
+  // Until something is finished the file may be absent, or that of another run: the manifest is written
+  // first.
+  if (std::ranges::any_of(run.manifest.filters,
+                          [](const FilterRecord& record) { return record.status.has_value(); })) {
+    const fs::path traces_path = folder / kTracesFile;
+    const auto traces = read_file(traces_path);
+    if (!traces) refuse(traces_path, "it is not there");
+    try {
+      parse_traces(*traces, run);
+    } catch (const std::invalid_argument& problem) {
+      refuse(traces_path, problem.what());
+    }
   }
   if (const auto journal = read_file(folder / kJournalFile)) replay_journal(*journal, run);
   drop_damaged_pictures(run);

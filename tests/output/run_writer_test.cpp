@@ -479,6 +479,18 @@ TEST_F(ResumedRunTest, GoesOnAfterAKillAtTheEnd) {
   expect_as_uninterrupted(selection_);
 }
 
+// Killed at the start: the manifest is there, the traces are not yet.
+TEST_F(ResumedRunTest, GoesOnAfterAKillAtTheStart) {
+  for (const char* traces : {"", "of another run"}) {
+    { const RunWriter run = writer(selection_); }
+    std::filesystem::remove(out_ / "traces.csv");
+    if (*traces != 0) write_text(out_ / "traces.csv", traces);
+    EXPECT_THAT(render(selection_), SizeIs(5));
+    expect_as_uninterrupted(selection_);
+    std::filesystem::remove_all(out_);
+  }
+}
+
 TEST_F(ResumedRunTest, AddsToWhatIsThere) {
   options_.keep_images = true;
   render({{0, 3}, {8, 0}, {8, 511}});

@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
@@ -75,6 +76,7 @@ class Cli : public ::testing::Test {
     dup2(err_file, STDERR_FILENO);
     setenv("HOME", folder_.c_str(), 1);
     unsetenv("FILTERSCOPE_WEIGHTS");
+    for (const auto& [name, value] : environment_) setenv(name.c_str(), value.c_str(), 1);
     std::signal(SIGINT, SIG_DFL);
     if (chdir(folder_.c_str()) == 0) execv(argv[0], argv.data());
     _exit(127);
@@ -167,6 +169,7 @@ class Cli : public ::testing::Test {
   }
 
   std::filesystem::path folder_;
+  std::map<std::string, std::string> environment_;  // What the program's gets beside the test's own.
 };
 
 }  // namespace filterscope
