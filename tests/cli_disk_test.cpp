@@ -48,14 +48,6 @@ class CliDisk : public Cli {
     Cli::TearDown();
   }
 
-  std::vector<std::string> names_below(const std::string& out) const {
-    std::vector<std::string> names;
-    for (const auto& entry : fs::recursive_directory_iterator(folder_ / out))
-      if (!entry.is_directory()) names.push_back(entry.path().lexically_relative(folder_ / out).string());
-    std::ranges::sort(names);
-    return names;
-  }
-
   const std::vector<std::string> command_{"render",
                                           "--weights",
                                           "synthetic",
@@ -84,7 +76,7 @@ TEST_F(CliDisk, FullDiskIsAnOutputErrorAndTheRunGoesOnOnceThereIsRoom) {
   EXPECT_EQ(outcome.exit_code, kOutput) << outcome.err;
   EXPECT_THAT(outcome.err, AllOf(HasSubstr("disk/out/"), HasSubstr("No space left"), HasSubstr("--out")));
   EXPECT_EQ(outcome.err.find("error: "), outcome.err.rfind("error: ")) << outcome.err;
-  const std::vector<std::string> there = names_below("disk/out");
+  const std::vector<std::string> there = files_of("disk/out");
   EXPECT_THAT(there, ::testing::Contains("manifest.json"));
   for (const std::string& name : there) {
     EXPECT_FALSE(name.ends_with(".tmp")) << name;
@@ -96,8 +88,8 @@ TEST_F(CliDisk, FullDiskIsAnOutputErrorAndTheRunGoesOnOnceThereIsRoom) {
   const Outcome again = run(with(command_, {"--out", "disk/out"}));
   EXPECT_EQ(again.exit_code, 0) << again.err;
   EXPECT_THAT(again.err, HasSubstr("Already: "));
-  ASSERT_EQ(names_below("disk/out"), names_below("whole"));
-  for (const std::string& name : names_below("whole")) {
+  ASSERT_EQ(files_of("disk/out"), files_of("whole"));
+  for (const std::string& name : files_of("whole")) {
     if (name != "manifest.json" && name != "index.html") {
       EXPECT_TRUE(read_text(folder_ / "disk/out" / name) == read_text(folder_ / "whole" / name)) << name;
     }
@@ -117,13 +109,13 @@ TEST_F(CliDisk, FullDiskAtTheStartIsAnOutputError) {
 TEST_F(CliDisk, ReadOnlyFolderIsAnOutputError) {
   if (!mount_disk("disk", "4m")) GTEST_SKIP() << "no file system can be mounted here";
   ASSERT_EQ(run(with(command_, {"--out", "disk/out"})).exit_code, 0);
-  const std::vector<std::string> before = names_below("disk/out");
+  const std::vector<std::string> before = files_of("disk/out");
   remount(MS_RDONLY, "4m");
   for (const char* out : {"disk/out", "disk/another"})
     EXPECT_THAT(error_of(with(command_, {"--out", out, "--quiet", "block1_conv1:30"}), kOutput),
                 AllOf(HasSubstr(out), HasSubstr("Read-only"), HasSubstr("--out")));
   remount(0, "4m");
-  EXPECT_EQ(names_below("disk/out"), before);
+  EXPECT_EQ(files_of("disk/out"), before);
 }
 
 TEST_F(CliDisk, SomethingInTheWayIsAnOutputError) {
@@ -137,7 +129,7 @@ TEST_F(CliDisk, SomethingInTheWayIsAnOutputError) {
     fs::create_directory(folder_ / "filterscope-out");
     std::ofstream(folder_ / "filterscope-out" / name) << "a file";
     expect_error(name);
-    EXPECT_THAT(names_below("filterscope-out"), ::testing::ElementsAre(name));
+    EXPECT_THAT(files_of("filterscope-out"), ::testing::ElementsAre(name));
     fs::remove_all(folder_ / "filterscope-out");
   }
   for (const char* name : {"journal.jsonl", "block1_conv1/block1_conv1_f0003.png"}) {

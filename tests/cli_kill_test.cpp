@@ -65,31 +65,6 @@ class CliKilled : public Cli {
     words.insert(words.end(), selectors.begin(), selectors.end());
     return words;
   }
-
-  std::vector<std::string> files_of(const std::string& out) {
-    std::vector<std::string> names;
-    for (const auto& entry : fs::recursive_directory_iterator(folder_ / out))
-      if (!entry.is_directory()) names.push_back(entry.path().lexically_relative(folder_ / out).string());
-    std::ranges::sort(names);
-    return names;
-  }
-
-  nlohmann::json manifest_without_times(const std::string& out) {
-    nlohmann::json json = manifest(out);
-    for (const char* member : {"command_lines", "started", "wall_seconds", "filters_per_second"})
-      json.erase(member);
-    return json;
-  }
-
-  void expect_same(const std::string& out, const std::string& reference) {
-    const std::vector<std::string> files = files_of(reference);
-    ASSERT_EQ(files_of(out), files);
-    for (const std::string& file : files) {
-      if (file == "manifest.json" || file == "index.html") continue;  // They tell of dates and times.
-      EXPECT_TRUE(read_text(folder_ / out / file) == read_text(folder_ / reference / file)) << file;
-    }
-    EXPECT_EQ(manifest_without_times(out), manifest_without_times(reference));
-  }
 };
 
 TEST_F(CliKilled, ThenStartedAgainLeavesWhatAnUninterruptedRunLeaves) {

@@ -35,7 +35,7 @@ TEST_F(Cli, HelpNamesEveryOptionDefaultAndExitCode) {
   for (const char* option :
        {"--weights PATH|synthetic[:SEED]", "--recipe NAME", "--iterations N", "--step F", "--size N",
         "--seed N", "--init FILE.npy", "--device auto|cpu|cuda|cuda:N",
-        "--precision auto|fp32|tf32|bf16|fp16", "--batch auto|N", "--threads N", "--out DIR", "--raw",
+        "--precision auto|fp32|tf32|bf16|fp16", "--batch auto|N", "--threads N", "--out DIR", "--raw", "--force", "--shard I/N|auto",
         "--force", "--trace-every N", "--reproducible", "--quiet", "--verbose", "--help"}) {
     EXPECT_THAT(help.out, HasSubstr(std::string("  ") + option)) << option;
   }
@@ -52,7 +52,7 @@ TEST_F(Cli, HelpNamesEveryOptionDefaultAndExitCode) {
 TEST_F(Cli, HelpOfTheProgramAndTheOtherCommands) {
   const Outcome help = run({"--help"});
   EXPECT_EQ(help.exit_code, 0);
-  for (const char* fact : {"render", "list", "info", "--version", "Exit codes", "130"}) {
+  for (const char* fact : {"render", "merge", "list", "info", "--version", "Exit codes", "130"}) {
     EXPECT_THAT(help.out, HasSubstr(fact));
   }
   EXPECT_EQ(run({"-h"}).out, help.out);
@@ -246,10 +246,9 @@ TEST_F(Cli, InfoTellsBuildDevicesLibrariesAndPlaces) {
   const Outcome info = run({"info"});
   EXPECT_EQ(info.exit_code, 0);
   EXPECT_EQ(info.err, "");
-  for (const char* fact :
-       {"filterscope ", "compiler", "CUDA at build", "cpu", "--device auto", "HDF5", "fmt",
-        "nlohmann json", "stb_image_write", "cxxopts", "$FILTERSCOPE_WEIGHTS", "weights/", "~/.keras/models/",
-        "nothing found", "weights/fetch.sh"}) {
+  for (const char* fact : {"filterscope ", "compiler", "CUDA at build", "cpu", "--device auto", "HDF5", "fmt",
+                           "nlohmann json", "stb_image_write", "cxxopts", "$FILTERSCOPE_WEIGHTS", "weights/",
+                           "~/.keras/models/", "nothing found", "weights/fetch.sh"}) {
     EXPECT_THAT(info.out, HasSubstr(fact));
   }
   EXPECT_THAT(info.out, Not(HasSubstr("not available")));

@@ -14,6 +14,8 @@ inline constexpr int kLargestImage = 16384;
 inline constexpr int kMostIterations = 1'000'000'000;
 inline constexpr int kLargestBatch = 65536;
 inline constexpr int kMostThreads = 4096;
+/// Exit code of a command that was interrupted.
+inline constexpr int kInterrupted = 130;
 /// Where `render` writes and `gallery` looks.
 inline constexpr const char* kDefaultOut = "filterscope-out";
 

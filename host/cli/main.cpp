@@ -33,6 +33,7 @@ struct Command {
 };
 constexpr std::array kCommands{
     Command{"render", "Render what filters look for", filterscope::cli::run_render},
+    Command{"merge", "Join the results of several folders in one", filterscope::cli::run_merge},
     Command{"gallery", "Write the page to look through a run's pictures, or to compare two runs",
             filterscope::cli::run_gallery},
     Command{"list", "List the layers: shapes, parameters, cost, and which of them the weights hold",
@@ -61,9 +62,9 @@ void print_help() {
 
 int run(const std::vector<std::string>& arguments) {
   if (arguments.empty()) {
-    throw Error(
-        ErrorKind::usage,
-        "expected a command (render, gallery, list or info), found none; `filterscope --help` tells more");
+    throw Error(ErrorKind::usage,
+                "expected a command (render, merge, gallery, list or info), found none; `filterscope --help` "
+                "tells more");
   }
   const std::string& first = arguments.front();
   if (first == "--help" || first == "-h") {
@@ -80,10 +81,11 @@ int run(const std::vector<std::string>& arguments) {
   std::vector<std::string> known{"--help", "--version"};
   for (const Command& command : kCommands) known.emplace_back(command.name);
   const auto nearest = filterscope::nearest_name(first, known);
-  throw Error(ErrorKind::usage,
-              fmt::format("expected a command (render, gallery, list or info), found \"{}\"{}; `filterscope "
-                          "--help` tells more",
-                          first, nearest ? fmt::format("; did you mean {}?", *nearest) : ""));
+  throw Error(
+      ErrorKind::usage,
+      fmt::format("expected a command (render, merge, gallery, list or info), found \"{}\"{}; `filterscope "
+                  "--help` tells more",
+                  first, nearest ? fmt::format("; did you mean {}?", *nearest) : ""));
 }
 
 int fail(int exit_code, const std::string& message) {

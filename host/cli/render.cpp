@@ -19,19 +19,20 @@
 #include "../recipe.h"
 #include "../selection.h"
 #include "../sha256.h"
+#include "../shard.h"
 #include "../weights.h"
 #include "commands.h"
 #include "common_options.h"
 #include "interrupt.h"
 #include "options.h"
 #include "progress.h"
+#include "shard.h"
 #include "text.h"
 
 namespace filterscope::cli {
 
 namespace {
 
-constexpr int kInterrupted = 130;
 constexpr double kLongRunSeconds = 60;
 // Below this much work no CPU takes a minute, and timing iterations for an estimate would be a good part of
 // the run.
@@ -75,6 +76,7 @@ constexpr const char* kExamples = R"(Examples
   filterscope render block1_conv2:18 --verbose
   filterscope render '*:0-7' --iterations 100 --out sampler
   filterscope render --weights synthetic 'block1_*:random4'
+  filterscope render --shard 2/4 --out run
 )";
 
 const OptionTable& render_options() {
@@ -119,6 +121,10 @@ const OptionTable& render_options() {
            "from number "
            "FIRST on, operation by operation (default: all, as graphs)"},
           {"Output", "out", "DIR", fmt::format("Folder of the results (default: {})", kDefaultOut)},
+          {"Output", "shard", "I/N|auto",
+           "Render the I-th of N shares of the selection, of equal cost, into the folder shard-I-of-N of "
+           "DIR; "
+           "`filterscope merge` joins them. auto: as the Slurm job array, srun or mpirun around says"},
           {"Output", "raw", "", "Also write the unscaled images"},
           {"Output", "force", "",
            "Forget what earlier runs left in the folder; without it a run with the same settings adds to it"},
@@ -136,7 +142,9 @@ void print_help() {
 
 // What the options ask for, before any file is read.
 struct Request {
+  std::vector<FilterId> whole;  ///< Of all shares.
   std::vector<FilterId> selection;
+  std::optional<Shard> shard;
   Recipe recipe;
   RenderOptions render;
   std::optional<std::string> weights;
@@ -224,7 +232,8 @@ Request parse_request(const Arguments& options, const Network& network) {
   if (const auto text = options.value("init")) request.init_file = parse_path("--init", "a .npy file", *text);
   if (const auto text = options.value("out")) request.out = parse_path("--out", "a folder", *text);
   request.force = options.has("force");
-  request.selection = parse_selection(options.positional(), network, render.seed);
+  if (const auto text = options.value("shard")) request.shard = parse_shard(*text, environment);
+  request.whole = parse_selection(options.positional(), network, render.seed);
   return request;
 }
 
@@ -275,31 +284,34 @@ void read_start_images(Request& request, const Network& network) {
             "take the file's",
             file, request.render.extent.height, request.render.extent.width, extent.height, extent.width));
   }
-  if (images.count != 1 && static_cast<std::size_t>(images.count) != request.selection.size()) {
+  if (images.count != 1 && static_cast<std::size_t>(images.count) != request.whole.size()) {
     throw Error(
         ErrorKind::input,
         fmt::format("--init {}: expected one image or one for each of the {} selected filters, found {}",
-                    file, request.selection.size(), images.count));
+                    file, request.whole.size(), images.count));
   }
   request.init = {
       .file = file,
       .sha256 = sha256_of_file(file),
-      .filters = images.count == 1 ? "" : filters_text(request.selection, network, request.selection.size())};
+      .filters = images.count == 1 ? "" : filters_text(request.whole, network, request.whole.size())};
   request.render.extent = extent;
   request.recipe.size = std::max(extent.height, extent.width);
   request.render.initial_images = std::move(images);
 }
 
-// An engine takes one start image for all filters, or one for each that it renders: of the latter, only those
-// that the folder still lacks are kept.
-void keep_start_images(Request& request, const std::vector<FilterId>& remaining) {
+// An engine takes one start image for all filters, or one for each that it renders: of those of the whole
+// selection, the ones that this share of it still lacks are kept.
+void keep_start_images(Request& request, const Network& network) {
+  std::optional<StoredRun> stored;
+  if (!request.force) stored = read_run(request.out, network);
+  const std::vector<FilterId> remaining =
+      unfinished(request.selection, stored ? &*stored : nullptr, request.render.keep_images);
   InitialImages& images = request.render.initial_images;
-  if (images.count <= 1) return;
   const auto size = static_cast<std::ptrdiff_t>(images.extent.positions() * 3);
   auto to = images.values.begin();
   for (const FilterId id : remaining) {
-    const auto from = images.values.begin() +
-                      (std::ranges::lower_bound(request.selection, id) - request.selection.begin()) * size;
+    const auto from =
+        images.values.begin() + (std::ranges::lower_bound(request.whole, id) - request.whole.begin()) * size;
     to = std::copy(from, from + size, to);
   }
   images.values.erase(to, images.values.end());
@@ -438,6 +450,23 @@ void print_summary(const Request& request, std::int64_t done, const Network& net
              (request.out / "").string(), (request.out / "index.html").string());
 }
 
+void print_nothing_to_do(const Request& request) {
+  if (request.selection.empty()) {
+    fmt::print("Nothing to do: there are more shares than filters, and this one has none\n");
+    return;
+  }
+  fmt::print("Nothing to do: {} already in {}; --force renders anew\n",
+             request.selection.size() == 1
+                 ? "the filter is"
+                 : fmt::format("all {} are", counted(std::ssize(request.selection), "filter")),
+             (request.out / "").string());
+}
+
+// Of a share `merge` makes the page, with all the others.
+void write_page(const Request& request) {
+  if (!request.shard) write_gallery(request.out);
+}
+
 }  // namespace
 
 int run_render(const std::vector<std::string>& arguments) {
@@ -451,14 +480,15 @@ int run_render(const std::vector<std::string>& arguments) {
   Request request = parse_request(options, network);
   if (request.init_file) read_start_images(request, network);
   const Weights weights = resolve_weights(request.weights, network);
-  refuse_missing_layers(request.selection, network, weights);
+  refuse_missing_layers(request.whole, network, weights);
+  request.selection = request.whole;
+  if (request.shard) {
+    request.selection = filters_of_shard(request.whole, network, request.render.extent, *request.shard);
+    request.out /= shard_folder(*request.shard);
+  }
 
   const Interrupt interrupt;
-  if (request.render.initial_images.count > 1 && !request.force) {
-    const auto stored = read_run(request.out, network);
-    keep_start_images(request,
-                      unfinished(request.selection, stored ? &*stored : nullptr, request.render.keep_images));
-  }
+  if (request.render.initial_images.count > 1) keep_start_images(request, network);
 
   // The engine first: when it cannot be had, what is in the folder stays as it is.
   std::string why_not_gpu;
@@ -474,13 +504,8 @@ int run_render(const std::vector<std::string>& arguments) {
   require_start_images(request, filters);
   if (filters.empty()) {
     writer.finish(0);
-    write_gallery(request.out);
-    if (!request.quiet)
-      fmt::print("Nothing to do: {} already in {}; --force renders anew\n",
-                 request.selection.size() == 1
-                     ? "the filter is"
-                     : fmt::format("all {} are", counted(std::ssize(request.selection), "filter")),
-                 (request.out / "").string());
+    write_page(request);
+    if (!request.quiet) print_nothing_to_do(request);
     return 0;
   }
 
@@ -516,7 +541,7 @@ int run_render(const std::vector<std::string>& arguments) {
   const double wall_seconds = seconds();
   progress.clear();
   writer.finish(wall_seconds);
-  write_gallery(request.out);
+  write_page(request);
 
   const RunWriter::Counts counts = writer.counts();
   if (counts.missing > 0) {

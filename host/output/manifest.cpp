@@ -444,6 +444,11 @@ Manifest describe_run(const Network& network, const Weights& weights, const Reci
   return manifest;
 }
 
+void add_command_line(Manifest& manifest, const std::string& command_line) {
+  auto& lines = manifest.command_lines;
+  if (std::ranges::find(lines, command_line) == lines.end()) lines.push_back(command_line);
+}
+
 std::size_t add_engine(Manifest& manifest, const EngineDescription& engine) {
   auto& engines = manifest.engines;
   const auto known = std::ranges::find_if(engines, [&](const EngineDescription& other) {

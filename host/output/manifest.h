@@ -88,6 +88,9 @@ std::string to_json(const Manifest& manifest);
 /// std::invalid_argument for anything else; its message says what is wrong.
 Manifest parse_manifest(std::string_view text, const Network& network);
 
+/// Adds a command line that is not there yet.
+void add_command_line(Manifest& manifest, const std::string& command_line);
+
 /// The engine of `manifest` that is `engine` but for the plans, which are added to its own; where there is
 /// none, `engine` is added. Returns its index.
 std::size_t add_engine(Manifest& manifest, const EngineDescription& engine);

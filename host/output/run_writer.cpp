@@ -195,9 +195,7 @@ class RunWriter::Implementation {
   void take_over(const StoredRun& before) {
     const std::vector<std::string> commands =
         std::exchange(manifest_.command_lines, before.manifest.command_lines);
-    for (const std::string& command : commands)
-      if (std::ranges::find(manifest_.command_lines, command) == manifest_.command_lines.end())
-        manifest_.command_lines.push_back(command);
+    for (const std::string& command : commands) add_command_line(manifest_, command);
     manifest_.started = before.manifest.started;
     manifest_.engines = before.manifest.engines;
     manifest_.wall_seconds = before.manifest.wall_seconds;

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdint>
@@ -124,6 +125,32 @@ class Cli : public ::testing::Test {
 
   nlohmann::json manifest(const std::string& out = "filterscope-out") {
     return nlohmann::json::parse(read_text(folder_ / out / "manifest.json"));
+  }
+
+  std::vector<std::string> files_of(const std::string& out) {
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder_ / out))
+      if (!entry.is_directory()) names.push_back(entry.path().lexically_relative(folder_ / out).string());
+    std::ranges::sort(names);
+    return names;
+  }
+
+  nlohmann::json manifest_without_times(const std::string& out) {
+    nlohmann::json json = manifest(out);
+    for (const char* member : {"command_lines", "started", "wall_seconds", "filters_per_second"})
+      json.erase(member);
+    return json;
+  }
+
+  // But for dates, times and command lines, the same pictures, tables and manifest.
+  void expect_same(const std::string& out, const std::string& reference) {
+    const std::vector<std::string> files = files_of(reference);
+    ASSERT_EQ(files_of(out), files);
+    for (const std::string& file : files) {
+      if (file == "manifest.json" || file == "index.html") continue;  // They tell of dates and times.
+      EXPECT_TRUE(read_text(folder_ / out / file) == read_text(folder_ / reference / file)) << file;
+    }
+    EXPECT_EQ(manifest_without_times(out), manifest_without_times(reference));
   }
 
   bool exists(const std::string& path) { return std::filesystem::exists(folder_ / path); }

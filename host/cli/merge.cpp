@@ -1,0 +1,177 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <set>
+
+#include "../error.h"
+#include "../gallery/gallery.h"
+#include "../network.h"
+#include "../output/manifest.h"
+#include "../output/run_writer.h"
+#include "../output/stored_run.h"
+#include "commands.h"
+#include "common_options.h"
+#include "interrupt.h"
+#include "options.h"
+#include "text.h"
+
+namespace filterscope::cli {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kAbout =
+    R"(Joins the results of several folders in one: the shares of `filterscope render --shard`, or any runs with the same
+settings. Folders whose settings differ are refused. Where two hold the same filter the first one's result is taken.
+
+Usage: filterscope merge DIR... [OPTION...]
+
+)";
+
+constexpr const char* kOutputHelp = R"(Output, in the folder of --out
+  What one run of `filterscope render` with all the filters would leave. The folders themselves stay as they are.
+  Filters that were selected and are in none of them are told of, and missing in manifest.json.
+)";
+
+constexpr const char* kExamples = R"(Examples
+  filterscope merge sampler/shard-* --out sampler
+)";
+
+const OptionTable& merge_options() {
+  static const OptionTable table(
+      "filterscope merge",
+      {{"Output", "out", "DIR", fmt::format("Folder of the results (default: {})", kDefaultOut)},
+       {"Output", "force", "",
+        "Forget what is in that folder; without it results with the same settings are added to"},
+       {"Output", "quiet", "", "Print nothing but errors"}});
+  return table;
+}
+
+StoredRun read(const std::string& folder, const Network& network) {
+  std::optional<StoredRun> run = read_run(folder, network);
+  if (run) return std::move(*run);
+  throw Error(
+      ErrorKind::input,
+      fmt::format("{}: expected a folder that `filterscope render` wrote, found no manifest.json in it",
+                  folder));
+}
+
+void require_same_settings(const StoredRun& first, const StoredRun& other) {
+  std::vector<std::string> texts;
+  for (const SettingDifference& difference : differing_settings(first.manifest, other.manifest)) {
+    texts.push_back(fmt::format("{}: {} in the first, {} in the second", difference.name, difference.first,
+                                difference.second));
+  }
+  if (texts.empty()) return;
+  throw Error(ErrorKind::usage,
+              fmt::format("{} and {} do not belong together: their settings differ ({})",
+                          first.folder.string(), other.folder.string(), fmt::join(texts, "; ")));
+}
+
+/// Where a filter's result comes from.
+struct Source {
+  const StoredRun* run;
+  std::size_t row;
+  double seconds;  ///< Its part of the run's time.
+};
+
+const EngineDescription& engine_of(const Source& source) {
+  const Manifest& manifest = source.run->manifest;
+  return manifest.engines[manifest.filters[source.row].engine];
+}
+
+}  // namespace
+
+int run_merge(const std::vector<std::string>& arguments) {
+  const Arguments options = merge_options().parse(arguments);
+  if (options.has("help")) {
+    fmt::print("{}{}\n{}\n{}\n{}", kAbout, merge_options().help(), kOutputHelp, kExamples, exit_codes_help());
+    return 0;
+  }
+  const std::vector<std::string>& folders = options.positional();
+  if (folders.empty()) {
+    throw Error(ErrorKind::usage,
+                "expected the folders to merge, found none; `filterscope merge --help` tells more");
+  }
+  for (const std::string& folder : folders) parse_path("DIR", "a folder", folder);
+  const fs::path out = parse_path("--out", "a folder", options.value("out").value_or(kDefaultOut));
+  const bool quiet = options.has("quiet");
+
+  const Network& network = vgg16();
+  std::vector<StoredRun> runs;
+  for (const std::string& folder : folders) runs.push_back(read(folder, network));
+  for (const StoredRun& run : runs) require_same_settings(runs.front(), run);
+
+  std::set<FilterId> selected;
+  std::map<FilterId, Source> sources;
+  Manifest merged = runs.front().manifest;
+  bool any_images = false;
+  for (const StoredRun& run : runs) {
+    const Manifest& manifest = run.manifest;
+    const auto finished = std::ranges::count_if(
+        manifest.filters, [](const FilterRecord& record) { return record.status.has_value(); });
+    for (std::size_t row = 0; row < manifest.filters.size(); ++row) {
+      const FilterRecord& record = manifest.filters[row];
+      selected.insert(record.id);
+      if (record.status)
+        sources.try_emplace(record.id,
+                            Source{&run, row, manifest.wall_seconds / static_cast<double>(finished)});
+    }
+    any_images = any_images || !run.images.empty();
+    merged.started = std::min(merged.started, manifest.started);
+    for (const std::string& line : manifest.command_lines) add_command_line(merged, line);
+  }
+  std::vector<std::string> command{"filterscope", "merge"};
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  add_command_line(merged, shell_quoted(command));
+  merged.wall_seconds = 0;
+  merged.filters.clear();
+  merged.raw.clear();
+  if (!sources.empty()) {
+    const Source& first = sources.begin()->second;
+    merged.engines = {engine_of(first)};
+  }
+
+  const Interrupt interrupt;
+  RunWriter writer(out, merged, {selected.begin(), selected.end()},
+                   {.keep_images = any_images, .force = options.has("force")});
+  double seconds = 0;
+  try {
+    for (const FilterId id : writer.remaining()) {
+      if (interrupt.requested()) break;
+      const auto source = sources.find(id);
+      if (source == sources.end()) continue;
+      writer.add(read_result(*source->second.run, source->second.row), engine_of(source->second));
+      seconds += source->second.seconds;
+    }
+  } catch (...) {
+    // As in render: what is taken over stays, and the first failure is the one to report.
+    try {
+      writer.finish(seconds);
+    } catch (const Error&) {
+    }
+    throw;
+  }
+  writer.finish(seconds);
+  write_gallery(out);
+  const auto missing = writer.counts().missing;
+  if (interrupt.requested() && missing > 0) return kInterrupted;
+  if (quiet) return 0;
+  fmt::print("{} of {} are in {}\n", counted(std::ssize(selected) - missing, "filter"),
+             counted(std::ssize(folders), "folder"), (out / "").string());
+  if (missing > 0) {
+    fmt::print(
+        stderr,
+        "Note: {} selected and in none of the folders; manifest.json says which. Render them and merge "
+        "again.\n",
+        missing == 1 ? "1 filter was" : fmt::format("{} were", counted(missing, "filter")));
+  }
+  return 0;
+}
+
+}  // namespace filterscope::cli
