@@ -6,11 +6,10 @@
 #include <cmath>
 #include <iterator>
 #include <map>
+#include <span>
 #include <string_view>
 #include <utility>
 #include <vector>
-
-#include "page.h"
 
 namespace filterscope {
 namespace {
@@ -64,6 +63,10 @@ std::string escaped(std::string_view text) {
   return safe;
 }
 
+std::string loss_text(float loss) {
+  return std::isfinite(loss) ? fmt::format("{:.4g}", loss) : "not finite";
+}
+
 /// Round numbers from 0 to `high`, about five.
 std::vector<double> ticks(double high) {
   if (!(high > 0)) return {0};
@@ -79,7 +82,7 @@ std::vector<double> ticks(double high) {
 /// Thinned evenly to kCurvePoints; without values that are not finite.
 std::vector<CurvePoint> shown(const std::vector<CurvePoint>& curve) {
   std::vector<CurvePoint> some;
-  const std::size_t count = std::min<std::size_t>(curve.size(), kCurvePoints);
+  const std::size_t count = std::min(curve.size(), kCurvePoints);
   for (std::size_t i = 0; i < count; ++i) {
     const CurvePoint& point = curve[count == 1 ? 0 : i * (curve.size() - 1) / (count - 1)];
     if (std::isfinite(point.loss)) some.push_back(point);
@@ -145,15 +148,15 @@ std::vector<CurvePoint> median_of(const std::vector<std::vector<CurvePoint>>& cu
 }
 
 /// The numbers of the filters with the highest final losses, at the ends of their curves, kept apart.
-std::string names_of(const Axes& axes, std::span<const FilterEntry> filters) {
-  std::vector<const FilterEntry*> highest;
-  for (const FilterEntry& entry : filters)
+std::string names_of(const Axes& axes, std::span<const FilterRecord> filters) {
+  std::vector<const FilterRecord*> highest;
+  for (const FilterRecord& entry : filters)
     if (entry.status == FilterStatus::ok && std::isfinite(entry.final_loss)) highest.push_back(&entry);
-  std::ranges::stable_sort(highest, std::ranges::greater{}, &FilterEntry::final_loss);
+  std::ranges::stable_sort(highest, std::ranges::greater{}, &FilterRecord::final_loss);
   if (highest.size() > kNamed) highest.resize(kNamed);
   std::string text;
   double above = -kLabelGap;
-  for (const FilterEntry* entry : highest) {
+  for (const FilterRecord* entry : highest) {
     above = std::max(above + kLabelGap, axes.y(entry->final_loss) + 4);
     fmt::format_to(std::back_inserter(text),
                    "<text class=\"name\" x=\"{:.1f}\" y=\"{:.1f}\">{} ({:.4g})</text>\n",
@@ -164,17 +167,31 @@ std::string names_of(const Axes& axes, std::span<const FilterEntry> filters) {
 
 }  // namespace
 
-std::string draw_curves(const RunFolder& run, std::span<const FilterEntry> filters) {
+std::vector<CurvePoint> loss_curve(const StoredRun& run, std::size_t row) {
+  const FilterRecord& record = run.manifest.filters[row];
+  std::vector<CurvePoint> curve;
+  if (!record.status) return curve;
+  curve.push_back({0, record.first_loss});
+  for (const TracePoint& point : run.traces[row])
+    if (point.iteration > 1 && point.iteration <= record.iterations)
+      curve.push_back({point.iteration - 1, point.loss});
+  if (record.iterations > 0) curve.push_back({record.iterations, record.final_loss});
+  return curve;
+}
+
+std::string draw_curves(const StoredRun& run, std::size_t first, std::size_t count) {
+  const Manifest& manifest = run.manifest;
+  const std::span filters = std::span(manifest.filters).subspan(first, count);
   std::vector<std::vector<CurvePoint>> curves;
   std::vector<std::vector<CurvePoint>> living;
   int last_step = 0;
   float highest = 0;
   std::size_t dead = 0, missing = 0;
-  for (const FilterEntry& entry : filters) {
-    curves.push_back(shown(loss_curve(entry)));
-    missing += !entry.status;
-    dead += entry.status == FilterStatus::dead;
-    if (entry.status == FilterStatus::ok) living.push_back(curves.back());
+  for (std::size_t i = 0; i < count; ++i) {
+    curves.push_back(shown(loss_curve(run, first + i)));
+    missing += !filters[i].status;
+    dead += filters[i].status == FilterStatus::dead;
+    if (filters[i].status == FilterStatus::ok) living.push_back(curves.back());
     for (const CurvePoint& point : curves.back()) {
       last_step = std::max(last_step, point.steps);
       highest = std::max(highest, point.loss);
@@ -182,14 +199,14 @@ std::string draw_curves(const RunFolder& run, std::span<const FilterEntry> filte
   }
   const Axes axes(last_step, highest);
   const std::string& layer =
-      run.network.convolutions[static_cast<std::size_t>(filters.front().id.layer)].name;
+      manifest.network.convolutions[static_cast<std::size_t>(filters.front().id.layer)].name;
 
   std::string summary = fmt::format("{} filter{}", filters.size(), filters.size() == 1 ? "" : "s");
   if (dead > 0) summary += fmt::format(", {} dead (red)", dead);
   if (missing > 0) summary += fmt::format(", {} missing", missing);
-  summary +=
-      fmt::format("; the median is thick. Recipe {}, {} x {} pixels, seed {}, weights {}", run.recipe_name,
-                  run.extent.width, run.extent.height, run.seed, escaped(run.weights_name));
+  summary += fmt::format("; the median is thick. Recipe {}, {} x {} pixels, seed {}, weights {}",
+                         manifest.recipe.name, manifest.extent.width, manifest.extent.height, manifest.seed,
+                         escaped(manifest.weights.name));
 
   std::string svg = fmt::format(
       "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0} {1}\" width=\"{0}\" height=\"{1}\" "
@@ -197,8 +214,8 @@ std::string draw_curves(const RunFolder& run, std::span<const FilterEntry> filte
       "aria-label=\"Losses of {2} {3}\">\n<style>{4}</style>\n<rect class=\"ground\" width=\"{0}\" "
       "height=\"{1}\"/>\n"
       "<text class=\"title\" x=\"20\" y=\"32\">{2} {3}: losses</text>\n<text x=\"20\" y=\"54\">{5}</text>\n",
-      kWidth, kHeight, run.network.name, layer, kStyle, summary);
-  if (run.synthetic) {
+      kWidth, kHeight, manifest.network.name, layer, kStyle, summary);
+  if (manifest.weights.kind == WeightsKind::synthetic) {
     fmt::format_to(
         std::back_inserter(svg),
         "<rect class=\"badge\" x=\"{0}\" y=\"12\" width=\"170\" height=\"26\" rx=\"4\"/>"
@@ -214,9 +231,9 @@ std::string draw_curves(const RunFolder& run, std::span<const FilterEntry> filte
     // A dead filter's only point becomes a line over the whole width: its loss stays.
     std::vector<CurvePoint> curve = curves[i];
     if (filters[i].status == FilterStatus::dead) curve.push_back({last_step, curve.back().loss});
-    fmt::format_to(std::back_inserter(svg), "<path{} d=\"{}\"><title>{}: {:.4g} to {:.4g}</title></path>\n",
+    fmt::format_to(std::back_inserter(svg), "<path{} d=\"{}\"><title>{}: {} to {}</title></path>\n",
                    filters[i].status == FilterStatus::dead ? " class=\"dead\"" : "", axes.path(curve),
-                   filters[i].id.filter, filters[i].first_loss, filters[i].final_loss);
+                   filters[i].id.filter, loss_text(filters[i].first_loss), loss_text(filters[i].final_loss));
   }
   svg += "</g>\n";
   if (living.size() > 2)

@@ -15,8 +15,8 @@ struct GalleryCounts {
 ///   gallery/LAYER_N.jpg  small versions of the pictures, for that page
 ///   LAYER/curves.svg     the losses of all filters of a layer
 ///   poster.png           all filters of the network, a strip for each layer
-/// Whatever cannot be read is an input Error, as read_run_folder() has it; a picture that is missing or
-/// damaged is shown as such. Whatever cannot be written is an output Error.
+/// Whatever cannot be read is an input Error, as read_records() has it; a picture that is missing or damaged
+/// is shown as such. Whatever cannot be written is an output Error.
 GalleryCounts write_gallery(const std::filesystem::path& folder);
 
 /// Writes index.html into `out`, showing two runs of the same network side by side, with its small pictures

@@ -1,6 +1,5 @@
 #include "page.h"
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <mbedtls/base64.h>
 
@@ -8,23 +7,23 @@
 #include <bit>
 #include <chrono>
 #include <cmath>
-#include <cstring>
-#include <nlohmann/json.hpp>
+#include <limits>
 #include <optional>
 #include <set>
 #include <stdexcept>
 #include <string_view>
 
+#include "../output/file_names.h"
+#include "../output/json.h"
+#include "curves.h"
 #include "page_sources.h"
 #include "version.h"
 
 namespace filterscope {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 /// Six digits, more than a reader compares; null if not finite.
-Json number(double value) {
+Json rounded(double value) {
   if (!std::isfinite(value)) return nullptr;
   return Json::parse(fmt::format("{:.6g}", value));
 }
@@ -81,82 +80,86 @@ char letter(PictureState state) {
   return '-';
 }
 
-Json to_json(const LayerAtlases& layer, const PageRun& page, const std::vector<int>& steps,
-             const std::vector<std::vector<CurvePoint>>& curves) {
-  const RunFolder& run = page.run;
-  const Extent map = run.network.map_extent(layer.layer, run.extent);
-  Json json{{"layer", layer.layer}, {"map", {map.height, map.width}}, {"atlases", layer.files}};
+Json layer_data(const LayerAtlases& layer, const PageRun& page, const std::vector<int>& steps,
+                const std::vector<std::vector<CurvePoint>>& curves) {
+  const Manifest& manifest = page.run.manifest;
+  const Extent map = manifest.network.map_extent(layer.layer, manifest.extent);
   std::string status, pictures;
-  Json numbers = Json::array(), files = Json::array(), seeds = Json::array(), iterations = Json::array(),
-       first = Json::array(), final = Json::array(), gradient = Json::array(), hue = Json::array(),
-       chroma = Json::array(), contrast = Json::array();
+  Json numbers = Json::array(), files = Json::array(), iterations = Json::array(), first = Json::array(),
+       final = Json::array(), gradient = Json::array(), hue = Json::array(), chroma = Json::array(),
+       contrast = Json::array();
   std::vector<float> losses;
-  bool own_seeds = false;
-  for (std::size_t i = layer.first; i < layer.first + layer.count; ++i) {
-    const FilterEntry& entry = run.filters[i];
-    const PictureRecord& picture = page.survey.pictures[i];
-    const bool seen = picture.state == PictureState::there;
-    numbers.push_back(entry.id.filter);
-    status += letter(entry.status);
-    pictures += letter(picture.state);
-    files.push_back(entry.file);
-    seeds.push_back(std::to_string(entry.seed));
-    own_seeds = own_seeds || entry.seed != run.seed;
-    iterations.push_back(entry.iterations);
-    first.push_back(number(entry.first_loss));
-    final.push_back(number(entry.final_loss));
-    gradient.push_back(number(entry.gradient_norm));
-    hue.push_back(seen ? number(std::round(picture.colours.hue)) : Json(nullptr));
-    chroma.push_back(seen ? number(std::round(picture.colours.chroma * 1e4) / 1e4) : Json(nullptr));
-    contrast.push_back(seen ? number(std::round(picture.colours.contrast * 1e4) / 1e4) : Json(nullptr));
+  for (std::size_t row = layer.first; row < layer.first + layer.count; ++row) {
+    const FilterRecord& filter = manifest.filters[row];
+    const auto if_done = [&](float value) { return filter.status ? rounded(value) : Json(nullptr); };
+    numbers.push_back(filter.id.filter);
+    status += letter(filter.status);
+    files.push_back(picture_file(manifest.network, filter.id));
+    iterations.push_back(filter.iterations);
+    first.push_back(if_done(filter.first_loss));
+    final.push_back(if_done(filter.final_loss));
+    gradient.push_back(if_done(filter.last_gradient_norm));
 
-    auto point = curves[i].begin();
+    const PictureRecord& picture = page.survey.pictures[row];
+    const auto if_seen = [&](double value) {
+      return picture.state == PictureState::there ? rounded(value) : Json(nullptr);
+    };
+    pictures += letter(picture.state);
+    hue.push_back(if_seen(std::round(picture.colours.hue)));
+    chroma.push_back(if_seen(std::round(picture.colours.chroma * 1e4) / 1e4));
+    contrast.push_back(if_seen(std::round(picture.colours.contrast * 1e4) / 1e4));
+
+    auto point = curves[row].begin();
     for (const int step : steps) {
-      while (point != curves[i].end() && point->steps < step) ++point;
-      losses.push_back(point != curves[i].end() && point->steps == step ? point->loss
-                                                                        : FilterEntry::kUnknown);
+      while (point != curves[row].end() && point->steps < step) ++point;
+      const bool there = point != curves[row].end() && point->steps == step;
+      losses.push_back(there ? point->loss : std::numeric_limits<float>::quiet_NaN());
     }
   }
-  json["numbers"] = std::move(numbers);
-  json["status"] = status;
-  json["pictures"] = pictures;
-  json["files"] = std::move(files);
-  if (own_seeds) json["seeds"] = std::move(seeds);
-  json["iterations"] = std::move(iterations);
-  json["first"] = std::move(first);
-  json["final"] = std::move(final);
-  json["gradient"] = std::move(gradient);
-  json["hue"] = std::move(hue);
-  json["chroma"] = std::move(chroma);
-  json["contrast"] = std::move(contrast);
-  json["curves"] = base64(losses);
-  return json;
+  return {{"layer", layer.layer},
+          {"map", {map.height, map.width}},
+          {"atlases", layer.files},
+          {"numbers", std::move(numbers)},
+          {"status", status},
+          {"pictures", pictures},
+          {"files", std::move(files)},
+          {"iterations", std::move(iterations)},
+          {"first", std::move(first)},
+          {"final", std::move(final)},
+          {"gradient", std::move(gradient)},
+          {"hue", std::move(hue)},
+          {"chroma", std::move(chroma)},
+          {"contrast", std::move(contrast)},
+          {"curves", base64(losses)}};
 }
 
-Json to_json(const PageRun& page) {
-  const RunFolder& run = page.run;
+Json run_data(const PageRun& page) {
+  const Manifest& manifest = page.run.manifest;
   std::vector<std::vector<CurvePoint>> curves;
-  for (const FilterEntry& entry : run.filters) curves.push_back(loss_curve(entry));
+  for (std::size_t row = 0; row < manifest.filters.size(); ++row) curves.push_back(loss_curve(page.run, row));
   const std::vector<int> steps = steps_of(curves);
   Json layers = Json::array();
-  for (const LayerAtlases& layer : page.survey.layers) layers.push_back(to_json(layer, page, steps, curves));
+  for (const LayerAtlases& layer : page.survey.layers)
+    layers.push_back(layer_data(layer, page, steps, curves));
+  std::vector<std::string> engines;
+  for (const EngineDescription& engine : manifest.engines)
+    engines.push_back(fmt::format("{} ({})", engine.device, engine.device_name));
   return {{"folder", page.folder},
-          {"version", run.version},
-          {"command", run.command_line},
-          {"started", run.started},
-          {"complete", run.complete},
-          {"weights", run.weights_name},
-          {"sha256", run.weights_sha256},
-          {"synthetic", run.synthetic},
-          {"recipe", Json::parse(run.recipe_json)},
-          {"height", run.extent.height},
-          {"width", run.extent.width},
-          {"iterations", run.iterations},
-          {"seed", std::to_string(run.seed)},
-          {"device", run.device},
-          {"device_name", run.device_name},
-          {"precision", run.precision},
-          {"wall_seconds", run.wall_seconds ? number(*run.wall_seconds) : Json(nullptr)},
+          {"version", manifest.version},
+          {"commands", manifest.command_lines},
+          {"started", time_text(manifest.started)},
+          {"complete", manifest.complete},
+          {"wall_seconds", rounded(manifest.wall_seconds)},
+          {"weights", manifest.weights.name},
+          {"sha256", manifest.weights.sha256},
+          {"synthetic", manifest.weights.kind == WeightsKind::synthetic},
+          {"recipe", to_json(manifest.recipe)},
+          {"height", manifest.extent.height},
+          {"width", manifest.extent.width},
+          {"iterations", manifest.recipe.iterations},
+          {"seed", std::to_string(manifest.seed)},
+          {"engines", engines},
+          {"precision", manifest.engines.empty() ? "" : to_string(manifest.engines.front().precision)},
           {"thumbnail",
            {{"width", page.survey.thumbnail.width},
             {"height", page.survey.thumbnail.height},
@@ -166,7 +169,7 @@ Json to_json(const PageRun& page) {
           {"layers", std::move(layers)}};
 }
 
-Json to_json(const Network& network) {
+Json network_data(const Network& network) {
   Json layers = Json::array();
   int field = 1;   // Pixels each way that a position of the layer sees.
   int stride = 1;  // Pixels between neighbouring positions.
@@ -204,11 +207,10 @@ std::string in_script(const Json& json) {
 std::string build_page(std::span<const PageRun> runs) {
   Json json{{"format", 1},
             {"version", kVersion},
-            {"written", fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::chrono::system_clock::to_time_t(
-                                                                 std::chrono::system_clock::now())))},
-            {"network", to_json(runs.front().run.network)},
+            {"written", time_text(std::chrono::system_clock::now())},
+            {"network", network_data(runs.front().run.manifest.network)},
             {"runs", Json::array()}};
-  for (const PageRun& run : runs) json["runs"].push_back(to_json(run));
+  for (const PageRun& run : runs) json["runs"].push_back(run_data(run));
 
   const std::string data = in_script(json);
   // Each mark stands once in tools/gallery/index.html, alone on its line.

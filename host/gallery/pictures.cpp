@@ -16,6 +16,7 @@
 
 #include "../output/atomic_file.h"
 #include "../output/canvas.h"
+#include "../output/file_names.h"
 #include "../output/sheet.h"
 
 namespace filterscope {
@@ -69,13 +70,13 @@ std::vector<std::uint8_t> encode_jpeg(const Picture& picture) {
 }
 
 /// Reads the picture of one filter; `thumbnail` is where its small version goes.
-PictureRecord read_picture(const RunFolder& run, const FilterEntry& entry, int largest_small,
-                           Picture& thumbnail) {
+PictureRecord survey_picture(const StoredRun& run, const FilterRecord& filter, int largest_small,
+                             Picture& thumbnail) {
   PictureRecord record;
-  if (!entry.status) return record;
-  const fs::path path = run.folder / entry.file;
+  if (!filter.status) return record;
+  const fs::path path = run.folder / picture_file(run.manifest.network, filter.id);
   const auto picture = read_png(path);
-  if (!picture || picture->extent != run.extent) {
+  if (!picture || picture->extent != run.manifest.extent) {
     std::error_code ignored;
     record.state = fs::exists(path, ignored) ? PictureState::damaged : PictureState::missing;
     return record;
@@ -113,26 +114,25 @@ PictureColours colours_of(const Picture& picture) {
           .contrast = static_cast<float>(std::sqrt(std::max(0., luma_squares / n - mean * mean)))};
 }
 
-PictureSurvey survey_pictures(const RunFolder& run, const fs::path& page_folder,
+PictureSurvey survey_pictures(const StoredRun& run, const fs::path& page_folder,
                               const std::string& atlas_folder, int largest_small) {
   PictureSurvey survey;
-  survey.thumbnail = tile_extent(run.extent, kThumbnail);
-  survey.pictures.resize(run.filters.size());
+  survey.thumbnail = tile_extent(run.manifest.extent, kThumbnail);
+  survey.pictures.resize(run.manifest.filters.size());
 
   struct Task {
-    std::size_t first = 0, count = 0;  ///< Of RunFolder::filters.
+    std::size_t first = 0, count = 0;  ///< Of the manifest's filters.
     std::string file;
   };
   std::vector<Task> tasks;
-  for (std::size_t first = 0; first < run.filters.size();) {
-    LayerAtlases layer{.layer = run.filters[first].id.layer, .first = first, .count = 0, .files = {}};
-    while (first + layer.count < run.filters.size() &&
-           run.filters[first + layer.count].id.layer == layer.layer)
+  const std::vector<FilterRecord>& filters = run.manifest.filters;
+  for (std::size_t first = 0; first < filters.size();) {
+    LayerAtlases layer{.layer = filters[first].id.layer, .first = first, .count = 0, .files = {}};
+    while (first + layer.count < filters.size() && filters[first + layer.count].id.layer == layer.layer)
       ++layer.count;
     for (std::size_t begin = 0; begin < layer.count; begin += kAtlasPictures) {
       layer.files.push_back(fmt::format("{}/{}_{}.jpg", atlas_folder,
-                                        run.network.convolutions[static_cast<std::size_t>(layer.layer)].name,
-                                        layer.files.size()));
+                                        layer_folder(run.manifest.network, layer.layer), layer.files.size()));
       tasks.push_back(
           {first + begin, std::min<std::size_t>(kAtlasPictures, layer.count - begin), layer.files.back()});
     }
@@ -149,7 +149,7 @@ PictureSurvey survey_pictures(const RunFolder& run, const fs::path& page_folder,
     for (std::size_t i = 0; i < task.count; ++i) {
       Picture thumbnail;
       PictureRecord& record = survey.pictures[task.first + i];
-      record = read_picture(run, run.filters[task.first + i], largest_small, thumbnail);
+      record = survey_picture(run, filters[task.first + i], largest_small, thumbnail);
       const int place = static_cast<int>(i);
       if (record.state != PictureState::there) continue;
       atlas.paste(place / kAtlasColumns * survey.thumbnail.height,

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "../output/png.h"
-#include "run_folder.h"
+#include "../output/stored_run.h"
 
 namespace filterscope {
 
@@ -41,7 +41,7 @@ inline constexpr int kAtlasPictures = 64;  ///< In an atlas; a layer's last one 
 /// Small versions of the pictures of one layer, row by row by ascending number.
 struct LayerAtlases {
   int layer = 0;
-  std::size_t first = 0;  ///< In RunFolder::filters.
+  std::size_t first = 0;  ///< In the manifest's filters.
   std::size_t count = 0;  ///< Filters.
   /// One for each kAtlasPictures filters, relative to the page's folder; not written where none has a
   /// picture.
@@ -50,14 +50,14 @@ struct LayerAtlases {
 
 struct PictureSurvey {
   Extent thumbnail{};                   ///< Of each picture in an atlas.
-  std::vector<PictureRecord> pictures;  ///< Of each of RunFolder::filters.
+  std::vector<PictureRecord> pictures;  ///< Of each of the manifest's filters.
   std::vector<LayerAtlases> layers;     ///< Of those that the run selected from, ascending.
 };
 
 /// Reads all pictures of a run, on all cores, and writes atlases of them to page_folder / atlas_folder as
 /// JPEG files, a few kilobytes for each picture: what a page can load without a wait. Keeps small pictures
 /// whose sides are up to `largest_small`; none for 0.
-PictureSurvey survey_pictures(const RunFolder& run, const std::filesystem::path& page_folder,
+PictureSurvey survey_pictures(const StoredRun& run, const std::filesystem::path& page_folder,
                               const std::string& atlas_folder, int largest_small = 0);
 
 }  // namespace filterscope

@@ -31,11 +31,11 @@ constexpr int kBadgeScale = kTitleScale - 1;
 constexpr int kBadgePadding = 12;
 
 /// Pictures in a row: a power of two, so that rows of full layers begin with round numbers.
-int columns_of(const RunFolder& run) {
+int columns_of(const StoredRun& run) {
   int most = 0;
   int count = 0;
-  for (std::size_t i = 0; i < run.filters.size(); ++i) {
-    count = i > 0 && run.filters[i - 1].id.layer == run.filters[i].id.layer ? count + 1 : 1;
+  for (std::size_t i = 0; i < run.manifest.filters.size(); ++i) {
+    count = i > 0 && run.manifest.filters[i - 1].id.layer == run.manifest.filters[i].id.layer ? count + 1 : 1;
     most = std::max(most, count);
   }
   int columns = kFewestColumns;
@@ -51,13 +51,14 @@ struct Strip {
   int height = 0;  ///< Pixels.
 };
 
-std::vector<std::string> text_of(const RunFolder& run, const LayerAtlases& layer) {
-  const std::span entries = std::span(run.filters).subspan(layer.first, layer.count);
+std::vector<std::string> text_of(const StoredRun& run, const LayerAtlases& layer) {
+  const std::span entries = std::span(run.manifest.filters).subspan(layer.first, layer.count);
   const auto count = [&](std::optional<FilterStatus> status) {
-    return std::ranges::count(entries, status, &FilterEntry::status);
+    return std::ranges::count(entries, status, &FilterRecord::status);
   };
-  std::vector<std::string> lines{run.network.convolutions[static_cast<std::size_t>(layer.layer)].name,
-                                 fmt::format("{} filter{}", layer.count, layer.count == 1 ? "" : "s")};
+  std::vector<std::string> lines{
+      run.manifest.network.convolutions[static_cast<std::size_t>(layer.layer)].name,
+      fmt::format("{} filter{}", layer.count, layer.count == 1 ? "" : "s")};
   if (const auto dead = count(FilterStatus::dead)) lines.push_back(fmt::format("{} dead", dead));
   if (const auto nonfinite = count(FilterStatus::nonfinite))
     lines.push_back(fmt::format("{} NaN", nonfinite));
@@ -67,13 +68,15 @@ std::vector<std::string> text_of(const RunFolder& run, const LayerAtlases& layer
 
 }  // namespace
 
-int poster_tile(const RunFolder& run) {
+int poster_tile(const StoredRun& run) {
   return std::min(kStripWidth / columns_of(run), kLargestTile);
 }
 
-Picture draw_poster(const RunFolder& run, const PictureSurvey& survey) {
+Picture draw_poster(const StoredRun& run, const PictureSurvey& survey) {
+  const Manifest& manifest = run.manifest;
+  const bool synthetic = manifest.weights.kind == WeightsKind::synthetic;
   const int columns = columns_of(run);
-  const Extent tile = tile_extent(run.extent, poster_tile(run));
+  const Extent tile = tile_extent(manifest.extent, poster_tile(run));
   const int cell_height = tile.height + kGap;
   const int cell_width = tile.width + kGap;
 
@@ -87,17 +90,17 @@ Picture draw_poster(const RunFolder& run, const PictureSurvey& survey) {
       text_column = std::max(text_column, text_width(line, kTextScale));
   }
   const int strip_left = kMargin + text_column + kMargin / 2;
-  const std::string title = fmt::format("{} filters", run.network.name);
+  const std::string title = fmt::format("{} filters", manifest.network.name);
   const int badge_width = text_width(kSyntheticLabel, kBadgeScale) + 4 * kBadgePadding;
   const int content = std::max(
       {strip_left - kMargin + columns * cell_width - kGap, text_width(title, kTitleScale), badge_width});
   const std::vector<std::string> details =
       wrap(fmt::format("{} filters, recipe {}, {} iterations, {} x {} pixels, seed {}, weights {}",
-                       run.filters.size(), run.recipe_name, run.iterations, run.extent.width,
-                       run.extent.height, run.seed, run.weights_name),
+                       manifest.filters.size(), manifest.recipe.name, manifest.recipe.iterations,
+                       manifest.extent.width, manifest.extent.height, manifest.seed, manifest.weights.name),
            static_cast<std::size_t>(content / (kGlyphWidth * kTextScale)));
   const bool badge_beside = text_width(title, kTitleScale) + kMargin + badge_width <= content;
-  const int badge_line = run.synthetic && !badge_beside ? kTitleLine + kBadgePadding : 0;
+  const int badge_line = synthetic && !badge_beside ? kTitleLine + kBadgePadding : 0;
 
   int height = kMargin + kTitleLine + badge_line + static_cast<int>(details.size()) * kTextLine + kMargin;
   for (const Strip& strip : strips) height += strip.height + kStripGap;
@@ -106,7 +109,7 @@ Picture draw_poster(const RunFolder& run, const PictureSurvey& survey) {
   int top = kMargin;
   canvas.text(top, kMargin, kTitleScale, title, kTitle);
   top += kTitleLine;
-  if (run.synthetic) {
+  if (synthetic) {
     canvas.label(badge_beside ? kMargin : top, badge_beside ? kMargin + content - badge_width : kMargin,
                  kBadgeScale, kSyntheticLabel, kBadgePadding, kBadgeText, kBadge);
     top += badge_line;
@@ -125,7 +128,7 @@ Picture draw_poster(const RunFolder& run, const PictureSurvey& survey) {
       const int place = static_cast<int>(i);
       const int tile_top = top + place / columns * cell_height;
       const int tile_left = strip_left + place % columns * cell_width;
-      const std::optional<FilterStatus> status = run.filters[strip.layer.first + i].status;
+      const std::optional<FilterStatus> status = manifest.filters[strip.layer.first + i].status;
       const PictureRecord& picture = survey.pictures[strip.layer.first + i];
       if (picture.state == PictureState::there)
         canvas.paste(tile_top, tile_left, picture.small);

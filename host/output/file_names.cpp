@@ -20,6 +20,10 @@ std::string sheet_file(const Network& network, int layer) {
   return layer_folder(network, layer) + "/sheet.png";
 }
 
+std::string curves_file(const Network& network, int layer) {
+  return layer_folder(network, layer) + "/curves.svg";
+}
+
 std::string raw_file(const Network& network, int layer) {
   return fmt::format("{}/{}.npy", kRawFolder, layer_folder(network, layer));
 }

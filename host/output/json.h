@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -15,9 +16,13 @@ using Json = nlohmann::ordered_json;
 Json number(float value);
 /// With three decimals; null if not finite.
 Json seconds(double value);
+/// Every value of the recipe.
+Json to_json(const Recipe& recipe);
 Json to_json(const EngineDescription& engine);
 Json to_json(const FilterRecord& record, const Manifest& manifest);
 Json to_json(const RawRecord& record, const Network& network);
+/// ISO 8601 in UTC, to the second.
+std::string time_text(std::chrono::system_clock::time_point time);
 /// Names may hold bytes that are no UTF-8, which are replaced: JSON has no place for them.
 std::string on_one_line(const Json& value);
 

@@ -69,26 +69,6 @@ InputMapping parse_mapping(const Json& json) {
           .offset = json.at("offset").get<std::array<float, 3>>()};
 }
 
-Json to_json(const Recipe& recipe) {
-  return {
-      {"name", recipe.name},
-      {"source", recipe.source},
-      {"initial_image",
-       {{"kind", to_string(recipe.initial_image.kind)},
-        {"low", number(recipe.initial_image.low)},
-        {"high", number(recipe.initial_image.high)}}},
-      {"input_mapping", to_json(recipe.input_mapping)},
-      {"objective", to_string(recipe.objective)},
-      {"gradient_normalisation",
-       {{"kind", to_string(recipe.gradient_normalisation.kind)},
-        {"epsilon", number(recipe.gradient_normalisation.epsilon)}}},
-      {"optimiser", {{"kind", to_string(recipe.optimiser.kind)}, {"step", number(recipe.optimiser.step)}}},
-      {"picture_mapping", to_string(recipe.picture_mapping)},
-      {"size", recipe.size},
-      {"iterations", recipe.iterations},
-      {"trace_points", recipe.trace_points}};
-}
-
 Recipe parse_recipe(const Json& json) {
   const Json& start = json.at("initial_image");
   const Json& normalisation = json.at("gradient_normalisation");
@@ -297,6 +277,30 @@ Json seconds(double value) {
   return Json::parse(fmt::format("{:.3f}", value));
 }
 
+std::string time_text(std::chrono::system_clock::time_point time) {
+  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::chrono::system_clock::to_time_t(time)));
+}
+
+Json to_json(const Recipe& recipe) {
+  return {
+      {"name", recipe.name},
+      {"source", recipe.source},
+      {"initial_image",
+       {{"kind", to_string(recipe.initial_image.kind)},
+        {"low", number(recipe.initial_image.low)},
+        {"high", number(recipe.initial_image.high)}}},
+      {"input_mapping", to_json(recipe.input_mapping)},
+      {"objective", to_string(recipe.objective)},
+      {"gradient_normalisation",
+       {{"kind", to_string(recipe.gradient_normalisation.kind)},
+        {"epsilon", number(recipe.gradient_normalisation.epsilon)}}},
+      {"optimiser", {{"kind", to_string(recipe.optimiser.kind)}, {"step", number(recipe.optimiser.step)}}},
+      {"picture_mapping", to_string(recipe.picture_mapping)},
+      {"size", recipe.size},
+      {"iterations", recipe.iterations},
+      {"trace_points", recipe.trace_points}};
+}
+
 Json to_json(const EngineDescription& engine) {
   Json libraries = Json::object();
   for (const auto& [name, version] : engine.libraries) libraries[name] = version;
@@ -382,8 +386,7 @@ std::string to_json(const Manifest& manifest) {
   json["program"] = "filterscope";
   json["version"] = manifest.version;
   json["command_lines"] = manifest.command_lines;
-  json["started"] = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}",
-                                fmt::gmtime(std::chrono::system_clock::to_time_t(manifest.started)));
+  json["started"] = time_text(manifest.started);
   json["complete"] = manifest.complete;
   json["network"] = manifest.network.name;
   json["weights"] = to_json(manifest.weights);

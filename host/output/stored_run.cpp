@@ -146,7 +146,7 @@ void find_images(StoredRun& run) {
 
 }  // namespace
 
-std::optional<StoredRun> read_run(const fs::path& folder, const Network& network) {
+std::optional<StoredRun> read_records(const fs::path& folder, const Network& network) {
   const fs::path manifest_path = folder / kManifestFile;
   const auto manifest = read_file(manifest_path);
   if (!manifest) return std::nullopt;
@@ -172,8 +172,14 @@ std::optional<StoredRun> read_run(const fs::path& folder, const Network& network
     }
   }
   if (const auto journal = read_file(folder / kJournalFile)) replay_journal(*journal, run);
-  drop_damaged_pictures(run);
-  find_images(run);
+  return run;
+}
+
+std::optional<StoredRun> read_run(const fs::path& folder, const Network& network) {
+  std::optional<StoredRun> run = read_records(folder, network);
+  if (!run) return std::nullopt;
+  drop_damaged_pictures(*run);
+  find_images(*run);
   return run;
 }
 

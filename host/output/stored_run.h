@@ -35,6 +35,10 @@ struct StoredRun {
 /// there is no manifest. One that cannot be read, or no traces beside it, is an input Error.
 std::optional<StoredRun> read_run(const std::filesystem::path& folder, const Network& network);
 
+/// The same without a look at the pictures and unscaled images: what the manifest and the journal say is
+/// there, is taken to be there.
+std::optional<StoredRun> read_records(const std::filesystem::path& folder, const Network& network);
+
 /// Of `selection` (ascending), what `run` (nothing there: null) lacks: filters that are missing, and with
 /// `keep_images` those without an unscaled image.
 std::vector<FilterId> unfinished(const std::vector<FilterId>& selection, const StoredRun* run,

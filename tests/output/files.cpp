@@ -8,6 +8,7 @@
 
 #define STB_IMAGE_IMPLEMENTATION
 #define STB_IMAGE_STATIC
+#define STBI_ONLY_JPEG
 #define STBI_ONLY_PNG
 #include <stb_image.h>
 
@@ -43,6 +44,10 @@ Picture decode_png(const std::filesystem::path& path) {
   picture.pixels.assign(pixels, pixels + picture.extent.positions() * channels);
   stbi_image_free(pixels);
   return picture;
+}
+
+Picture decode_jpeg(const std::filesystem::path& path) {
+  return decode_png(path);  // The content decides.
 }
 
 std::string error_of(ErrorKind kind, const std::function<void()>& action) {

@@ -22,6 +22,9 @@ std::vector<std::string> files_below(const std::filesystem::path& folder);
 /// A PNG file as another library reads it; fails the test if that refuses.
 Picture decode_png(const std::filesystem::path& path);
 
+/// A JPEG file, likewise.
+Picture decode_jpeg(const std::filesystem::path& path);
+
 /// The message of the Error that `action` throws; fails the test if it throws none or one of another kind.
 std::string error_of(ErrorKind kind, const std::function<void()>& action);
 

@@ -44,7 +44,6 @@
       this.chroma = block.chroma[index];
       this.contrast = block.contrast[index];
     }
-    get seed() { return this.block.seeds ? this.block.seeds[this.index] : this.run.seed; }
     get gain() {
       if (this.first === null || this.final === null) return null;
       return this.first > 0 ? this.final / this.first : this.final > 0 ? Infinity : null;
@@ -714,7 +713,7 @@
       row("Gain", done((record) => gainText(record.gain))),
       row("Gradient norm", done((record) => digits(record.gradient))),
       row("Steps", done((record) => String(record.iterations))),
-      row("Seed", (record) => record.seed),
+      row("Seed", (record) => record.run.seed),
       row("Recipe", (record) => record.run.recipe.name),
       row("Precision", (record) => record.run.precision || "–"),
       row("Hue", (record) => sorts.hue.show(record.hue === null ? null : sorts.hue.value({record}))),
@@ -727,8 +726,8 @@
   }
 
   // What renders this filter again.
-  function commandFor(filter, {run, seed}) {
-    const options = [`--seed ${seed}`, `--recipe ${run.recipe.name}`, `--iterations ${run.iterations}`];
+  function commandFor(filter, {run}) {
+    const options = [`--seed ${run.seed}`, `--recipe ${run.recipe.name}`, `--iterations ${run.iterations}`];
     if (run.height === run.width) options.push(`--size ${run.height}`);
     if (run.recipe.optimiser?.step) options.push(`--step ${run.recipe.optimiser.step}`);
     if (run.synthetic) options.push(`--weights ${run.weights}`);
@@ -951,10 +950,10 @@
     const facts = new Map([
       ["recipe", recipe.name], ["steps", String(run.iterations)], ["size", `${run.width} × ${run.height}`],
       ["seed", run.seed], ["weights", run.weights + (run.synthetic ? " (made up, never trained)" : "")],
-      ["SHA-256 of the weights", run.sha256], ["device", [run.device, run.device_name].filter(Boolean).join(", ")],
+      ["SHA-256 of the weights", run.sha256], ["device", run.engines.join(", ")],
       ["precision", run.precision], ["started", run.started],
       ["took", run.wall_seconds === null ? "" : `${digits(run.wall_seconds, 3)} s`],
-      ["complete", run.complete ? "yes" : "no"], ["version", run.version], ["command", run.command],
+      ["complete", run.complete ? "yes" : "no"], ["version", run.version], ["command", run.commands.join("\n")],
     ]);
     const {name, size, iterations, ...rest} = recipe;
     flatten(rest, "recipe:", facts);
