@@ -24,7 +24,7 @@ have_notebook=$("$keras" -c 'import tensorflow; print("yes")' 2>/dev/null || tru
 for round in $(seq "$rounds"); do
   for pair in $pairs; do
     IFS=: read -r layer ours peer theirs <<<"$pair"
-    GOMP_SPINCOUNT=1000 "$build/bench/bench_cpu" --benchmark_filter="^$layer/timed/batch:$ours/" --benchmark_format=json \
+    GOMP_SPINCOUNT=1000 "$build/bench/bench_cpu" --benchmark_filter="^$layer/automatic/batch:$ours/" --benchmark_format=json \
       >"$scratch/$pair:$round:ours" 2>/dev/null
     case $peer in
       PyTorch) [ -z "$have_PyTorch" ] || "$torch" "$here/peers/pytorch_ascent.py" "$layer" "$theirs" >"$scratch/$pair:$round:peer" ;;
