@@ -11,8 +11,11 @@ namespace filterscope::cpu {
 
 namespace {
 
-// Of a block's largest map, for all images of a chunk: two such maps and the tiles stay in the last cache.
-constexpr std::size_t kChunkBytes = std::size_t{4} << 20;
+// Of a block's largest map, for the images of a chunk: two such maps and the tiles stay in the last cache,
+// which is larger where there are more cores.
+constexpr std::size_t kChunkBytesPerThread = std::size_t{3} << 19;
+// But as many images as have so many tiles, or reading the weights takes longer than multiplying.
+constexpr int kChunkTiles = 64;
 // Transformed weights up to this size are read by each thread for itself; larger ones by all together.
 constexpr std::size_t kOwnWeightBytes = std::size_t{5} << 20;
 // Of transformed inputs and products: those of one thread in its cache, and those of all in the last one.
@@ -20,6 +23,7 @@ constexpr std::size_t kThreadTileBytes = std::size_t{1} << 20;
 constexpr std::size_t kSharedTileBytes = std::size_t{17} << 20;
 // Reading a transformed weight from memory takes as long as multiplying with it for this many tiles.
 constexpr double kTilesPerWeight = 20;
+constexpr int kLargestTile = 6;
 // What a fixed plan takes for the number of images.
 constexpr int kFixedImages = 16;
 
@@ -46,11 +50,20 @@ MapShape Planner::map_shape(int layer) const {
 }
 
 int Planner::choose_chunk(int first_layer, int end_layer, int images) const {
-  std::size_t largest = 1;
-  for (int layer = first_layer; layer < end_layer; ++layer) {
-    largest = std::max(largest, map_shape(layer).size() * sizeof(float));
+  int wanted = images;
+  if (first_layer < end_layer) {
+    std::size_t largest = 0;
+    int least_tiles = kChunkTiles;
+    for (int layer = first_layer; layer < end_layer; ++layer) {
+      const MapShape map = map_shape(layer);
+      largest = std::max(largest, map.size() * sizeof(float));
+      least_tiles = std::min(least_tiles, TileGrid{kLargestTile, map.height, map.width}.per_map());
+    }
+    const int in_cache = static_cast<int>(kChunkBytesPerThread * omp_get_max_threads() / largest);
+    wanted = std::clamp(std::max(in_cache, kChunkTiles / least_tiles), 1, images);
   }
-  return std::clamp(static_cast<int>(kChunkBytes / largest), 1, images);
+  const int chunks = (images + wanted - 1) / wanted;
+  return (images + chunks - 1) / chunks;  // of equal size
 }
 
 // Larger tiles need fewer products for a map, more of it beyond the border, and more weights.
@@ -60,7 +73,7 @@ int Planner::choose_tile(int layer, int images) const {
     const TileGrid grid{tile, map.height, map.width};
     return grid.points() * (kTilesPerWeight + static_cast<double>(grid.per_map()) * images);
   };
-  return rule_ == PlanRule::smallest ? 2 : std::ranges::min({2, 4, 6}, {}, cost);
+  return rule_ == PlanRule::smallest ? 2 : std::ranges::min({2, 4, kLargestTile}, {}, cost);
 }
 
 Tiling Planner::choose_tiling(int layer, int images) const {
