@@ -71,6 +71,7 @@ fi
 "$filterscope" render "${selectors[@]}" "${weights[@]}" "${options[@]}" --out "$out" "$@"
 
 say "The pictures are in $out
+   To look through them, open $out/index.html
    One sheet for each layer:"
 find "$out" -name sheet.png | sort
 [[ ${#weights[@]} -eq 0 ]] || say "They were made from made-up weights; see above."
