@@ -147,16 +147,39 @@ class Page(unittest.TestCase):
             time.sleep(0.5)
             browser.save_screenshot(str(SCREENS / f"{name}.png"))
 
+    def assert_shows(self, tile, folder, layer, number):
+        """What the tile shows is nearer to its own file than to those of its neighbours in the atlas."""
+        files = {other: folder / layer / f"{layer}_f{other:04}.png" for other in
+                 (number + step for step in (-8, -1, 0, 1, 8))}
+        files = {other: file for other, file in files.items() if file.exists()}
+        self.assertGreater(len(files), 2)
+        self.until(lambda: number == min(files, key=lambda other: self.difference(files[other], tile.screenshot_as_png)),
+                   f"{layer} {number}")
+
+    def difference(self, file, screenshot):
+        """Mean difference of 8-bit values between a picture's file and a screenshot of it."""
+        images = [base64.b64encode(content).decode() for content in (file.read_bytes(), screenshot)]
+        return browser.execute_async_script("""
+            const [first, second, done] = arguments;
+            const pixels = async (text) => {
+              const image = new Image();
+              image.src = `data:image/png;base64,${text}`;
+              await image.decode();
+              const canvas = Object.assign(document.createElement("canvas"), {width: 16, height: 16});
+              const context = canvas.getContext("2d", {willReadFrequently: true});
+              context.imageSmoothingQuality = "high";
+              context.drawImage(image, 0, 0, 16, 16);
+              return context.getImageData(0, 0, 16, 16).data;
+            };
+            Promise.all([pixels(first), pixels(second)]).then(([a, b]) =>
+              done(a.reduce((sum, value, i) => sum + Math.abs(value - b[i]), 0) / (a.length * 3 / 4)));""", *images)
+
     def assert_no_sideways_scrolling(self):
         self.assertLessEqual(browser.execute_script("return document.documentElement.scrollWidth"), self.extent[0])
 
 
 def records(layer=None):
     return [record for record in manifest["filters"] if layer in (None, record["layer"])]
-
-
-def picture(layer, number):
-    return f"{layer}/{layer}_f{number:04}.png"
 
 
 class Run(Page):
@@ -217,30 +240,9 @@ class Run(Page):
         self.assertLess(len(self.all(".tile")), 1000)
 
     def test_tiles_show_the_right_pictures(self):
-        # Of a full and of a partial atlas, at its edges and within. That of its own file is nearer than its neighbours'.
         for layer, number in (("block1_conv1", 0), ("block1_conv1", 63), ("block5_conv3", 508), ("block3_conv2", 139)):
             self.open(f"{layer}?q={layer}+{number}")
-            near = [number + step for step in (-8, -1, 0, 1, 8) if (run_folder / picture(layer, number + step)).exists()]
-            self.until(lambda: number == min(near, key=lambda other: self.difference(
-                picture(layer, other), self.one(".tile .picture").screenshot_as_png)), f"{layer} {number}")
-
-    def difference(self, path, screenshot):
-        """Mean difference of 8-bit values between a file of the run and a screenshot of it."""
-        images = [base64.b64encode(content).decode() for content in ((run_folder / path).read_bytes(), screenshot)]
-        return browser.execute_async_script("""
-            const [first, second, done] = arguments;
-            const pixels = async (text) => {
-              const image = new Image();
-              image.src = `data:image/png;base64,${text}`;
-              await image.decode();
-              const canvas = Object.assign(document.createElement("canvas"), {width: 16, height: 16});
-              const context = canvas.getContext("2d", {willReadFrequently: true});
-              context.imageSmoothingQuality = "high";
-              context.drawImage(image, 0, 0, 16, 16);
-              return context.getImageData(0, 0, 16, 16).data;
-            };
-            Promise.all([pixels(first), pixels(second)]).then(([a, b]) =>
-              done(a.reduce((sum, value, i) => sum + Math.abs(value - b[i]), 0) / (a.length * 3 / 4)));""", *images)
+            self.assert_shows(self.one(".tile .picture"), run_folder, layer, number)
 
     def test_search(self):
         search = self.one("#search")
@@ -331,6 +333,18 @@ class Run(Page):
         self.until(lambda: image.get_property("naturalWidth") == 32)
         self.assertIn("filterscope render block3_conv1:20 --seed 0", self.text("#numbers pre"))
         self.screen("large")
+
+    def test_poster_and_loss_curves(self):
+        self.open("all")
+        for link in ("Poster", "Loss curves"):
+            if link == "Loss curves":
+                self.open("block5_conv3")
+            address = browser.find_element(By.LINK_TEXT, link).get_attribute("href")
+            browser.get(address)
+            self.assertEqual(browser.current_url, address)
+            self.assertEqual(browser.execute_script("return document.querySelectorAll('parsererror').length"), 0)
+            self.screen(link.lower().replace(" ", "-"))
+        self.assertEqual(browser.execute_script("return document.querySelectorAll('.curves path').length"), 509)
 
     def test_large_view_of_what_is_not_ok(self):
         for link, text in (("block5_conv1/11", "stayed as it was"), ("block5_conv2/7", "last finite"),
@@ -462,6 +476,10 @@ class Comparison(Page):
         self.assertEqual(self.text("#view-count"), "16 filters, 1 dead, 1 not finite")
         self.assertEqual(len(self.all(".tile .picture")), 32)
         self.assertEqual([picture.text for picture in self.all(".picture.empty")], 4 * ["not in run"])
+        # Of an atlas that is not full, in its second row.
+        first, second = self.tile(9).find_elements(By.CSS_SELECTOR, ".picture")
+        self.assert_shows(first, work / "first", "block5_conv2", 9)
+        self.assert_shows(second, work / "second", "block5_conv2", 9)
         self.screen("compare")
         self.tile(3).click()
         self.until(lambda: self.one("#viewer").is_displayed())
