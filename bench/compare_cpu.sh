@@ -13,7 +13,7 @@ rounds=${2:-3}
 report=${PYTHON:-python3}
 torch=${PYTHON_TORCH:-python3}
 keras=${PYTHON_KERAS:-python3}
-[ -x "$build/bench/bench_cpu" ] || { echo "compare_cpu.sh: no $build/bench/bench_cpu; build the release preset first" >&2; exit 2; }
+[ -x "$build/bench/bench_kernels" ] || { echo "compare_cpu.sh: no $build/bench/bench_kernels; build the release preset first" >&2; exit 2; }
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 # layer, our batch, peer, its batch
@@ -24,7 +24,7 @@ have_notebook=$("$keras" -c 'import tensorflow; print("yes")' 2>/dev/null || tru
 for round in $(seq "$rounds"); do
   for pair in $pairs; do
     IFS=: read -r layer ours peer theirs <<<"$pair"
-    GOMP_SPINCOUNT=1000 "$build/bench/bench_cpu" --benchmark_filter="^$layer/automatic/batch:$ours/" --benchmark_format=json \
+    GOMP_SPINCOUNT=1000 "$build/bench/bench_kernels" --benchmark_filter="^cpu/iteration/$layer/automatic/batch:$ours/" --benchmark_format=json \
       >"$scratch/$pair:$round:ours" 2>/dev/null
     case $peer in
       PyTorch) [ -z "$have_PyTorch" ] || "$torch" "$here/peers/pytorch_ascent.py" "$layer" "$theirs" >"$scratch/$pair:$round:peer" ;;
@@ -44,7 +44,7 @@ rows, versions = [], {}
 for pair in pairs:
     layer, our_batch, peer, their_batch = pair.split(":")
     runs = range(1, rounds + 1)
-    own = [json.loads((scratch / f"{pair}:{r}:ours").read_text())["benchmarks"][0]["ms_per_image"] for r in runs]
+    own = [json.loads((scratch / f"{pair}:{r}:ours").read_text())["benchmarks"][0]["real_time"] / 1e3 / int(our_batch) for r in runs]
     if (scratch / f"{pair}:1:peer").exists():
         told = [json.loads((scratch / f"{pair}:{r}:peer").read_text().splitlines()[-1]) for r in runs]
         versions |= {key: told[0][key] for key in ("torch", "tensorflow", "keras", "threads") if key in told[0]}

@@ -40,6 +40,22 @@ std::string Plan::describe(const Network& network) const {
                      tiles.empty() ? " none" : tiles, kernels().name);
 }
 
+Tiling make_tiling(int tile, const MapShape& below, const MapShape& map, int images) {
+  const TileGrid grid{tile, map.height, map.width};
+  const std::size_t points = grid.points() * sizeof(float);
+  const std::size_t weight_bytes = points * below.blocks() * map.blocks() * kLanes * kLanes;
+  const std::size_t slot_bytes = points * (below.blocks() + map.blocks()) * kLanes;
+  const bool shared = weight_bytes > kOwnWeightBytes;
+  const int tiles = grid.per_map() * images;
+  const int most =
+      std::clamp(static_cast<int>((shared ? kSharedTileBytes : kThreadTileBytes) / slot_bytes), 1, tiles);
+  // Pieces of equal size, as many for each thread.
+  int pieces = (tiles + most - 1) / most;
+  const int threads = omp_get_max_threads();
+  if (!shared) pieces = (pieces + threads - 1) / threads * threads;
+  return {tile, (tiles + pieces - 1) / pieces, shared};
+}
+
 Planner::Planner(const Network& network, const Weights& weights, Extent image, PlanRule rule)
     : network_(network), weights_(weights), image_(image), rule_(rule) {}
 
@@ -79,20 +95,7 @@ int Planner::choose_tile(int layer, int images) const {
 Tiling Planner::choose_tiling(int layer, int images) const {
   const int tile = choose_tile(layer, rule_ == PlanRule::fixed ? kFixedImages : images);
   const MapShape map = map_shape(layer);
-  const MapShape below{network_.convolutions[layer].in_channels, map.height, map.width};
-  const TileGrid grid{tile, map.height, map.width};
-  const std::size_t points = grid.points() * sizeof(float);
-  const std::size_t weight_bytes = points * below.blocks() * map.blocks() * kLanes * kLanes;
-  const std::size_t slot_bytes = points * (below.blocks() + map.blocks()) * kLanes;
-  const bool shared = weight_bytes > kOwnWeightBytes;
-  const int tiles = grid.per_map() * images;
-  const int most =
-      std::clamp(static_cast<int>((shared ? kSharedTileBytes : kThreadTileBytes) / slot_bytes), 1, tiles);
-  // Pieces of equal size, as many for each thread.
-  int pieces = (tiles + most - 1) / most;
-  const int threads = omp_get_max_threads();
-  if (!shared) pieces = (pieces + threads - 1) / threads * threads;
-  return {tile, (tiles + pieces - 1) / pieces, shared};
+  return make_tiling(tile, {network_.convolutions[layer].in_channels, map.height, map.width}, map, images);
 }
 
 Plan Planner::make(int target_layer, int images) {

@@ -44,6 +44,10 @@ enum class PlanRule {
   smallest,   ///< The smallest tiles: slower, and closer to exact arithmetic.
 };
 
+/// How the tiles of one convolution of `images` images are worked off by as many threads as OpenMP starts.
+/// `below` and `map`: the maps on its two sides.
+Tiling make_tiling(int tile, const MapShape& below, const MapShape& map, int images);
+
 /// Makes plans by one rule, for as many threads as OpenMP starts, and the transformed weights they need.
 /// Nothing is timed: the same arguments give the same plan.
 class Planner {

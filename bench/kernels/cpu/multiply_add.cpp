@@ -1,0 +1,47 @@
+// The peak of the processor's arithmetic: nothing but multiply-adds on registers. Compiled once for each
+// instruction set, with FILTERSCOPE_TABLE naming it.
+
+#include "multiply_add.h"
+
+namespace filterscope::bench::FILTERSCOPE_TABLE {
+
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int kVector = 16;
+constexpr int kSums = 24;  // of 32 registers
+#elif defined(__AVX2__)
+constexpr int kVector = 8;
+constexpr int kSums = 12;  // of 16
+#else
+constexpr int kVector = 4;
+constexpr int kSums = 12;
+#endif
+typedef float Vector __attribute__((vector_size(kVector * sizeof(float))));
+
+[[gnu::noinline]] float run(long repeats) {
+  // Of unknown values, else the compiler sees that all sums are the same one.
+  Vector start[kSums] = {};
+  asm volatile("" : "+m"(start));
+  Vector sums[kSums];
+  for (int sum = 0; sum < kSums; ++sum) sums[sum] = start[sum];
+  // Sums stay finite: each tends to 1 / (1 - 0.5).
+  const Vector factor = Vector{} + 0.5f;
+  const Vector term = Vector{} + 1.f;
+  for (long i = 0; i < repeats; ++i) {
+#pragma GCC unroll 24
+    for (int sum = 0; sum < kSums; ++sum) sums[sum] = sums[sum] * factor + term;
+  }
+  float total = 0;
+  for (const Vector& sum : sums) {
+    for (int lane = 0; lane < kVector; ++lane) total += sum[lane];
+  }
+  return total;
+}
+
+}  // namespace
+
+extern const MultiplyAdds loop;
+const MultiplyAdds loop{2 * kVector * kSums, run};
+
+}  // namespace filterscope::bench::FILTERSCOPE_TABLE
