@@ -29,10 +29,13 @@ struct InitialImages {
 
 /// One run's parameters beyond the recipe.
 struct RenderOptions {
-  Extent extent{96, 96};         ///< Of the image; at least Network::smallest_image() each way.
-  std::uint64_t seed = 0;        ///< Of the initial noise.
-  int trace_every = 0;           ///< Iterations between reported losses; 0: as the recipe says.
-  bool keep_images = false;      ///< Also return the unscaled images.
+  Extent extent{96, 96};     ///< Of the image; at least Network::smallest_image() each way.
+  std::uint64_t seed = 0;    ///< Of the initial noise.
+  int trace_every = 0;       ///< Iterations between reported losses; 0: as the recipe says.
+  bool keep_images = false;  ///< Also return the unscaled images.
+  /// Iterations between the frames of a filter's animation; 0: none. A filter's frames take
+  /// frame_count(iterations, frame_every) pictures of memory until the observer has them.
+  int frame_every = 0;
   InitialImages initial_images;  ///< count 0: noise.
 
   std::string device = "auto";  ///< auto, cpu, cuda, cuda:N
@@ -61,6 +64,12 @@ struct TracePoint {
   float loss;
 };
 
+/// Frames of an ascent of so many iterations: one before the first iteration and after every frame_every,
+/// and the finished picture.
+constexpr int frame_count(int iterations, int frame_every) {
+  return (iterations + frame_every - 1) / frame_every + 1;
+}
+
 /// What rendering one filter gives.
 struct FilterResult {
   FilterId id{};
@@ -72,6 +81,10 @@ struct FilterResult {
   std::vector<TracePoint> trace;
   std::vector<std::uint8_t> picture;  ///< Row-major [height, width, 3], RGB.
   std::vector<float> image;           ///< Row-major [height, width, 3], unscaled; only with keep_images.
+  int frame_every = 0;                ///< As RenderOptions says.
+  /// Only with frame_every: the pictures that 0, frame_every, 2 * frame_every, ... steps give, each encoded
+  /// by itself as `picture` is, and at the end `picture`: frame_count(iterations, frame_every) in all.
+  std::vector<std::vector<std::uint8_t>> frames;
 };
 
 /// What an engine tells while it renders. Calls come from one thread, that of Engine::render.

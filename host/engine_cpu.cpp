@@ -55,6 +55,7 @@ class CpuEngine final : public Engine {
     } else {
       largest_batch_ = kSmallestAutomaticBatch;
       while (largest_batch_ < 4 * threads_ && largest_batch_ < kLargestAutomaticBatch) largest_batch_ *= 2;
+      largest_batch_ = limit_by_frames(largest_batch_, recipe_, options_);
     }
   }
 
@@ -190,6 +191,8 @@ class CpuEngine final : public Engine {
       }
       cpu::parallel_tiles(count, 1, 1, [&](int i, int, int) {
         if (results[i].status != FilterStatus::ok) return;
+        if (options_.frame_every > 0 && (iteration - 1) % options_.frame_every == 0)
+          results[i].frames.push_back(picture_of(image(i)));
         normalise_and_step(recipe_, squares[i], gradient(i), image(i));
         results[i].iterations = iteration;
       });
@@ -203,11 +206,18 @@ class CpuEngine final : public Engine {
         result.final_loss = static_cast<float>(losses[i]);
         if (!std::isfinite(result.final_loss)) result.status = FilterStatus::nonfinite;
       }
-      result.picture.resize(image_size());
-      encode_picture(recipe_.picture_mapping, image(i), result.picture);
+      result.picture = picture_of(image(i));
+      result.frame_every = options_.frame_every;
+      if (options_.frame_every > 0) result.frames.push_back(result.picture);
       if (options_.keep_images) result.image.assign(image(i).begin(), image(i).end());
       observer.on_finished(std::move(result));
     }
+  }
+
+  std::vector<std::uint8_t> picture_of(std::span<const float> image) const {
+    std::vector<std::uint8_t> picture(image.size());
+    encode_picture(recipe_.picture_mapping, image, picture);
+    return picture;
   }
 
   static void trace(FilterResult& result, int iteration, RenderObserver& observer) {

@@ -17,6 +17,7 @@
 #include "cuda/runtime.h"
 #include "error.h"
 #include "kernels/common/launch.h"
+#include "schedule.h"
 
 namespace filterscope {
 
@@ -137,6 +138,7 @@ class CudaEngine final : public Engine {
     }
     auto largest = static_cast<int>(std::clamp<std::int64_t>(kLargestTensor / elements, 1, 1 << 14));
     largest = std::min(largest, static_cast<int>(filters.size()));
+    largest = limit_by_frames(largest, recipe_, options_);  // They also take as much of the host's memory.
     std::size_t free = 0;
     std::size_t total = 0;
     cuda::check(cudaMemGetInfo(&free, &total), "asking for free memory");

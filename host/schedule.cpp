@@ -4,6 +4,12 @@
 
 namespace filterscope {
 
+namespace {
+
+constexpr std::size_t kFrameBytes = std::size_t{1} << 30;
+
+}  // namespace
+
 std::vector<Batch> schedule(std::span<const FilterId> filters, int largest) {
   std::vector<Batch> batches;
   while (!filters.empty()) {
@@ -21,6 +27,19 @@ std::vector<Batch> schedule(std::span<const FilterId> filters, int largest) {
     filters = filters.subspan(of_layer.size());
   }
   return batches;
+}
+
+std::size_t frame_bytes(const Recipe& recipe, const RenderOptions& options) {
+  if (options.frame_every == 0) return 0;
+  return static_cast<std::size_t>(options.extent.positions()) * 3 *
+         static_cast<std::size_t>(frame_count(recipe.iterations, options.frame_every));
+}
+
+int limit_by_frames(int largest, const Recipe& recipe, const RenderOptions& options) {
+  const std::size_t bytes = frame_bytes(recipe, options);
+  if (bytes == 0) return largest;
+  return static_cast<int>(std::min<std::size_t>(static_cast<std::size_t>(largest),
+                                                std::max<std::size_t>(kFrameBytes / bytes, 1)));
 }
 
 }  // namespace filterscope

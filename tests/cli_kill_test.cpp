@@ -61,7 +61,7 @@ class CliKilled : public Cli {
     std::vector<std::string> words{"render",    "--weights", "two.safetensors", "--size", "32",
                                    "--device",  "cpu",       "--iterations",    "8",      "--reproducible",
                                    "--threads", "1",         "--batch",         "1",      "--raw",
-                                   "--out",     out,         "--quiet"};
+                                   "--animate", "3",         "--out",           out,      "--quiet"};
     words.insert(words.end(), selectors.begin(), selectors.end());
     return words;
   }

@@ -32,7 +32,7 @@ std::vector<std::string> operator+(std::vector<std::string> words, const std::ve
 class CliMerge : public Cli {
  protected:
   const std::vector<std::string> filters_{"block1_conv1:0-8,60", "block1_conv2:3,4", "block2_conv1:1,100"};
-  const std::vector<std::string> options_{"--reproducible", "--raw", "--threads", "1"};
+  const std::vector<std::string> options_{"--reproducible", "--raw", "--animate", "--threads", "1"};
 };
 
 TEST_F(CliMerge, SharesAreJoinedToWhatOneRunLeaves) {

@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "host/engine.h"
+#include "host/output/apng.h"
 #include "tests/support/program.h"
 
 namespace filterscope {
@@ -32,11 +33,27 @@ TEST_F(Cli, HelpNamesEveryOptionDefaultAndExitCode) {
   const Outcome help = run({"render", "--help"});
   EXPECT_EQ(help.exit_code, 0);
   EXPECT_EQ(help.err, "");
-  for (const char* option :
-       {"--weights PATH|synthetic[:SEED]", "--recipe NAME", "--iterations N", "--step F", "--size N",
-        "--seed N", "--init FILE.npy", "--device auto|cpu|cuda|cuda:N",
-        "--precision auto|fp32|tf32|bf16|fp16", "--batch auto|N", "--threads N", "--out DIR", "--raw", "--force", "--shard I/N|auto",
-        "--force", "--trace-every N", "--reproducible", "--quiet", "--verbose", "--help"}) {
+  for (const char* option : {"--weights PATH|synthetic[:SEED]",
+                             "--recipe NAME",
+                             "--iterations N",
+                             "--step F",
+                             "--size N",
+                             "--seed N",
+                             "--init FILE.npy",
+                             "--device auto|cpu|cuda|cuda:N",
+                             "--precision auto|fp32|tf32|bf16|fp16",
+                             "--batch auto|N",
+                             "--threads N",
+                             "--out DIR",
+                             "--raw",
+                             "--animate [auto|N]",
+                             "--shard I/N|auto",
+                             "--force",
+                             "--trace-every N",
+                             "--reproducible",
+                             "--quiet",
+                             "--verbose",
+                             "--help"}) {
     EXPECT_THAT(help.out, HasSubstr(std::string("  ") + option)) << option;
   }
   for (const char* fact :
@@ -103,6 +120,7 @@ TEST_F(Cli, NumbersOutOfRangeNameFlagExpectedAndFound) {
       {"--trace-every", "from 1 to", {"0", "-5", "all"}},
       {"--batch", "auto or a whole number from 1", {"0", "-1", "many"}},
       {"--threads", "from 1 to", {"0", "-1", "auto"}},
+      {"--animate", "auto or a whole number from 1", {"0", "2.5", "2147483648"}},
   };
   for (const auto& [flag, expected, wrong] : cases) {
     for (const char* value : wrong) {
@@ -336,6 +354,32 @@ TEST_F(Cli, RawImagesAreOneArrayPerLayer) {
   EXPECT_THAT(array, HasSubstr("(3, 32, 32, 3)"));
   EXPECT_GE(array.size(), 3u * 32 * 32 * 3 * 4);
   EXPECT_THAT(read_text(folder_ / "filterscope-out/raw/block1_conv2.npy"), HasSubstr("(1, 32, 32, 3)"));
+}
+
+TEST_F(Cli, AnimationsHoldAFrameEveryFewIterations) {
+  const auto animation = [&](const std::string& filter) {
+    return folder_ / ("filterscope-out/block1_conv1/block1_conv1_f000" + filter + ".apng");
+  };
+  // Without a number, wherever it stands, and with one.
+  ASSERT_EQ(render({"--animate", "block1_conv1:0"}).exit_code, 0);
+  EXPECT_TRUE(is_whole_apng(animation("0"), {32, 32}, 3));
+  ASSERT_EQ(render({"block1_conv1:1", "--animate", "2"}).exit_code, 0);
+  EXPECT_TRUE(is_whole_apng(animation("1"), {32, 32}, 2));
+  ASSERT_EQ(render({"block1_conv1:2", "--animate=auto"}).exit_code, 0);
+  ASSERT_EQ(render({"block1_conv1:3", "--animate", "auto", "--quiet"}).exit_code, 0);
+  ASSERT_EQ(render({"block1_conv1:4", "--animate"}).exit_code, 0);
+  ASSERT_EQ(render({"block1_conv1:5"}).exit_code, 0);
+  for (const char* filter : {"2", "3", "4"}) EXPECT_TRUE(is_whole_apng(animation(filter), {32, 32}, 3));
+  EXPECT_FALSE(fs::exists(animation("5")));
+  const auto filters = manifest()["filters"];
+  EXPECT_EQ(filters[1]["animation"], "block1_conv1/block1_conv1_f0001.apng");
+  EXPECT_EQ(filters[1]["frame_every"], 2);
+  EXPECT_EQ(filters[4]["frame_every"], 1);
+  EXPECT_FALSE(filters[5].contains("animation"));
+  const Outcome again = render({"block1_conv1:0-5", "--animate"});
+  EXPECT_EQ(again.exit_code, 0) << again.err;
+  EXPECT_THAT(again.out, HasSubstr("2 filters in "));  // 1 has other frames, and 5 none.
+  EXPECT_EQ(manifest()["filters"][1]["frame_every"], 1);
 }
 
 TEST_F(Cli, StartImagesDecideTheSize) {

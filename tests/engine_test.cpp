@@ -150,6 +150,36 @@ TEST(Engine, PlansAgreeWithinRounding) {
   }
 }
 
+// A frame is the picture that as many iterations would have given.
+TEST(Engine, FramesAreThePicturesOfShorterRuns) {
+  const Network network = test::small_network();
+  const Weights weights = test::random_weights(network, 3);
+  RenderOptions options = small_options({16, 17});
+  const std::vector<FilterId> filters{{0, 1}, {0, 3}, {2, 5}};
+  for (const int every : {1, 2, 3, 7, 8}) {
+    options.frame_every = every;
+    const Collector got = render(network, weights, short_recipe(7), options, filters);
+    ASSERT_EQ(got.results.size(), filters.size());
+    for (const auto& [id, result] : got.results) {
+      EXPECT_EQ(result.frame_every, every);
+      ASSERT_EQ(std::ssize(result.frames), frame_count(7, every)) << every;
+      EXPECT_EQ(result.frames.back(), result.picture);
+      const auto start = reference::min_max_picture(std::span<const float>(
+          reference::noise_image({}, options.seed, id.layer, id.filter, options.extent)));
+      for (std::size_t i = 0; i < start.size(); ++i) ASSERT_NEAR(result.frames.front()[i], start[i], 1);
+    }
+    for (int steps = every; steps < 7; steps += every) {
+      RenderOptions still = options;
+      still.frame_every = 0;
+      const Collector shorter = render(network, weights, short_recipe(steps), still, filters);
+      for (const auto& [id, result] : shorter.results) {
+        EXPECT_TRUE(result.frames.empty());
+        EXPECT_EQ(got.results.at(id).frames[steps / every], result.picture) << every << " " << steps;
+      }
+    }
+  }
+}
+
 TEST(Engine, DeadFilterKeepsItsImageAndDoesNotDisturbOthers) {
   const Network network = test::make_network({{16}, {32, true}, {16}});
   Weights weights = test::random_weights(network, 4);
@@ -157,12 +187,14 @@ TEST(Engine, DeadFilterKeepsItsImageAndDoesNotDisturbOthers) {
   weights.layers[2]->bias[5] = -1.f;
   RenderOptions options = small_options({18, 18});
   options.trace_every = 2;
+  options.frame_every = 2;
   const Collector with = render(network, weights, short_recipe(8), options, {{2, 4}, {2, 5}});
   const FilterResult& dead = with.results.at({2, 5});
   EXPECT_EQ(dead.status, FilterStatus::dead);
   EXPECT_EQ(dead.iterations, 0);
   EXPECT_EQ(dead.gradient_norm, 0.f);
   EXPECT_EQ(dead.trace.size(), 4u);
+  EXPECT_EQ(dead.frames, (std::vector<std::vector<std::uint8_t>>{dead.picture}));
   EXPECT_EQ(dead.image, reference::noise_image({}, 0, 2, 5, {18, 18}));
   EXPECT_EQ(with.results.at({2, 4}).status, FilterStatus::ok);
   EXPECT_EQ(with.progress, 16);
@@ -174,13 +206,16 @@ TEST(Engine, NonFiniteFilterStopsAlone) {
   const Network network = test::make_network({{16}, {16}});
   Weights weights = test::random_weights(network, 4);
   for (std::size_t i = 0; i < 9 * 16; ++i) weights.layers[1]->kernel[i * 16 + 5] = 3e38f;
-  const RenderOptions options = small_options({12, 12});
+  RenderOptions options = small_options({12, 12});
+  options.frame_every = 3;
   const Collector got = render(network, weights, short_recipe(8), options, {{1, 4}, {1, 5}, {1, 6}});
   const FilterResult& stopped = got.results.at({1, 5});
   EXPECT_EQ(stopped.status, FilterStatus::nonfinite);
   EXPECT_EQ(stopped.iterations, 0);
+  EXPECT_EQ(stopped.frames, (std::vector<std::vector<std::uint8_t>>{stopped.picture}));
   for (const float value : stopped.image) ASSERT_TRUE(std::isfinite(value));
   EXPECT_EQ(got.results.at({1, 4}).iterations, 8);
+  EXPECT_EQ(got.results.at({1, 4}).frames.size(), 4u);
   EXPECT_EQ(got.results.at({1, 6}).status, FilterStatus::ok);
 }
 

@@ -34,5 +34,23 @@ TEST(Schedule, EveryFilterOnceInOrderAndLayersApart) {
   EXPECT_EQ(seen, filters);
 }
 
+TEST(Schedule, FramesLimitTheBatchToAGigabyte) {
+  Recipe recipe = find_recipe("seed");
+  recipe.iterations = 500;
+  RenderOptions options;
+  options.extent = {96, 96};
+  EXPECT_EQ(frame_bytes(recipe, options), 0u);
+  EXPECT_EQ(limit_by_frames(5000, recipe, options), 5000);
+  options.frame_every = 10;
+  EXPECT_EQ(frame_bytes(recipe, options), 51u * 96 * 96 * 3);
+  EXPECT_EQ(limit_by_frames(64, recipe, options), 64);
+  EXPECT_EQ(limit_by_frames(5000, recipe, options), 761);
+  options.frame_every = 7;
+  EXPECT_EQ(frame_bytes(recipe, options), 73u * 96 * 96 * 3);  // 0, 7, ..., 497, 500
+  options.frame_every = 1;
+  options.extent = {2048, 2048};
+  EXPECT_EQ(limit_by_frames(64, recipe, options), 1);
+}
+
 }  // namespace
 }  // namespace filterscope

@@ -111,6 +111,7 @@ int run_merge(const std::vector<std::string>& arguments) {
   std::map<FilterId, Source> sources;
   Manifest merged = runs.front().manifest;
   bool any_images = false;
+  int frame_every = 0;
   for (const StoredRun& run : runs) {
     const Manifest& manifest = run.manifest;
     const auto finished = std::ranges::count_if(
@@ -123,6 +124,7 @@ int run_merge(const std::vector<std::string>& arguments) {
                             Source{&run, row, manifest.wall_seconds / static_cast<double>(finished)});
     }
     any_images = any_images || !run.images.empty();
+    if (frame_every == 0 && !run.animations.empty()) frame_every = run.animations.begin()->second;
     merged.started = std::min(merged.started, manifest.started);
     for (const std::string& line : manifest.command_lines) add_command_line(merged, line);
   }
@@ -139,7 +141,7 @@ int run_merge(const std::vector<std::string>& arguments) {
 
   const Interrupt interrupt;
   RunWriter writer(out, merged, {selected.begin(), selected.end()},
-                   {.keep_images = any_images, .force = options.has("force")});
+                   {.keep_images = any_images, .frame_every = frame_every, .force = options.has("force")});
   double seconds = 0;
   try {
     for (const FilterId id : writer.remaining()) {

@@ -34,6 +34,30 @@ cxxopts::Options make_options(const std::string& command, const std::vector<Opti
   return options;
 }
 
+// With `--name=VALUE` for every option whose value may be left out.
+std::vector<std::string> with_implicit_values(const std::vector<std::string>& arguments,
+                                              const std::vector<OptionSpec>& specs) {
+  std::vector<std::string> all;
+  for (auto argument = arguments.begin(); argument != arguments.end(); ++argument) {
+    if (*argument == "--") {
+      all.insert(all.end(), argument, arguments.end());
+      break;
+    }
+    all.push_back(*argument);
+    const auto spec = std::ranges::find_if(specs, [&](const OptionSpec& known) {
+      return !known.implicit.empty() && *argument == "--" + known.name;
+    });
+    if (spec == specs.end()) continue;
+    const auto next = argument + 1;
+    const bool given =
+        next != arguments.end() &&
+        (*next == spec->implicit || (!next->empty() && next->front() >= '0' && next->front() <= '9'));
+    all.back() += "=" + (given ? *next : spec->implicit);
+    if (given) ++argument;
+  }
+  return all;
+}
+
 // `text` in lines between kHelpColumn and kHelpWidth, for a cursor that stands at kHelpColumn.
 std::string wrapped(std::string_view text) {
   std::string lines;
@@ -69,7 +93,8 @@ const OptionSpec* OptionTable::find(std::string_view name) const {
   return found == specs_.end() ? nullptr : &*found;
 }
 
-Arguments OptionTable::parse(const std::vector<std::string>& arguments) const {
+Arguments OptionTable::parse(const std::vector<std::string>& given) const {
+  const std::vector<std::string> arguments = with_implicit_values(given, specs_);
   std::vector<const char*> argv{command_.c_str()};
   for (const std::string& argument : arguments) argv.push_back(argument.c_str());
 

@@ -16,6 +16,9 @@ struct OptionSpec {
   std::string name;   ///< Without dashes.
   std::string value;  ///< What stands for its value in the help, such as "N"; empty: a switch.
   std::string help;
+  /// Its value where it is given without one; empty: it needs one. What follows on the command line is its
+  /// value only if it is this one or begins with a digit.
+  std::string implicit = {};
 };
 
 /// What a subcommand was given.

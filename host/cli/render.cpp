@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <optional>
@@ -38,6 +39,8 @@ constexpr double kLongRunSeconds = 60;
 // the run.
 constexpr double kShortRunFlops = 2e11;
 constexpr std::size_t kDeadListed = 12;
+// Of an animation, unless told otherwise: enough to look smooth.
+constexpr int kFrames = 50;
 
 constexpr const char* kAbout =
     "Renders what filters look for: ascends, from noise, the image that activates each one most.";
@@ -60,6 +63,7 @@ constexpr const char* kRecipeHelp = R"(Recipe
 
 constexpr const char* kOutputHelp = R"(Output, in the folder of --out
   LAYER/LAYER_fNNNN.png   the pictures              traces.csv      the losses
+  LAYER/LAYER_fNNNN.apng  with --animate: the ascent, from the start image to the picture
   LAYER/sheet.png         a layer's pictures        manifest.json   how it was done, and one record per filter
   LAYER/curves.svg        a layer's losses          poster.png      all pictures, a strip for each layer
   index.html              the page to look through them all (with gallery/, which holds small versions)
@@ -68,8 +72,9 @@ constexpr const char* kOutputHelp = R"(Output, in the folder of --out
 
 constexpr const char* kResumeHelp = R"(Going on
   The same command again renders only what is missing in the folder, also after Ctrl-C or a kill. With the same
-  settings and other filters it adds these. Other settings are refused; selection, --raw, --batch, --threads and the
-  device's number are no settings.
+  settings and other filters it adds these. Other settings are refused; selection, --raw, --animate, --batch,
+  --threads and the device's number are no settings: with --raw or --animate N, filters that lack the unscaled image or
+  an animation of such frames are rendered again.
 )";
 
 constexpr const char* kExamples = R"(Examples
@@ -126,6 +131,12 @@ const OptionTable& render_options() {
            "DIR; "
            "`filterscope merge` joins them. auto: as the Slurm job array, srun or mpirun around says"},
           {"Output", "raw", "", "Also write the unscaled images"},
+          {"Output", "animate", "[auto|N]",
+           fmt::format(
+               "Also write each filter's ascent as an animated PNG, with a frame every N iterations, of "
+               "about {} KB (default: none; auto: a {}th of the iterations)",
+               recipe.size * recipe.size * 3 / 1000, kFrames),
+           "auto"},
           {"Output", "force", "",
            "Forget what earlier runs left in the folder; without it a run with the same settings adds to it"},
           {"Output", "quiet", "", "Print nothing but errors"},
@@ -187,6 +198,17 @@ void parse_profile(const std::string& text, RenderOptions& render) {
       static_cast<int>(parse_integer("--profile COUNT", text.substr(colon + 1), 1, kMostIterations));
 }
 
+int parse_frame_every(const std::string& text, int iterations) {
+  if (text == "auto") return std::max(1, iterations / kFrames);
+  try {
+    return static_cast<int>(parse_integer("--animate", text, 1, kMostIterations));
+  } catch (const Error&) {
+    throw Error(ErrorKind::usage,
+                fmt::format("--animate: expected auto or a whole number from 1 to {}, found \"{}\"",
+                            kMostIterations, text));
+  }
+}
+
 Request parse_request(const Arguments& options, const Network& network) {
   Request request;
   request.quiet = options.has("quiet");
@@ -211,6 +233,8 @@ Request parse_request(const Arguments& options, const Network& network) {
     render.trace_every = static_cast<int>(parse_integer("--trace-every", *text, 1, kMostIterations));
   }
   render.keep_images = options.has("raw");
+  if (const auto text = options.value("animate"))
+    render.frame_every = parse_frame_every(*text, request.recipe.iterations);
   render.reproducible = options.has("reproducible");
   if (const auto text = options.value("device")) render.device = parse_device(*text);
   if (const auto text = options.value("profile")) parse_profile(*text, render);
@@ -304,8 +328,8 @@ void read_start_images(Request& request, const Network& network) {
 void keep_start_images(Request& request, const Network& network) {
   std::optional<StoredRun> stored;
   if (!request.force) stored = read_run(request.out, network);
-  const std::vector<FilterId> remaining =
-      unfinished(request.selection, stored ? &*stored : nullptr, request.render.keep_images);
+  const std::vector<FilterId> remaining = unfinished(request.selection, stored ? &*stored : nullptr,
+                                                     request.render.keep_images, request.render.frame_every);
   InitialImages& images = request.render.initial_images;
   const auto size = static_cast<std::ptrdiff_t>(images.extent.positions() * 3);
   auto to = images.values.begin();
@@ -393,6 +417,13 @@ void print_start(const Request& request, const std::vector<FilterId>& filters, c
              to_string(engine.precision),
              engine.threads > 0 ? fmt::format(", {}", counted(engine.threads, "thread")) : "");
   if (!why_not_gpu.empty()) fmt::print(stderr, "         not a GPU: {}\n", why_not_gpu);
+  if (const int every = request.render.frame_every; every > 0) {
+    const int frames = frame_count(request.recipe.iterations, every);
+    const double megabytes = 1e-6 * static_cast<double>(request.render.extent.positions() * 3 * frames) *
+                             static_cast<double>(filters.size());
+    fmt::print(stderr, "Frames:  {} of each filter, one every {}; up to {} MB in all\n", frames,
+               counted(every, "iteration"), with_thousands(static_cast<std::int64_t>(std::ceil(megabytes))));
+  }
   if (weights.synthetic()) {
     fmt::print(
         stderr,
@@ -499,7 +530,9 @@ int run_render(const std::vector<std::string>& arguments) {
   run.command_lines = {shell_quoted(command)};
   run.init = request.init;
   RunWriter writer(request.out, std::move(run), request.selection,
-                   {.keep_images = request.render.keep_images, .force = request.force});
+                   {.keep_images = request.render.keep_images,
+                    .frame_every = request.render.frame_every,
+                    .force = request.force});
   const std::vector<FilterId>& filters = writer.remaining();
   require_start_images(request, filters);
   if (filters.empty()) {

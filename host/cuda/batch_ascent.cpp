@@ -4,6 +4,7 @@
 #include <cmath>
 #include <utility>
 
+#include "../schedule.h"
 #include "kernels/ascent.h"
 #include "kernels/filter_head.h"
 #include "kernels/image_gradient.h"
@@ -48,6 +49,7 @@ BatchAscent::BatchAscent(const Network& network, const Recipe& recipe, const Ren
       buffer = std::remove_reference_t<decltype(buffer)>(size);
     };
     make(results.pictures, count * image_size());
+    make(results.frames, count * image_size() * frame_rows());
     make(results.images, options.keep_images ? count * image_size() : 0);
     make(results.trace, count * trace_rows());
     make(results.status, count);
@@ -76,10 +78,10 @@ std::size_t BatchAscent::device_bytes(const Network& network, const Recipe& reci
                                       const Geometry& geometry) {
   const auto image_size = static_cast<std::size_t>(options.extent.positions()) * 3;
   const int trace_every = options.trace_every > 0 ? options.trace_every : recipe.trace_every();
-  // Images, gradients, pictures, and two traces; the rest is a few numbers.
+  // Images, gradients, pictures, frames, and two traces; the rest is a few numbers.
   const std::size_t per_image =
       image_size * (2 * sizeof(float) + 1 + (options.keep_images ? sizeof(float) : 0)) +
-      std::size_t(recipe.iterations / trace_every) * 2 * sizeof(float) + 1024;
+      frame_bytes(recipe, options) + std::size_t(recipe.iterations / trace_every) * 2 * sizeof(float) + 1024;
   return stack_bytes(network, options.extent, precision, geometry, Gate::activation) +
          per_image * geometry.images();
 }
@@ -103,6 +105,8 @@ StackArguments BatchAscent::stack_arguments() const {
 
 void BatchAscent::start(const Assignment& assignment) {
   running_ = &assignment;
+  enqueued_ = 0;
+  if (frame_rows() > 0) check(cudaStreamWaitEvent(stream_, copied_), "ordering streams");
   const std::size_t count = images();
   for (std::size_t i = 0; i < count; ++i) {
     staged_layers_.data()[i] = assignment.filters[i].layer;
@@ -135,6 +139,18 @@ void BatchAscent::upload_initial_images(const Assignment& assignment) {
                 staged_images_.data() + i * image_size());
   }
   copy(images_.data(), staged_images_.data(), images_.size(), cudaMemcpyHostToDevice, stream_);
+}
+
+// A launch beside the graph rather than a part of it, which would find out on the device, in every iteration,
+// whether a frame is due and where it goes.
+void BatchAscent::enqueue_frame() {
+  const nvtx::Range range("frame");
+  const std::size_t row = enqueued_ / options_.frame_every;
+  kernels::encode({.images = images_.data(),
+                   .pictures = finished_.frames.data() + row * images() * image_size(),
+                   .images_count = images(),
+                   .values_per_image = static_cast<int>(image_size())},
+                  stream_);
 }
 
 void BatchAscent::enqueue_iteration() {
@@ -174,6 +190,9 @@ void BatchAscent::enqueue_iteration() {
 }
 
 void BatchAscent::iterate(bool as_graph) {
+  if (frame_rows() > 0 && enqueued_ < recipe_.iterations && enqueued_ % options_.frame_every == 0)
+    enqueue_frame();
+  ++enqueued_;
   if (!as_graph) {
     enqueue_iteration();
     return;
@@ -220,6 +239,7 @@ void BatchAscent::finish() {
     if (to.size() > 0) copy(to.data(), from.data(), to.size(), cudaMemcpyDeviceToHost, copy_stream_);
   };
   bring(results_.pictures, finished_.pictures);
+  bring(results_.frames, finished_.frames);
   bring(results_.images, finished_.images);
   bring(results_.trace, finished_.trace);
   bring(results_.status, finished_.status);
@@ -252,12 +272,16 @@ std::vector<FilterResult> BatchAscent::take_results() {
       if (result.status == FilterStatus::nonfinite && iteration > result.iterations) break;
       result.trace.push_back({iteration, results_.trace.data()[std::size_t(row) * images() + i]});
     }
-    const auto part = [&]<class T>(const PinnedBuffer<T>& buffer) {
-      const std::span<T> values = buffer.span().subspan(i * image_size(), image_size());
+    const auto part = [&]<class T>(const PinnedBuffer<T>& buffer, std::size_t row = 0) {
+      const std::span<T> values = buffer.span().subspan((row * images() + i) * image_size(), image_size());
       return std::vector<T>(values.begin(), values.end());
     };
     result.picture = part(results_.pictures);
     if (options_.keep_images) result.image = part(results_.images);
+    result.frame_every = options_.frame_every;
+    for (int row = 0; row < frame_rows() && row * options_.frame_every < result.iterations; ++row)
+      result.frames.push_back(part(results_.frames, row));
+    if (options_.frame_every > 0) result.frames.push_back(result.picture);
     results.push_back(std::move(result));
   }
   std::ranges::sort(results, {}, &FilterResult::id);

@@ -31,7 +31,8 @@ class BatchAscent {
 
   /// Initial images of a new batch.
   void start(const Assignment& assignment);
-  /// Enqueues one iteration: as one graph, or, for a profiler to see each operation by its name, one by one.
+  /// Enqueues one iteration, as one graph, or, for a profiler to see each operation by its name, one by one;
+  /// before it the frame that is due.
   void iterate(bool as_graph = true);
   /// Iterations of the batch that the device has finished with. Never waits; a device Error if the device has
   /// failed.
@@ -54,6 +55,9 @@ class BatchAscent {
   template <template <class> class Buffer>
   struct Results {
     Buffer<std::uint8_t> pictures;
+    /// [frames][images][height][width][3]; only with frame_every. No snapshot: a batch waits, on the device,
+    /// until that of the batch before has been copied.
+    Buffer<std::uint8_t> frames;
     Buffer<float> images;  // Only with keep_images.
     Buffer<float> trace;
     Buffer<kernels::AscentStatus> status;
@@ -65,9 +69,14 @@ class BatchAscent {
 
   int images() const { return plan().geometry.images(); }
   std::size_t image_size() const { return static_cast<std::size_t>(options_.extent.positions()) * 3; }
+  // Without the finished picture.
+  int frame_rows() const {
+    return options_.frame_every > 0 ? frame_count(recipe_.iterations, options_.frame_every) - 1 : 0;
+  }
   int trace_rows() const { return recipe_.iterations / trace_every_; }
   kernels::AscentState state() const;
   StackArguments stack_arguments() const;
+  void enqueue_frame();
   void enqueue_iteration();
   void enqueue_final_losses();
   void upload_initial_images(const Assignment& assignment);
@@ -104,6 +113,7 @@ class BatchAscent {
   PinnedBuffer<int> progress_;
 
   Graph iteration_graph_;
+  int enqueued_ = 0;  // Iterations of the batch.
   const Assignment* running_ = nullptr;
   const Assignment* finishing_ = nullptr;
 };

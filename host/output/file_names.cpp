@@ -16,6 +16,10 @@ std::string picture_file(const Network& network, FilterId id) {
   return fmt::format("{0}/{0}_f{1:04}.png", layer_folder(network, id.layer), id.filter);
 }
 
+std::string animation_file(const Network& network, FilterId id) {
+  return fmt::format("{0}/{0}_f{1:04}.apng", layer_folder(network, id.layer), id.filter);
+}
+
 std::string sheet_file(const Network& network, int layer) {
   return layer_folder(network, layer) + "/sheet.png";
 }

@@ -22,6 +22,8 @@ inline constexpr const char* kPosterFile = "poster.png";
 /// A layer's name, made safe as a part of a path; the folder of its pictures.
 std::string layer_folder(const Network& network, int layer);
 std::string picture_file(const Network& network, FilterId id);
+/// Its ascent as an animated PNG.
+std::string animation_file(const Network& network, FilterId id);
 std::string sheet_file(const Network& network, int layer);
 /// A layer's losses, drawn by host/gallery.
 std::string curves_file(const Network& network, int layer);

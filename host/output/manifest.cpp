@@ -13,6 +13,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "file_names.h"
 #include "json.h"
 #include "version.h"
 
@@ -328,16 +329,21 @@ EngineDescription parse_engine(const Json& json) {
 Json to_json(const FilterRecord& record, const Manifest& manifest) {
   const bool there = record.status.has_value();
   const auto known = [there](const Json& value) { return there ? value : Json(nullptr); };
-  return {{"layer", manifest.network.convolutions.at(static_cast<std::size_t>(record.id.layer)).name},
-          {"filter", record.id.filter},
-          {"seed", manifest.seed},
-          {"iterations", known(record.iterations)},
-          {"first_loss", known(number(record.first_loss))},
-          {"final_loss", known(number(record.final_loss))},
-          {"last_gradient_norm", known(number(record.last_gradient_norm))},
-          {"status", there ? to_string(*record.status) : "missing"},
-          {"file", known(record.file)},
-          {"engine", known(record.engine)}};
+  Json json{{"layer", manifest.network.convolutions.at(static_cast<std::size_t>(record.id.layer)).name},
+            {"filter", record.id.filter},
+            {"seed", manifest.seed},
+            {"iterations", known(record.iterations)},
+            {"first_loss", known(number(record.first_loss))},
+            {"final_loss", known(number(record.final_loss))},
+            {"last_gradient_norm", known(number(record.last_gradient_norm))},
+            {"status", there ? to_string(*record.status) : "missing"},
+            {"file", known(record.file)},
+            {"engine", known(record.engine)}};
+  if (record.frame_every > 0) {
+    json["animation"] = animation_file(manifest.network, record.id);
+    json["frame_every"] = record.frame_every;
+  }
+  return json;
 }
 
 FilterRecord parse_filter(const Json& json, const Network& network) {
@@ -353,6 +359,8 @@ FilterRecord parse_filter(const Json& json, const Network& network) {
   record.last_gradient_norm = parse_number(json.at("last_gradient_norm"));
   record.file = json.at("file").get<std::string>();
   record.engine = json.at("engine").get<std::size_t>();
+  if (json.contains("frame_every")) record.frame_every = json.at("frame_every").get<int>();
+  if (record.frame_every < 0) throw std::invalid_argument("a number of iterations is negative");
   return record;
 }
 

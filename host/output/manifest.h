@@ -25,6 +25,7 @@ struct FilterRecord {
   float last_gradient_norm = 0.f;
   std::string file{};      ///< The picture, relative to the manifest.
   std::size_t engine = 0;  ///< What rendered it, as an index to Manifest::engines.
+  int frame_every = 0;     ///< Iterations between the frames of its animation; 0: it has none.
 };
 
 /// One .npy file of unscaled images.
@@ -104,7 +105,7 @@ struct SettingDifference {
 /// All settings that differ. Settings are what a filter's result depends on: version of the program, network,
 /// weights (by their SHA-256), every value of the recipe, size, seed, start images, how often losses are
 /// recorded, kind of device, precision, and whether the run is reproducible. Not among them are the
-/// selection, --raw, batch, threads, and the device itself.
+/// selection, --raw, --animate, batch, threads, and the device itself.
 std::vector<SettingDifference> differing_settings(const Manifest& first, const Manifest& second);
 
 }  // namespace filterscope

@@ -18,6 +18,13 @@ namespace {
 
 constexpr int kChannels = 3;
 
+/// Takes over what stb_image gives; nothing where that is nothing.
+std::optional<Picture> picture_of(stbi_uc* pixels, Extent extent) {
+  const std::unique_ptr<stbi_uc, decltype(&stbi_image_free)> owner(pixels, stbi_image_free);
+  if (pixels == nullptr) return std::nullopt;
+  return Picture{extent, {pixels, pixels + extent.positions() * kChannels}};
+}
+
 }  // namespace
 
 std::vector<std::uint8_t> encode_png(std::span<const std::uint8_t> pixels, Extent extent) {
@@ -41,14 +48,17 @@ void write_png(const std::filesystem::path& path, std::span<const std::uint8_t> 
 }
 
 std::optional<Picture> read_png(const std::filesystem::path& path) {
-  Picture picture;
+  Extent extent{};
   int channels = 0;
-  const std::unique_ptr<stbi_uc, decltype(&stbi_image_free)> pixels(
-      stbi_load(path.c_str(), &picture.extent.width, &picture.extent.height, &channels, kChannels),
-      stbi_image_free);
-  if (pixels == nullptr) return std::nullopt;
-  picture.pixels.assign(pixels.get(), pixels.get() + picture.extent.positions() * kChannels);
-  return picture;
+  return picture_of(stbi_load(path.c_str(), &extent.width, &extent.height, &channels, kChannels), extent);
+}
+
+std::optional<Picture> decode_png(std::span<const std::uint8_t> file) {
+  Extent extent{};
+  int channels = 0;
+  return picture_of(stbi_load_from_memory(file.data(), static_cast<int>(file.size()), &extent.width,
+                                          &extent.height, &channels, kChannels),
+                    extent);
 }
 
 bool is_whole_png(const std::filesystem::path& path, Extent extent) {

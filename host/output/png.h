@@ -27,6 +27,9 @@ void write_png(const std::filesystem::path& path, std::span<const std::uint8_t> 
 /// Nothing where the file cannot be read or is no whole PNG file. Safe to call from several threads.
 std::optional<Picture> read_png(const std::filesystem::path& path);
 
+/// The same of a file in memory.
+std::optional<Picture> decode_png(std::span<const std::uint8_t> file);
+
 /// Whether the file has the beginning and the end of a PNG file of that size; a quick look, without reading
 /// what is between.
 bool is_whole_png(const std::filesystem::path& path, Extent extent);

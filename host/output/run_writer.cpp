@@ -22,6 +22,7 @@
 #include <utility>
 
 #include "../error.h"
+#include "apng.h"
 #include "atomic_file.h"
 #include "file_names.h"
 #include "journal.h"
@@ -35,18 +36,22 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Results that may wait to be written. Small beside what an engine needs, and hundreds of pictures.
+/// Results that may wait to be written. Small beside what an engine needs, and hundreds of pictures; with
+/// frames the largest batch that an engine makes of itself.
 constexpr std::size_t kQueueBytes = std::size_t{64} << 20;
+constexpr std::size_t kQueueBytesWithFrames = std::size_t{1} << 30;
 
 std::size_t bytes_of(const FilterResult& result) {
-  return result.picture.size() + result.image.size() * sizeof(float) +
-         result.trace.size() * sizeof(TracePoint);
+  std::size_t bytes =
+      result.picture.size() + result.image.size() * sizeof(float) + result.trace.size() * sizeof(TracePoint);
+  for (const auto& frame : result.frames) bytes += frame.size();
+  return bytes;
 }
 
 /// A picture takes a few milliseconds: one thread is enough beside a CPU's ascent, and a few keep up with a
-/// GPU.
-unsigned encoder_count() {
-  return std::clamp(std::thread::hardware_concurrency() / 4, 1u, 8u);
+/// GPU. An animation takes dozens of times as long.
+unsigned encoder_count(bool with_frames) {
+  return std::clamp(std::thread::hardware_concurrency() / (with_frames ? 2 : 4), 1u, with_frames ? 32u : 8u);
 }
 
 fs::path created(fs::path folder) {
@@ -137,7 +142,8 @@ class RunWriter::Implementation {
       throw std::invalid_argument("RunWriter: a filter that is not to be rendered");
     const std::size_t bytes = bytes_of(result);
     std::unique_lock lock(mutex_);
-    room_.wait(lock, [&] { return queue_.empty() || queued_bytes_ + bytes <= kQueueBytes; });
+    const std::size_t most = result.frames.empty() ? kQueueBytes : kQueueBytesWithFrames;
+    room_.wait(lock, [&] { return queue_.empty() || queued_bytes_ + bytes <= most; });
     if (closed_) throw std::logic_error("RunWriter: add() after finish()");
     if (error_) std::rethrow_exception(error_);
     if (!added_.insert(result.id).second) throw std::invalid_argument("RunWriter: a filter was added twice");
@@ -201,6 +207,7 @@ class RunWriter::Implementation {
     manifest_.wall_seconds = before.manifest.wall_seconds;
     manifest_.raw = before.manifest.raw;
     images_ = before.images;
+    animations_ = before.animations;
   }
 
   /// The rows of the manifest: what is there, and what is selected.
@@ -209,8 +216,9 @@ class RunWriter::Implementation {
     if (before != nullptr)
       for (std::size_t row = 0; row < before->manifest.filters.size(); ++row)
         if (before->manifest.filters[row].status) stored[before->manifest.filters[row].id] = row;
-    remaining_ = unfinished(selection, before, options_.keep_images);
-    // What has a picture and lacks its unscaled image is done again: both must come from the same ascent.
+    remaining_ = unfinished(selection, before, options_.keep_images, options_.frame_every);
+    // What has a picture and lacks its unscaled image or animation is done again: all must come from the same
+    // ascent.
     for (const FilterId id : remaining_) stored.erase(id);
     std::vector<FilterId> all = remaining_;
     for (const auto& [id, row] : stored) all.push_back(id);
@@ -264,7 +272,8 @@ class RunWriter::Implementation {
 
   void start_encoders() {
     try {
-      for (unsigned i = 0; i < encoder_count(); ++i) encoders_.emplace_back([this] { encode(); });
+      const unsigned count = encoder_count(options_.frame_every > 0);
+      for (unsigned i = 0; i < count; ++i) encoders_.emplace_back([this] { encode(); });
     } catch (const std::system_error&) {  // No more threads to be had; fewer will do.
       if (encoders_.empty()) throw;
     }
@@ -336,6 +345,7 @@ class RunWriter::Implementation {
                         .final_loss = result.final_loss,
                         .last_gradient_norm = result.gradient_norm,
                         .file = picture_file(network, result.id)};
+    write_animation(result, record);
     write_png(folder_ / record.file, result.picture, manifest_.extent);
     Picture tile = scale_tile(result.picture, manifest_.extent);
 
@@ -358,6 +368,18 @@ class RunWriter::Implementation {
       last = --layer.remaining == 0;
     }
     if (last) close_layer(index, layer);
+  }
+
+  void write_animation(const FilterResult& result, FilterRecord& record) const {
+    const fs::path file = folder_ / animation_file(manifest_.network, result.id);
+    if (!result.frames.empty()) {
+      write_file(file, encode_apng(result.frames, manifest_.extent));
+      record.frame_every = result.frame_every;
+    } else if (const auto kept = animations_.find(result.id); kept != animations_.end()) {
+      record.frame_every = kept->second;
+    } else {
+      remove_file(file);  // Of a run that --force made forgotten.
+    }
   }
 
   double seconds_since_start() const {
@@ -472,6 +494,7 @@ class RunWriter::Implementation {
   Manifest manifest_;        ///< Its filters, engines and raw files; the rest stays as it is.
   std::vector<std::vector<TracePoint>> traces_;  ///< Of each row of the manifest.
   std::map<FilterId, RawPlace> images_;
+  std::map<FilterId, int> animations_;  ///< Of earlier runs; stays as it is.
 
   std::vector<std::thread> encoders_;
 };

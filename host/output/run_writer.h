@@ -12,6 +12,7 @@ namespace filterscope {
 
 /// Writes what one run gives to a folder:
 ///   LAYER/LAYER_fNNNN.png   each picture, as soon as it is there
+///   LAYER/LAYER_fNNNN.apng  the frames of the results that have any, as an animation
 ///   LAYER/sheet.png         all pictures of a layer, as soon as its last one is there
 ///   raw/LAYER.npy           the unscaled images, float32 [n, height, width, 3], of the results that have
 ///   one,
@@ -26,13 +27,16 @@ namespace filterscope {
 /// sheets cover old and new ones alike. It makes no difference whether the earlier run came to its end or was
 /// killed at any moment. What an earlier run selected and did not finish is forgotten.
 ///
+/// What is rendered again, with or without unscaled image and frames, keeps those that it had.
+///
 /// Threads of its own encode and write, so that the ascent goes on meanwhile. Every file appears whole. No
 /// two processes write to a folder at the same time. Files of other names are left alone.
 class RunWriter {
  public:
   struct Options {
     bool keep_images = false;  ///< A filter without an unscaled image counts as not finished.
-    bool force = false;        ///< Forget what is in the folder. Its files stay until they are replaced.
+    int frame_every = 0;  ///< Unless 0: a filter without an animation of such frames counts as not finished.
+    bool force = false;   ///< Forget what is in the folder. Its files stay until they are replaced.
   };
 
   /// `run` says how the filters are going to be computed: describe_run(), and the command line. `selection`

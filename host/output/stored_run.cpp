@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "../error.h"
+#include "apng.h"
 #include "file_names.h"
 #include "json.h"
 #include "npy.h"
@@ -116,6 +117,18 @@ void replay_journal(std::string_view text, StoredRun& run) {
   run.manifest.wall_seconds += seconds;
 }
 
+/// Before damaged pictures are dropped: an animation may outlast its picture.
+void find_animations(StoredRun& run) {
+  for (FilterRecord& record : run.manifest.filters) {
+    if (!record.status || record.frame_every == 0) continue;
+    if (is_whole_apng(run.folder / animation_file(run.manifest.network, record.id), run.manifest.extent,
+                      frame_count(record.iterations, record.frame_every)))
+      run.animations[record.id] = record.frame_every;
+    else
+      record.frame_every = 0;
+  }
+}
+
 void drop_damaged_pictures(StoredRun& run) {
   for (std::size_t row = 0; row < run.manifest.filters.size(); ++row) {
     FilterRecord& record = run.manifest.filters[row];
@@ -150,7 +163,7 @@ std::optional<StoredRun> read_records(const fs::path& folder, const Network& net
   const fs::path manifest_path = folder / kManifestFile;
   const auto manifest = read_file(manifest_path);
   if (!manifest) return std::nullopt;
-  StoredRun run{.folder = folder, .manifest = {}, .traces = {}, .images = {}};
+  StoredRun run{.folder = folder, .manifest = {}, .traces = {}, .images = {}, .animations = {}};
   try {
     run.manifest = parse_manifest(*manifest, network);
   } catch (const std::invalid_argument& problem) {
@@ -178,19 +191,21 @@ std::optional<StoredRun> read_records(const fs::path& folder, const Network& net
 std::optional<StoredRun> read_run(const fs::path& folder, const Network& network) {
   std::optional<StoredRun> run = read_records(folder, network);
   if (!run) return std::nullopt;
+  find_animations(*run);
   drop_damaged_pictures(*run);
   find_images(*run);
   return run;
 }
 
 std::vector<FilterId> unfinished(const std::vector<FilterId>& selection, const StoredRun* run,
-                                 bool keep_images) {
+                                 bool keep_images, int frame_every) {
   if (run == nullptr) return selection;
   std::vector<FilterId> filters;
   for (const FilterId id : selection) {
     const auto row = row_of(run->manifest, id);
-    const bool there =
-        row && run->manifest.filters[*row].status && (!keep_images || run->images.contains(id));
+    const bool there = row && run->manifest.filters[*row].status &&
+                       (!keep_images || run->images.contains(id)) &&
+                       (frame_every == 0 || run->manifest.filters[*row].frame_every == frame_every);
     if (!there) filters.push_back(id);
   }
   return filters;
@@ -218,10 +233,23 @@ FilterResult read_result(const StoredRun& run, std::size_t row) {
                       .gradient_norm = record.last_gradient_norm,
                       .trace = run.traces[row],
                       .picture = std::move(picture.pixels),
-                      .image = {}};
+                      .image = {},
+                      .frame_every = record.frame_every,
+                      .frames = {}};
   if (const auto place = run.images.find(record.id); place != run.images.end())
     result.image = read_image(run.folder / place->second.file, place->second.rows, place->second.row,
                               run.manifest.extent);
+  if (record.frame_every > 0) {
+    const fs::path file = run.folder / animation_file(run.manifest.network, record.id);
+    result.frames = read_apng(file, run.manifest.extent, frame_count(record.iterations, record.frame_every));
+    if (result.frames.empty())
+      throw Error(
+          ErrorKind::input,
+          fmt::format("{}: this is no animation of {} frames of {} x {}, as the manifest says; delete "
+                      "it and render it again with --animate {}",
+                      file.string(), frame_count(record.iterations, record.frame_every),
+                      run.manifest.extent.height, run.manifest.extent.width, record.frame_every));
+  }
   return result;
 }
 

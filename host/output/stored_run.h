@@ -29,26 +29,28 @@ struct StoredRun {
   Manifest manifest;
   std::vector<std::vector<TracePoint>> traces;  ///< Of each of manifest.filters.
   std::map<FilterId, RawPlace> images;          ///< Unscaled ones that are there whole.
+  std::map<FilterId, int> animations;  ///< Those that are there whole: iterations between their frames.
 };
 
 /// Reads manifest.json, traces.csv and the journal, and looks whether the pictures are there. Nothing where
 /// there is no manifest. One that cannot be read, or no traces beside it, is an input Error.
 std::optional<StoredRun> read_run(const std::filesystem::path& folder, const Network& network);
 
-/// The same without a look at the pictures and unscaled images: what the manifest and the journal say is
-/// there, is taken to be there.
+/// The same without a look at the pictures, animations and unscaled images: what the manifest and the journal
+/// say is there, is taken to be there.
 std::optional<StoredRun> read_records(const std::filesystem::path& folder, const Network& network);
 
-/// Of `selection` (ascending), what `run` (nothing there: null) lacks: filters that are missing, and with
-/// `keep_images` those without an unscaled image.
+/// Of `selection` (ascending), what `run` (nothing there: null) lacks: filters that are missing, with
+/// `keep_images` those without an unscaled image, and with `frame_every` those without an animation of frames
+/// that many iterations apart.
 std::vector<FilterId> unfinished(const std::vector<FilterId>& selection, const StoredRun* run,
-                                 bool keep_images);
+                                 bool keep_images, int frame_every);
 
 /// A picture of such a folder; an input Error when it cannot be read or has another extent.
 Picture read_picture(const std::filesystem::path& folder, const std::string& file, Extent extent);
 
-/// All that rendering the filter of row `row` of the manifest gave, with its unscaled image if that is there.
-/// An input Error when a file turns out to be damaged.
+/// All that rendering the filter of row `row` of the manifest gave, with its unscaled image and its frames
+/// where they are there. An input Error when a file turns out to be damaged.
 FilterResult read_result(const StoredRun& run, std::size_t row);
 
 /// Lines of the journal, as read_run() understands them. A filter's line comes after that of its engine.

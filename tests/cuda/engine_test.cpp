@@ -269,6 +269,55 @@ TEST(CudaEngineRun, BatchesOfOneGeometryGiveWhatOneBatchGives) {
   }
 }
 
+// A frame is the picture that as many iterations would have given.
+TEST(CudaEngineRun, FramesAreThePicturesOfShorterRuns) {
+  const Network network = test::make_network({{64}, {64, true}, {64}});
+  const Weights weights = test::random_weights(network, 3);
+  RenderOptions options = options_for({6, 7});
+  const std::vector<FilterId> filters{{1, 0}, {1, 9}, {2, 5}};
+  for (const int every : {1, 3, 7}) {
+    options.frame_every = every;
+    const Collector got = render(network, weights, short_recipe(7), options, filters);
+    ASSERT_EQ(got.results.size(), filters.size());
+    for (const auto& [id, result] : got.results) {
+      EXPECT_EQ(result.frame_every, every);
+      ASSERT_EQ(std::ssize(result.frames), frame_count(7, every)) << every;
+      EXPECT_EQ(result.frames.back(), result.picture);
+      const auto start = reference::min_max_picture(std::span<const float>(
+          reference::noise_image({}, options.seed, id.layer, id.filter, options.extent)));
+      for (std::size_t i = 0; i < start.size(); ++i) ASSERT_NEAR(result.frames.front()[i], start[i], 1);
+    }
+    for (int steps = every; steps < 7; steps += every) {
+      RenderOptions still = options;
+      still.frame_every = 0;
+      const Collector shorter = render(network, weights, short_recipe(steps), still, filters);
+      for (const auto& [id, result] : shorter.results) {
+        EXPECT_TRUE(result.frames.empty());
+        EXPECT_EQ(got.results.at(id).frames[steps / every], result.picture) << every << " " << steps;
+      }
+    }
+  }
+}
+
+TEST(CudaEngineRun, FramesOfOneBatchAfterAnother) {
+  const Network network = small_network();
+  const Weights weights = test::random_weights(network, 3);
+  RenderOptions options = options_for({9, 9});
+  options.frame_every = 2;
+  const std::vector<FilterId> filters = some_filters();
+  const Collector whole = render(network, weights, short_recipe(5), options, filters);
+  options.batch = 4;
+  const Collector cut = render(network, weights, short_recipe(5), options, filters);
+  ASSERT_EQ(cut.results.size(), filters.size());
+  for (const auto& [id, result] : whole.results) {
+    ASSERT_EQ(result.frames.size(), 4u);
+    ASSERT_EQ(cut.results.at(id).frames.size(), result.frames.size());
+    for (std::size_t frame = 0; frame < result.frames.size(); ++frame)
+      for (std::size_t i = 0; i < result.picture.size(); ++i)
+        ASSERT_NEAR(result.frames[frame][i], cut.results.at(id).frames[frame][i], 1);
+  }
+}
+
 TEST(CudaEngineRun, DeadFilterKeepsItsImageAndDoesNotDisturbOthers) {
   const Network network = test::make_network({{64}, {64, true}, {64}});
   Weights weights = test::random_weights(network, 4);
@@ -276,12 +325,14 @@ TEST(CudaEngineRun, DeadFilterKeepsItsImageAndDoesNotDisturbOthers) {
   weights.layers[2]->bias[5] = -1.f;
   RenderOptions options = options_for({8, 8});
   options.trace_every = 2;
+  options.frame_every = 2;
   const Collector with = render(network, weights, short_recipe(6), options, {{2, 4}, {2, 5}});
   const FilterResult& dead = with.results.at({2, 5});
   EXPECT_EQ(dead.status, FilterStatus::dead);
   EXPECT_EQ(dead.iterations, 0);
   EXPECT_EQ(dead.gradient_norm, 0.f);
   EXPECT_EQ(dead.trace.size(), 3u);
+  EXPECT_EQ(dead.frames, (std::vector<std::vector<std::uint8_t>>{dead.picture}));
   EXPECT_EQ(dead.image, reference::noise_image({}, 0, 2, 5, {8, 8}));
   EXPECT_EQ(with.results.at({2, 4}).status, FilterStatus::ok);
   EXPECT_EQ(with.results.at({2, 4}).iterations, 6);
@@ -325,7 +376,7 @@ TEST(CudaEngineRun, StartsFromGivenImages) {
 TEST(CudaEngineRun, TheLoopNeitherAllocatesNorCopiesNorWaits) {
   const Network network = test::make_network({{64}, {64, true}, {64}});
   const Weights weights = test::random_weights(network, 3);
-  const RenderOptions options = options_for({6, 6});
+  RenderOptions options = options_for({6, 6});
   const auto count = [&](int iterations) {
     Recipe recipe = short_recipe(iterations);
     recipe.trace_points = iterations;
@@ -335,6 +386,8 @@ TEST(CudaEngineRun, TheLoopNeitherAllocatesNorCopiesNorWaits) {
     return std::vector<long>{after.allocations - before.allocations, after.copies - before.copies,
                              after.synchronisations - before.synchronisations};
   };
+  EXPECT_EQ(count(3), count(9));
+  options.frame_every = 1;
   EXPECT_EQ(count(3), count(9));
 }
 

@@ -53,7 +53,8 @@ Manifest example() {
                          .first_loss = 0.1f,
                          .final_loss = 1.5f,
                          .last_gradient_norm = 1e-5f,
-                         .file = "block1_conv1/block1_conv1_f0000.png"};
+                         .file = "block1_conv1/block1_conv1_f0000.png",
+                         .frame_every = 10};
   manifest.filters[1] = {.id = {0, 1}, .status = FilterStatus::dead, .iterations = 0, .file = "a"};
   manifest.filters[2] = {.id = {0, 2},
                          .status = FilterStatus::nonfinite,
@@ -145,7 +146,9 @@ TEST(Manifest, HasARecordForEveryFilter) {
                               {"last_gradient_norm", 1e-5},
                               {"status", "ok"},
                               {"file", "block1_conv1/block1_conv1_f0000.png"},
-                              {"engine", 0}}));
+                              {"engine", 0},
+                              {"animation", "block1_conv1/block1_conv1_f0000.apng"},
+                              {"frame_every", 10}}));
   EXPECT_EQ(filters[1]["status"], "dead");
   EXPECT_EQ(filters[2]["status"], "nonfinite");
   EXPECT_EQ(filters[2]["first_loss"], 1);
@@ -164,7 +167,8 @@ TEST(Manifest, HasOneFilterToALine) {
               HasSubstr("\n    {\"layer\": \"block1_conv1\", \"filter\": 0, \"seed\": 18446744073709551615, "
                         "\"iterations\": 200, \"first_loss\": 0.1, \"final_loss\": 1.5, "
                         "\"last_gradient_norm\": 1e-05, \"status\": \"ok\", "
-                        "\"file\": \"block1_conv1/block1_conv1_f0000.png\", \"engine\": 0},\n"
+                        "\"file\": \"block1_conv1/block1_conv1_f0000.png\", \"engine\": 0, \"animation\": "
+                        "\"block1_conv1/block1_conv1_f0000.apng\", \"frame_every\": 10},\n"
                         "    {\"layer\": \"block1_conv1\", \"filter\": 1,"));
   EXPECT_THAT(text, testing::StartsWith("{\n  \"program\": \"filterscope\",\n  \"version\""));
   EXPECT_THAT(

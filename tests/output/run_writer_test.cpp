@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "files.h"
+#include "host/output/apng.h"
 #include "host/output/npy.h"
 #include "tests/support/temporary_folder.h"
 
@@ -34,7 +35,7 @@ using testing::SizeIs;
 constexpr Extent kExtent{20, 24};
 
 /// What an engine would give for a filter: values that only this filter has.
-FilterResult result_of(FilterId id, bool with_image = false) {
+FilterResult result_of(FilterId id, bool with_image = false, int frame_every = 0) {
   FilterResult result;
   result.id = id;
   const int key = id.layer * 600 + id.filter;
@@ -46,6 +47,13 @@ FilterResult result_of(FilterId id, bool with_image = false) {
   for (std::int64_t i = 0; i < kExtent.positions() * 3; ++i) {
     result.picture.push_back(static_cast<std::uint8_t>(key * 31 + i));
     if (with_image) result.image.push_back(static_cast<float>(key) + static_cast<float>(i) / 1024);
+  }
+  result.frame_every = frame_every;
+  if (frame_every > 0) {
+    const int count = frame_count(result.iterations, frame_every);
+    for (int frame = 1; frame < count; ++frame)
+      result.frames.emplace_back(result.picture.size(), static_cast<std::uint8_t>(key + frame));
+    result.frames.push_back(result.picture);
   }
   return result;
 }
@@ -62,14 +70,16 @@ class RunWriterTest : public testing::Test {
   RunWriter writer(std::vector<FilterId> selection, const std::filesystem::path& folder) const {
     Manifest run = describe_run(vgg16(), weights_, recipe_, options_, engine_);
     run.command_lines = {"filterscope render"};
-    return {folder, std::move(run), std::move(selection), {options_.keep_images, force_}};
+    return {
+        folder, std::move(run), std::move(selection), {options_.keep_images, options_.frame_every, force_}};
   }
   RunWriter writer(std::vector<FilterId> selection) const { return writer(std::move(selection), out_); }
 
   /// A whole run. Returns what it had to render.
   std::vector<FilterId> render(std::vector<FilterId> selection, const std::filesystem::path& folder) const {
     RunWriter run = writer(std::move(selection), folder);
-    for (const FilterId id : run.remaining()) run.add(result_of(id, options_.keep_images), engine_);
+    for (const FilterId id : run.remaining())
+      run.add(result_of(id, options_.keep_images, options_.frame_every), engine_);
     run.finish(kSeconds);
     EXPECT_EQ(run.counts().missing, 0);
     return run.remaining();
@@ -80,7 +90,8 @@ class RunWriterTest : public testing::Test {
   /// As a process that is killed once these are in the journal.
   void render_and_die(const std::vector<FilterId>& selection, const std::vector<FilterId>& finished) const {
     RunWriter run = writer(selection);
-    for (const FilterId id : finished) run.add(result_of(id, options_.keep_images), engine_);
+    for (const FilterId id : finished)
+      run.add(result_of(id, options_.keep_images, options_.frame_every), engine_);
     wait_for([&] { return filters_in_journal() == std::ssize(finished); });
   }
   std::ptrdiff_t filters_in_journal() const {
@@ -571,6 +582,58 @@ TEST_F(ResumedRunTest, RendersAgainForUnscaledImages) {
   write_text(raw, read_text(raw) + "x");
   EXPECT_THAT(render(selection_),
               ElementsAre(FilterId{0, 3}, FilterId{0, 63}, FilterId{8, 1}, FilterId{8, 511}));
+  expect_as_uninterrupted(selection_);
+}
+
+TEST_F(ResumedRunTest, RendersAgainForAnimations) {
+  render(selection_);
+  options_.frame_every = 3;
+  EXPECT_THAT(render({{0, 3}, {0, 63}, {8, 0}}), SizeIs(3));
+  const auto animation = [&](int filter) {
+    return out_ / fmt::format("block1_conv1/block1_conv1_f{:04}.apng", filter);
+  };
+  EXPECT_EQ(read_apng(animation(63), kExtent, 3), result_of({0, 63}, false, 3).frames);
+  EXPECT_EQ(manifest()["filters"][1]["animation"], "block1_conv1/block1_conv1_f0063.apng");
+  EXPECT_EQ(manifest()["filters"][1]["frame_every"], 3);
+  EXPECT_FALSE(manifest()["filters"][4].contains("animation"));
+  std::filesystem::remove(animation(3));
+  const std::string whole = read_text(animation(63));
+  write_text(animation(63), whole.substr(0, whole.size() - 1));
+  EXPECT_THAT(render(selection_),
+              ElementsAre(FilterId{0, 3}, FilterId{0, 63}, FilterId{8, 1}, FilterId{8, 511}));
+  expect_as_uninterrupted(selection_);
+  // With another number of iterations between frames, those of the selection alone.
+  options_.frame_every = 2;
+  EXPECT_THAT(render({{0, 3}}), SizeIs(1));
+  EXPECT_EQ(manifest()["filters"][0]["frame_every"], 2);
+  EXPECT_EQ(manifest()["filters"][1]["frame_every"], 3);
+  EXPECT_TRUE(is_whole_apng(animation(3), kExtent, frame_count(4, 2)));
+}
+
+TEST_F(ResumedRunTest, KeepsAnimationsOfWhatIsRenderedAgain) {
+  options_.frame_every = 1;
+  render(selection_);
+  options_.frame_every = 0;
+  EXPECT_THAT(render(selection_), IsEmpty());
+  options_.keep_images = true;
+  EXPECT_THAT(render(selection_), SizeIs(5));
+  std::filesystem::remove(out_ / "block1_conv1/block1_conv1_f0003.png");
+  EXPECT_THAT(render(selection_), SizeIs(1));
+  options_.frame_every = 1;
+  EXPECT_THAT(render(selection_), IsEmpty());
+  expect_as_uninterrupted(selection_);
+  // One that is forgotten does not stay beside another run's picture.
+  options_.frame_every = 0;
+  force_ = true;
+  render(selection_);
+  force_ = false;
+  expect_as_uninterrupted(selection_);
+}
+
+TEST_F(ResumedRunTest, GoesOnWithAnimationsAfterAKill) {
+  options_.frame_every = 3;
+  render_and_die(selection_, {{0, 63}, {8, 1}});
+  EXPECT_THAT(render(selection_), SizeIs(3));
   expect_as_uninterrupted(selection_);
 }
 
