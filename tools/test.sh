@@ -20,4 +20,4 @@ cd "$root"
 tools/setup.sh
 cmake --preset "$preset"
 cmake --build --preset "$preset"
-ctest --preset "$preset" "$@"
+ctest --preset "$preset" -j "$(nproc)" "$@"
