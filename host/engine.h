@@ -117,7 +117,7 @@ struct EngineDescription {
   std::vector<std::string> plans;
 };
 
-/// Renders filters of one network with one set of weights and one recipe.
+/// Renders filters of one network with one set of weights and one recipe. For one thread at a time.
 class Engine {
  public:
   virtual ~Engine() = default;

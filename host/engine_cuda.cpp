@@ -36,6 +36,8 @@ constexpr std::int64_t kLargestTensor = std::numeric_limits<std::int32_t>::max()
 // Of the free device memory, what the engine leaves to others and to the libraries.
 constexpr double kMemoryShare = 0.9;
 constexpr std::size_t kReservedBytes = std::size_t{768} << 20;
+// A profile of a few iterations is to show the kernels of a run of so many.
+constexpr std::int64_t kProfiledIterations = 500;
 // Of one layer, under --reproducible.
 constexpr int kReproducibleBatch = 64;
 
@@ -53,7 +55,7 @@ class CudaEngine final : public Engine {
         planner_(network, options.extent, precision_, backend.rule, std::move(backend.sources),
                  std::move(backend.timings)),
         device_weights_(network, weights, precision_) {
-    cuda::check(cudaSetDevice(index_), "--device cuda:{}", index_);
+    make_current();
     cuda::check(cudaGetDeviceProperties(&device_, index_), "asking for the properties of cuda:{}", index_);
   }
 
@@ -67,11 +69,12 @@ class CudaEngine final : public Engine {
   }
 
   double estimate(std::span<const FilterId> filters) override {
+    make_current();
     constexpr int kIterations = 3;
     double seconds = 0;
     for (const BatchPlan& plan : plan_batches(filters, largest_batch(filters))) {
       BatchAscent ascent(network_, recipe_, options_, precision_, device_weights_,
-                         planner_.make(plan.geometry));
+                         planner_.make(plan.geometry, use_of(plan, {})));
       ascent.start(plan.batches.front());
       ascent.iterate();
       ascent.drain();
@@ -86,6 +89,7 @@ class CudaEngine final : public Engine {
 
   void render(std::span<const FilterId> filters, RenderObserver& observer, std::stop_token stop) override {
     require_weights(network_, weights_, filters);
+    make_current();
     try {
       render_all(filters, observer, stop);
     } catch (const kernels::LaunchError& error) {
@@ -94,6 +98,20 @@ class CudaEngine final : public Engine {
   }
 
  private:
+  // Of the calling thread, which may not be the one that made the engine.
+  void make_current() const { cuda::check(cudaSetDevice(index_), "--device cuda:{}", index_); }
+
+  cuda::PlanUse use_of(const BatchPlan& plan, std::stop_token stop,
+                       RenderObserver* observer = nullptr) const {
+    const std::int64_t iterations =
+        std::max<std::int64_t>(recipe_.iterations, options_.profile_count > 0 ? kProfiledIterations : 0);
+    cuda::PlanUse use{.iterations = iterations * std::ssize(plan.batches),
+                      .stop = std::move(stop)};
+    if (observer != nullptr)
+      use.on_notice = [observer](const std::string& text) { observer->on_notice(text); };
+    return use;
+  }
+
   void render_all(std::span<const FilterId> filters, RenderObserver& observer, const std::stop_token& stop) {
     const cuda::nvtx::Range range("run");
     int largest = largest_batch(filters);
@@ -103,7 +121,7 @@ class CudaEngine final : public Engine {
       std::optional<BatchAscent> ascent;
       try {
         ascent.emplace(network_, recipe_, options_, precision_, device_weights_,
-                       planner_.make(plan.geometry));
+                       planner_.make(plan.geometry, use_of(plan, stop, &observer)));
       } catch (const cuda::OutOfMemory&) {
         largest = std::min(largest, plan.geometry.images()) / 2;
         if (largest == 0 || options_.reproducible) throw too_little_memory(plan.geometry.images());
@@ -114,7 +132,7 @@ class CudaEngine final : public Engine {
       remember_plan(ascent->plan());
       const std::vector<FilterId> taken = place(plan, filters);
       for (const cuda::Assignment& batch : plan.batches) {
-        if (!ascend(*ascent, batch, observer, stop)) break;
+        if (stop.stop_requested() || !ascend(*ascent, batch, observer, stop)) break;
       }
       if (ascent->has_results()) deliver(ascent->take_results(), observer);
       std::erase_if(left, [&](FilterId id) { return std::ranges::binary_search(taken, id); });

@@ -73,7 +73,9 @@ __global__ void __launch_bounds__(kThreads)
       std::uint32_t winner = 0;
       best[c] = window[0][c];
       for (int i = 1; i < kWindow; ++i) {
-        if (to_float(window[i][c]) > to_float(best[c])) {
+        const float value = to_float(window[i][c]);
+        // A NaN wins, and stays: it is to be seen in the loss.
+        if (value > to_float(best[c]) || value != value) {
           winner = static_cast<std::uint32_t>(i);
           best[c] = window[i][c];
         }

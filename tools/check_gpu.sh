@@ -10,7 +10,7 @@
 #   BUILD        build folder (default: build/gpu)
 #   CMAKE_FLAGS  more flags for the configuration, such as -DCMAKE_PREFIX_PATH=...
 #   ITERATIONS   of the full render (default: 500)
-#   STEPS        which of "build tests sanitizer render fidelity kernels plans" (default: all of them)
+#   STEPS        which of "build tests sanitizer render profile fidelity kernels plans" (default: all of them)
 set -uo pipefail
 case ${1-} in
   -h | --help) sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p}' "$0"; exit 0 ;;
@@ -22,7 +22,7 @@ out=$(cd "${1:-check-gpu}" && pwd)
 build=${BUILD:-$root/build/gpu}
 weights=${WEIGHTS:-synthetic}
 iterations=${ITERATIONS:-500}
-steps=${STEPS:-build tests sanitizer render fidelity kernels plans}
+steps=${STEPS:-build tests sanitizer render profile fidelity kernels plans}
 cores=$(nproc)
 cd "$root"
 
@@ -30,6 +30,8 @@ command -v nvidia-smi >/dev/null && nvidia-smi >"$out/nvidia-smi.txt" 2>&1 || {
   echo "check_gpu.sh: no GPU: nvidia-smi does not answer" >&2
   exit 4
 }
+
+rm -rf "$out"/cache-*
 
 declare -A status seconds
 order=()
@@ -52,41 +54,66 @@ configure_and_build() {
   cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DFILTERSCOPE_CUDA=ON ${CMAKE_FLAGS-} &&
     cmake --build "$build" -j "$cores"
 }
-device_tests() {
-  "$build/tests/kernels/kernels_device_test" --gtest_output=json:"$out/tests.json"
+test_of() {
+  "$build/tests/$1" --gtest_output=json:"$out/$(basename "$1").json"
+}
+# Nothing timed under a tool is to be believed by later runs, or taken from earlier ones.
+with_own_cache() {
+  XDG_CACHE_HOME="$out/cache-$1" "${@:2}"
 }
 sanitize() {
-  compute-sanitizer --tool "$1" --error-exitcode 1 "${@:2}"
+  # cuDNN tries calls that fail as a way of asking.
+  with_own_cache "$1" compute-sanitizer --tool "$1" --report-api-errors no --error-exitcode 1 "${@:2}"
 }
-render_all() {
-  "$build/filterscope" render all --weights "$weights" --device cuda --iterations "$iterations" --out "$out/render"
+render() {
+  "$build/filterscope" render --weights "$weights" --device cuda "$@"
+}
+profile() {
+  FILTERSCOPE="$build/filterscope" OUT="$out/profile" tools/profile.sh nsys --weights "$weights" all &&
+    nsys stats --report cuda_gpu_kern_sum,nvtx_gpu_proj_sum "$out/profile.nsys-rep"
 }
 
 step build configure_and_build
-step tests device_tests
+step tests-kernels test_of kernels/kernels_device_test
+step tests-cudnn test_of cuda/cudnn_convolution_test
+step tests-engine test_of cuda/cuda_engine_device_test
+# The first of every layer's filters, short: what goes wrong shows early.
+step render-few render '*:0-7' --iterations 20 --out "$out/render-few"
+# All filters, first with no timings of earlier runs, then with those of the first.
+step render-cold with_own_cache render render all --iterations "$iterations" --out "$out/render-cold"
+step render-warm with_own_cache render render all --iterations "$iterations" --out "$out/render-warm"
+if command -v nsys >/dev/null; then
+  step profile with_own_cache render profile
+else
+  echo "nsys is not in PATH: no profile"
+fi
 if command -v compute-sanitizer >/dev/null; then
   for tool in memcheck racecheck; do
     step "sanitizer-$tool-kernels" sanitize "$tool" "$build/tests/kernels/kernels_device_test"
-    # The engine on a small case: one filter of each block, tiny images.
+    # The engine on a small case, with kernels as they come: timing would run hundreds under the tool.
     step "sanitizer-$tool-engine" sanitize "$tool" "$build/filterscope" render --weights synthetic --device cuda \
-      --size 32 --iterations 2 --quiet --out "$out/sanitized" 'block*_conv2:0-1'
+      --size 32 --iterations 2 --reproducible --batch 2 --quiet --out "$out/sanitized-$tool" 'block*_conv2:0-1'
   done
-  rm -rf "$out/sanitized"
 else
   echo "compute-sanitizer is not in PATH: skipped"
 fi
-step render render_all
 # On a GPU the double-precision and CPU sides take the time; a few filters of each layer.
 step fidelity "$build/bench/fidelity" --device cuda --weights "$weights" --filters 3 --gradients 1 --iterations 200 \
   --size 64 --json "$out/fidelity.json"
 [[ -x $build/bench/bench_kernels ]] && step kernels "$build/bench/bench_kernels" --benchmark_out="$out/kernels.json" \
   --benchmark_out_format=json
-[[ -x $build/bench/bench_cudnn_plans ]] && step plans "$build/bench/bench_cudnn_plans"
+[[ -x $build/bench/bench_cudnn_plans ]] && step plans "$build/bench/bench_cudnn_plans" --precisions fp16 --images 512,2048
 
-# The pictures stay here as a sheet each; the rest is large.
-if [[ -f $out/render/manifest.json ]]; then
-  cp "$out/render/manifest.json" "$out/render-manifest.json"
+# Of the pictures the manifests and the layers' sheets stay; the rest is large.
+for run in render-few render-cold render-warm; do
+  [[ -f $out/$run/manifest.json ]] && cp "$out/$run/manifest.json" "$out/$run.json"
+done
+if [[ -d $out/render-warm ]]; then
+  for sheet in "$out"/render-warm/*/sheet.png; do
+    cp "$sheet" "$out/sheet-$(basename "$(dirname "$sheet")").png"
+  done
 fi
+rm -rf "$out"/render-few "$out"/render-cold "$out"/render-warm "$out"/sanitized-* "$out"/cache-*
 
 {
   for name in "${order[@]}"; do printf '%s\t%s\t%s\n' "$name" "${status[$name]}" "${seconds[$name]}"; done
@@ -103,12 +130,13 @@ steps = [dict(zip(("step", "status", "seconds"), line.rstrip("\n").split("\t")))
 for step in steps: step["seconds"] = float(step["seconds"])
 device = subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"],
                         capture_output=True, text=True).stdout.strip()
-tests = read("tests.json") or {}
-manifest = read("render-manifest.json") or {}
+tests = {name: read(name + ".json") or {} for name in ("kernels_device_test", "cudnn_convolution_test", "cuda_engine_device_test")}
 fidelity = read("fidelity.json")
 result = {"device": device, "info": info.splitlines(), "steps": steps,
-          "tests": {key: tests.get(key) for key in ("tests", "failures", "errors", "time")},
-          "render": {key: manifest.get(key) for key in ("device", "precision", "wall_seconds", "filters_per_second")},
+          "tests": {name: {key: of.get(key) for key in ("tests", "failures", "disabled", "errors", "time")} for name, of in tests.items()},
+          "render": {name: {key: (read(name + ".json") or {}).get(key)
+                            for key in ("device", "precision", "wall_seconds", "filters_per_second", "plans")}
+                     for name in ("render-few", "render-cold", "render-warm")},
           "fidelity": fidelity}
 with open(os.path.join(out, "results.json"), "w") as file: json.dump(result, file, indent=2)
 with open(os.path.join(out, "summary.md"), "w") as file:
@@ -117,7 +145,7 @@ with open(os.path.join(out, "summary.md"), "w") as file:
     print("| step | result | seconds |\n|---|---|---|", file=file)
     for step in steps: print(f"| {step['step']} | {step['status']} | {step['seconds']} |", file=file)
     print(file=file)
-    for name in ("render", "fidelity", "plans"):
+    for name in ("render-cold", "render-warm", "profile", "fidelity", "plans"):
         path = os.path.join(out, name + ".log")
         if os.path.exists(path):
             print(f"## {name}\n\n{open(path, errors='replace').read()[-6000:]}\n", file=file)

@@ -17,7 +17,7 @@ namespace filterscope::cuda {
 
 namespace {
 
-// Plans hold for one kind of device and one version of what runs them.
+// Plans hold for one kind of device and one version of what runs on it.
 PlanCache::Environment environment(int index) {
   cudaDeviceProp properties{};
   check(cudaGetDeviceProperties(&properties, index), "asking for the properties of cuda:{}", index);
@@ -29,7 +29,8 @@ PlanCache::Environment environment(int index) {
           {"compute capability", fmt::format("{}.{}", properties.major, properties.minor)},
           {"driver", std::to_string(driver)},
           {"runtime", std::to_string(runtime)},
-          {"cuDNN", cudnn_version()}};
+          {"cuDNN", cudnn_version()},
+          {"kernels", FILTERSCOPE_KERNELS}};
 }
 
 // The cache must outlive what uses it.
@@ -39,7 +40,7 @@ struct Cudnn {
 
   Cudnn(int index, bool reproducible)
       : cache(reproducible ? std::filesystem::path() : cache_folder(), environment(index)),
-        convolutions({.reproducible = reproducible, .cache = &cache}) {}
+        convolutions({.cache = &cache}) {}
   ~Cudnn() { cache.save(); }
 };
 
@@ -48,8 +49,8 @@ struct Cudnn {
 CudaBackend make_backend(int index, bool reproducible) {
   check(cudaSetDevice(index), "--device cuda:{}", index);
   const auto cudnn = std::make_shared<Cudnn>(index, reproducible);
-  const auto of_cudnn = [cudnn](const ConvolutionProblem& problem) {
-    auto variants = cudnn->convolutions.variants(problem);
+  const auto of_cudnn = [cudnn](const ConvolutionProblem& problem, PlanSearch search) {
+    auto variants = cudnn->convolutions.variants(problem, search);
     cudnn->cache.save();
     return variants;
   };
@@ -58,13 +59,17 @@ CudaBackend make_backend(int index, bool reproducible) {
     return known == nullptr ? std::nullopt : std::optional(known->milliseconds);
   };
   const auto store = [cudnn](const std::string& key, double milliseconds) {
-    cudnn->cache.store(key, {.plan = "itself", .milliseconds = milliseconds});
+    cudnn->cache.store(key, {.plan = "itself", .milliseconds = milliseconds, .setup_seconds = 0});
   };
+  Libraries libraries = library_versions();
+  libraries.emplace_back("cuDNN", cudnn_version());
+  // Where nothing is timed the project's own kernels go first: they fuse masks, and give the same bits
+  // whichever cuDNN is loaded.
   return {.device = index,
-          .sources = {of_cudnn, own_variants},
+          .sources = {own_variants, of_cudnn},
           .rule = reproducible ? PlanRule::fixed : PlanRule::timed,
           .timings = {find, store},
-          .libraries = library_versions()};
+          .libraries = std::move(libraries)};
 }
 
 }  // namespace filterscope::cuda

@@ -64,6 +64,9 @@ BatchAscent::BatchAscent(const Network& network, const Recipe& recipe, const Ren
   staged_filters_ = PinnedBuffer<int>(count);
   if (options.initial_images.count > 0) staged_images_ = PinnedBuffer<float>(count * image_size());
   progress_ = PinnedBuffer<int>(1);
+  void* mapped = nullptr;
+  check(cudaHostGetDevicePointer(&mapped, progress_.data(), 0), "mapping host memory");
+  device_progress_ = static_cast<int*>(mapped);
 }
 
 BatchAscent::~BatchAscent() {
@@ -164,16 +167,12 @@ void BatchAscent::enqueue_iteration() {
     stack_->backward(arguments, stream_);
   }
   const nvtx::Range range("step");
-  int* progress = nullptr;
-  void* mapped = nullptr;
-  check(cudaHostGetDevicePointer(&mapped, progress_.data(), 0), "mapping host memory");
-  progress = static_cast<int*>(mapped);
   kernels::loss_trace({.sums = sums_.data(),
                        .weights = stack_->loss_weights(),
                        .state = state(),
                        .trace = trace_.data(),
                        .trace_every = trace_every_,
-                       .progress = progress,
+                       .progress = device_progress_,
                        .images_count = images()},
                       stream_);
   kernels::normalise_and_step(
@@ -193,8 +192,10 @@ void BatchAscent::iterate(bool as_graph) {
   if (frame_rows() > 0 && enqueued_ < recipe_.iterations && enqueued_ % options_.frame_every == 0)
     enqueue_frame();
   ++enqueued_;
-  if (!as_graph) {
+  // A kernel's first launch may load its code, which is not to happen while a stream is captured.
+  if (!as_graph || !std::exchange(launched_, true)) {
     enqueue_iteration();
+    launched_ = true;
     return;
   }
   if (!iteration_graph_) iteration_graph_ = Graph::capture(stream_, [this] { enqueue_iteration(); });
@@ -203,7 +204,11 @@ void BatchAscent::iterate(bool as_graph) {
 
 int BatchAscent::finished_iterations() const {
   const cudaError_t status = cudaStreamQuery(stream_);
-  if (status != cudaErrorNotReady) check(status, "ascending");
+  if (status == cudaErrorNotReady) {
+    cudaGetLastError();  // The runtime would hand it to whoever asks next.
+  } else {
+    check(status, "ascending");
+  }
   return std::atomic_ref(*progress_.data()).load();
 }
 

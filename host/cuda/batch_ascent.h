@@ -111,9 +111,11 @@ class BatchAscent {
   PinnedBuffer<int> staged_filters_;
   PinnedBuffer<float> staged_images_;
   PinnedBuffer<int> progress_;
+  int* device_progress_ = nullptr;  // The same, as the device sees it.
 
   Graph iteration_graph_;
-  int enqueued_ = 0;  // Iterations of the batch.
+  bool launched_ = false;  // Whether an iteration ever was.
+  int enqueued_ = 0;       // Iterations of the batch.
   const Assignment* running_ = nullptr;
   const Assignment* finishing_ = nullptr;
 };

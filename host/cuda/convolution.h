@@ -79,6 +79,14 @@ struct ConvolutionArguments {
   void* workspace = nullptr;      ///< ConvolutionVariant::workspace_bytes(); may be null if that is 0.
 };
 
+/// How far whoever offers variants may go to find good ones; each level includes those before it.
+enum class PlanSearch {
+  untimed,     ///< No timing at all: the same variants in every run.
+  known,       ///< What earlier calls and runs have timed.
+  ready_made,  ///< Times what can be launched as it is.
+  compiled,    ///< Also compiles kernels to time them, 0.1 to 2 s each.
+};
+
 /// One way to compute one problem, ready to run. Variants of a problem differ in speed, workspace and
 /// rounding.
 class ConvolutionVariant {
@@ -91,6 +99,8 @@ class ConvolutionVariant {
   virtual WeightLayout weight_layout() const = 0;
   virtual BiasType bias_type() const = 0;  ///< Means something forward only.
   virtual std::size_t workspace_bytes() const = 0;
+  /// What every process spends before the first launch and other variants do not: compiling.
+  virtual double setup_seconds() const { return 0; }
   /// Enqueues the work on `stream`; it can be captured into a CUDA graph. Allocates nothing. What the device
   /// or a library refuses is a device Error.
   virtual void launch(const ConvolutionArguments& arguments, cudaStream_t stream) = 0;

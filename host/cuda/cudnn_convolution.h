@@ -18,12 +18,9 @@ class PlanCache;
 struct CudnnOptions {
   /// Plans that want more are left out. In fp32 and tf32 many convert whole maps to NCHW there.
   std::size_t workspace_limit = std::size_t{1} << 30;
-  /// The first plan that cuDNN's heuristic proposes and that works, without timing: the same one in every
-  /// run.
-  bool reproducible = false;
-  /// Of one graph. Compiling takes 0.1 to 1 s for each plan.
+  /// Of one graph.
   PlanLimits timed{};
-  /// What earlier runs timed; may be null. Must outlive what uses it. Unused when reproducible.
+  /// What earlier runs timed; may be null. Must outlive what uses it.
   PlanCache* cache = nullptr;
 };
 
@@ -37,15 +34,21 @@ class CudnnConvolutions {
   /// be loaded or does not start.
   explicit CudnnConvolutions(const CudnnOptions& options = {});
 
-  /// Every way in which cuDNN computes `problem`; none for Gate::bits, and in fp32, where cuDNN's only fused
+  /// Ways in which cuDNN computes `problem`; none for Gate::bits, and in fp32, where cuDNN's only fused
   /// kernels besides bias and ReLU take seconds to compile, none for bytes and an input gradient's activation
   /// either. No plan gives results that differ from run to run; fp32 stays without tensor cores.
   ///
-  /// Plans that are not known from an earlier call or the cache are timed here, which takes device memory for
-  /// the problem's maps for the while (OutOfMemory where that is not there). Known ones, and those of a
-  /// reproducible run, are made ready when the variant is first asked for its workspace or launched, which
-  /// must not be while a stream is captured; that is a device Error if none works.
-  std::vector<std::unique_ptr<ConvolutionVariant>> variants(const ConvolutionProblem& problem);
+  /// Of each graph up to two plans: the fastest of those that come with cuDNN and the fastest of those that
+  /// are compiled, as far as `search` finds them (PlanSearch::untimed: the first plan that cuDNN's heuristic
+  /// proposes and that works, in every run the same). They are timed on timed_problem(), which takes device
+  /// memory for its maps for the while; where that is not there, as where a plan fails for another reason
+  /// than cuDNN's refusal, nothing is concluded from it.
+  ///
+  /// Plans are made ready when a variant is first asked for its workspace or launched, which must not be
+  /// while a stream is captured; a plan that cuDNN does not offer for the problem's own number of images
+  /// gives way to another of the same engine, or else to the first that works. A device Error if none does.
+  std::vector<std::unique_ptr<ConvolutionVariant>> variants(const ConvolutionProblem& problem,
+                                                            PlanSearch search = PlanSearch::compiled);
 
  private:
   std::shared_ptr<Device> device_;

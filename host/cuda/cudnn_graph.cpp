@@ -273,6 +273,18 @@ std::vector<GraphDescription> graphs_of(const ConvolutionProblem& problem) {
   return graphs;
 }
 
+namespace {
+
+// Whether the plan of that name has the knob STREAM_K on: blocks then share outputs unevenly, and an image's
+// result depends on its place in the batch.
+bool splits_streams(std::string_view name) {
+  constexpr std::string_view kKnob = "_k38=";
+  const std::size_t at = name.find(kKnob);
+  return at != std::string_view::npos && !name.substr(at + kKnob.size()).starts_with("0");
+}
+
+}  // namespace
+
 struct ConvolutionGraph::State {
   struct Plan {
     std::int64_t index;  // cudnn-frontend's
@@ -302,6 +314,7 @@ struct ConvolutionGraph::State {
       if (!graph->offers(index)) continue;
       std::string name;
       check(graph->get_plan_name_at_index(index, name), text);
+      if (splits_streams(name)) continue;
       std::vector<fe::BehaviorNote_t> notes;
       check(graph->get_behavior_notes_for_plan_at_index(index, notes), text);
       const bool compiles = std::ranges::find(notes, fe::BehaviorNote_t::RUNTIME_COMPILATION) != notes.end();

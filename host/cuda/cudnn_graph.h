@@ -86,8 +86,9 @@ std::vector<GraphDescription> graphs_of(const ConvolutionProblem& problem);
 
 /// A graph and the plans that cuDNN's heuristics offer for it, best first; its
 /// fallback only where they offer none. Left out are plans whose results may differ
-/// from run to run, plans that sum in less than fp32, Winograd plans that lose more than the precision
-/// promises (all in half precision, the 13x13 tile in fp32), and in fp32 those that use tensor cores.
+/// from run to run or with an image's place in the batch, plans that sum in less than fp32, Winograd plans
+/// that lose more than the precision promises (all in half precision, the 13x13 tile in fp32), and in fp32
+/// those that use tensor cores.
 class ConvolutionGraph {
  public:
   /// A device that is here, by a handle, which the graph keeps; or one that need not be, by cuDNN's
@@ -103,7 +104,7 @@ class ConvolutionGraph {
   int plan_count() const;
   /// cuDNN's engine and the values of its knobs, such as "eng7_k2=0_k5=3".
   const std::string& plan_name(int plan) const;
-  /// Whether build() has to compile the plan's kernel, which takes 0.1 to 1 s, and more in the fallback.
+  /// Whether build() has to compile the plan's kernel, which takes 0.1 to 2 s, and more in the fallback.
   bool compiles(int plan) const;
   /// Makes the plan ready. False, with the reason, if that fails.
   bool build(int plan, std::string* reason = nullptr);
@@ -121,8 +122,8 @@ class ConvolutionGraph {
 
 /// How many of a graph's plans are worth timing.
 struct PlanLimits {
-  int precompiled = 16;  ///< Of those that come with cuDNN.
-  int compiled = 4;      ///< Of those that have to be compiled.
+  int precompiled = 6;  ///< Of those that come with cuDNN.
+  int compiled = 2;     ///< Of those that have to be compiled.
 };
 struct TimedPlan {
   int plan = -1;  ///< None.

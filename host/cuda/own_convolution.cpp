@@ -67,6 +67,7 @@ class GatedConvolution final : public ConvolutionVariant {
   WeightLayout weight_layout() const override { return inner_->weight_layout(); }
   BiasType bias_type() const override { return inner_->bias_type(); }
   std::size_t workspace_bytes() const override { return inner_->workspace_bytes(); }
+  double setup_seconds() const override { return inner_->setup_seconds(); }
 
   void launch(const ConvolutionArguments& arguments, cudaStream_t stream) override {
     inner_->launch(arguments, stream);
@@ -90,7 +91,7 @@ class GatedConvolution final : public ConvolutionVariant {
 
 }  // namespace
 
-std::vector<std::unique_ptr<ConvolutionVariant>> own_variants(const ConvolutionProblem& problem) {
+std::vector<std::unique_ptr<ConvolutionVariant>> own_variants(const ConvolutionProblem& problem, PlanSearch) {
   std::vector<std::unique_ptr<ConvolutionVariant>> variants;
   if ((problem.gate != Gate::none && problem.gate != Gate::bits) || problem.precision == Precision::tf32) {
     return variants;
@@ -98,6 +99,7 @@ std::vector<std::unique_ptr<ConvolutionVariant>> own_variants(const ConvolutionP
   with_storage(problem.precision, [&]<class T>(Storage<T>) {
     for (const kernels::ConvolutionKernel<T>& kernel : kernels::convolution_kernels<T>()) {
       if (!kernel.supports(problem.source_channels(), problem.destination_channels())) continue;
+      if (kernel.launch == kernels::convolution_direct<T> && !variants.empty()) continue;
       variants.push_back(std::make_unique<OwnConvolution<T>>(problem, kernel));
     }
   });

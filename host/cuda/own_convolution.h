@@ -8,8 +8,10 @@
 namespace filterscope::cuda {
 
 /// The project's own kernels (kernels/convolution.h) that can compute `problem`: with gates none and bits, in
-/// fp32, bf16 and fp16.
-std::vector<std::unique_ptr<ConvolutionVariant>> own_variants(const ConvolutionProblem& problem);
+/// fp32, bf16 and fp16. Those of the CUDA cores only where those of the tensor cores do not apply. The same
+/// ones whatever the search.
+std::vector<std::unique_ptr<ConvolutionVariant>> own_variants(const ConvolutionProblem& problem,
+                                                              PlanSearch search = PlanSearch::untimed);
 
 /// `inner`, a variant without a gate, made into one with `gate` by a pass over its result: forward packs the
 /// mask (bits; activation needs no pass), input gradient multiplies with it (any gate).

@@ -4,8 +4,11 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <limits>
+#include <memory>
 #include <optional>
+#include <string_view>
 #include <utility>
 
 #include "../error.h"
@@ -18,6 +21,38 @@ namespace {
 
 // A variant that takes this much longer than the best so far is not timed again.
 constexpr double kHopeless = 1.5;
+// Of the time that a plan is used for, the most that choosing it may take.
+constexpr double kTimingShare = 0.1;
+// Of one launch when it is timed: enough for many waves of blocks, milliseconds at most.
+constexpr double kTimedOperations = 1e12;
+constexpr std::string_view kNotice =
+    "Timing the convolutions' kernels on this device, which later runs need not do again.";
+// In place of a time: known variants are preferred.
+constexpr double kUntimed = 1e30;
+
+double operations_of(const ConvolutionProblem& problem) {
+  return 2. * 9 * problem.images * problem.height * problem.width * problem.in_channels *
+         problem.out_channels;
+}
+
+// The ways of `source` to compute `problem`, also by a pass over the result where it does not fuse the gate.
+std::vector<std::unique_ptr<ConvolutionVariant>> offers(const ConvolutionSource& source,
+                                                        const ConvolutionProblem& problem,
+                                                        PlanSearch search) {
+  std::vector<std::unique_ptr<ConvolutionVariant>> variants = source(problem, search);
+  if (problem.gate == Gate::none || problem.gate == Gate::bytes) return variants;
+  const auto with = [&](Gate gate) {
+    ConvolutionProblem other = problem;
+    other.gate = gate;
+    return source(other, search);
+  };
+  // A pass over activations is for whoever neither fuses them nor the bits, which are less to read.
+  const bool reads_activation =
+      problem.gate == Gate::activation && problem.direction == Direction::input_gradient;
+  if (reads_activation ? !with(Gate::bits).empty() : !variants.empty()) return variants;
+  for (auto& variant : with(Gate::none)) variants.push_back(with_gate(std::move(variant), problem.gate));
+  return variants;
+}
 
 }  // namespace
 
@@ -56,7 +91,49 @@ Planner::Planner(const Network& network, Extent image, Precision precision, Plan
       sources_(std::move(sources)),
       timings_(std::move(timings)) {}
 
-Plan Planner::make(const Geometry& geometry) {
+Timings::Measure Timings::time_on_device(const ConvolutionProblem& problem) {
+  return [timer = std::make_shared<ConvolutionTimer>(problem)](ConvolutionVariant& variant, double hopeless) {
+    return timer->milliseconds(variant, hopeless);
+  };
+}
+
+double Timings::steady_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+ConvolutionProblem timed_problem(ConvolutionProblem problem) {
+  const int images = problem.images;
+  problem.images = 1;
+  const int most = static_cast<int>(
+      std::clamp(kTimedOperations / operations_of(problem), 1., static_cast<double>(images)));
+  // Powers of two, and those times 1.5.
+  while (2 * problem.images <= most) problem.images *= 2;
+  if (problem.images + problem.images / 2 <= most) problem.images += problem.images / 2;
+  return problem;
+}
+
+Plan Planner::make(const Geometry& geometry, const PlanUse& use) {
+  operations_ = 0;
+  for (int layer = 1; layer <= geometry.deepest(); ++layer) {
+    const Convolution& convolution = network_.convolutions[layer];
+    operations_ += 2 * 2. * 9 * geometry.passing(layer) *
+                   static_cast<double>(network_.map_extent(layer, image_).positions()) *
+                   convolution.in_channels * convolution.out_channels;
+  }
+  fastest_ = 0;
+  spent_ = 0;
+  if (rule_ == PlanRule::fixed) return attempt(geometry, use, PlanSearch::untimed);
+  Plan plan = attempt(geometry, use, PlanSearch::ready_made);
+  return may_time(use) ? attempt(geometry, use, PlanSearch::compiled) : std::move(plan);
+}
+
+bool Planner::may_time(const PlanUse& use) const {
+  if (use.stop.stop_requested()) return false;
+  if (fastest_ == 0) return true;  // Nothing to go by.
+  return spent_ < kTimingShare * operations_ * static_cast<double>(use.iterations) / fastest_;
+}
+
+Plan Planner::attempt(const Geometry& geometry, const PlanUse& use, PlanSearch search) {
   const int layers = geometry.deepest() + 1;
   Plan plan{geometry, image_, std::vector<Plan::Layer>(layers)};
 
@@ -84,10 +161,11 @@ Plan Planner::make(const Geometry& geometry) {
     const bool pooled = network_.convolutions[layer].pool_after;
     if (pooled || layer + 1 == layers) {
       if (computes)
-        plan.layers[layer].forward = choose(problem(layer, Direction::forward, Gate::none)).variant;
+        plan.layers[layer].forward =
+            choose(problem(layer, Direction::forward, Gate::none), use, search).variant;
       if (next_computes) {
         plan.layers[layer + 1].input_gradient =
-            choose(problem(layer + 1, Direction::input_gradient, Gate::none)).variant;
+            choose(problem(layer + 1, Direction::input_gradient, Gate::none), use, search).variant;
       }
       continue;
     }
@@ -97,8 +175,8 @@ Plan Planner::make(const Geometry& geometry) {
       if (gate == Gate::bytes && (layer == 0 || best < std::numeric_limits<double>::infinity())) continue;
       Choice forward;
       Choice gradient;
-      if (computes) forward = choose(problem(layer, Direction::forward, gate));
-      if (next_computes) gradient = choose(problem(layer + 1, Direction::input_gradient, gate));
+      if (computes) forward = choose(problem(layer, Direction::forward, gate), use, search);
+      if (next_computes) gradient = choose(problem(layer + 1, Direction::input_gradient, gate), use, search);
       if ((computes && !forward.variant) || (next_computes && !gradient.variant)) continue;
       const double milliseconds = forward.milliseconds + gradient.milliseconds;
       if (milliseconds >= best) continue;
@@ -122,32 +200,57 @@ Plan Planner::make(const Geometry& geometry) {
   return plan;
 }
 
-Planner::Choice Planner::choose(const ConvolutionProblem& problem) {
-  ConvolutionProblem ungated = problem;
-  ungated.gate = Gate::none;
-  std::vector<std::unique_ptr<ConvolutionVariant>> variants;
+Planner::Choice Planner::choose(const ConvolutionProblem& problem, const PlanUse& use, PlanSearch search) {
+  if (rule_ == PlanRule::timed) {
+    Choice best = choose_timed(problem, use, search);
+    if (best.variant) return best;
+  }
   for (const ConvolutionSource& source : sources_) {
-    std::ranges::move(source(problem), std::back_inserter(variants));
-    if (problem.gate == Gate::none || problem.gate == Gate::bytes) continue;
-    for (auto& variant : source(ungated)) variants.push_back(with_gate(std::move(variant), problem.gate));
+    auto variants = offers(source, problem, PlanSearch::untimed);
+    if (!variants.empty()) return {std::move(variants.front()), kUntimed};
   }
-  Choice best;
-  if (variants.empty()) return best;
-  if (rule_ == PlanRule::fixed) {
-    best.variant = std::move(variants.front());
-    return best;
-  }
-  best.milliseconds = std::numeric_limits<double>::infinity();
-  std::optional<ConvolutionTimer> timer;  // Takes memory: made only if something is to be timed.
-  for (auto& variant : variants) {
-    const std::string key = to_string(problem) + ": " + variant->name();
-    std::optional<double> milliseconds = timings_.find(key);
-    if (!milliseconds) {
-      if (!timer) timer.emplace(problem);
-      milliseconds = timer->milliseconds(*variant, kHopeless * best.milliseconds);
-      timings_.store(key, *milliseconds);
+  return {};
+}
+
+// Null if nothing is known of the problem and there is no time to time it.
+Planner::Choice Planner::choose_timed(const ConvolutionProblem& problem, const PlanUse& use,
+                                      PlanSearch search) {
+  const ConvolutionProblem timed = timed_problem(problem);
+  const double operations = operations_of(timed);
+  const double scale = operations_of(problem) / operations;
+  double shortest = std::numeric_limits<double>::infinity();  // Milliseconds of the timed problem.
+  Choice best{nullptr, shortest};
+  Timings::Measure measure;  // Takes memory: made only if something is to be timed.
+  for (const ConvolutionSource& source : sources_) {
+    const double start = timings_.now();
+    std::vector<std::unique_ptr<ConvolutionVariant>> twins;  // Of the timed problem.
+    const auto time = [&](const ConvolutionVariant& variant) -> std::optional<double> {
+      if (!std::exchange(noticed_, true)) use.on_notice(std::string(kNotice));
+      if (twins.empty()) twins = offers(source, timed, PlanSearch::known);
+      const auto twin = std::ranges::find(twins, variant.name(), &ConvolutionVariant::name);
+      if (twin == twins.end()) return std::nullopt;
+      try {
+        if (!measure) measure = timings_.timer(timed);
+        return measure(**twin, kHopeless * shortest);
+      } catch (const OutOfMemory&) {
+        return std::nullopt;  // It may be there another time.
+      }
+    };
+    for (auto& variant : offers(source, problem, may_time(use) ? search : PlanSearch::known)) {
+      const std::string key = to_string(timed) + ": " + variant->name();
+      std::optional<double> milliseconds = timings_.find(key);
+      if (!milliseconds && may_time(use)) {
+        milliseconds = time(*variant);
+        if (milliseconds) timings_.store(key, *milliseconds);
+      }
+      if (!milliseconds) continue;
+      shortest = std::min(shortest, *milliseconds);
+      fastest_ = std::max(fastest_, operations / (1e-3 * std::max(*milliseconds, 1e-6)));
+      const double whole =
+          *milliseconds * scale + 1e3 * variant->setup_seconds() / static_cast<double>(use.iterations);
+      if (whole < best.milliseconds) best = {std::move(variant), whole};
     }
-    if (*milliseconds < best.milliseconds) best = {std::move(variant), *milliseconds};
+    spent_ += timings_.now() - start;
   }
   return best;
 }

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -39,36 +41,68 @@ enum class PlanRule {
   fixed,  ///< The first variant offered, without timing.
 };
 
-/// All ways to compute a problem that one library offers, the one it thinks best first. Empty where it has
-/// none.
+/// The ways to compute a problem that one library offers, the one it thinks best first. Empty where it has
+/// none, or none that the search allows.
 using ConvolutionSource =
-    std::function<std::vector<std::unique_ptr<ConvolutionVariant>>(const ConvolutionProblem&)>;
+    std::function<std::vector<std::unique_ptr<ConvolutionVariant>>(const ConvolutionProblem&, PlanSearch)>;
 
-/// Milliseconds that variants took in earlier runs, by a key that names problem and variant.
+/// Where times come from.
 struct Timings {
+  /// Milliseconds that a variant took in an earlier run, by a key that names problem and variant.
   std::function<std::optional<double>(const std::string& key)> find = [](const std::string&) {
     return std::optional<double>();
   };
   std::function<void(const std::string& key, double milliseconds)> store = [](const std::string&, double) {};
+  /// Milliseconds of a variant, or more than `hopeless`; as ConvolutionTimer. Throws OutOfMemory.
+  using Measure = std::function<double(ConvolutionVariant&, double hopeless)>;
+  /// For variants of `problem`.
+  std::function<Measure(const ConvolutionProblem& problem)> timer = time_on_device;
+  /// A clock, in seconds.
+  std::function<double()> now = steady_seconds;
+
+  static Measure time_on_device(const ConvolutionProblem& problem);
+  static double steady_seconds();
 };
 
+/// What a plan is made for.
+struct PlanUse {
+  std::int64_t iterations = 1;  ///< Of the geometry's images.
+  /// When it is requested, nothing more is timed.
+  std::stop_token stop;
+  /// Told, in a sentence, before the first timing of a Planner.
+  std::function<void(const std::string&)> on_notice = [](const std::string&) {};
+};
+
+/// What is timed in place of `problem`: the same maps, but of as few images as show how fast it is (at most
+/// about 1 TFLOP a launch), and a number that problems of similar size share (1, 2, 3, 4, 6, 8, 12, 16...),
+/// so that what is known of one serves the others. Never more images than the problem's.
+ConvolutionProblem timed_problem(ConvolutionProblem problem);
+
 /// Makes plans for one network on the current device.
+///
+/// Timing takes at most about a tenth of what the plan is then used for, as estimated from the fastest kernel
+/// seen so far: first what can be launched as it is, then, while there is time left, what has to be compiled,
+/// whose compiling counts as a part of its time. A problem that is not timed gets the first variant offered.
 class Planner {
  public:
-  /// `sources` in the order of preference under PlanRule::fixed. References must outlive the planner.
+  /// `sources` in the order of preference where nothing is timed. References must outlive the planner.
   Planner(const Network& network, Extent image, Precision precision, PlanRule rule,
           std::vector<ConvolutionSource> sources, Timings timings = {});
 
   /// A problem that no source can compute is a device Error.
-  Plan make(const Geometry& geometry);
+  Plan make(const Geometry& geometry, const PlanUse& use = {});
 
  private:
   struct Choice {
     std::unique_ptr<ConvolutionVariant> variant;
+    /// Of the problem's whole images, with the variant's part of the compiling.
     double milliseconds = 0;
   };
 
-  Choice choose(const ConvolutionProblem& problem);
+  Plan attempt(const Geometry& geometry, const PlanUse& use, PlanSearch search);
+  Choice choose(const ConvolutionProblem& problem, const PlanUse& use, PlanSearch search);
+  Choice choose_timed(const ConvolutionProblem& problem, const PlanUse& use, PlanSearch search);
+  bool may_time(const PlanUse& use) const;
 
   const Network& network_;
   Extent image_;
@@ -76,6 +110,11 @@ class Planner {
   PlanRule rule_;
   std::vector<ConvolutionSource> sources_;
   Timings timings_;
+  bool noticed_ = false;
+  // Of the plan being made.
+  double operations_ = 0;  // Of one iteration.
+  double fastest_ = 0;     // Operations a second, of the fastest variant seen.
+  double spent_ = 0;       // Seconds of timing.
 };
 
 }  // namespace filterscope::cuda

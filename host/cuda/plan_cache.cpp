@@ -21,7 +21,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::string_view kFormat = "filterscope CUDA plans 1";
+constexpr std::string_view kFormat = "filterscope CUDA plans 2";
 // No run writes as much; nothing bigger is read.
 constexpr std::uintmax_t kLargestFile = 16 << 20;
 
@@ -31,10 +31,13 @@ std::uint64_t fnv1a(std::string_view text) {
   return hash;
 }
 
+bool is_time(const json& value) {
+  return value.is_number() && std::isfinite(value.get<double>()) && value.get<double>() >= 0;
+}
+
 bool is_entry(const json& value) {
   return value.is_object() && value.contains("plan") && value["plan"].is_string() &&
-         value.contains("milliseconds") && value["milliseconds"].is_number() &&
-         std::isfinite(value["milliseconds"].get<double>()) && value["milliseconds"].get<double>() >= 0;
+         is_time(value.value("milliseconds", json())) && is_time(value.value("setup_seconds", json()));
 }
 
 }  // namespace
@@ -68,7 +71,8 @@ PlanCache::Entries PlanCache::read() const {
   if (!plans.is_object()) return {};
   for (const auto& [problem, value] : plans.items()) {
     if (is_entry(value))
-      entries[problem] = {value["plan"].get<std::string>(), value["milliseconds"].get<double>()};
+      entries[problem] = {value["plan"].get<std::string>(), value["milliseconds"].get<double>(),
+                          value["setup_seconds"].get<double>()};
   }
   return entries;
 }
@@ -89,7 +93,8 @@ void PlanCache::save() {
   for (const auto& [problem, entry] : unsaved_) merged[problem] = entry;
   json plans = json::object();
   for (const auto& [problem, entry] : merged) {
-    plans[problem] = {{"plan", entry.plan}, {"milliseconds", entry.milliseconds}};
+    plans[problem] = {
+        {"plan", entry.plan}, {"milliseconds", entry.milliseconds}, {"setup_seconds", entry.setup_seconds}};
   }
   const json document{{"format", kFormat}, {"environment", environment_}, {"plans", std::move(plans)}};
   unsaved_.clear();

@@ -20,6 +20,8 @@ class PlanCache {
   struct Entry {
     std::string plan;         ///< Empty: none works.
     double milliseconds = 0;  ///< As it was timed.
+    /// What it takes to compile it, in every process.
+    double setup_seconds = 0;
     bool operator==(const Entry&) const = default;
   };
   using Entries = std::map<std::string, Entry>;

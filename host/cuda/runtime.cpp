@@ -1,15 +1,18 @@
 #include "runtime.h"
 
+#include <atomic>
 #include <cstdio>
 
 namespace filterscope::cuda {
 
 namespace {
 
-// For destructors, which cannot throw.
+// For destructors, which cannot throw. The first failure only: on a device that is lost all others fail too.
 void report(cudaError_t status, const char* what) {
+  static std::atomic_flag reported;
   if (status == cudaSuccess) return;
   cudaGetLastError();
+  if (reported.test_and_set()) return;
   std::fprintf(stderr, "filterscope: %s: %s\n", what, cudaGetErrorString(status));
 }
 
@@ -61,7 +64,10 @@ Event::~Event() {
 }
 bool Event::passed() const {
   const cudaError_t status = cudaEventQuery(event_);
-  if (status == cudaErrorNotReady) return false;
+  if (status == cudaErrorNotReady) {
+    cudaGetLastError();  // The runtime would hand it to whoever asks next.
+    return false;
+  }
   check(status, "asking for an event");
   return true;
 }
@@ -92,6 +98,10 @@ Graph Graph::Capture::finish() {
   Graph result;
   const cudaError_t status = cudaGraphInstantiate(&result.graph_, graph, 0);
   cudaGraphDestroy(graph);
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    throw OutOfMemory();
+  }
   check(status, "instantiating a graph");
   return result;
 }

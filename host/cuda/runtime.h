@@ -48,6 +48,8 @@ class DeviceBuffer {
   explicit DeviceBuffer(std::span<const T> values) : DeviceBuffer(values.size()) {
     check(cudaMemcpy(data(), values.data(), values.size_bytes(), cudaMemcpyHostToDevice),
           "copying to the device");
+    // From memory that is not pinned the copy may still be under way, and other streams do not wait for it.
+    check(cudaStreamSynchronize(nullptr), "copying to the device");
   }
 
   T* data() const { return static_cast<T*>(memory_.data()); }

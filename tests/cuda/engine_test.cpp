@@ -1,5 +1,6 @@
-// The CUDA engine's whole run on the emulated device, against the double-precision reference and the CPU
-// engine, and what it promises about batches, memory, and the loop.
+// The CUDA engine's whole run against the double-precision reference and the CPU engine, and what it promises
+// about batches, memory, and the loop: on the emulated device, and where CUDA is, built a second time for a
+// real one.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -12,10 +13,19 @@
 #include "host/engine_cpu.h"
 #include "host/engine_cuda.h"
 #include "host/error.h"
-#include "kernels/common/global.h"
-#include "kernels/common/launch.h"
 #include "tests/support/random_network.h"
 #include "tests/support/reference.h"
+#if defined(FILTERSCOPE_EMULATED)
+#include "kernels/common/global.h"
+#include "kernels/common/launch.h"
+#else
+#include <cuda_runtime_api.h>
+
+#include <cstdlib>
+
+#include "host/cuda/backend.h"
+#include "tests/support/temporary_folder.h"
+#endif
 
 namespace filterscope {
 namespace {
@@ -62,8 +72,8 @@ RenderOptions options_for(Extent extent, Precision precision = Precision::fp32) 
   return options;
 }
 
-// Timing says nothing here: the variants are taken as offered.
-std::unique_ptr<Engine> make_emulated_engine(const Network& network, const Weights& weights,
+// With the project's own kernels alone; they are taken as offered, since timing says nothing in the emulation.
+std::unique_ptr<Engine> make_own_engine(const Network& network, const Weights& weights,
                                              const Recipe& recipe, const RenderOptions& options,
                                              const cuda::ConvolutionSource& source = cuda::own_variants) {
   return make_cuda_engine(
@@ -75,7 +85,7 @@ Collector render(const Network& network, const Weights& weights, const Recipe& r
                  const RenderOptions& options, const std::vector<FilterId>& filters,
                  const cuda::ConvolutionSource& source = cuda::own_variants) {
   Collector collector;
-  make_emulated_engine(network, weights, recipe, options, source)->render(filters, collector, {});
+  make_own_engine(network, weights, recipe, options, source)->render(filters, collector, {});
   return collector;
 }
 
@@ -154,6 +164,8 @@ TEST(CudaEngineRun, MatchesTheCpuEngine) {
   }
 }
 
+#if defined(FILTERSCOPE_EMULATED)
+
 // A layer's ReLU mask as the activation itself, or as bytes, which no kernel of the project writes.
 void write_bytes(kernels::Global<const float> values, kernels::Global<std::uint8_t> bytes) {
   const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
@@ -186,7 +198,7 @@ class ForwardWithBytes final : public cuda::ConvolutionVariant {
 // The project's kernels with masks of one form alone; for the first layer, which has 64 channels,
 // activations, since it does not write bytes.
 cuda::ConvolutionSource only(cuda::Gate gate) {
-  return [gate](const cuda::ConvolutionProblem& problem) {
+  return [gate](const cuda::ConvolutionProblem& problem, cuda::PlanSearch) {
     std::vector<std::unique_ptr<cuda::ConvolutionVariant>> variants;
     const bool of_first_layer =
         problem.direction == cuda::Direction::input_gradient && problem.in_channels == 64;
@@ -210,13 +222,15 @@ TEST(CudaEngineRun, EveryFormOfMaskGivesTheSame) {
   const std::vector<FilterId> filters{{0, 1}, {1, 4}, {2, 0}, {3, 31}};
   const Collector bits = render(network, weights, short_recipe(3), options, filters);
   for (const cuda::Gate gate : {cuda::Gate::activation, cuda::Gate::bytes}) {
-    const auto engine = make_emulated_engine(network, weights, short_recipe(3), options, only(gate));
+    const auto engine = make_own_engine(network, weights, short_recipe(3), options, only(gate));
     Collector got;
     engine->render(filters, got, {});
     EXPECT_THAT(engine->describe().plans.at(0), testing::HasSubstr("mask " + std::string(to_string(gate))));
     for (const auto& [id, result] : bits.results) EXPECT_EQ(got.results.at(id).image, result.image);
   }
 }
+
+#endif
 
 TEST(CudaEngineRun, AFilterDoesNotDependOnItsPlaceInTheBatch) {
   const Network network = small_network();
@@ -225,7 +239,7 @@ TEST(CudaEngineRun, AFilterDoesNotDependOnItsPlaceInTheBatch) {
   const std::vector<std::vector<FilterId>> selections{{{3, 20}, {3, 30}, {3, 40}, {5, 1}, {5, 2}},
                                                       {{3, 1}, {3, 2}, {3, 20}, {5, 60}, {5, 61}},
                                                       {{3, 19}, {3, 20}, {3, 21}, {5, 0}, {5, 63}}};
-  const auto engine = make_emulated_engine(network, weights, short_recipe(3), options);
+  const auto engine = make_own_engine(network, weights, short_recipe(3), options);
   std::vector<float> first;
   for (const std::vector<FilterId>& filters : selections) {
     Collector collector;
@@ -373,6 +387,8 @@ TEST(CudaEngineRun, StartsFromGivenImages) {
   }
 }
 
+#if defined(FILTERSCOPE_EMULATED)
+
 TEST(CudaEngineRun, TheLoopNeitherAllocatesNorCopiesNorWaits) {
   const Network network = test::make_network({{64}, {64, true}, {64}});
   const Weights weights = test::random_weights(network, 3);
@@ -421,6 +437,8 @@ TEST(CudaEngineRun, GoesOnWithSmallerBatchesWhenMemoryRunsOut) {
   emulation::set_memory(std::size_t{4} << 30);
 }
 
+#endif
+
 TEST(CudaEngineRun, StopsBetweenIterationsAndKeepsWhatIsFinished) {
   const Network network = test::make_network({{64}, {64}});
   const Weights weights = test::random_weights(network, 3);
@@ -428,7 +446,7 @@ TEST(CudaEngineRun, StopsBetweenIterationsAndKeepsWhatIsFinished) {
   options.batch = 2;
   Collector collector;
   collector.stop_after = 2 * 6 + 2 * 3;
-  make_emulated_engine(network, weights, short_recipe(6), options)
+  make_own_engine(network, weights, short_recipe(6), options)
       ->render(std::vector<FilterId>{{1, 0}, {1, 1}, {1, 2}, {1, 3}, {1, 4}, {1, 5}}, collector,
                collector.stop.get_token());
   EXPECT_EQ(collector.results.size(), 2u);
@@ -444,6 +462,53 @@ TEST(CudaEngineRun, ProfiledIterationsGiveTheSame) {
   const Collector profiled = render(network, weights, short_recipe(5), options, {{1, 0}});
   EXPECT_EQ(plain.results.at({1, 0}).image, profiled.results.at({1, 0}).image);
 }
+
+#if !defined(FILTERSCOPE_EMULATED)
+
+// With cuDNN, kernels as timed: first with an empty cache, then with what that has left behind, where nothing
+// is launched before the loop.
+TEST(CudaEngineRun, WithCudnnMatchesTheCpuEngine) {
+  const TemporaryFolder cache;
+  ASSERT_EQ(::setenv("XDG_CACHE_HOME", cache.path().c_str(), 1), 0);
+  const Network network = small_network();
+  const Weights weights = test::random_weights(network, 3);
+  for (const Precision precision : {Precision::fp32, Precision::tf32, Precision::fp16, Precision::bf16}) {
+    RenderOptions options = options_for({13, 14}, precision);
+    options.trace_every = 2;
+    const double tolerance = precision == Precision::fp32   ? 1e-4
+                             : precision == Precision::bf16 ? 3e-2
+                                                            : 5e-3;
+    for (const char* plans : {"cold", "warm", "reproducible"}) {
+      SCOPED_TRACE(std::string(to_string(precision)) + ", " + plans);
+      options.reproducible = plans == std::string("reproducible");
+      const auto engine = make_cuda_engine(network, weights, short_recipe(20), options,
+                                           cuda::make_backend(0, options.reproducible));
+      Collector got;
+      engine->render(some_filters(), got, {});
+      RenderOptions on_cpu = options;
+      on_cpu.precision = Precision::fp32;
+      Collector expected;
+      make_cpu_engine(network, weights, short_recipe(20), on_cpu)->render(some_filters(), expected, {});
+      ASSERT_EQ(got.results.size(), expected.results.size());
+      for (const auto& [id, result] : expected.results) {
+        EXPECT_NEAR(got.results.at(id).final_loss, result.final_loss, tolerance * result.final_loss);
+      }
+    }
+  }
+}
+
+// Skips all tests where no device is.
+class Device final : public testing::Environment {
+  void SetUp() override {
+    int count = 0;
+    if (cudaGetDeviceCount(&count) == cudaSuccess && count > 0) return;
+    cudaGetLastError();
+    GTEST_SKIP() << "no CUDA device; the emulated tests run the same bodies";
+  }
+};
+[[maybe_unused]] const auto* const kDevice = testing::AddGlobalTestEnvironment(new Device);
+
+#endif
 
 }  // namespace
 }  // namespace filterscope

@@ -28,7 +28,7 @@ using testing::SizeIs;
 
 const PlanCache::Environment kHere{{"device", "NVIDIA H200"}, {"cuDNN", "9.19.0"}};
 const std::string kProblem = "dgrad none bf16 64x96x96 64->64";
-const PlanCache::Entry kEntry{"eng67_k2=0_k13=1", 0.25};
+const PlanCache::Entry kEntry{"eng67_k2=0_k13=1", 0.25, 0.5};
 
 std::string read_text(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
@@ -70,7 +70,7 @@ TEST_F(PlanCacheTest, KeepsPlansFromRunToRun) {
 
   const PlanCache second = open();
   EXPECT_THAT(second.find(kProblem), Pointee(kEntry));
-  EXPECT_THAT(second.find("no kernel at all"), Pointee(PlanCache::Entry{"", 0}));
+  EXPECT_THAT(second.find("no kernel at all"), Pointee(PlanCache::Entry{"", 0, 0}));
   EXPECT_EQ(second.find("another"), nullptr);
   EXPECT_THAT(files(), ElementsAre(first.path()));
   EXPECT_THAT(warnings_, IsEmpty());
@@ -164,13 +164,15 @@ TEST_F(PlanCacheTest, IgnoresDamagedEntriesAlone) {
   const auto path = saved();
   json document = json::parse(read_text(path));
   document["plans"]["a"] = nullptr;
-  document["plans"]["b"] = {{"plan", "eng1"}};
-  document["plans"]["c"] = {{"plan", 1}, {"milliseconds", 1}};
-  document["plans"]["d"] = {{"plan", "eng1"}, {"milliseconds", "fast"}};
-  document["plans"]["e"] = {{"plan", "eng1"}, {"milliseconds", -1}};
+  document["plans"]["b"] = {{"plan", "eng1"}, {"setup_seconds", 0}};
+  document["plans"]["c"] = {{"plan", 1}, {"milliseconds", 1}, {"setup_seconds", 0}};
+  document["plans"]["d"] = {{"plan", "eng1"}, {"milliseconds", "fast"}, {"setup_seconds", 0}};
+  document["plans"]["e"] = {{"plan", "eng1"}, {"milliseconds", -1}, {"setup_seconds", 0}};
+  document["plans"]["f"] = {{"plan", "eng1"}, {"milliseconds", 1}};
   write_text(path, document.dump());
   const PlanCache cache = open();
-  for (const char* problem : {"a", "b", "c", "d", "e"}) EXPECT_EQ(cache.find(problem), nullptr) << problem;
+  for (const char* problem : {"a", "b", "c", "d", "e", "f"})
+    EXPECT_EQ(cache.find(problem), nullptr) << problem;
   EXPECT_THAT(cache.find(kProblem), Pointee(kEntry));
 }
 
@@ -197,16 +199,16 @@ TEST_F(PlanCacheTest, DoesNotWaitForAPipeOfItsName) {
 TEST_F(PlanCacheTest, AddsToWhatOthersSavedMeanwhile) {
   PlanCache first = open();
   PlanCache second = open();
-  first.store("a", {"eng1", 1});
-  first.store("both", {"eng1", 1});
-  second.store("b", {"eng2", 2});
-  second.store("both", {"eng2", 2});
+  first.store("a", {"eng1", 1, 0});
+  first.store("both", {"eng1", 1, 0});
+  second.store("b", {"eng2", 2, 0});
+  second.store("both", {"eng2", 2, 0});
   first.save();
   second.save();
   const PlanCache third = open();
-  EXPECT_THAT(third.find("a"), Pointee(PlanCache::Entry{"eng1", 1}));
-  EXPECT_THAT(third.find("b"), Pointee(PlanCache::Entry{"eng2", 2}));
-  EXPECT_THAT(third.find("both"), Pointee(PlanCache::Entry{"eng2", 2}));
+  EXPECT_THAT(third.find("a"), Pointee(PlanCache::Entry{"eng1", 1, 0}));
+  EXPECT_THAT(third.find("b"), Pointee(PlanCache::Entry{"eng2", 2, 0}));
+  EXPECT_THAT(third.find("both"), Pointee(PlanCache::Entry{"eng2", 2, 0}));
 }
 
 TEST_F(PlanCacheTest, IsWholeWhoeverWritesAtOnce) {
@@ -214,7 +216,7 @@ TEST_F(PlanCacheTest, IsWholeWhoeverWritesAtOnce) {
   const auto write = [&](int writer) {
     PlanCache cache(folder_.path(), kHere);
     for (int i = 0; i < 200; ++i) {
-      cache.store("problem " + std::to_string(writer * 1000 + i), {"eng1", 1});
+      cache.store("problem " + std::to_string(writer * 1000 + i), {"eng1", 1, 0});
       cache.save();
     }
   };

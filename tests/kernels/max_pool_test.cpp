@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "tests/support/device.h"
 #include "tests/support/random_network.h"
 #include "tests/support/reference.h"
@@ -120,6 +122,28 @@ TEST_P(MaxPoolTest, KeepsTwoBitsForTheWinnerAndOneForTheRelu) {
                                    nullptr);
   EXPECT_EQ(test::download(winners), expected_winners);
   EXPECT_EQ(test::download(open), expected_open);
+}
+
+// Or it would be lost in a layer, and the filter go on with a picture of nothing.
+TEST_P(MaxPoolTest, PassesNanOn) {
+  constexpr int kChannels = 32;
+  std::vector<float> window(4 * kChannels, 1.f);
+  for (int c = 0; c < kChannels; c += 2) window[c / 2 % 4 * kChannels + c] = std::nanf("");
+  const auto input = test::upload(test::round_to<kernels::Half>(window));
+  const auto output = test::poisoned<kernels::Half>(kChannels);
+  kernels::max_pool<kernels::Half>({.input = input.data(),
+                                    .output = output.data(),
+                                    .winners = nullptr,
+                                    .open = nullptr,
+                                    .images_count = 1,
+                                    .height = 2,
+                                    .width = 2,
+                                    .channels = kChannels},
+                                   nullptr);
+  const std::vector<float> got = test::widen(test::download(output));
+  for (int c = 0; c < kChannels; ++c) {
+    EXPECT_EQ(std::isnan(got[c]), c % 2 == 0) << c;
+  }
 }
 
 }  // namespace

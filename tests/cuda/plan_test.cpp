@@ -1,0 +1,215 @@
+// How convolutions are chosen, with made-up variants, times and clock.
+#include "host/cuda/plan.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "host/cuda/runtime.h"
+#include "host/error.h"
+#include "tests/support/random_network.h"
+
+namespace filterscope::cuda {
+namespace {
+
+using testing::Contains;
+using testing::Each;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+using testing::SizeIs;
+
+constexpr Extent kImage{96, 96};
+
+class FakeVariant final : public ConvolutionVariant {
+ public:
+  FakeVariant(std::string name, const ConvolutionProblem& problem, double setup_seconds = 0)
+      : name_(std::move(name)), problem_(problem), setup_seconds_(setup_seconds) {}
+  std::string name() const override { return name_; }
+  const ConvolutionProblem& problem() const override { return problem_; }
+  WeightLayout weight_layout() const override { return WeightLayout::krsc; }
+  BiasType bias_type() const override { return BiasType::fp32; }
+  std::size_t workspace_bytes() const override { return 0; }
+  double setup_seconds() const override { return setup_seconds_; }
+  void launch(const ConvolutionArguments&, cudaStream_t) override { FAIL() << "nothing is launched here"; }
+
+ private:
+  std::string name_;
+  ConvolutionProblem problem_;
+  double setup_seconds_;
+};
+
+// Two libraries: "own", which fuses bits, and "other", which fuses no gate and can also compile.
+class PlanTest : public testing::Test {
+ protected:
+  ConvolutionSource own() {
+    return [](const ConvolutionProblem& problem, PlanSearch) {
+      std::vector<std::unique_ptr<ConvolutionVariant>> variants;
+      if (problem.gate == Gate::none || problem.gate == Gate::bits)
+        variants.push_back(std::make_unique<FakeVariant>("own", problem));
+      return variants;
+    };
+  }
+  ConvolutionSource other() {
+    return [this](const ConvolutionProblem& problem, PlanSearch search) {
+      searches_.push_back(search);
+      std::vector<std::unique_ptr<ConvolutionVariant>> variants;
+      if (problem.gate != Gate::none) return variants;
+      if (search == PlanSearch::ready_made || search == PlanSearch::compiled) now_ += seconds_of_search_;
+      variants.push_back(std::make_unique<FakeVariant>("other", problem));
+      compiled_ |= search == PlanSearch::compiled;
+      if (compiled_) variants.push_back(std::make_unique<FakeVariant>("compiled", problem, 2.));
+      return variants;
+    };
+  }
+  Timings timings() {
+    Timings timings;
+    timings.find = [this](const std::string& key) {
+      const auto found = known_.find(key);
+      return found == known_.end() ? std::nullopt : std::optional(found->second);
+    };
+    timings.store = [this](const std::string& key, double milliseconds) { known_[key] = milliseconds; };
+    timings.timer = [this](const ConvolutionProblem& problem) -> Timings::Measure {
+      if (out_of_memory_) throw OutOfMemory();
+      return [this, problem](ConvolutionVariant& variant, double) {
+        EXPECT_EQ(variant.problem(), problem);
+        now_ += 0.01;
+        timed_.push_back(problem);
+        return milliseconds_.at(variant.name());
+      };
+    };
+    timings.now = [this] { return now_; };
+    return timings;
+  }
+  Planner planner(PlanRule rule = PlanRule::timed) {
+    return Planner(network_, kImage, Precision::fp16, rule, {own(), other()}, timings());
+  }
+  PlanUse use(std::int64_t iterations) {
+    PlanUse use{.iterations = iterations, .stop = stop_.get_token()};
+    use.on_notice = [this](const std::string& text) { notices_.push_back(text); };
+    return use;
+  }
+
+  Network network_ = test::make_network({{64}, {64}, {64, true}, {128}, {64}});
+  Geometry geometry_{{0, 0, 4, 0, 60}};
+  std::map<std::string, double> milliseconds_{
+      {"own", 1.4}, {"other", 1}, {"other + mask", 3}, {"compiled", 0.5}, {"compiled + mask", 2.5}};
+  double seconds_of_search_ = 0.1;
+  double now_ = 100;
+  bool compiled_ = false;  // Whether that is known.
+  bool out_of_memory_ = false;
+  std::map<std::string, double> known_;
+  std::vector<ConvolutionProblem> timed_;
+  std::vector<PlanSearch> searches_;
+  std::vector<std::string> notices_;
+  std::stop_source stop_;
+};
+
+constexpr std::int64_t kLong = 1'000'000'000;
+
+TEST(TimedProblem, IsSharedByProblemsOfSimilarSizeAndNeverLarger) {
+  const auto images = [](int count, int size, int channels) {
+    return timed_problem({count, size, size, channels, channels, Precision::fp16}).images;
+  };
+  const std::vector<std::pair<int, int>> expected{{1, 1}, {2, 2},  {3, 3},   {4, 4},   {5, 4},   {6, 6},
+                                                  {7, 6}, {11, 8}, {12, 12}, {15, 12}, {16, 16}, {100, 96}};
+  for (const auto& [count, timed] : expected) EXPECT_EQ(images(count, 12, 512), timed) << count;
+  // One launch is at most 1 TFLOP.
+  EXPECT_EQ(images(2048, 96, 64), 1024);
+  EXPECT_EQ(images(3000, 12, 512), 1024);
+  EXPECT_EQ(images(1, 4000, 512), 1);
+}
+
+TEST_F(PlanTest, TakesTheFastestPairOfForwardAndGradient) {
+  const Plan plan = planner().make(geometry_, use(kLong));
+  // With the mask that the gradient reads: 1.4 + 1.4 ms against 0.5 + 2.5.
+  EXPECT_EQ(plan.layers[1].forward->name(), "own");
+  EXPECT_EQ(plan.layers[1].gate, Gate::bits);
+  EXPECT_EQ(plan.layers[2].input_gradient->name(), "own");
+  // Behind a pool no mask is needed.
+  EXPECT_EQ(plan.layers[2].forward->name(), "compiled");
+  EXPECT_EQ(plan.layers[3].input_gradient->name(), "compiled");
+  EXPECT_EQ(plan.layers[4].forward, nullptr);  // Its filters leave at their head.
+  EXPECT_THAT(notices_, SizeIs(1));
+}
+
+TEST_F(PlanTest, CompilesOnlyForRunsThatPayForIt) {
+  // Two seconds of compiling against half a millisecond an iteration of the timed images.
+  const auto chosen = [&](std::int64_t iterations) {
+    return planner().make(geometry_, use(iterations)).layers[2].forward->name();
+  };
+  seconds_of_search_ = 0;
+  EXPECT_EQ(chosen(kLong), "compiled");
+  EXPECT_EQ(chosen(3000), "other");  // What is known of the compiled ones does not help here.
+  EXPECT_EQ(chosen(5000), "compiled");
+}
+
+TEST_F(PlanTest, TimingTakesATenthOfTheRunAtMost) {
+  // A few launches of milliseconds: 10 iterations last some 0.1 s.
+  const Plan plan = planner().make(geometry_, use(10));
+  // The first one timed already takes more than the tenth of that.
+  EXPECT_THAT(timed_, SizeIs(1));
+  EXPECT_THAT(searches_, Not(Contains(PlanSearch::compiled)));
+  for (int layer = 1; layer <= 2; ++layer) EXPECT_EQ(plan.layers[layer].forward->name(), "own");
+  // What was timed is known to the next run, which goes on from there.
+  const std::size_t known = known_.size();
+  planner().make(geometry_, use(10));
+  EXPECT_GE(known_.size(), known);
+}
+
+TEST_F(PlanTest, KnowsWhatEarlierRunsTimed) {
+  planner().make(geometry_, use(kLong));
+  const auto timed = timed_.size();
+  ASSERT_GT(timed, 0u);
+  notices_.clear();
+  // 67 images are timed as 64, and 55 as 60 are.
+  const Plan plan = planner().make(Geometry({0, 0, 12, 0, 55}), use(kLong));
+  EXPECT_EQ(timed_.size(), timed);
+  EXPECT_THAT(notices_, IsEmpty());
+  EXPECT_EQ(plan.layers[1].forward->problem().images, 67);
+  EXPECT_EQ(plan.layers[1].forward->name(), "own");
+}
+
+TEST_F(PlanTest, AFixedPlanTimesNothing) {
+  known_["anything"] = 1;
+  const Plan plan = planner(PlanRule::fixed).make(geometry_, use(kLong));
+  EXPECT_THAT(timed_, IsEmpty());
+  EXPECT_THAT(searches_, Each(PlanSearch::untimed));
+  EXPECT_THAT(notices_, IsEmpty());
+  for (int layer = 1; layer <= 2; ++layer) EXPECT_EQ(plan.layers[layer].forward->name(), "own");
+  EXPECT_EQ(plan.layers[1].gate, Gate::bits);
+}
+
+TEST_F(PlanTest, StopsTimingWhenTheRunIsInterrupted) {
+  stop_.request_stop();
+  const Plan plan = planner().make(geometry_, use(kLong));
+  EXPECT_THAT(timed_, IsEmpty());
+  EXPECT_THAT(searches_, Not(Contains(PlanSearch::ready_made)));
+  EXPECT_EQ(plan.layers[1].forward->name(), "own");
+}
+
+TEST_F(PlanTest, NothingIsConcludedFromALackOfMemory) {
+  out_of_memory_ = true;
+  const Plan plan = planner().make(geometry_, use(kLong));
+  EXPECT_THAT(known_, IsEmpty());
+  EXPECT_EQ(plan.layers[1].forward->name(), "own");
+  out_of_memory_ = false;
+  planner().make(geometry_, use(kLong));
+  EXPECT_THAT(known_, Not(IsEmpty()));
+}
+
+TEST_F(PlanTest, AProblemThatNobodyComputesIsAnErrorThatNamesTheLayer) {
+  Planner none(network_, kImage, Precision::tf32, PlanRule::timed,
+               {[](const ConvolutionProblem&, PlanSearch) {
+                 return std::vector<std::unique_ptr<ConvolutionVariant>>();
+               }},
+               timings());
+  EXPECT_THAT([&] { none.make(geometry_); },
+              testing::ThrowsMessage<Error>(HasSubstr(network_.convolutions[1].name)));
+}
+
+}  // namespace
+}  // namespace filterscope::cuda
