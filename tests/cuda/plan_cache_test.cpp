@@ -120,7 +120,7 @@ TEST_F(PlanCacheTest, DoesNotTrustAFilesName) {
 
 TEST_F(PlanCacheTest, IgnoresAnotherFormat) {
   const auto path = saved();
-  for (const json& format : {json("filterscope CUDA plans 2"), json(1), json()}) {
+  for (const json& format : {json("filterscope CUDA plans 1"), json(1), json()}) {
     json document = json::parse(read_text(path));
     document["format"] = format;
     write_text(path, document.dump());
