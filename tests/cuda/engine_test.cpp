@@ -72,10 +72,11 @@ RenderOptions options_for(Extent extent, Precision precision = Precision::fp32) 
   return options;
 }
 
-// With the project's own kernels alone; they are taken as offered, since timing says nothing in the emulation.
-std::unique_ptr<Engine> make_own_engine(const Network& network, const Weights& weights,
-                                             const Recipe& recipe, const RenderOptions& options,
-                                             const cuda::ConvolutionSource& source = cuda::own_variants) {
+// With the project's own kernels alone; they are taken as offered, since timing says nothing in the
+// emulation.
+std::unique_ptr<Engine> make_own_engine(const Network& network, const Weights& weights, const Recipe& recipe,
+                                        const RenderOptions& options,
+                                        const cuda::ConvolutionSource& source = cuda::own_variants) {
   return make_cuda_engine(
       network, weights, recipe, options,
       {.sources = {source}, .rule = cuda::PlanRule::fixed, .timings = {}, .libraries = {}});
@@ -389,6 +390,41 @@ TEST(CudaEngineRun, StartsFromGivenImages) {
 
 #if defined(FILTERSCOPE_EMULATED)
 
+// Several batches, with everything that comes back from them.
+TEST(CudaEngineRun, GivesTheSameHoweverLateTheDeviceIs) {
+  const Network network = small_network();
+  const Weights weights = test::random_weights(network, 3);
+  RenderOptions options = options_for({9, 10});
+  options.batch = 2;
+  options.frame_every = 2;
+  options.trace_every = 1;
+  std::vector<FilterId> filters;
+  for (int filter = 0; filter < 7; ++filter) filters.push_back({2, filter});
+  for (const bool given : {false, true}) {
+    if (given) options.initial_images = {test::random_values(7 * 9 * 10 * 3, 5), 7, {9, 10}};
+    const Collector expected = render(network, weights, short_recipe(5), options, filters);
+    ASSERT_EQ(expected.results.size(), filters.size());
+    emulation::set_lateness(emulation::Lateness::late);
+    const Collector got = render(network, weights, short_recipe(5), options, filters);
+    emulation::set_lateness(emulation::Lateness::none);
+    ASSERT_EQ(got.results.size(), filters.size());
+    EXPECT_EQ(got.progress, expected.progress);
+    for (const auto& [id, result] : expected.results) {
+      const FilterResult& late = got.results.at(id);
+      EXPECT_EQ(late.picture, result.picture);
+      EXPECT_EQ(late.image, result.image);
+      EXPECT_EQ(late.frames, result.frames);
+      ASSERT_EQ(late.trace.size(), result.trace.size());
+      for (std::size_t i = 0; i < late.trace.size(); ++i) EXPECT_EQ(late.trace[i].loss, result.trace[i].loss);
+      EXPECT_EQ(late.status, result.status);
+      EXPECT_EQ(late.iterations, result.iterations);
+      EXPECT_EQ(late.first_loss, result.first_loss);
+      EXPECT_EQ(late.final_loss, result.final_loss);
+      EXPECT_EQ(late.gradient_norm, result.gradient_norm);
+    }
+  }
+}
+
 TEST(CudaEngineRun, TheLoopNeitherAllocatesNorCopiesNorWaits) {
   const Network network = test::make_network({{64}, {64, true}, {64}});
   const Weights weights = test::random_weights(network, 3);
@@ -475,9 +511,7 @@ TEST(CudaEngineRun, WithCudnnMatchesTheCpuEngine) {
   for (const Precision precision : {Precision::fp32, Precision::tf32, Precision::fp16, Precision::bf16}) {
     RenderOptions options = options_for({13, 14}, precision);
     options.trace_every = 2;
-    const double tolerance = precision == Precision::fp32   ? 1e-4
-                             : precision == Precision::bf16 ? 3e-2
-                                                            : 5e-3;
+    const double tolerance = precision == Precision::fp32 ? 1e-4 : precision == Precision::bf16 ? 3e-2 : 5e-3;
     for (const char* plans : {"cold", "warm", "reproducible"}) {
       SCOPED_TRACE(std::string(to_string(precision)) + ", " + plans);
       options.reproducible = plans == std::string("reproducible");

@@ -271,6 +271,42 @@ TEST_P(EmulationTest, HalfIsBinary16) {
   EXPECT_EQ(__bfloat162float(__float2bfloat16_rn(1.f + 3 * 0x1p-8f)), 1.f + 0x1p-6f);
 }
 
+TEST_P(EmulationTest, LateStreamsRunWhenTheyAreWaitedFor) {
+  emulation::set_lateness(emulation::Lateness::late);
+  const cuda::Stream first;
+  const cuda::Stream second;
+  const cuda::Event written;
+  const cuda::PinnedBuffer<int> source(1);
+  const cuda::PinnedBuffer<int> back(1);
+  const cuda::DeviceBuffer<int> memory(1);
+  const auto copy = [](const auto& to, const auto& from, cudaMemcpyKind kind, cudaStream_t stream) {
+    cuda::check(cudaMemcpyAsync(to.data(), from.data(), sizeof(int), kind, stream), "copying");
+  };
+  *source.data() = 1;
+  *back.data() = 0;
+  copy(memory, source, cudaMemcpyHostToDevice, first);
+  // Not waited for: what the host changes meanwhile is what is copied.
+  *source.data() = 2;
+  written.record(first);
+  EXPECT_EQ(cudaStreamWaitEvent(second, written), cudaSuccess);
+  copy(back, memory, cudaMemcpyDeviceToHost, second);
+  EXPECT_EQ(*back.data(), 0);
+  second.synchronise();
+  EXPECT_EQ(*back.data(), 2);
+  EXPECT_TRUE(written.passed());
+
+  // A question is answered with no until enough of them have been asked.
+  *source.data() = 3;
+  copy(memory, source, cudaMemcpyHostToDevice, first);
+  written.record(first);
+  while (!written.passed()) {
+  }
+  copy(back, memory, cudaMemcpyDeviceToHost, second);
+  second.synchronise();
+  EXPECT_EQ(*back.data(), 3);
+  emulation::set_lateness(emulation::Lateness::none);
+}
+
 TEST_P(EmulationTest, GraphsReplayWhatWasCaptured) {
   const cuda::Stream stream;
   const auto values = test::upload(std::vector<float>(64, 3.f));

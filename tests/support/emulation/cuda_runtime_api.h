@@ -5,9 +5,9 @@
 #include "device.h"
 
 /// The part of the CUDA runtime that the engine uses, for one emulated device. Streams run at once what is
-/// enqueued; a stream that is captured collects it, and a graph runs it again. Device memory is poisoned with
-/// 0xff when it is allocated; memory of the host is not device memory, so a kernel that touches it fails
-/// (except pinned memory, which is mapped).
+/// enqueued, or late (set_lateness); a stream that is captured collects it, and a graph runs it again. Device
+/// memory is poisoned with 0xff when it is allocated; memory of the host is not device memory, so a kernel
+/// that touches it fails (except pinned memory, which is mapped).
 
 enum cudaError_t {
   cudaSuccess = 0,
@@ -97,6 +97,16 @@ namespace filterscope::emulation {
 
 /// How much memory the device has; cudaMalloc fails beyond it. 4 GiB to begin with.
 void set_memory(std::size_t bytes);
+/// When streams run what is enqueued. The default stream always runs it at once, and others do not wait for
+/// it.
+enum class Lateness {
+  none,  ///< At once.
+  /// As late as they may: when the host or another stream waits for it, or, a little at a time, when the host
+  /// asks how far it is. So nothing works by chance that lacks an event, or reuses memory too soon.
+  late,
+};
+/// Waits for what is enqueued. Lateness::none to begin with.
+void set_lateness(Lateness lateness);
 /// What is allocated now, and how often anything was allocated, copied or waited for so far.
 struct Counters {
   std::size_t allocated_bytes = 0;

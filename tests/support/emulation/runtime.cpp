@@ -1,10 +1,16 @@
 #include "runtime.h"
 
 #include <chrono>
+#include <deque>
+#include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <new>
+#include <random>
+#include <set>
 #include <utility>
+#include <vector>
 
 using filterscope::emulation::Bounds;
 using filterscope::emulation::Counters;
@@ -18,9 +24,17 @@ struct CUgraphExec_st {
 };
 struct CUstream_st {
   CUgraph_st* capture = nullptr;
+  // What is enqueued and has not run, with Lateness::late.
+  std::deque<std::function<void()>> pending;
 };
 struct CUevent_st {
-  std::chrono::steady_clock::time_point recorded;
+  // Shared with the operation that records it, which may outlive the event.
+  struct Record {
+    cudaStream_t stream = nullptr;
+    bool passed = false;
+    std::chrono::steady_clock::time_point time;
+  };
+  std::shared_ptr<Record> record;  // The latest; null: never recorded, which counts as passed.
 };
 
 namespace {
@@ -41,6 +55,9 @@ std::size_t g_memory = std::size_t{4} << 30;
 Counters g_counters;
 cudaError_t g_last_error = cudaSuccess;
 int g_captures = 0;  // Under way.
+filterscope::emulation::Lateness g_lateness = filterscope::emulation::Lateness::none;
+std::set<cudaStream_t> g_streams;
+std::minstd_rand g_progress(1);  // How far a stream gets between two questions.
 
 cudaError_t failed(cudaError_t error) {
   g_last_error = error;
@@ -50,6 +67,40 @@ cudaError_t failed(cudaError_t error) {
 // What a device refuses while a stream is captured: allocating, and whatever waits.
 bool capturing() {
   return g_captures > 0;
+}
+
+void run_next(cudaStream_t stream) {
+  const auto operation = std::move(stream->pending.front());
+  stream->pending.pop_front();
+  operation();
+}
+void run_all(cudaStream_t stream) {
+  while (stream != nullptr && !stream->pending.empty()) run_next(stream);
+}
+void run_all_streams() {
+  for (const cudaStream_t stream : g_streams) run_all(stream);
+}
+// Up to and with the record.
+void run_to(const std::shared_ptr<CUevent_st::Record>& record) {
+  while (record && !record->passed) run_next(record->stream);
+}
+// The device has got on a little meanwhile, or not at all.
+void run_some(cudaStream_t stream) {
+  constexpr unsigned kMost = 4;
+  if (stream == nullptr) return;
+  for (auto left = g_progress() % (kMost + 1); left > 0 && !stream->pending.empty(); --left) {
+    run_next(stream);
+  }
+}
+
+// Runs it now, or when the stream gets to it.
+void put(cudaStream_t stream, std::function<void()> operation) {
+  if (stream == nullptr ||
+      (stream->pending.empty() && g_lateness == filterscope::emulation::Lateness::none)) {
+    operation();
+  } else {
+    stream->pending.push_back(std::move(operation));
+  }
 }
 
 cudaError_t allocate(void** pointer, std::size_t bytes, bool pinned) {
@@ -116,7 +167,12 @@ void enqueue(cudaStream_t stream, std::function<void()> operation) {
     return;
   }
   ++g_counters.launches;
-  operation();
+  put(stream, std::move(operation));
+}
+
+void set_lateness(Lateness lateness) {
+  run_all_streams();
+  g_lateness = lateness;
 }
 
 void set_memory(std::size_t bytes) {
@@ -175,6 +231,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
 cudaError_t cudaDeviceSynchronize() {
   if (capturing()) return failed(cudaErrorStreamCaptureUnsupported);
   ++g_counters.synchronisations;
+  run_all_streams();
   return cudaSuccess;
 }
 cudaError_t cudaDriverGetVersion(int* version) {
@@ -194,21 +251,31 @@ cudaError_t cudaMalloc(void** pointer, std::size_t bytes) {
   return allocate(pointer, bytes, false);
 }
 cudaError_t cudaFree(void* pointer) {
+  run_all_streams();
   return release(pointer);
 }
 cudaError_t cudaHostAlloc(void** pointer, std::size_t bytes, unsigned) {
   return allocate(pointer, bytes, true);
 }
 cudaError_t cudaFreeHost(void* pointer) {
+  run_all_streams();
   return release(pointer);
 }
 cudaError_t cudaHostGetDevicePointer(void** device, void* host, unsigned) {
+  if (capturing()) return failed(cudaErrorStreamCaptureUnsupported);
   *device = host;
   return cudaSuccess;
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream) {
   ++g_counters.copies;
+  const auto is_allocated = [](const void* pointer) {
+    try {
+      return filterscope::emulation::bounds_of(pointer).begin != nullptr;
+    } catch (const Error&) {
+      return false;
+    }
+  };
   const auto inside = [bytes](const void* pointer) {
     return filterscope::emulation::bounds_of(pointer).end >= static_cast<const std::byte*>(pointer) + bytes;
   };
@@ -218,7 +285,19 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
   if (kind != cudaMemcpyHostToDevice && kind != cudaMemcpyDefault && bytes > 0 && !inside(from)) {
     return failed(cudaErrorInvalidValue);
   }
-  if (bytes > 0) enqueue(stream, [=] { std::memmove(to, from, bytes); });
+  if (bytes == 0) return cudaSuccess;
+  // Memory that is not pinned is copied from before the call returns, and to before it returns as well.
+  const bool pageable_source = kind == cudaMemcpyHostToDevice && !is_allocated(from);
+  const bool pageable_target = kind == cudaMemcpyDeviceToHost && !is_allocated(to);
+  if (pageable_source) {
+    const auto* const first = static_cast<const std::byte*>(from);
+    enqueue(stream, [to, staged = std::vector<std::byte>(first, first + bytes)] {
+      std::memcpy(to, staged.data(), staged.size());
+    });
+  } else {
+    enqueue(stream, [=] { std::memmove(to, from, bytes); });
+  }
+  if (pageable_target && !capturing()) run_all(stream);
   return cudaSuccess;
 }
 cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
@@ -239,21 +318,27 @@ cudaError_t cudaMemset(void* to, int value, std::size_t bytes) {
 }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   *stream = new CUstream_st;
+  g_streams.insert(*stream);
   return cudaSuccess;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  run_all(stream);
+  g_streams.erase(stream);
   delete stream;
   return cudaSuccess;
 }
-cudaError_t cudaStreamSynchronize(cudaStream_t) {
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   if (capturing()) return failed(cudaErrorStreamCaptureUnsupported);
   ++g_counters.synchronisations;
+  run_all(stream);
   return cudaSuccess;
 }
-cudaError_t cudaStreamQuery(cudaStream_t) {
-  return cudaSuccess;
+cudaError_t cudaStreamQuery(cudaStream_t stream) {
+  run_some(stream);
+  return stream == nullptr || stream->pending.empty() ? cudaSuccess : failed(cudaErrorNotReady);
 }
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) {
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  put(stream, [record = event->record] { run_to(record); });
   return cudaSuccess;
 }
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
@@ -272,9 +357,11 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
   *executable = new CUgraphExec_st{graph->operations};
   return cudaSuccess;
 }
-cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t) {
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
   ++g_counters.launches;
-  for (const auto& operation : executable->operations) operation();
+  put(stream, [operations = executable->operations] {
+    for (const auto& operation : operations) operation();
+  });
   return cudaSuccess;
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
@@ -293,20 +380,31 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
   delete event;
   return cudaSuccess;
 }
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
-  event->recorded = std::chrono::steady_clock::now();
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  event->record = std::make_shared<CUevent_st::Record>();
+  event->record->stream = stream;
+  put(stream, [record = event->record] {
+    record->passed = true;
+    record->time = std::chrono::steady_clock::now();
+  });
   return cudaSuccess;
 }
-cudaError_t cudaEventSynchronize(cudaEvent_t) {
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   if (capturing()) return failed(cudaErrorStreamCaptureUnsupported);
   ++g_counters.synchronisations;
+  run_to(event->record);
   return cudaSuccess;
 }
-cudaError_t cudaEventQuery(cudaEvent_t) {
-  return cudaSuccess;
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+  if (event->record && !event->record->passed) run_some(event->record->stream);
+  return event->record && !event->record->passed ? failed(cudaErrorNotReady) : cudaSuccess;
 }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t stop) {
-  *milliseconds = std::chrono::duration<float, std::milli>(stop->recorded - start->recorded).count();
+  for (const cudaEvent_t event : {start, stop}) {
+    if (!event->record) return failed(cudaErrorInvalidValue);
+    if (!event->record->passed) return failed(cudaErrorNotReady);
+  }
+  *milliseconds = std::chrono::duration<float, std::milli>(stop->record->time - start->record->time).count();
   return cudaSuccess;
 }
 cudaError_t cudaProfilerStart() {
