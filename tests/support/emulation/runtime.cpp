@@ -26,6 +26,7 @@ struct CUstream_st {
   CUgraph_st* capture = nullptr;
   // What is enqueued and has not run, with Lateness::late.
   std::deque<std::function<void()>> pending;
+  unsigned asleep = 0;  // Questions during which it gets no further.
 };
 struct CUevent_st {
   // Shared with the operation that records it, which may outlive the event.
@@ -84,10 +85,19 @@ void run_all_streams() {
 void run_to(const std::shared_ptr<CUevent_st::Record>& record) {
   while (record && !record->passed) run_next(record->stream);
 }
-// The device has got on a little meanwhile, or not at all.
+// The device has got on a little meanwhile, or not at all, for a while of questions.
 void run_some(cudaStream_t stream) {
   constexpr unsigned kMost = 4;
+  constexpr unsigned kLongestSleep = 50;
   if (stream == nullptr) return;
+  if (stream->asleep > 0) {
+    --stream->asleep;
+    return;
+  }
+  if (g_progress() % 2 == 0) {
+    stream->asleep = static_cast<unsigned>(g_progress() % kLongestSleep);
+    return;
+  }
   for (auto left = g_progress() % (kMost + 1); left > 0 && !stream->pending.empty(); --left) {
     run_next(stream);
   }
