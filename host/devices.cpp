@@ -72,11 +72,18 @@ std::vector<DeviceInfo> list_devices() {
   return devices;
 }
 
-DeviceChoice default_device() {
-#if defined(FILTERSCOPE_WITH_CUDA)
-  for (const DeviceInfo& device : list_devices()) {
-    if (device.usable && device.id.starts_with(kCudaPrefix)) return {.id = device.id, .reason = {}};
+std::optional<std::string> gpu_of_rank(std::span<const DeviceInfo> devices, int local_rank) {
+  std::vector<std::string> usable;
+  for (const DeviceInfo& device : devices) {
+    if (device.usable && device.id.starts_with(kCudaPrefix)) usable.push_back(device.id);
   }
+  if (usable.empty()) return std::nullopt;
+  return usable[static_cast<std::size_t>(local_rank) % usable.size()];
+}
+
+DeviceChoice default_device([[maybe_unused]] int local_rank) {
+#if defined(FILTERSCOPE_WITH_CUDA)
+  if (const auto gpu = gpu_of_rank(list_devices(), local_rank)) return {.id = *gpu, .reason = {}};
   return {.id = "cpu", .reason = why_no_cuda()};
 #else
   return {.id = "cpu", .reason = "this build has no CUDA"};
@@ -94,7 +101,7 @@ Libraries library_versions() {
 std::unique_ptr<Engine> make_engine(const Network& network, const Weights& weights, const Recipe& recipe,
                                     const RenderOptions& options, std::string* why_not_gpu) {
   if (options.device == "auto") {
-    DeviceChoice choice = default_device();
+    DeviceChoice choice = default_device(options.local_rank);
     RenderOptions chosen = options;
     chosen.device = choice.id;
     if (choice.id != "cpu") {
@@ -118,10 +125,12 @@ std::unique_ptr<Engine> make_engine(const Network& network, const Weights& weigh
   const std::optional<int> index = cuda_index(device);
   if (!index)
     throw Error(ErrorKind::usage, fmt::format("--device {}: expected auto, cpu, cuda or cuda:N", device));
-  const std::string id = fmt::format("{}{}", kCudaPrefix, *index);
-  for (const DeviceInfo& known : list_devices()) {
+  const std::vector<DeviceInfo> devices = list_devices();
+  std::string id = fmt::format("{}{}", kCudaPrefix, *index);
+  if (device == "cuda") id = gpu_of_rank(devices, options.local_rank).value_or(id);
+  for (const DeviceInfo& known : devices) {
     if (known.id != id) continue;
-    if (known.usable) return make_cuda_engine_on(*index, network, weights, recipe, options);
+    if (known.usable) return make_cuda_engine_on(cuda_index(id).value(), network, weights, recipe, options);
     throw Error(ErrorKind::device, fmt::format("--device {}: {} cannot be used: {}; usable here: {}", device,
                                                known.name, known.remark, usable_devices()));
   }

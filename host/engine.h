@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <stop_token>
 #include <string>
@@ -41,7 +42,10 @@ struct RenderOptions {
   std::string device = "auto";  ///< auto, cpu, cuda, cuda:N
   Precision precision = Precision::automatic;
   int batch = 0;    ///< Filters ascended at once; 0: chosen by the engine.
-  int threads = 0;  ///< CPU threads; 0: all cores.
+  int threads = 0;  ///< CPU threads; 0: as OpenMP says, by default one for each core that may be used.
+  /// This process among those that render on this machine at the same time, from 0: so that each takes a GPU
+  /// of its own where `device` names none.
+  int local_rank = 0;
   bool reproducible =
       false;  ///< Fix the plan, so that a filter's bytes do not depend on what else is rendered.
   /// CUDA: a profiler's capture is limited to `profile_count` iterations of the run, from number
@@ -147,12 +151,17 @@ struct DeviceInfo {
   std::string remark;  ///< Why it is not usable, or what to know.
 };
 std::vector<DeviceInfo> list_devices();
+/// Of the usable GPUs in `devices`, the one that processes take who share the machine: in turn, by their
+/// number from 0, and from the first one again after the last. Nothing where there is none.
+std::optional<std::string> gpu_of_rank(std::span<const DeviceInfo> devices, int local_rank);
 /// What `--device auto` means here.
 struct DeviceChoice {
   std::string id;
   std::string reason;  ///< Why it is not a GPU, as the end of a sentence; empty if it is one.
 };
-DeviceChoice default_device();
+DeviceChoice default_device(int local_rank = 0);
+/// CPUs that this process may run on.
+int available_processors();
 /// What the engines use.
 Libraries library_versions();
 

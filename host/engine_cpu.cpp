@@ -47,7 +47,8 @@ class CpuEngine final : public Engine {
         weights_(weights),
         recipe_(recipe),
         options_(options),
-        threads_(options.threads > 0 ? options.threads : omp_get_num_procs()),
+        threads_(options.threads > 0 ? options.threads
+                                     : std::min(omp_get_max_threads(), omp_get_thread_limit())),
         planner_(network, weights, options.extent,
                  options.reproducible ? cpu::PlanRule::fixed : cpu::PlanRule::automatic) {
     if (options_.batch > 0) {
@@ -259,11 +260,15 @@ std::unique_ptr<Engine> make_cpu_engine(const Network& network, const Weights& w
   return std::make_unique<CpuEngine>(network, weights, recipe, options);
 }
 
+int available_processors() {
+  return omp_get_num_procs();
+}
+
 DeviceInfo cpu_device() {
   return {.id = "cpu",
           .name = processor_name(),
           .usable = true,
-          .remark = fmt::format("{} cores, fp32, kernels: {}", omp_get_num_procs(), cpu::kernels().name)};
+          .remark = fmt::format("{} cores, fp32, kernels: {}", available_processors(), cpu::kernels().name)};
 }
 
 }  // namespace filterscope

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -109,6 +110,7 @@ static void limit_spinning(char** arguments) {
 
 int main(int argc, char** argv) {
   if (argc > 0) limit_spinning(argv);
+  prctl(PR_SET_NAME, "filterscope");  // For ps and pkill: after limit_spinning() it would be "exe".
   try {
     const int exit_code = run({argv + std::min(argc, 1), argv + argc});
     if (std::fflush(stdout) != 0) {

@@ -25,6 +25,7 @@
 #include "commands.h"
 #include "common_options.h"
 #include "interrupt.h"
+#include "launcher.h"
 #include "options.h"
 #include "progress.h"
 #include "shard.h"
@@ -117,7 +118,9 @@ const OptionTable& render_options() {
           {"Computation", "precision", "auto|fp32|tf32|bf16|fp16",
            "Arithmetic of the convolutions (default: auto)"},
           {"Computation", "batch", "auto|N", "Filters ascended at once (default: auto)"},
-          {"Computation", "threads", "N", "CPU threads (default: all cores)"},
+          {"Computation", "threads", "N",
+           "CPU threads (default: $OMP_NUM_THREADS, what Slurm or mpirun leaves to this process, or all "
+           "cores)"},
           {"Computation", "reproducible", "",
            "Fix the algorithms without timing them: the same bytes for a filter and seed, whatever else is "
            "rendered"},
@@ -250,7 +253,11 @@ Request parse_request(const Arguments& options, const Network& network) {
   }
   if (const auto text = options.value("threads")) {
     render.threads = static_cast<int>(parse_integer("--threads", *text, 1, kMostThreads));
+  } else {
+    const int all = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
+    render.threads = threads_of_launcher(environment, available_processors(), all).value_or(0);
   }
+  render.local_rank = local_rank(environment).rank;
 
   request.weights = parse_weights(options);
   if (const auto text = options.value("init")) request.init_file = parse_path("--init", "a .npy file", *text);
@@ -409,6 +416,10 @@ void print_start(const Request& request, const std::vector<FilterId>& filters, c
              counted(layers_of(filters), "layer"), network.name,
              counted(request.recipe.iterations, "iteration"), request.render.extent.height,
              request.render.extent.width, request.recipe.name);
+  if (request.shard) {
+    fmt::print(stderr, "Share:   {} of {}, {} of {}\n", request.shard->index, request.shard->count,
+               with_thousands(std::ssize(request.selection)), counted(std::ssize(request.whole), "filter"));
+  }
   if (const auto there = std::ssize(request.selection) - std::ssize(filters); there > 0)
     fmt::print(stderr, "Already: {} of the selection, in {}\n", counted(there, "filter"),
                (request.out / "").string());
@@ -477,8 +488,10 @@ void print_summary(const Request& request, std::int64_t done, const Network& net
   print_filters("dead", "no gradient; image left as it was", counts.dead, network);
   print_filters("not finite", "stopped; last finite image kept", counts.nonfinite, network);
   if (weights.synthetic()) fmt::print("Made from synthetic weights: not pictures of a trained network\n");
-  fmt::print("Pictures, sheets, traces.csv and manifest.json are in {}; look through them with {}\n",
-             (request.out / "").string(), (request.out / "index.html").string());
+  const std::string next = request.shard ? "`filterscope merge` joins the shares"
+                                         : "look through them with " + (request.out / "index.html").string();
+  fmt::print("Pictures, sheets, traces.csv and manifest.json are in {}; {}\n", (request.out / "").string(),
+             next);
 }
 
 void print_nothing_to_do(const Request& request) {
