@@ -7,7 +7,7 @@ install(TARGETS filterscope EXPORT filterscope
   INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(TARGETS filterscope_cli)
 install(EXPORT filterscope FILE filterscopeTargets.cmake NAMESPACE filterscope:: DESTINATION ${package_dir})
-foreach(header filterscope engine error network recipe selection weights)
+foreach(header filterscope engine error network phases recipe selection weights)
   list(APPEND headers ${PROJECT_SOURCE_DIR}/host/${header}.h)
 endforeach()
 install(FILES ${headers} ${PROJECT_BINARY_DIR}/host/version.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/filterscope)

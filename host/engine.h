@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "network.h"
+#include "phases.h"
 #include "recipe.h"
 #include "selection.h"
 #include "weights.h"
@@ -126,6 +127,10 @@ class Engine {
  public:
   virtual ~Engine() = default;
   virtual EngineDescription describe() const = 0;
+
+  /// What it spent so far on bringing weights to the device, on plans and on the ascent; 0 in the other
+  /// phases.
+  virtual PhaseSeconds phases() const = 0;
 
   /// Seconds that render() of these filters would take, from timed iterations of some of their layers.
   virtual double estimate(std::span<const FilterId> filters) = 0;

@@ -69,7 +69,10 @@ class CpuEngine final : public Engine {
             .plans = plans_};
   }
 
+  PhaseSeconds phases() const override { return phases_; }
+
   double estimate(std::span<const FilterId> filters) override {
+    const PhaseTimer timer(phases_.plans);
     const std::vector<Batch> batches = schedule(filters, largest_batch_);
     if (batches.empty()) return 0;
     const cpu::ThreadCount thread_count(threads_);
@@ -149,7 +152,8 @@ class CpuEngine final : public Engine {
   void ascend(const Batch& batch, std::size_t first_index, RenderObserver& observer,
               const std::stop_token& stop) {
     const int count = static_cast<int>(batch.filters.size());
-    cpu::Stack stack = make_stack(batch);
+    cpu::Stack stack = timed(phases_.plans, [&] { return make_stack(batch); });
+    const PhaseTimer timer(phases_.ascent);
     remember_plan(stack.plan());
     const int trace_every = options_.trace_every > 0 ? options_.trace_every : recipe_.trace_every();
     cpu::AlignedBuffer<float> images(image_size() * count);
@@ -239,6 +243,7 @@ class CpuEngine final : public Engine {
   cpu::Planner planner_;
   int largest_batch_;
   std::vector<std::string> plans_;
+  PhaseSeconds phases_;
 };
 
 }  // namespace

@@ -54,7 +54,8 @@ class CudaEngine final : public Engine {
         libraries_(std::move(backend.libraries)),
         planner_(network, options.extent, precision_, backend.rule, std::move(backend.sources),
                  std::move(backend.timings)),
-        device_weights_(network, weights, precision_) {
+        device_weights_(
+            timed(phases_.weights, [&] { return cuda::DeviceWeights(network, weights, precision_); })) {
     make_current();
     cuda::check(cudaGetDeviceProperties(&device_, index_), "asking for the properties of cuda:{}", index_);
   }
@@ -68,7 +69,10 @@ class CudaEngine final : public Engine {
             .plans = plans_};
   }
 
+  PhaseSeconds phases() const override { return phases_; }
+
   double estimate(std::span<const FilterId> filters) override {
+    const PhaseTimer timer(phases_.plans);
     make_current();
     constexpr int kIterations = 3;
     double seconds = 0;
@@ -105,8 +109,7 @@ class CudaEngine final : public Engine {
                        RenderObserver* observer = nullptr) const {
     const std::int64_t iterations =
         std::max<std::int64_t>(recipe_.iterations, options_.profile_count > 0 ? kProfiledIterations : 0);
-    cuda::PlanUse use{.iterations = iterations * std::ssize(plan.batches),
-                      .stop = std::move(stop)};
+    cuda::PlanUse use{.iterations = iterations * std::ssize(plan.batches), .stop = std::move(stop)};
     if (observer != nullptr)
       use.on_notice = [observer](const std::string& text) { observer->on_notice(text); };
     return use;
@@ -114,12 +117,13 @@ class CudaEngine final : public Engine {
 
   void render_all(std::span<const FilterId> filters, RenderObserver& observer, const std::stop_token& stop) {
     const cuda::nvtx::Range range("run");
-    int largest = largest_batch(filters);
+    int largest = timed(phases_.plans, [&] { return largest_batch(filters); });
     std::vector<FilterId> left(filters.begin(), filters.end());
     while (!left.empty() && !stop.stop_requested()) {
-      BatchPlan plan = std::move(plan_batches(left, largest).front());
+      BatchPlan plan = timed(phases_.plans, [&] { return std::move(plan_batches(left, largest).front()); });
       std::optional<BatchAscent> ascent;
       try {
+        const PhaseTimer timer(phases_.plans);
         ascent.emplace(network_, recipe_, options_, precision_, device_weights_,
                        planner_.make(plan.geometry, use_of(plan, stop, &observer)));
       } catch (const cuda::OutOfMemory&) {
@@ -129,6 +133,7 @@ class CudaEngine final : public Engine {
             fmt::format("Out of device memory; going on with at most {} filters at once.", largest));
         continue;
       }
+      const PhaseTimer timer(phases_.ascent);
       remember_plan(ascent->plan());
       const std::vector<FilterId> taken = place(plan, filters);
       for (const cuda::Assignment& batch : plan.batches) {
@@ -271,6 +276,7 @@ class CudaEngine final : public Engine {
   const int index_;
   const Libraries libraries_;
   cudaDeviceProp device_{};
+  PhaseSeconds phases_;
   cuda::Planner planner_;
   cuda::DeviceWeights device_weights_;
   std::vector<std::string> plans_;

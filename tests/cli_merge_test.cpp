@@ -56,6 +56,10 @@ TEST_F(CliMerge, SharesAreJoinedToWhatOneRunLeaves) {
                   manifest("shares/shard-2-of-3")["wall_seconds"].get<double>() +
                   manifest("shares/shard-3-of-3")["wall_seconds"].get<double>(),
               0.01);
+  const auto ascent = [&](const char* folder) { return manifest(folder)["phases"]["ascent"].get<double>(); };
+  EXPECT_NEAR(ascent("merged"),
+              ascent("shares/shard-1-of-3") + ascent("shares/shard-2-of-3") + ascent("shares/shard-3-of-3"),
+              0.01);
 
   // Into a folder that has a part already, which is one of those to be merged.
   ASSERT_EQ(run({"merge", "shares/shard-1-of-3", "shares/shard-2-of-3", "shares/shard-3-of-3", "--out",

@@ -308,6 +308,9 @@ TEST_F(Cli, RendersPicturesSheetTracesAndManifest) {
   EXPECT_EQ(record["filters"].size(), 3u);
   EXPECT_THAT(record["command_lines"][0].get<std::string>(),
               StartsWith("filterscope render --weights synthetic"));
+  for (const char* phase : {"start_up", "weights", "plans", "ascent", "finish", "encode", "write"})
+    EXPECT_GE(record["phases"][phase], 0) << phase;
+  EXPECT_GT(record["phases"]["weights"], 0);  // The stand-in's millions of numbers.
 }
 
 TEST_F(Cli, OptionsReachTheManifest) {

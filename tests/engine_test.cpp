@@ -257,6 +257,25 @@ TEST(Engine, EstimateIsPositiveAndGrowsWithTheWork) {
   EXPECT_GT(engine->estimate(std::vector<FilterId>{{1, 0}}), 0);
 }
 
+TEST(Engine, TellsWhereItsTimeWent) {
+  const Weights weights = synthetic_weights(vgg16());
+  const auto engine = make_engine(vgg16(), weights, short_recipe(3), small_options({32, 32}));
+  EXPECT_EQ(engine->phases().plans, 0);
+  EXPECT_EQ(engine->phases().ascent, 0);
+  const std::vector<FilterId> filters{{1, 0}, {2, 0}};
+  Collector collector;
+  double all = 0;
+  timed(all, [&] { engine->render(filters, collector, {}); });
+  const PhaseSeconds phases = engine->phases();
+  EXPECT_GT(phases.plans, 0);
+  EXPECT_GT(phases.ascent, 0);
+  EXPECT_LE(phases.plans + phases.ascent, all);
+  EXPECT_EQ(phases.start_up + phases.finish + phases.encode + phases.write, 0);
+  engine->estimate(filters);
+  EXPECT_GT(engine->phases().plans, phases.plans);
+  EXPECT_EQ(engine->phases().ascent, phases.ascent);
+}
+
 TEST(Engine, RefusesWhatItCannotDoByName) {
   const Network network = test::small_network();
   Weights weights = test::random_weights(network, 3);

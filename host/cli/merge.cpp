@@ -77,7 +77,7 @@ void require_same_settings(const StoredRun& first, const StoredRun& other) {
 struct Source {
   const StoredRun* run;
   std::size_t row;
-  double seconds;  ///< Its part of the run's time.
+  double share;  ///< Of the run's time.
 };
 
 const EngineDescription& engine_of(const Source& source) {
@@ -119,9 +119,7 @@ int run_merge(const std::vector<std::string>& arguments) {
     for (std::size_t row = 0; row < manifest.filters.size(); ++row) {
       const FilterRecord& record = manifest.filters[row];
       selected.insert(record.id);
-      if (record.status)
-        sources.try_emplace(record.id,
-                            Source{&run, row, manifest.wall_seconds / static_cast<double>(finished)});
+      if (record.status) sources.try_emplace(record.id, Source{&run, row, 1 / static_cast<double>(finished)});
     }
     any_images = any_images || !run.images.empty();
     if (frame_every == 0 && !run.animations.empty()) frame_every = run.animations.begin()->second;
@@ -132,6 +130,7 @@ int run_merge(const std::vector<std::string>& arguments) {
   command.insert(command.end(), arguments.begin(), arguments.end());
   add_command_line(merged, shell_quoted(command));
   merged.wall_seconds = 0;
+  merged.phases = {};
   merged.filters.clear();
   merged.raw.clear();
   if (!sources.empty()) {
@@ -143,23 +142,26 @@ int run_merge(const std::vector<std::string>& arguments) {
   RunWriter writer(out, merged, {selected.begin(), selected.end()},
                    {.keep_images = any_images, .frame_every = frame_every, .force = options.has("force")});
   double seconds = 0;
+  PhaseSeconds phases;
   try {
     for (const FilterId id : writer.remaining()) {
       if (interrupt.requested()) break;
       const auto source = sources.find(id);
       if (source == sources.end()) continue;
       writer.add(read_result(*source->second.run, source->second.row), engine_of(source->second));
-      seconds += source->second.seconds;
+      const Manifest& manifest = source->second.run->manifest;
+      seconds += manifest.wall_seconds * source->second.share;
+      phases += manifest.phases * source->second.share;
     }
   } catch (...) {
     // As in render: what is taken over stays, and the first failure is the one to report.
     try {
-      writer.finish(seconds);
+      writer.finish(seconds, phases);
     } catch (const Error&) {
     }
     throw;
   }
-  writer.finish(seconds);
+  writer.finish(seconds, phases);
   write_gallery(out);
   const auto missing = writer.counts().missing;
   if (interrupt.requested() && missing > 0) return kInterrupted;

@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
@@ -17,6 +16,7 @@
 #include "../output/npy.h"
 #include "../output/run_writer.h"
 #include "../output/stored_run.h"
+#include "../phases.h"
 #include "../recipe.h"
 #include "../selection.h"
 #include "../sha256.h"
@@ -521,9 +521,13 @@ int run_render(const std::vector<std::string>& arguments) {
   }
 
   const Network& network = vgg16();
-  Request request = parse_request(options, network);
-  if (request.init_file) read_start_images(request, network);
-  const Weights weights = resolve_weights(request.weights, network);
+  PhaseSeconds phases;
+  Request request = timed(phases.start_up, [&] {
+    Request parsed = parse_request(options, network);
+    if (parsed.init_file) read_start_images(parsed, network);
+    return parsed;
+  });
+  const Weights weights = timed(phases.weights, [&] { return resolve_weights(request.weights, network); });
   refuse_missing_layers(request.whole, network, weights);
   request.selection = request.whole;
   if (request.shard) {
@@ -536,7 +540,10 @@ int run_render(const std::vector<std::string>& arguments) {
 
   // The engine first: when it cannot be had, what is in the folder stays as it is.
   std::string why_not_gpu;
-  const auto engine = make_engine(network, weights, request.recipe, request.render, &why_not_gpu);
+  const auto engine = timed(phases.start_up, [&] {
+    return make_engine(network, weights, request.recipe, request.render, &why_not_gpu);
+  });
+  phases.start_up -= engine->phases().weights;
   Manifest run = describe_run(network, weights, request.recipe, request.render, engine->describe());
   std::vector<std::string> command{"filterscope", "render"};
   command.insert(command.end(), arguments.begin(), arguments.end());
@@ -569,24 +576,25 @@ int run_render(const std::vector<std::string>& arguments) {
   Progress progress(stderr, style, network, filters, request.render.extent, request.recipe.iterations,
                     expected_seconds);
   RunObserver observer(*engine, writer, progress, network, request.verbose, request.selection.size() > 1);
-  const auto start = std::chrono::steady_clock::now();
-  const auto seconds = [&] {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  double wall_seconds = 0;
+  const auto all_phases = [&] {
+    PhaseSeconds all = phases;
+    all += engine->phases();
+    return all;
   };
   try {
-    engine->render(filters, observer, interrupt.token());
+    timed(wall_seconds, [&] { engine->render(filters, observer, interrupt.token()); });
   } catch (...) {
     progress.clear();
     // The files of what is finished and a manifest that says so; the first failure is the one to report.
     try {
-      writer.finish(seconds());
+      writer.finish(wall_seconds, all_phases());
     } catch (const Error&) {
     }
     throw;
   }
-  const double wall_seconds = seconds();
   progress.clear();
-  writer.finish(wall_seconds);
+  writer.finish(wall_seconds, all_phases());
   write_page(request);
 
   const RunWriter::Counts counts = writer.counts();

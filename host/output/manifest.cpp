@@ -130,6 +130,24 @@ std::chrono::system_clock::time_point parse_time(const Json& json) {
   return std::chrono::system_clock::from_time_t(::timegm(&time));
 }
 
+Json to_json(const PhaseSeconds& phases) {
+  return {{"start_up", seconds(phases.start_up)}, {"weights", seconds(phases.weights)},
+          {"plans", seconds(phases.plans)},       {"ascent", seconds(phases.ascent)},
+          {"finish", seconds(phases.finish)},     {"encode", seconds(phases.encode)},
+          {"write", seconds(phases.write)}};
+}
+
+PhaseSeconds parse_phases(const Json& json) {
+  const auto phase = [&](const char* name) { return json.at(name).get<double>(); };
+  return {.start_up = phase("start_up"),
+          .weights = phase("weights"),
+          .plans = phase("plans"),
+          .ascent = phase("ascent"),
+          .finish = phase("finish"),
+          .encode = phase("encode"),
+          .write = phase("write")};
+}
+
 Json counts(const std::vector<FilterRecord>& filters) {
   const auto count = [&](std::optional<FilterStatus> status) {
     return std::ranges::count(filters, status, &FilterRecord::status);
@@ -244,6 +262,7 @@ Manifest parse(const Json& json, const Network& network) {
   manifest.reproducible = json.at("reproducible").get<bool>();
   for (const Json& engine : json.at("engines")) manifest.engines.push_back(parse_engine(engine));
   manifest.wall_seconds = json.at("wall_seconds").get<double>();
+  manifest.phases = parse_phases(json.at("phases"));
   manifest.complete = json.at("complete").get<bool>();
   for (const Json& filter : json.at("filters")) manifest.filters.push_back(parse_filter(filter, network));
   if (json.contains("raw"))
@@ -411,6 +430,7 @@ std::string to_json(const Manifest& manifest) {
   const auto done = std::ranges::count_if(
       manifest.filters, [](const FilterRecord& record) { return record.status.has_value(); });
   json["wall_seconds"] = seconds(manifest.wall_seconds);
+  json["phases"] = to_json(manifest.phases);
   json["filters_per_second"] =
       manifest.wall_seconds > 0
           ? number(static_cast<float>(static_cast<double>(done) / manifest.wall_seconds))

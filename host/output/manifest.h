@@ -9,6 +9,7 @@
 
 #include "../engine.h"
 #include "../network.h"
+#include "../phases.h"
 #include "../recipe.h"
 #include "../selection.h"
 #include "../weights.h"
@@ -71,6 +72,7 @@ struct Manifest {
   /// last finished filter may not be there yet while a run goes on.
   std::vector<EngineDescription> engines;
   double wall_seconds = 0;  ///< Of all runs together.
+  PhaseSeconds phases{};    ///< Of all runs together but those that were killed.
   bool complete = false;    ///< Every selected filter is there.
 
   std::vector<FilterRecord> filters;  ///< All that are there and all that were last selected; ascending.

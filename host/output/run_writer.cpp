@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -14,6 +15,7 @@
 #include <mutex>
 #include <optional>
 #include <set>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -152,12 +154,17 @@ class RunWriter::Implementation {
     work_.notify_one();
   }
 
-  void finish(double seconds) {
-    join();
-    // Nobody else is there any more; what fails must not keep the rest from being written.
-    for (auto& [index, layer] : layers_)
-      if (!layer.closed) attempt([&] { close_layer(index, layer); });
+  void finish(double seconds, PhaseSeconds phases) {
+    timed(phases.finish, [&] {
+      join();
+      // Nobody else is there any more; what fails must not keep the rest from being written.
+      for (auto& [index, layer] : layers_)
+        if (!layer.closed) attempt([&] { close_layer(index, layer); });
+    });
+    phases.encode += encode_seconds_;
+    phases.write += write_seconds_;
     manifest_.wall_seconds += seconds;
+    manifest_.phases += phases;
     manifest_.complete = std::ranges::all_of(
         manifest_.filters, [](const FilterRecord& record) { return record.status.has_value(); });
     // The journal last: until both are there, it tells what they lack.
@@ -205,6 +212,7 @@ class RunWriter::Implementation {
     manifest_.started = before.manifest.started;
     manifest_.engines = before.manifest.engines;
     manifest_.wall_seconds = before.manifest.wall_seconds;
+    manifest_.phases = before.manifest.phases;
     manifest_.raw = before.manifest.raw;
     images_ = before.images;
     animations_ = before.animations;
@@ -334,9 +342,11 @@ class RunWriter::Implementation {
     std::optional<RawRecord> raw;
     if (!result.image.empty()) {
       raw = {.layer = index, .file = raw_image_file(network, result.id), .filters = {result.id.filter}};
-      NpyImageWriter file(folder_ / raw->file, 1, manifest_.extent);
-      file.append(result.image);
-      file.finish();
+      timed(write_seconds_, [&] {
+        NpyImageWriter file(folder_ / raw->file, 1, manifest_.extent);
+        file.append(result.image);
+        file.finish();
+      });
     }
     FilterRecord record{.id = result.id,
                         .status = result.status,
@@ -346,15 +356,17 @@ class RunWriter::Implementation {
                         .last_gradient_norm = result.gradient_norm,
                         .file = picture_file(network, result.id)};
     write_animation(result, record);
-    write_png(folder_ / record.file, result.picture, manifest_.extent);
-    Picture tile = scale_tile(result.picture, manifest_.extent);
+    write_picture(record.file, result.picture, manifest_.extent);
+    Picture tile = timed(encode_seconds_, [&] { return scale_tile(result.picture, manifest_.extent); });
 
     bool last = false;
     {
       const std::scoped_lock lock(mutex_);
       record.engine = add_engine(manifest_, item.engine);
       enter(manifest_.engines[record.engine]);
-      journal_.append(journal_line(record, result.trace, raw, seconds_since_start(), manifest_));
+      timed(write_seconds_, [&] {
+        journal_.append(journal_line(record, result.trace, raw, seconds_since_start(), manifest_));
+      });
       const std::size_t row = row_of(result.id);
       SheetTile& sheet_tile = layer.tiles[row - layer.first];
       sheet_tile.status = result.status;
@@ -370,16 +382,23 @@ class RunWriter::Implementation {
     if (last) close_layer(index, layer);
   }
 
-  void write_animation(const FilterResult& result, FilterRecord& record) const {
+  void write_animation(const FilterResult& result, FilterRecord& record) {
     const fs::path file = folder_ / animation_file(manifest_.network, result.id);
     if (!result.frames.empty()) {
-      write_file(file, encode_apng(result.frames, manifest_.extent));
+      const auto bytes = timed(encode_seconds_, [&] { return encode_apng(result.frames, manifest_.extent); });
+      timed(write_seconds_, [&] { write_file(file, bytes); });
       record.frame_every = result.frame_every;
     } else if (const auto kept = animations_.find(result.id); kept != animations_.end()) {
       record.frame_every = kept->second;
     } else {
       remove_file(file);  // Of a run that --force made forgotten.
     }
+  }
+
+  /// `file` is relative to the folder.
+  void write_picture(const std::string& file, std::span<const std::uint8_t> pixels, Extent extent) {
+    const auto bytes = timed(encode_seconds_, [&] { return encode_png(pixels, extent); });
+    timed(write_seconds_, [&] { write_file(folder_ / file, bytes); });
   }
 
   double seconds_since_start() const {
@@ -398,7 +417,7 @@ class RunWriter::Implementation {
   void close_layer(int index, Layer& layer) {
     layer.closed = true;
     std::vector<SheetTile> tiles = std::exchange(layer.tiles, {});
-    attempt([&] { join_images(index, tiles); });
+    timed(write_seconds_, [&] { attempt([&] { join_images(index, tiles); }); });
     Extent extent{};
     for (SheetTile& tile : tiles) {
       if (!tile.status) continue;
@@ -410,8 +429,9 @@ class RunWriter::Implementation {
       extent = tile.picture.extent;
     }
     if (extent.positions() == 0) return;
-    const Picture sheet = draw_sheet(heading_of(index), tiles, extent);
-    write_png(folder_ / sheet_file(manifest_.network, index), sheet.pixels, sheet.extent);
+    const Picture sheet =
+        timed(encode_seconds_, [&] { return draw_sheet(heading_of(index), tiles, extent); });
+    write_picture(sheet_file(manifest_.network, index), sheet.pixels, sheet.extent);
   }
 
   /// All unscaled images of a layer, wherever they are, into one file. Killed between the file's appearance
@@ -495,6 +515,8 @@ class RunWriter::Implementation {
   std::vector<std::vector<TracePoint>> traces_;  ///< Of each row of the manifest.
   std::map<FilterId, RawPlace> images_;
   std::map<FilterId, int> animations_;  ///< Of earlier runs; stays as it is.
+  std::atomic<double> encode_seconds_ = 0;
+  std::atomic<double> write_seconds_ = 0;
 
   std::vector<std::thread> encoders_;
 };
@@ -510,8 +532,8 @@ const std::vector<FilterId>& RunWriter::remaining() const {
 void RunWriter::add(FilterResult result, const EngineDescription& engine) {
   implementation_->add(std::move(result), engine);
 }
-void RunWriter::finish(double seconds) {
-  implementation_->finish(seconds);
+void RunWriter::finish(double seconds, const PhaseSeconds& phases) {
+  implementation_->finish(seconds, phases);
 }
 RunWriter::Counts RunWriter::counts() const {
   return implementation_->counts();

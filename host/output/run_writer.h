@@ -58,9 +58,10 @@ class RunWriter {
   void add(FilterResult result, const EngineDescription& engine);
 
   /// Waits until everything is written, then writes the sheets that are not up to date, manifest.json and
-  /// traces.csv, whatever failed before. `seconds` is how long the run took. Throws the first error, if there
-  /// was one. Call it once, also after an interruption or a failed render.
-  void finish(double seconds);
+  /// traces.csv, whatever failed before. `seconds` is how long the run took, and `phases` where its time went as
+  /// far as the caller knows; the phases finish, encode and write are added here. Throws the first error, if
+  /// there was one. Call it once, also after an interruption or a failed render.
+  void finish(double seconds, const PhaseSeconds& phases = {});
 
   /// After finish(): the filters of the selection by outcome.
   struct Counts {

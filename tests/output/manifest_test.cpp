@@ -45,6 +45,13 @@ Manifest example() {
                        .libraries = {},
                        .plans = {}}};
   manifest.wall_seconds = 12.34567;
+  manifest.phases = {.start_up = 0.5,
+                     .weights = 0.25,
+                     .plans = 1,
+                     .ascent = 12.0625,
+                     .finish = 0.125,
+                     .encode = 3,
+                     .write = 0.1234};
   manifest.filters.resize(4);
   for (int i = 0; i < 4; ++i) manifest.filters[static_cast<std::size_t>(i)].id = {i / 3, i % 3};
   manifest.filters[0] = {.id = {0, 0},
@@ -91,6 +98,13 @@ TEST(Manifest, SaysHowTheRunWasDone) {
                                           {"libraries", {{"CUDA", "13.0.88"}, {"another", "1"}}},
                                           {"plans", {"batch 8; block1_conv1 fprop direct", "batch 3"}}}));
   EXPECT_EQ(manifest["wall_seconds"], 12.346);
+  EXPECT_EQ(manifest["phases"], (json{{"start_up", 0.5},
+                                      {"weights", 0.25},
+                                      {"plans", 1},
+                                      {"ascent", 12.062},
+                                      {"finish", 0.125},
+                                      {"encode", 3},
+                                      {"write", 0.123}}));
   EXPECT_NEAR(manifest["filters_per_second"], 3 / 12.34567, 1e-6);
   EXPECT_EQ(manifest["counts"], (json{{"ok", 1}, {"dead", 1}, {"nonfinite", 1}, {"missing", 1}}));
 }

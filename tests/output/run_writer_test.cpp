@@ -119,7 +119,7 @@ class RunWriterTest : public testing::Test {
   }
   static json without_times(const std::filesystem::path& folder) {
     json manifest = json::parse(read_text(folder / "manifest.json"));
-    for (const char* time : {"started", "wall_seconds", "filters_per_second"}) manifest.erase(time);
+    for (const char* time : {"started", "wall_seconds", "phases", "filters_per_second"}) manifest.erase(time);
     return manifest;
   }
 
@@ -427,6 +427,26 @@ TEST_F(ResumedRunTest, AddsTheSecondsOfTheRuns) {
              std::regex_replace(journal, std::regex("\"seconds\": [0-9.]+"), "\"seconds\": 30.25"));
   render({{0, 2}});
   EXPECT_EQ(manifest()["wall_seconds"], 2 * kSeconds + 30.25);
+}
+
+TEST_F(ResumedRunTest, AddsThePhasesOfTheRuns) {
+  const PhaseSeconds phases{.start_up = 0.5, .weights = 1, .plans = 2, .ascent = 4};
+  for (const FilterId id : {FilterId{0, 0}, FilterId{0, 1}}) {
+    RunWriter run = writer({id});
+    run.add(result_of(id), engine_);
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    run.finish(kSeconds, phases);
+  }
+  const json of_both = manifest()["phases"];
+  EXPECT_EQ(of_both["start_up"], 1);
+  EXPECT_EQ(of_both["weights"], 2);
+  EXPECT_EQ(of_both["plans"], 4);
+  EXPECT_EQ(of_both["ascent"], 8);
+  // Two pictures and three sheets, and their files, took some time, but not what others are given.
+  for (const char* own : {"finish", "encode", "write"}) {
+    EXPECT_GT(of_both[own], 0) << own;
+    EXPECT_LT(of_both[own], 60) << own;
+  }
 }
 
 // Whatever part of the journal's last line was written.

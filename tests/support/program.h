@@ -137,7 +137,7 @@ class Cli : public ::testing::Test {
 
   nlohmann::json manifest_without_times(const std::string& out) {
     nlohmann::json json = manifest(out);
-    for (const char* member : {"command_lines", "started", "wall_seconds", "filters_per_second"})
+    for (const char* member : {"command_lines", "started", "wall_seconds", "phases", "filters_per_second"})
       json.erase(member);
     return json;
   }
