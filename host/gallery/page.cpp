@@ -85,9 +85,9 @@ Json layer_data(const LayerAtlases& layer, const PageRun& page, const std::vecto
   const Manifest& manifest = page.run.manifest;
   const Extent map = manifest.network.map_extent(layer.layer, manifest.extent);
   std::string status, pictures;
-  Json numbers = Json::array(), files = Json::array(), iterations = Json::array(), first = Json::array(),
-       final = Json::array(), gradient = Json::array(), hue = Json::array(), chroma = Json::array(),
-       contrast = Json::array();
+  Json numbers = Json::array(), files = Json::array(), animations = Json::array(), iterations = Json::array(),
+       first = Json::array(), final = Json::array(), gradient = Json::array(), hue = Json::array(),
+       chroma = Json::array(), contrast = Json::array();
   std::vector<float> losses;
   for (std::size_t row = layer.first; row < layer.first + layer.count; ++row) {
     const FilterRecord& filter = manifest.filters[row];
@@ -95,6 +95,7 @@ Json layer_data(const LayerAtlases& layer, const PageRun& page, const std::vecto
     numbers.push_back(filter.id.filter);
     status += letter(filter.status);
     files.push_back(picture_file(manifest.network, filter.id));
+    animations.push_back(filter.frame_every > 0 ? animation_file(manifest.network, filter.id) : "");
     iterations.push_back(filter.iterations);
     first.push_back(if_done(filter.first_loss));
     final.push_back(if_done(filter.final_loss));
@@ -123,6 +124,7 @@ Json layer_data(const LayerAtlases& layer, const PageRun& page, const std::vecto
           {"status", status},
           {"pictures", pictures},
           {"files", std::move(files)},
+          {"animations", std::move(animations)},
           {"iterations", std::move(iterations)},
           {"first", std::move(first)},
           {"final", std::move(final)},

@@ -251,6 +251,7 @@ TEST_F(GalleryTest, PageHoldsTheRun) {
   EXPECT_EQ(layer["status"], "odn-");
   EXPECT_EQ(layer["pictures"], "ttt-");
   EXPECT_EQ(layer["files"][3], "block5_conv3/block5_conv3_f0511.png");
+  EXPECT_EQ(layer["animations"], (json{"", "", "", ""}));
   EXPECT_EQ(layer["iterations"], (json{30, 0, 30, 0}));
   EXPECT_EQ(layer["first"], (json{0.5, 0.0, 2.5, nullptr}));
   EXPECT_EQ(layer["final"], (json{1.5, 0.0, nullptr, nullptr}));

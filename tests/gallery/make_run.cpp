@@ -1,7 +1,8 @@
 // make_run FOLDER SIZE SEED [FILTERS]
 // Writes a run of all 4224 filters (or the first FILTERS of each layer) in seconds: nothing is rendered, the
-// pictures are stripes and the losses a curve, different for each filter. Of each layer with more than 100
-// filters a few are dead; block5_conv2:7 is nonfinite; block5_conv3's last three are missing.
+// pictures are stripes and the losses a curve, different for each filter. block3_conv1:20 has an animation.
+// Of each layer with more than 100 filters a few are dead; block5_conv2:7 is nonfinite; block5_conv3's last
+// three are missing.
 
 #include <fmt/format.h>
 
@@ -75,6 +76,10 @@ FilterResult result_of(FilterId id, Extent extent, std::uint64_t seed, const Net
             static_cast<std::uint8_t>(std::lround(std::fmin(std::fmax(value, 0), 1) * 255)));
       }
     }
+  }
+  if (id == FilterId{4, 20}) {
+    result.frame_every = kIterations / 2;
+    result.frames = {std::vector<std::uint8_t>(result.picture.size(), 128), result.picture, result.picture};
   }
   return result;
 }

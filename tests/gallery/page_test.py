@@ -331,8 +331,28 @@ class Run(Page):
         self.assertIn("in 500 steps", self.one("#curve svg").get_attribute("aria-label"))
         image = self.one("#pictures img")
         self.until(lambda: image.get_property("naturalWidth") == 32)
-        self.assertIn("filterscope render block3_conv1:20 --seed 0", self.text("#numbers pre"))
+        self.assertIn("filterscope render block3_conv1:20 --seed 0", self.one("#numbers pre").get_property("textContent"))
         self.screen("large")
+
+    def test_ascent(self):
+        self.open("block3_conv1/19")
+        self.until(lambda: self.text("#viewer-title") == "block3_conv1 19")
+        self.assertFalse(self.one("#ascent").is_displayed())
+        self.keys(Keys.ARROW_RIGHT)
+        self.until(lambda: self.one("#ascent").is_displayed())
+        source = lambda: self.one("#pictures img").get_attribute("src").split("/")[-1]
+        self.assertEqual(source(), "block3_conv1_f0020.png")
+        self.one("#ascent").click()
+        self.assertEqual(source(), "block3_conv1_f0020.apng")
+        self.assertEqual(self.one("#ascent").get_attribute("aria-pressed"), "true")
+        self.assertIn("animation", self.one("#pictures img").get_attribute("alt"))
+        self.until(lambda: self.one("#pictures img").get_property("naturalWidth") == 32)
+        self.keys(Keys.ARROW_RIGHT)
+        self.until(lambda: source() == "block3_conv1_f0021.png")
+        self.keys(Keys.ARROW_LEFT)
+        self.until(lambda: source() == "block3_conv1_f0020.apng")
+        self.one("#ascent").click()
+        self.assertEqual(source(), "block3_conv1_f0020.png")
 
     def test_poster_and_loss_curves(self):
         self.open("all")
@@ -386,6 +406,15 @@ class Run(Page):
         self.until(lambda: not self.one("#viewer").is_displayed())
         self.until(lambda: focused() == "block3_conv1/1")
         self.assertEqual(self.hash(), "#block3_conv1")
+        # A button that was pressed and then disabled takes no keys with it.
+        self.open("block3_conv1/254")
+        self.one("#next").click()
+        self.until(lambda: not self.one("#next").is_enabled())
+        time.sleep(0.2)
+        self.keys(Keys.ARROW_LEFT)
+        self.until(lambda: self.text("#viewer-title") == "block3_conv1 254")
+        self.keys(Keys.ESCAPE)
+        self.until(lambda: not self.one("#viewer").is_displayed())
         # Only one tile can be reached by Tab: the arrows lead to the others.
         self.assertEqual(len(self.all('.tile[tabindex="0"]')), 1)
 

@@ -11,6 +11,7 @@
   const comparing = runs.length > 1;
   const runNames = ["A", "B"];
   const layers = data.network.layers;
+  const networkName = data.network.name.replace("vgg", "VGG");  // As people write it.
 
   // ---- What the runs hold
 
@@ -49,6 +50,11 @@
       return this.first > 0 ? this.final / this.first : this.final > 0 ? Infinity : null;
     }
     get address() { return address(this.run.folder + this.block.files[this.index]); }
+    // The ascent as an animated PNG; null where there is none.
+    get animation() {
+      const file = this.block.animations[this.index];
+      return file ? address(this.run.folder + file) : null;
+    }
     // The losses at run.steps; NaN where there is none.
     get curve() {
       if (!this.block.losses) this.block.losses = decodeFloats(this.block.curves);
@@ -558,6 +564,8 @@
   const viewer = byId("viewer");
   let viewed = null;  // The filter that was last in it.
 
+  let playing = false;  // Animations of the ascent instead of the pictures.
+
   function showViewer() {
     const {filter} = view;
     if (!filter) {
@@ -576,6 +584,7 @@
     byId("pictures").replaceChildren(...filter.records.map((record, which) => largePicture(filter, record, which)));
     byId("curve").replaceChildren(lossCurves(filter));
     byId("numbers").replaceChildren(numbersTable(filter));
+    byId("ascent").hidden = !filter.records.some((record) => record?.shown && record.animation);
     if (!viewer.open) {
       viewer.showModal();
       byId("viewer-title").focus();
@@ -593,8 +602,14 @@
       record.paint(place);
       const {height, width} = record.run;
       place.style.aspectRatio = `${width} / ${height}`;
-      const image = element("img", {src: record.address, alt: `What ${filter.name} looks for`, width, height});
+      const moving = playing && record.animation;
+      const image = element("img", {src: moving || record.address, width, height,
+        alt: moving ? `How the picture of ${filter.name} comes about, as an animation` : `What ${filter.name} looks for`});
       image.addEventListener("error", () => {
+        if (image.getAttribute("src") !== record.address) {
+          image.src = record.address;
+          return;
+        }
         place.removeAttribute("style");
         place.classList.add("empty");
         place.textContent = lostReasons.m;
@@ -721,7 +736,11 @@
     ];
     const all = element("div", {}, table(rows));
     const commands = new Set(filter.records.filter(Boolean).map((record) => commandFor(filter, record)));
-    for (const command of commands) all.append(element("pre", {textContent: command, tabIndex: 0}));
+    for (const command of commands) {
+      // An option stays with its value and is not broken at its hyphens.
+      const parts = command.split(/ (?=--)/).flatMap((part) => [element("span", {textContent: part}), " "]);
+      all.append(element("pre", {tabIndex: 0}, ...parts.slice(0, -1)));
+    }
     return all;
   }
 
@@ -751,8 +770,9 @@
   viewer.addEventListener("click", (event) => {
     if (event.target === viewer) closeViewer();
   });
-  viewer.addEventListener("keydown", (event) => {
-    if (event.altKey || event.ctrlKey || event.metaKey) return;
+  // Of the document, since a button that had the focus and is disabled or hidden now leaves it to nothing.
+  document.addEventListener("keydown", (event) => {
+    if (!viewer.open || event.altKey || event.ctrlKey || event.metaKey) return;
     const step = {ArrowLeft: -1, ArrowRight: 1, Home: -order.indexOf(view.filter),
                   End: order.length - 1 - order.indexOf(view.filter)}[event.key];
     if (step === undefined) return;
@@ -762,6 +782,11 @@
   byId("previous").addEventListener("click", () => move(-1));
   byId("next").addEventListener("click", () => move(1));
   byId("close").addEventListener("click", closeViewer);
+  byId("ascent").addEventListener("click", () => {
+    playing = !playing;
+    byId("ascent").setAttribute("aria-pressed", String(playing));
+    showViewer();
+  });
   byId("pixels").addEventListener("click", () => setPixels(!viewer.classList.contains("pixels")));
   function setPixels(on) {
     viewer.classList.toggle("pixels", on);
@@ -810,7 +835,7 @@
       left += (thickness[index] + gaps[index]) * unit;
       if (layer.pool) side *= 0.66;
     });
-    diagram.append(drawing("text", {x: width - 2, y: height - 2, "text-anchor": "end"}, data.network.name));
+    diagram.append(drawing("text", {x: width - 2, y: height - 2, "text-anchor": "end"}, networkName));
   }
 
   function listLayers() {
@@ -972,7 +997,7 @@
   }
 
   function showAbout() {
-    const {name} = data.network;
+    const name = networkName;
     document.title = comparing ? `${name}: two runs – filterscope` : `${name} – filterscope`;
     byId("title").textContent = comparing ? `What ${name}’s filters look for: two runs` : `What ${name}’s filters look for`;
     const made = runs.map((run, which) => run.synthetic && (comparing ? runNames[which] : "These pictures")).filter(Boolean);
