@@ -7,6 +7,7 @@
 #include <chrono>
 #include <csignal>
 #include <filesystem>
+#include <iostream>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <string>
@@ -105,10 +106,11 @@ TEST_F(CliKilled, ThenStartedAgainLeavesWhatAnUninterruptedRunLeaves) {
     ASSERT_EQ(outcome.exit_code, 0) << story << outcome.err;
     expect_same(out, "whole");
     ASSERT_FALSE(HasFailure()) << "of one run that takes " << whole_seconds << " s: " << story;
+    std::cout << out << ": " << story << "then finished: the same bytes\n";
     fs::remove_all(folder_ / out);
   }
-  RecordProperty("seconds", std::to_string(whole_seconds));
-  RecordProperty("half_done", half_done);
+  std::cout << kills << " kills, " << half_done << " of them with results already there, of a run that takes "
+            << whole_seconds << " s\n";
   EXPECT_GE(half_done, kKills / 10) << "the moments were not where it matters";
 }
 

@@ -61,6 +61,11 @@ TEST_F(CliMerge, SharesAreJoinedToWhatOneRunLeaves) {
               ascent("shares/shard-1-of-3") + ascent("shares/shard-2-of-3") + ascent("shares/shard-3-of-3"),
               0.01);
 
+  // Two of three: what is selected by the third is not known here, but that it is absent is.
+  const Outcome part = run({"merge", "shares/shard-3-of-3/", "shares/shard-1-of-3", "--out", "part"});
+  EXPECT_EQ(part.exit_code, 0);
+  EXPECT_THAT(part.err, HasSubstr("Note: 1 share is not among the folders: shard-2-of-3."));
+
   // Into a folder that has a part already, which is one of those to be merged.
   ASSERT_EQ(run({"merge", "shares/shard-1-of-3", "shares/shard-2-of-3", "shares/shard-3-of-3", "--out",
                  "shares/shard-2-of-3", "--quiet"})
@@ -215,6 +220,13 @@ TEST(CliShard, RefusesLaunchersThatDoNotTell) {
 TEST(CliShard, NamesItsFolder) {
   EXPECT_EQ(cli::shard_folder({1, 4}), "shard-1-of-4");
   EXPECT_EQ(cli::shard_folder({7, 16}), "shard-07-of-16");
+  const auto share = cli::shard_of_folder("shard-07-of-16");
+  ASSERT_TRUE(share);
+  EXPECT_EQ(share->index, 7);
+  EXPECT_EQ(share->count, 16);
+  for (const char* name :
+       {"", "shard-7-of-16", "shard-0-of-4", "shard-5-of-4", "shard-1", "shard-auto-of-4", "my shard-1-of-4"})
+    EXPECT_FALSE(cli::shard_of_folder(name)) << name;
 }
 
 }  // namespace

@@ -17,6 +17,7 @@
 #include "common_options.h"
 #include "interrupt.h"
 #include "options.h"
+#include "shard.h"
 #include "text.h"
 
 namespace filterscope::cli {
@@ -83,6 +84,22 @@ struct Source {
 const EngineDescription& engine_of(const Source& source) {
   const Manifest& manifest = source.run->manifest;
   return manifest.engines[manifest.filters[source.row].engine];
+}
+
+/// The shares that, to go by the folders' names, belong to those given and are not among them.
+std::vector<std::string> absent_shares(const std::vector<std::string>& folders) {
+  std::map<int, std::set<int>> given;  // Of each number of shares.
+  for (const std::string& folder : folders) {
+    const fs::path path = fs::path(folder) / "";
+    if (const auto shard = shard_of_folder(path.parent_path().filename().string()))
+      given[shard->count].insert(shard->index);
+  }
+  std::vector<std::string> absent;
+  for (const auto& [count, indices] : given) {
+    for (int index = 1; index <= count; ++index)
+      if (!indices.contains(index)) absent.push_back(shard_folder({index, count}));
+  }
+  return absent;
 }
 
 }  // namespace
@@ -174,6 +191,15 @@ int run_merge(const std::vector<std::string>& arguments) {
         "Note: {} selected and in none of the folders; manifest.json says which. Render them and merge "
         "again.\n",
         missing == 1 ? "1 filter was" : fmt::format("{} were", counted(missing, "filter")));
+  }
+  if (const auto absent = absent_shares(folders); !absent.empty()) {
+    constexpr std::size_t kNamed = 8;
+    const std::size_t named = std::min(absent.size(), kNamed);
+    fmt::print(
+        stderr, "Note: {} not among the folders: {}{}. Merge again with what is in {}.\n",
+        absent.size() == 1 ? "1 share is" : fmt::format("{} are", counted(std::ssize(absent), "share")),
+        fmt::join(absent.begin(), absent.begin() + static_cast<std::ptrdiff_t>(named), ", "),
+        absent.size() > named ? ", ..." : "", absent.size() == 1 ? "it" : "them");
   }
   return 0;
 }

@@ -30,4 +30,17 @@ std::string shard_folder(Shard shard) {
   return fmt::format("shard-{:0{}}-of-{}", shard.index, count.size(), count);
 }
 
+std::optional<Shard> shard_of_folder(const std::string& name) {
+  const std::string prefix = "shard-", of = "-of-";
+  const std::size_t place = name.find(of);
+  if (!name.starts_with(prefix) || place == std::string::npos) return std::nullopt;
+  try {
+    const Shard shard = parse_shard(
+        name.substr(prefix.size(), place - prefix.size()) + "/" + name.substr(place + of.size()), {});
+    return name == shard_folder(shard) ? std::optional(shard) : std::nullopt;
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
 }  // namespace filterscope::cli

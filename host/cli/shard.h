@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "../shard.h"
@@ -15,5 +16,8 @@ Shard parse_shard(const std::string& text, const Environment& environment);
 
 /// The folder of a share in that of all: "shard-03-of-16".
 std::string shard_folder(Shard shard);
+
+/// The share whose folder has this name; nothing if it is not one of shard_folder().
+std::optional<Shard> shard_of_folder(const std::string& name);
 
 }  // namespace filterscope::cli

@@ -331,7 +331,11 @@ class Run(Page):
         self.assertIn("in 500 steps", self.one("#curve svg").get_attribute("aria-label"))
         image = self.one("#pictures img")
         self.until(lambda: image.get_property("naturalWidth") == 32)
-        self.assertIn("filterscope render block3_conv1:20 --seed 0", self.one("#numbers pre").get_property("textContent"))
+        # As it is copied.
+        command = browser.execute_script("getSelection().selectAllChildren(document.querySelector('#numbers pre'));"
+                                         "return getSelection().toString()")
+        self.assertTrue(command.startswith("filterscope render block3_conv1:20 --seed 0 --recipe seed --iterations 500 "), command)
+        browser.execute_script("getSelection().removeAllRanges()")
         self.screen("large")
 
     def test_ascent(self):
