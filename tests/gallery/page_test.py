@@ -260,6 +260,8 @@ class Run(Page):
             search.send_keys(text)
             self.until(lambda: self.shown()[:1] == expected[:1])
         self.assertEqual(self.text("#grid"), "Nothing matches.")
+        bottom = lambda selector: (lambda box: box["y"] + box["height"])(self.one(selector).rect)
+        self.assertGreaterEqual(self.one("#footer").rect["y"], bottom("#grid .nothing"))
 
         search.clear()
         search.send_keys("dead")
@@ -505,6 +507,7 @@ class Comparison(Page):
     def test_two_runs(self):
         self.assertEqual([run.text for run in self.all("#about .run")], ["A first: seed 0", "B second: seed 7"])
         self.assertIn("A and B", self.text("#synthetic"))
+        self.assertIn("Both: recipe seed, steps 500, size 32 × 32, weights synthetic:0", self.text("#about"))
         self.open("block5_conv2")
         self.assertEqual(self.text("#view-count"), "16 filters, 1 dead, 1 not finite")
         self.assertEqual(len(self.all(".tile .picture")), 32)
@@ -535,6 +538,13 @@ class Comparison(Page):
         known = [number for number in losses[0] if losses[0][number]]
         expected = sorted(known, key=lambda number: -losses[1][number] / losses[0][number])
         self.assertEqual([number for _, number in self.shown()[:len(expected)]], expected)
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
+                                {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True})
+        self.open("block5_conv2")
+        pairs = [self.tile(number).rect for number in (0, 1)]
+        self.assertEqual(pairs[0]["y"], pairs[1]["y"])
+        self.assertLessEqual(pairs[1]["x"] + pairs[1]["width"], 390)
+
         self.select("#show", "B")
         self.assertEqual(sum(picture.is_displayed() for picture in self.all(".tile .picture")), 16)
 

@@ -364,7 +364,7 @@
     layOut();
   }
 
-  // Wide as it is wanted; on a narrow screen so that the tiles fill it.
+  // Wide as it is wanted; on a narrow screen so that the tiles fill it, two pairs or more in a row.
   const narrow = matchMedia("(max-width: 760px)");
   let wantedSize = 96;
   let laidOutWidth = 0;
@@ -374,7 +374,7 @@
     const pictures = comparing && document.body.dataset.show === "AB" ? 2 : 1;
     const between = 3 * (pictures - 1);
     let size = wantedSize;
-    columns = Math.max(1, Math.floor((width + columnGap) / (pictures * size + between + columnGap)));
+    columns = Math.max(narrow.matches ? 2 : 1, Math.floor((width + columnGap) / (pictures * size + between + columnGap)));
     if (narrow.matches) size = Math.floor(((width - (columns - 1) * columnGap) / columns - between) / pictures);
     const picture = Math.round((size * runs[0].height) / runs[0].width);
     const caption = captionLine * (sorts[view.sort].value ? 2 : 1) + 4;
@@ -402,7 +402,7 @@
       add({height: cell.height, first, count});
       first += count;
     }
-    grid.style.height = `${top}px`;
+    grid.style.height = order.length ? `${top}px` : "";
     grid.replaceChildren();
     if (order.length === 0) grid.append(element("p", {className: "nothing", textContent: "Nothing matches."}));
     fill();
@@ -1011,10 +1011,13 @@
       const text = comparing ? runLabel(which)
         : `Recipe ${run.recipe.name}, ${counted(run.iterations, "step")}, ${run.width} × ${run.height} pixels, ` +
           `seed ${run.seed}, weights ${run.weights}` + (run.complete ? "" : ". This run is not complete.");
-      const parts = [element("span", {className: `run run-${runNames[which]}`},
+      return [element("span", {className: `run run-${runNames[which]}`},
         ...(comparing ? [element("b", {textContent: runNames[which]}), " "] : []), text)];
-      return parts;
     }));
+    if (comparing) {
+      const common = ["recipe", "steps", "size", "seed", "weights", "precision"].filter((fact) => !differences.includes(fact));
+      byId("about").append(`Both: ${common.map((fact) => `${fact} ${facts[0].get(fact) || "–"}`).join(", ")}`);
+    }
     byId("facts").append(table(factNames.filter((fact) => facts.some((one) => one.get(fact)))
       .map((fact) => [fact, facts.map((one) => one.get(fact) || "–")])));
     byId("footer").textContent = `Written by filterscope ${data.version}, ${data.written}. Keys: / searches; arrows move; ` +
