@@ -51,6 +51,7 @@ class CpuEngine final : public Engine {
                                      : std::min(omp_get_max_threads(), omp_get_thread_limit())),
         planner_(network, weights, options.extent,
                  options.reproducible ? cpu::PlanRule::fixed : cpu::PlanRule::automatic) {
+    cpu::kernels();  // An Error of the choice now, not in the middle of the run.
     if (options_.batch > 0) {
       largest_batch_ = options_.batch;
     } else {

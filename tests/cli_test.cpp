@@ -272,6 +272,15 @@ TEST_F(Cli, InfoTellsBuildDevicesLibrariesAndPlaces) {
   EXPECT_THAT(info.out, Not(HasSubstr("not available")));
 }
 
+TEST_F(Cli, KernelsCanBeChosenForMeasuring) {
+  environment_ = {{"FILTERSCOPE_CPU_KERNELS", "generic"}};
+  EXPECT_THAT(run({"info"}).out, HasSubstr("kernels: generic"));
+  environment_ = {{"FILTERSCOPE_CPU_KERNELS", "mmx"}};
+  EXPECT_THAT(run({"info"}).out, AllOf(HasSubstr("$FILTERSCOPE_CPU_KERNELS: mmx"), HasSubstr("generic")));
+  EXPECT_THAT(error_of({"render", "--weights", "synthetic", "--device", "cpu", "block1_conv1:0"}, kUsage),
+              HasSubstr("expected one of"));
+}
+
 TEST_F(Cli, InfoTellsWhereWeightsWereFound) {
   fs::create_directory(folder_ / "weights");
   write_first_layer("weights/mine.safetensors");

@@ -6,7 +6,7 @@ set -euo pipefail
 # Without these nothing can be built; CMake can do without the libraries.
 tools=(build-essential cmake ninja-build git ca-certificates curl)
 libraries=(libhdf5-dev libmbedtls-dev libfmt-dev nlohmann-json3-dev libcxxopts-dev libstb-dev
-           libgtest-dev libgmock-dev libbenchmark-dev libboost-context-dev)
+           libgtest-dev libgmock-dev libbenchmark-dev libboost-context-dev valgrind)
 
 say() { printf '%s\n' "$*" >&2; }
 

@@ -1,5 +1,13 @@
 #include "kernels.h"
 
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <string>
+#include <string_view>
+
+#include "../error.h"
+
 namespace filterscope::cpu {
 
 namespace kernels_generic {
@@ -27,8 +35,22 @@ KernelTables kernel_tables() {
 }
 
 const Kernels& kernels() {
-  static const KernelTables tables = kernel_tables();
-  return *tables.tables[0];
+  static const Kernels& chosen = []() -> const Kernels& {
+    constexpr const char* kVariable = "FILTERSCOPE_CPU_KERNELS";
+    const KernelTables found = kernel_tables();
+    const char* const wanted = std::getenv(kVariable);
+    if (wanted == nullptr || *wanted == '\0') return *found.tables[0];
+    std::string names;
+    for (int i = 0; i < found.count; ++i) {
+      if (std::string_view(wanted) == found.tables[i]->name) return *found.tables[i];
+      names += fmt::format("{}{}", i == 0 ? "" : ", ", found.tables[i]->name);
+    }
+    throw Error(ErrorKind::usage,
+                fmt::format("${}: {} is not among what this processor can run; expected one of {}, "
+                            "or nothing for the best",
+                            kVariable, wanted, names));
+  }();
+  return chosen;
 }
 
 }  // namespace filterscope::cpu

@@ -109,7 +109,8 @@ struct Kernels {
                         const float* mask_by, float* gradient, float* scratch, int row_begin, int row_end);
 };
 
-/// The table for this processor.
+/// The table for this processor: the best one, or the one that $FILTERSCOPE_CPU_KERNELS names, such as
+/// "generic". A usage Error if the variable names none that this processor can run.
 const Kernels& kernels();
 
 /// Every table this processor can run, the best first; for tests.

@@ -1,0 +1,202 @@
+"""What the benchmark scripts share: the machine, the network's cost, and runs of the program. Standard library only."""
+import array
+import ast
+import datetime
+import json
+import os
+import pathlib
+import platform
+import re
+import shlex
+import shutil
+import statistics
+import struct
+import subprocess
+import tempfile
+import threading
+import time
+
+BENCH = pathlib.Path(__file__).resolve().parent
+SIZE = 96  # Of the image, unless told otherwise.
+
+# VGG16: name, input channels, filters, and how often the image was halved before.
+LAYERS = [(f"block{block}_conv{convolution}", before if convolution == 1 else width, width, block - 1)
+          for block, (count, before, width) in enumerate([(2, 3, 64), (2, 64, 128), (3, 128, 256), (3, 256, 512),
+                                                          (3, 512, 512)], 1)
+          for convolution in range(1, count + 1)]
+NAMES = [name for name, *_ in LAYERS]
+FILTERS = {name: filters for name, _, filters, _ in LAYERS}
+
+# In the order in which a user waits for them; encode and write happen on other threads meanwhile.
+PHASES = ["start_up", "weights", "plans", "ascent", "finish", "page"]
+
+
+class Refusal(Exception):
+    """What a user can act on."""
+
+
+def forward_macs(layer, size):
+    """Multiply-adds of one forward convolution on one image."""
+    _, channels, filters, halvings = LAYERS[NAMES.index(layer)]
+    return 9 * channels * filters * (size >> halvings) ** 2
+
+
+def iteration_flops(layer, size=SIZE):
+    """Floating-point operations of one iteration of one filter: forward and input gradient through the layers below the
+    target, and one filter's share of the target layer; 2 for a multiply-add, counted directly, whatever algorithm computes
+    them. As Network::iteration_flops."""
+    below = NAMES[:NAMES.index(layer)]
+    macs = 2 * forward_macs(layer, size) / FILTERS[layer] + sum(2 * forward_macs(name, size) for name in below)
+    return 2 * macs
+
+
+def median(values):
+    return statistics.median(values)
+
+
+def digits(value, count=3):
+    """A number with `count` significant digits and no exponent."""
+    if value == 0:
+        return "0"
+    text = f"{value:.{count}g}"
+    return f"{float(text):.0f}" if "e+" in text else text
+
+
+def spread_text(values, count=3):
+    """The median, and the range where there are several."""
+    text = digits(median(values), count)
+    return text if len(values) < 2 else f"{text} ({digits(min(values), count)} to {digits(max(values), count)})"
+
+
+def output_of(command):
+    """Standard output, or nothing where there is no such command or it fails."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def processor_name():
+    text = pathlib.Path("/proc/cpuinfo").read_text() if os.path.exists("/proc/cpuinfo") else ""
+    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return found[1] if found else platform.processor() or "unknown processor"
+
+
+def gpu():
+    """The first GPU: name, driver and memory; nothing where nvidia-smi finds none."""
+    line = output_of(["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"])
+    if not line:
+        return None
+    name, driver, memory = (part.strip() for part in line.splitlines()[0].split(","))
+    return {"name": name, "driver": driver, "memory": memory}
+
+
+def machine():
+    """Where and when something is measured. The load tells whether others were computing."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {"date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+            "processor": processor_name(), "cores": len(os.sched_getaffinity(0)),
+            "memory_gib": round(memory / 2**30, 1), "system": f"{platform.system()} {platform.release()}",
+            "load": round(os.getloadavg()[0], 2), "gpu": gpu(), "python": platform.python_version()}
+
+
+def find_program(build):
+    program = pathlib.Path(build) / "filterscope"
+    if not program.is_file():
+        raise Refusal(f"no {program}; build it first (cmake --build --preset release), or name its folder with --build")
+    return program
+
+
+def program_info(program):
+    """What the program says of itself, without the places where it looked for weights."""
+    lines = output_of([str(program), "info"]).splitlines()
+    return [line for line in lines if line.strip() and not re.search(r"weights|\.h5|safetensors|/", line, re.IGNORECASE)]
+
+
+def write_npy(path, shape, values):
+    """A float32 array in NumPy's format."""
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {tuple(shape)!r}, }}"
+    header += " " * (-(len(header) + 11) % 64) + "\n"
+    data = array.array("f", values)
+    if struct.pack("=H", 1) != struct.pack("<H", 1):
+        data.byteswap()
+    with open(path, "wb") as file:
+        file.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + data.tobytes())
+
+
+def npy_shape(path):
+    with open(path, "rb") as file:
+        file.seek(8)
+        length, = struct.unpack("<H", file.read(2))
+        return ast.literal_eval(file.read(length).decode())["shape"]
+
+
+class DeviceMemory:
+    """The most device memory in use while it is there, beyond what was in use before; of the first GPU, twice a second."""
+
+    def __init__(self, wanted):
+        self.peak = None
+        self._stop = threading.Event()
+        self._before = self._used() if wanted else None
+        self._thread = threading.Thread(target=self._watch, daemon=True) if self._before is not None else None
+
+    def __enter__(self):
+        if self._thread:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        if self._thread:
+            self._thread.join()
+
+    @staticmethod
+    def _used():
+        line = output_of(["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"])
+        return int(line.splitlines()[0]) * 2**20 if line else None
+
+    def _watch(self):
+        while not self._stop.wait(0.5):
+            self.peak = max(self.peak or 0, (self._used() or 0) - self._before)
+
+
+def render(program, arguments, device_memory=False):
+    """Runs `filterscope render` into a folder that is removed again. Returns its manifest; the seconds of the whole command;
+    its phases; and the peak memory in bytes.
+
+    The phases come from the manifest. The page is written after it, and the program's loading lies before anything that
+    the program can measure: the former is the time between the two files, the latter is added to start_up, with whatever is
+    left."""
+    with tempfile.TemporaryDirectory(prefix="filterscope-bench-") as folder:
+        command = [str(program), "render", *arguments, "--out", folder, "--quiet"]
+        errors = tempfile.TemporaryFile()
+        with DeviceMemory(device_memory) as memory:
+            start = time.perf_counter()
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
+            _, status, usage = os.wait4(process.pid, 0)
+            wall = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            errors.seek(0)
+            raise Refusal(f"{shlex.join(command)} failed: {errors.read().decode(errors='replace').strip()}")
+        manifest_file = pathlib.Path(folder) / "manifest.json"
+        manifest = json.loads(manifest_file.read_text())
+        phases = dict(manifest["phases"])
+        page = (pathlib.Path(folder) / "index.html").stat().st_mtime_ns - manifest_file.stat().st_mtime_ns
+        phases["page"] = max(0, page) / 1e9
+        phases["start_up"] += max(0, wall - sum(phases[name] for name in PHASES))
+        return {"manifest": manifest, "wall": wall, "phases": phases, "host_bytes": usage.ru_maxrss * 1024,
+                "device_bytes": memory.peak}
+
+
+def write_json(path, value):
+    """Whole or not at all."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(value, indent=1) + "\n")
+    temporary.replace(path)
+
+
+def have(command):
+    return shutil.which(command) is not None

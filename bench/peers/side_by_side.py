@@ -1,0 +1,239 @@
+#!/usr/bin/env python3
+"""Sets filterscope beside its peers in one run on one machine: the same weights file, filters, start images and iterations.
+
+  bench/peers/side_by_side.py --out peers.json [--torch PYTHON] [--keras PYTHON]
+
+The peers are the notebook's own loop (notebook.py), PyTorch in every variant that might be its best (pytorch.py), and
+tf-keras-vis (tf_keras_vis_peer.py). They are processes that stay, so that neither their start nor compiling is measured; of
+filterscope the phase ascent of its manifest is taken. All take turns, once per round. Final losses are kept, so that a faster
+wrong answer shows. A peer that is not there is a row that says so. Needs Python 3.9 and nothing else; the interpreters of the
+peers need what requirements-*.txt say.
+"""
+import argparse
+import json
+import os
+import pathlib
+import random
+import subprocess
+import sys
+import tempfile
+
+PEERS = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(PEERS.parent))
+import measuring  # noqa: E402
+from measuring import SIZE  # noqa: E402
+
+# Filters are those of filterscope and the batched peers; the notebook's loop takes the first `alone` of them.
+SCALES = {
+    "cpu": {"layers": ["block3_conv3", "block5_conv3"], "filters": 16, "alone": 4, "batches": [8, 16], "iterations": 10},
+    "cuda": {"layers": ["block1_conv2", "block3_conv3", "block5_conv3"], "filters": 512, "alone": 2, "batches": [64, 256],
+             "iterations": 100},
+}
+TINY = {"layers": ["block1_conv2"], "filters": 2, "alone": 1, "batches": [2], "iterations": 1}
+# Of PyTorch's variants, those that are measured in every round: the fastest ones of a first look, by layer.
+KEPT_FP32 = 2
+KEPT_OTHERS = 1
+
+
+class Peer:
+    """A process that does jobs; see peer.py. `missing` says why it is not there."""
+
+    def __init__(self, name, python, script, weights, device):
+        self.name = name
+        self.missing = None
+        self.versions, self.variants = {}, []
+        self.log = tempfile.TemporaryFile()
+        try:
+            self.process = subprocess.Popen([python, str(PEERS / script), weights, device], stdin=subprocess.PIPE,
+                                            stdout=subprocess.PIPE, stderr=self.log, text=True)
+        except OSError as error:
+            self.missing = f"{python}: {error.strerror}"
+
+    def connect(self):
+        """Waits until it is ready."""
+        if self.missing:
+            return
+        hello = self.process.stdout.readline()
+        if hello:
+            self.versions, self.variants = (json.loads(hello)[key] for key in ("versions", "variants"))
+            return
+        self.process.wait()
+        self.log.seek(0)
+        lines = self.log.read().decode(errors="replace").strip().splitlines()
+        self.missing = lines[-1].removeprefix("ModuleNotFoundError: ") if lines else "it ended without a word"
+
+    def do(self, **job):
+        try:
+            self.process.stdin.write(json.dumps(job) + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        except OSError:
+            line = ""
+        return json.loads(line) if line else {"error": "the process ended"}
+
+    def close(self):
+        if self.missing is None:
+            self.process.stdin.close()
+            self.process.wait()
+
+
+class Filterscope:
+    """The program itself, as a peer."""
+
+    missing = None
+
+    def __init__(self, name, program, weights, device, precision):
+        self.name = name
+        self.variants = [precision]
+        self.program, self.weights, self.device = program, weights, device
+        self.versions = {}
+
+    def do(self, layer, filters, init, iterations, batch, variant):
+        options = [f"{layer}:{filters[0]}-{filters[-1]}", "--weights", self.weights, "--init", init, "--iterations",
+                   str(iterations), "--device", self.device, "--precision", variant]
+        if batch:
+            options += ["--batch", str(batch)]
+        try:
+            measured = measuring.render(self.program, options)
+        except measuring.Refusal as refusal:
+            return {"error": str(refusal).splitlines()[0]}
+        manifest = measured["manifest"]
+        engine = manifest["engines"][0]
+        self.versions = {"filterscope": manifest["version"], "threads": engine["threads"], **engine["libraries"]}
+        return {"seconds": measured["phases"]["ascent"], "precision": engine["precision"],
+                "final_losses": [record["final_loss"] for record in manifest["filters"]]}
+
+
+class Row:
+    """One way to compute the filters of one layer."""
+
+    def __init__(self, peer, layer, variant, batch, filters):
+        self.peer, self.layer, self.variant, self.batch, self.filters = peer, layer, variant, batch, filters
+        self.ms = []
+        self.losses = None
+        self.error = peer.missing
+
+    def measure(self, init, iterations):
+        if self.error:
+            return
+        answer = self.peer.do(layer=self.layer, filters=self.filters, init=init, iterations=iterations, batch=self.batch,
+                              variant=self.variant)
+        self.error = answer.get("error")
+        if self.error:
+            return
+        self.variant = answer.get("precision", self.variant)
+        self.ms.append(answer["seconds"] / (len(self.filters) * iterations) * 1e3)
+        self.losses = answer["final_losses"]
+
+    def as_json(self, look=False):
+        return {"peer": self.peer.name, "layer": self.layer, "variant": self.variant, "batch": self.batch,
+                "filters": len(self.filters), "ms": self.ms, "final_losses": self.losses, "error": self.error, "look": look}
+
+
+def note(text):
+    print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def fastest(rows, count):
+    return sorted((row for row in rows if row.ms), key=lambda row: row.ms[0])[:count]
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", default=str(measuring.BENCH.parent / "build/release"), help="folder with filterscope")
+    parser.add_argument("--out", required=True, help="the JSON file to write")
+    parser.add_argument("--torch", default=os.environ.get("PYTHON_TORCH", "python3"),
+                        help="Python that has PyTorch (default: $PYTHON_TORCH or python3)")
+    parser.add_argument("--keras", default=os.environ.get("PYTHON_KERAS", "python3"),
+                        help="Python that has TensorFlow and tf-keras-vis (default: $PYTHON_KERAS or python3)")
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda where nvidia-smi finds a GPU")
+    parser.add_argument("--weights", default="synthetic", help="as filterscope render takes them (default: synthetic)")
+    parser.add_argument("--rounds", type=int, help="default: 3; 2 with --quick")
+    parser.add_argument("--quick", action="store_true", help="fewer layers, variants and rounds")
+    parser.add_argument("--tiny", action="store_true", help="next to nothing: only shows that everything runs")
+    arguments = parser.parse_args()
+    arguments.device = arguments.device or ("cuda" if measuring.gpu() else "cpu")
+    arguments.rounds = arguments.rounds or (1 if arguments.tiny else 2 if arguments.quick else 3)
+    return arguments
+
+
+def main():
+    arguments = parse_arguments()
+    program = measuring.find_program(arguments.build)
+    scale = dict(TINY if arguments.tiny else SCALES[arguments.device])
+    if arguments.quick:
+        scale["layers"] = scale["layers"][-1:]
+    before = measuring.machine()
+    with tempfile.TemporaryDirectory(prefix="filterscope-peers-") as folder:
+        weights = str(pathlib.Path(folder) / "weights.safetensors")
+        written = subprocess.run([str(pathlib.Path(arguments.build) / "bench/write_weights"), arguments.weights, weights],
+                                 stderr=subprocess.PIPE, text=True)
+        if written.returncode != 0:
+            raise measuring.Refusal(written.stderr.strip())
+        init = {}
+        for count in (scale["filters"], scale["alone"]):
+            init[count] = str(pathlib.Path(folder) / f"start{count}.npy")
+            generator = random.Random(0)
+            measuring.write_npy(init[count], (count, SIZE, SIZE, 3),
+                                [generator.random() for _ in range(count * SIZE * SIZE * 3)])
+
+        ours = Filterscope("filterscope", program, weights, arguments.device, "auto")
+        torch = Peer("PyTorch", arguments.torch, "pytorch.py", weights, arguments.device)
+        notebook = Peer("notebook", arguments.keras, "notebook.py", weights, arguments.device)
+        visualiser = Peer("tf-keras-vis", arguments.keras, "tf_keras_vis_peer.py", weights, arguments.device)
+        peers = [torch, notebook, visualiser]
+        for peer in peers:
+            note(f"starting {peer.name}")
+            peer.connect()
+
+        filters, alone = list(range(scale["filters"])), list(range(scale["alone"]))
+        looks, rows = [], []
+        for layer in scale["layers"]:
+            of_layer = [Row(ours, layer, "auto", 0, filters), Row(ours, layer, "auto", 1, alone)]
+            # A first look at all of PyTorch's variants.
+            variants = torch.variants or ["-"]
+            if arguments.quick or arguments.tiny:
+                variants = [variant for variant in variants if "compiled" not in variant]
+            batch = scale["batches"][0]
+            look = [Row(torch, layer, variant, batch, filters[:batch]) for variant in variants]
+            for row in look if torch.missing is None else []:
+                note(f"{layer}: a look at PyTorch {row.variant}")
+                start = str(pathlib.Path(folder) / "look.npy")
+                if not os.path.exists(start):
+                    generator = random.Random(0)
+                    measuring.write_npy(start, (batch, SIZE, SIZE, 3),
+                                        [generator.random() for _ in range(batch * SIZE * SIZE * 3)])
+                row.measure(start, 3 if arguments.device == "cpu" else 20)
+            looks += look if torch.missing is None else []
+            kept = (fastest([row for row in look if "fp32" in row.variant], KEPT_FP32) +
+                    fastest([row for row in look if "fp32" not in row.variant], KEPT_OTHERS))
+            for row in kept:
+                of_layer += [Row(torch, layer, row.variant, size, filters) for size in scale["batches"]]
+            if not kept:
+                of_layer.append(Row(torch, layer, "-", batch, filters))
+            else:
+                of_layer.append(Row(torch, layer, kept[0].variant, 1, alone))
+            of_layer.append(Row(notebook, layer, "eager", 1, alone))
+            of_layer.append(Row(visualiser, layer, "eager", scale["batches"][0], filters))
+            rows += of_layer
+        for number in range(arguments.rounds):
+            for row in rows:
+                note(f"round {number + 1} of {arguments.rounds}: {row.layer}, {row.peer.name} {row.variant}, batch {row.batch}")
+                row.measure(init[len(row.filters)], scale["iterations"])
+        print(file=sys.stderr)
+        for peer in peers:
+            peer.close()
+
+    measuring.write_json(arguments.out, {
+        "tool": "peers", "kind": arguments.device, "machine": before, "load_after": round(os.getloadavg()[0], 2),
+        "info": measuring.program_info(program), "weights": arguments.weights, "size": SIZE,
+        "iterations": scale["iterations"], "quick": arguments.quick or arguments.tiny,
+        "versions": {peer.name: peer.versions for peer in [ours, *peers]},
+        "rows": [row.as_json() for row in rows] + [row.as_json(look=True) for row in looks]})
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except measuring.Refusal as refusal:
+        sys.exit(f"side_by_side.py: {refusal}")

@@ -1,0 +1,443 @@
+#!/usr/bin/env python3
+"""Turns measurements into a report with tables and plots.
+
+  bench/report.py MEASUREMENTS [--name NAME] [--results FOLDER]
+
+MEASUREMENTS is a folder with any of kernels.json (bench_kernels), end_to_end.json and peers.json, as run_all.sh writes it; what
+is not there is named as missing. Writes FOLDER/NAME.md (default: bench/results, named after the device) and its plots beside it
+in FOLDER/NAME/. Needs Python 3.9, and for the plots Matplotlib (requirements.txt); without it there are tables only.
+"""
+import argparse
+import json
+import pathlib
+import re
+import sys
+
+import measuring
+from measuring import NAMES, PHASES, Refusal, digits, iteration_flops, median, spread_text
+
+OURS, PEERS = "#2a6f97", ["#bc6c25", "#6a994e", "#8d6b94", "#999999"]
+PHASE_NAMES = {"start_up": "start-up", "weights": "weights", "plans": "plans", "ascent": "ascent", "finish": "finish",
+               "page": "page"}
+
+
+def read(folder, name):
+    path = pathlib.Path(folder) / name
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise Refusal(f"{path}: this is no JSON; measure again, or remove it")
+
+
+def table(header, rows, left=1):
+    """Markdown; the first `left` columns are text, the others numbers."""
+    lines = ["| " + " | ".join(header) + " |", "|" + "|".join(["---"] * left + ["--:"] * (len(header) - left)) + "|"]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
+
+
+def per_second(count, seconds):
+    """0 where it went too fast to be measured."""
+    return count / seconds if seconds > 0 else 0
+
+
+def percent(share):
+    return f"{100 * share:.0f} %"
+
+
+class Plots:
+    """SVG files beside the report; nothing without Matplotlib."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        try:
+            import matplotlib
+            matplotlib.use("svg")
+            import matplotlib.pyplot as pyplot
+        except ImportError:
+            self.pyplot = None
+            return
+        self.pyplot = pyplot
+        # The same file for the same figures; text as text.
+        pyplot.rcParams.update({"svg.hashsalt": "filterscope", "svg.fonttype": "none", "font.size": 9, "font.family": "sans-serif",
+                                "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#e5e5e5",
+                                "axes.axisbelow": True, "figure.facecolor": "white"})
+
+    def save(self, figure, name, caption):
+        """Markdown for the figure."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        figure.tight_layout()
+        figure.savefig(self.folder / f"{name}.svg", metadata={"Date": None})
+        self.pyplot.close(figure)
+        return f"\n![{caption}]({self.folder.name}/{name}.svg)\n"
+
+
+# ---- peers
+
+def loss_difference(row, ours):
+    """The largest relative difference between final losses of the same filters."""
+    pairs = list(zip(row["final_losses"], ours["final_losses"]))
+    return max(abs(theirs - own) / max(abs(own), 1e-6) for theirs, own in pairs)
+
+
+def own_row(rows, layer, batch):
+    return next((row for row in rows if row["peer"] == "filterscope" and row["layer"] == layer and row["batch"] == batch
+                 and row["ms"]), None)
+
+
+def peers_section(peers, plots):
+    rows = [row for row in peers["rows"] if not row["look"]]
+    text = ["## Beside its peers\n",
+            f"Milliseconds per filter and iteration, {peers['size']} x {peers['size']}, {peers['iterations']} iterations, the same weights "
+            f"({peers['weights']}), filters and start images. A process's start and compiling are not counted. Median of "
+            f"{max((len(row['ms']) for row in rows), default=0)} rounds in turn (least to most). The ratio is to filterscope: with the "
+            "batch that it takes by itself, or one filter at a time beside a peer that does so too. The last column is the largest "
+            "relative difference of a final loss from filterscope's.\n"]
+    table_rows, bars = [], []
+    for layer in dict.fromkeys(row["layer"] for row in rows):
+        for row in (row for row in rows if row["layer"] == layer):
+            batch = "its own" if row["batch"] == 0 else str(row["batch"])
+            if row["error"] or not row["ms"]:
+                table_rows.append([layer, row["peer"], row["variant"], batch, f"not measured: {row['error']}", "", ""])
+                continue
+            whole = own_row(rows, layer, 0)
+            ratio = median(row["ms"]) / median(whole["ms"]) if whole else None
+            one = own_row(rows, layer, 1)
+            shown = "1" if row is whole else f"{ratio:.1f}" if ratio else ""
+            if row["peer"] != "filterscope" and row["batch"] == 1 and one:
+                shown += f" ({median(row['ms']) / median(one['ms']):.1f} to one at a time)"
+            table_rows.append([layer, row["peer"], row["variant"], batch, spread_text(row["ms"]), shown,
+                               "" if row["peer"] == "filterscope" else f"{100 * loss_difference(row, whole):.2g} %"])
+            if row["peer"] != "filterscope" and ratio:
+                bars.append((layer, row["peer"], row["variant"], row["batch"], ratio))
+    text.append(table(["layer", "program", "variant", "batch", "ms", "ratio", "loss"], table_rows, left=4))
+    text.append(targets(rows))
+    if plots.pyplot and bars:
+        text.append(plot_peers(bars, plots))
+    versions = [f"{name} {version}" for peer in peers["versions"].values() for name, version in peer.items()
+                if name in ("torch", "tensorflow", "keras", "tf-keras-vis", "cuda", "cudnn")]
+    text.append("Versions: " + ", ".join(dict.fromkeys(versions)) + ".\n" if versions else "")
+    return "\n".join(text)
+
+
+def targets(rows):
+    """What the program promises of a CPU, and what this run says of it."""
+    lines = []
+    for layer, peer, batch, least in (("block3_conv3", "PyTorch", 8, 3), ("block5_conv3", "PyTorch", 8, 3),
+                                      ("block5_conv3", "notebook", 1, 10)):
+        own = own_row(rows, layer, 0)
+        those = [row for row in rows if row["peer"] == peer and row["layer"] == layer and row["batch"] == batch and row["ms"]
+                 and ("fp32" in row["variant"] or peer == "notebook")]
+        if own is None or not those or own["variant"] != "fp32":
+            continue
+        ratio = min(median(row["ms"]) for row in those) / median(own["ms"])
+        lines.append(f"- {layer}, {peer}, batch {batch}, fp32: {ratio:.1f} times; to be at least {least}: "
+                     f"{'met' if ratio >= least else '**not met**'}")
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+def plot_peers(bars, plots):
+    layers = list(dict.fromkeys(bar[0] for bar in bars))
+    best = {}
+    for layer, peer, variant, batch, ratio in bars:
+        kind = f"{peer}{'' if peer == 'notebook' else ', one at a time' if batch == 1 else ''}"
+        best[layer, kind] = min(ratio, best.get((layer, kind), ratio))
+    kinds = list(dict.fromkeys(kind for _, kind in best))
+    figure, axes = plots.pyplot.subplots(figsize=(7, 0.5 + 0.28 * len(layers) * (len(kinds) + 1)))
+    for index, layer in enumerate(layers):
+        for number, kind in enumerate(kinds):
+            if (layer, kind) not in best:
+                continue
+            y = index * (len(kinds) + 1) + number
+            axes.barh(y, best[layer, kind], color=PEERS[number % len(PEERS)], label=kind if index == 0 else None)
+            axes.text(best[layer, kind], y, f" {best[layer, kind]:.1f}", va="center")
+    axes.set_yticks([i * (len(kinds) + 1) + (len(kinds) - 1) / 2 for i in range(len(layers))], layers)
+    axes.invert_yaxis()
+    axes.axvline(1, color=OURS, linewidth=1.5)
+    axes.set_xlabel("time of a filter's iteration, in that of filterscope (line); each peer's best variant")
+    axes.grid(axis="y", visible=False)
+    axes.legend(frameon=False, loc="lower right")
+    return plots.save(figure, "peers", "Time of the peers, in that of filterscope")
+
+
+# ---- the whole command
+
+def workload_section(content, peak, plots):
+    runs = [run for run in content["runs"] if run["series"] == "workload" and run["repetitions"]]
+    text = ["## The whole command\n"]
+    for run in runs:
+        of = run["repetitions"]
+        ascent = median([r["phases"]["ascent"] for r in of])
+        wall = [r["wall"] for r in of]
+        text.append(f"`{run['command']}`: {run['filters']} filters, {run['flops'] / 1e12:.3g} TFLOP counted directly.\n")
+        rows = [[PHASE_NAMES[phase], spread_text([r["phases"][phase] for r in of])] for phase in PHASES]
+        rows.append(["**the whole command**", spread_text(wall)])
+        rows += [[f"{phase}, on other threads meanwhile", spread_text([r["phases"][phase] for r in of])]
+                 for phase in ("encode", "write")]
+        text.append(table(["phase", "s"], rows))
+        text.append(f"- {digits(run['filters'] / median(wall))} filters a second; "
+                    f"{digits(per_second(run['flops'], ascent) / 1e12)} TFLOP/s while ascending.")
+        if peak:
+            floor = run["flops"] / peak
+            text.append(f"- The convolutions computed directly at the measured peak of {digits(peak / 1e12)} TFLOP/s would take "
+                        f"{digits(floor)} s: the ascent takes {digits(ascent / floor)} times that.")
+        memory = f"- Memory at its peak: {median([r['host_bytes'] for r in of]) / 2**20:.0f} MiB of the host"
+        if all(r["device_bytes"] for r in of):
+            memory += f", {median([r['device_bytes'] for r in of]) / 2**20:.0f} MiB of the device"
+        text.append(memory + ".\n")
+    if plots.pyplot and runs:
+        figure, axes = plots.pyplot.subplots(figsize=(7, 0.9 + 0.5 * len(runs)))
+        colours = ["#d9d9d9", "#b5c99a", "#e9c46a", OURS, "#bc6c25", "#8d6b94"]
+        for row, run in enumerate(runs):
+            left = 0
+            for phase, colour in zip(PHASES, colours):
+                seconds = median([r["phases"][phase] for r in run["repetitions"]])
+                axes.barh(row, seconds, left=left, color=colour, label=PHASE_NAMES[phase] if row == 0 else None)
+                left += seconds
+        axes.set_yticks(range(len(runs)), [run["name"].split("/")[1] for run in runs])
+        axes.set_xlabel("s")
+        axes.grid(axis="y", visible=False)
+        axes.legend(frameon=False, ncol=len(PHASES), loc="lower center", bbox_to_anchor=(0.5, 1))
+        text.append(plots.save(figure, "phases", "Time by phase"))
+    return "\n".join(text)
+
+
+def scaling_section(content, peak, plots):
+    runs = [run for run in content["runs"] if run["series"] != "workload" and run["repetitions"]]
+    if not runs:
+        return ""
+
+    def cost(run):
+        return [r["ms_per_filter_iteration"] for r in run["repetitions"]]
+
+    text = ["## How the cost grows\n", "Milliseconds of the ascent per filter and iteration.\n"]
+    depth = [run for run in runs if run["series"] == "depth"]
+    if depth:
+        rows = []
+        for run in depth:
+            layer = run["name"].split("/")[1]
+            flops = iteration_flops(layer, run["size"])
+            rate = per_second(flops, median(cost(run)) * 1e-3)
+            rows.append([layer, digits(flops / 1e9), spread_text(cost(run)), digits(rate / 1e9),
+                         percent(rate / peak) if peak else ""])
+        text.append(table(["layer", "GFLOP", "ms", "GFLOP/s", "of the peak"], rows))
+        text.append("GFLOP are of one filter's iteration, counted directly. Above 100 % of the measured peak is what fewer "
+                    "multiplications than that (Winograd's algorithm) gain.\n")
+    for series, header in (("batch", "filters at once"), ("size", "pixels a side"), ("iterations", "iterations")):
+        those = [run for run in runs if run["series"] == series]
+        labels = list(dict.fromkeys(run["label"] for run in those))
+        points = sorted({run["x"] for run in those})
+        found = {(run["label"], run["x"]): run for run in those}
+        rows = [[str(x), *(spread_text(cost(found[label, x])) if (label, x) in found else "" for label in labels)] for x in points]
+        if rows:
+            text.append(table([header, *labels], rows, left=0))
+    if plots.pyplot:
+        figure, grid = plots.pyplot.subplots(2, 2, figsize=(8, 5.6))
+        for axes, (series, label) in zip(grid.flat, (("batch", "filters at once"), ("size", "pixels a side"),
+                                                     ("iterations", "iterations"), ("depth", ""))):
+            those = [run for run in runs if run["series"] == series]
+            for number, name in enumerate(dict.fromkeys(run["label"] for run in those)):
+                line = [run for run in those if run["label"] == name]
+                middle = [median(cost(run)) for run in line]
+                below = [m - min(cost(run)) for m, run in zip(middle, line)]
+                above = [max(cost(run)) - m for m, run in zip(middle, line)]
+                axes.errorbar([run["x"] for run in line], middle, yerr=[below, above], marker="o", markersize=4, capsize=2,
+                              color=[OURS, *PEERS][number], label=name)
+            axes.set_ylim(bottom=0)
+            axes.set_xlabel(label)
+            axes.set_ylabel("ms per filter and iteration")
+            if series == "batch":
+                axes.set_xscale("log", base=2)
+                axes.set_xticks(sorted({run["x"] for run in those}), [str(x) for x in sorted({run["x"] for run in those})])
+            if series == "depth":
+                axes.set_xticks([run["x"] for run in those], [run["name"].split("/")[1] for run in those], rotation=60, ha="right")
+            elif those:
+                axes.legend(frameon=False)
+        text.append(plots.save(figure, "scaling", "Cost by batch, image size, iterations and depth"))
+    return "\n".join(text)
+
+
+# ---- kernels
+
+class Kernel:
+    """A row of bench_kernels: device/operation/.../layer/variant... ."""
+
+    def __init__(self, row):
+        self.name = re.sub(r"/manual_time$", "", row.get("run_name", row["name"]))
+        self.parts = self.name.split("/")
+        self.layer = next((part for part in self.parts if part in NAMES), None)
+        self.microseconds = [row["real_time"] * {"ns": 1e-3, "us": 1, "ms": 1e3, "s": 1e6}[row["time_unit"]]]
+        self.row = row
+
+    def __getitem__(self, counter):
+        return self.row.get(counter)
+
+
+def kernels_of(content):
+    """Rows by name, repetitions together; what failed apart."""
+    kernels, failed = {}, []
+    for row in content["benchmarks"]:
+        if row.get("run_type", "iteration") != "iteration":
+            continue
+        if row.get("error_occurred"):
+            failed.append((row["name"], row.get("error_message", "")))
+            continue
+        kernel = Kernel(row)
+        if kernel.name in kernels:
+            kernels[kernel.name].microseconds += kernel.microseconds
+        else:
+            kernels[kernel.name] = kernel
+    return list(kernels.values()), failed
+
+
+def peak_of(kernels):
+    """Operations a second: of the best ceiling that was measured."""
+    return max((kernel["GFLOP/s"] * 1e9 for kernel in kernels if kernel.parts[1] == "ceiling" and kernel["GFLOP/s"]), default=None)
+
+
+def kernels_section(content, plots):
+    kernels, failed = kernels_of(content)
+    text = ["## Kernels\n"]
+    ceilings = [kernel for kernel in kernels if kernel.parts[1] == "ceiling"]
+    text.append(table(["ceiling", "GFLOP/s", "GB/s"],
+                      [[kernel.name, digits(kernel["GFLOP/s"]) if kernel["GFLOP/s"] else "", digits(kernel["GB/s"]) if kernel["GB/s"]
+                        else ""] for kernel in ceilings]))
+    convolutions = {}
+    for kernel in kernels:
+        if kernel.parts[1] == "convolution" and kernel.layer:
+            convolutions.setdefault((kernel.parts[0], kernel.parts[2], kernel.layer), []).append(kernel)
+    rows, points = [], []
+    for (device, direction, layer), those in convolutions.items():
+        best = min(those, key=lambda kernel: median(kernel.microseconds) / batch_of(kernel))
+        does = best["winograd_of_peak"] or best["of_peak"] or 0
+        rows.append([layer, direction.replace("_", " "), "/".join(best.parts[4:]), spread_text([t / batch_of(best) for t in best.microseconds]),
+                     digits(best["GFLOP/s"] or 0), percent(best["of_peak"] or 0), percent(does), percent(best["of_copy"] or 0)])
+        if best["of_peak"] and best["GB/s"]:
+            rate = best["GFLOP/s"] * does / best["of_peak"]
+            points.append((layer, direction, rate / best["GB/s"], rate))
+    if rows:
+        text.append("The fastest variant of each convolution. The time is of one image; `of peak` counts the operations of the "
+                    "direct convolution, `done` those that the variant really does; `of copy` are the bytes that must move at least.\n")
+        text.append(table(["layer", "direction", "variant", "us", "GFLOP/s", "of peak", "done", "of copy"], rows, left=3))
+    others = [kernel for kernel in kernels if kernel.parts[1] not in ("ceiling", "convolution")]
+    if others:
+        text.append("<details><summary>All other operations</summary>\n")
+        text.append(table(["operation", "us", "GFLOP/s", "of peak", "GB/s", "of copy"],
+                          [[kernel.name, spread_text(kernel.microseconds), digits(kernel["GFLOP/s"] or 0) if kernel["GFLOP/s"] else "",
+                            percent(kernel["of_peak"]) if kernel["of_peak"] else "", digits(kernel["GB/s"]) if kernel["GB/s"] else "",
+                            percent(kernel["of_copy"]) if kernel["of_copy"] else ""] for kernel in others]))
+        text.append("</details>\n")
+    if failed:
+        text.append("Not measured:\n\n" + "\n".join(f"- {name}: {message}" for name, message in failed) + "\n")
+    peak = peak_of(kernels)
+    copy = max((kernel["GB/s"] for kernel in ceilings if kernel["GB/s"]), default=None)
+    if plots.pyplot and points and peak and copy:
+        text.append(plot_roofline(points, peak / 1e9, copy, plots))
+    return "\n".join(text)
+
+
+def batch_of(kernel):
+    found = re.search(r"batch:(\d+)", kernel.name)
+    return int(found[1]) if found else 1
+
+
+def plot_roofline(points, peak, copy, plots):
+    figure, axes = plots.pyplot.subplots(figsize=(7, 4.2))
+    low, high = min(p[2] for p in points) / 2, max(max(p[2] for p in points), peak / copy) * 2
+    line = [low * (high / low) ** (i / 100) for i in range(101)]
+    axes.plot(line, [min(peak, x * copy) for x in line], color="#444444")
+    for marker, colour, wanted in (("o", OURS, "forward"), ("s", PEERS[0], "input_gradient")):
+        those = [point for point in points if point[1] == wanted]
+        axes.scatter([point[2] for point in those], [point[3] for point in those], marker=marker, color=colour, zorder=3, s=18,
+                     label=wanted.replace("_", " "))
+        if wanted == "forward":
+            for layer, _, x, y in those:
+                axes.annotate(layer.replace("block", "").replace("_conv", "."), (x, y), textcoords="offset points", xytext=(4, 3),
+                              fontsize=7)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("operations done per byte that must move")
+    axes.set_ylabel("GFLOP/s done")
+    axes.legend(frameon=False, loc="lower right")
+    return plots.save(figure, "roofline", "Convolutions of each layer under the measured ceilings of arithmetic and memory")
+
+
+# ---- the report
+
+def machine_section(parts):
+    rows = []
+    for name, content in parts.items():
+        machine = content.get("machine")
+        if machine:
+            rows.append([name, machine["date"], f"{machine['load']}, {content.get('load_after', '')}"])
+    for name, content in parts.items():
+        if "context" in content:
+            rows.append([name, content["context"]["date"][:16].replace("T", " "), str(round(content["context"]["load_avg"][0], 2))])
+    machine = next((content["machine"] for content in parts.values() if "machine" in content), None)
+    text = []
+    if machine:
+        text.append(f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}, "
+                    f"Python {machine['python']}." + (f" {machine['gpu']['name']}, {machine['gpu']['memory']}, driver {machine['gpu']['driver']}."
+                                                      if machine["gpu"] else "") + "\n")
+    info = next((content["info"] for content in parts.values() if content.get("info")), None)
+    if info:
+        text.append("```\n" + "\n".join(info) + "\n```\n")
+    text.append(table(["measured", "when (UTC)", "load before, after"], rows, left=3))
+    return "\n".join(text)
+
+
+def device_name(parts):
+    for content in parts.values():
+        if "machine" in content:
+            machine = content["machine"]
+            name = machine["gpu"]["name"] if machine["gpu"] else f"cpu {machine['processor']} {machine['cores']} cores"
+            return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    raise Refusal("there is neither an end_to_end.json nor a peers.json to name the report after; give --name")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("measurements")
+    parser.add_argument("--name", help="of the report, without .md")
+    parser.add_argument("--results", default=str(measuring.BENCH / "results"), metavar="FOLDER")
+    parser.add_argument("--command", help="the command that measured, to be named in the report")
+    arguments = parser.parse_args()
+    files = {"end_to_end": "end_to_end.json", "peers": "peers.json", "kernels": "kernels.json"}
+    parts = {name: content for name, file in files.items() if (content := read(arguments.measurements, file)) is not None}
+    if not parts:
+        raise Refusal(f"{arguments.measurements}: expected at least one of {', '.join(files.values())}")
+    name = arguments.name or device_name(parts)
+    results = pathlib.Path(arguments.results)
+    plots = Plots(results / name)
+    peak = peak_of(kernels_of(parts["kernels"])[0]) if "kernels" in parts else None
+
+    text = [f"# {name}\n"]
+    if arguments.command:
+        text.append(f"Measured by `{arguments.command}`; written by bench/report.py.\n")
+    text.append(machine_section(parts))
+    if any(content.get("quick") for content in parts.values()):
+        text.append("**A quick look:** measured with `--quick` or `--tiny`.\n")
+    if "peers" in parts:
+        text.append(peers_section(parts["peers"], plots))
+    if "end_to_end" in parts:
+        text.append(workload_section(parts["end_to_end"], peak, plots))
+        text.append(scaling_section(parts["end_to_end"], peak, plots))
+    if "kernels" in parts:
+        text.append(kernels_section(parts["kernels"], plots))
+    missing = [file for part, file in files.items() if part not in parts]
+    if missing:
+        text.append(f"Not measured: {', '.join(missing)}.\n")
+    if plots.pyplot is None:
+        text.append("Without plots: Matplotlib was not there.\n")
+    results.mkdir(parents=True, exist_ok=True)
+    report = results / f"{name}.md"
+    report.write_text("\n".join(text))
+    print(report)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Refusal as refusal:
+        sys.exit(f"report.py: {refusal}")

@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# Measures everything on this machine and writes a report: the kernels, the whole command, and the peers.
+#
+#   bench/run_all.sh [--quick] [OUT]
+#
+# OUT (default: bench-results) receives kernels.json, end_to_end.json, peers.json, a log of each, and report/. What fails or is
+# not there is missing from the report and does not stop the rest; the exit code tells. About 15 minutes on two cores, 10 on a
+# GPU; measure on a machine that does nothing else. --quick takes a few minutes. Environment:
+#   BUILD          the build folder (default: build/release)
+#   WEIGHTS        as filterscope render takes them (default: synthetic)
+#   KERNELS        the kernels to measure, a regular expression of bench_kernels' names (default: all of a GPU; of a CPU each
+#                  operation that the engine has, of 16 images, with the processor's best instructions)
+#   PYTHON_TORCH   the Pythons that have the packages of peers/requirements-torch.txt,
+#   PYTHON_KERAS   peers/requirements-keras.txt
+#   PYTHON_REPORT  and requirements.txt (default: python3)
+#   STEPS          which of "kernels end_to_end peers report" (default: all)
+set -uo pipefail
+case ${1-} in
+  -h | --help) sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p}' "$0"; exit 0 ;;
+esac
+command="bench/run_all.sh${*:+ $*}"
+quick=()
+if [[ ${1-} == --quick ]]; then quick=(--quick); shift; fi
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+build=$(cd "${BUILD:-$root/build/release}" && pwd) || exit 2
+mkdir -p "${1:-bench-results}" || exit 5
+out=$(cd "${1:-bench-results}" && pwd)
+weights=${WEIGHTS:-synthetic}
+steps=${STEPS:-kernels end_to_end peers report}
+[[ -x $build/filterscope && -x $build/bench/bench_kernels && -x $build/bench/write_weights ]] || {
+  echo "run_all.sh: $build lacks filterscope, bench/bench_kernels or bench/write_weights; build first (cmake --build --preset release)" >&2
+  exit 2
+}
+failed=0
+# step NAME COMMAND...: runs it with its output in OUT/NAME.log.
+step() {
+  local name=$1 begin=$SECONDS
+  shift
+  [[ " $steps " == *" $name "* ]] || return 0
+  if "$@" >"$out/$name.log" 2>&1; then
+    printf '%-12s %4d s\n' "$name" $((SECONDS - begin))
+  else
+    failed=1
+    printf '%-12s %4d s  FAILED, see %s\n' "$name" $((SECONDS - begin)) "$out/$name.log"
+    tail -n 3 "$out/$name.log"
+  fi
+}
+
+kernels=${KERNELS-}
+if [[ -z $kernels ]] && ! nvidia-smi >/dev/null 2>&1; then
+  names=$("$build/bench/bench_kernels" --benchmark_list_tests)
+  for table in avx512 avx2 generic; do
+    if grep -q "/$table/" <<<"$names"; then break; fi
+  done
+  kernels="^cpu/(ceiling|(noise|encode|normalise_and_step)/batch:16|iteration/.*/automatic/batch:16|"
+  kernels+="(convolution|filter_head)/.*/$table/batch:16|onednn.*batch:16)"
+fi
+step kernels "$build/bench/bench_kernels" --benchmark_filter="${kernels:-.}" --benchmark_min_time="$([[ ${#quick[@]} -gt 0 ]] && echo 0.01 || echo 0.1)" \
+  --benchmark_out="$out/kernels.json.part" --benchmark_out_format=json
+[[ -s $out/kernels.json.part ]] && mv "$out/kernels.json.part" "$out/kernels.json"
+step end_to_end python3 "$root/bench/end_to_end.py" --build "$build" --weights "$weights" --out "$out/end_to_end.json" "${quick[@]}"
+step peers python3 "$root/bench/peers/side_by_side.py" --build "$build" --weights "$weights" --out "$out/peers.json" "${quick[@]}"
+step report "${PYTHON_REPORT:-python3}" "$root/bench/report.py" "$out" --results "$out/report" --command "$command"
+[[ " $steps " != *" report "* ]] || find "$out/report" -maxdepth 1 -name '*.md'
+exit "$failed"
