@@ -8,8 +8,8 @@
 # GPU; measure on a machine that does nothing else. --quick takes a few minutes. Environment:
 #   BUILD          the build folder (default: build/release)
 #   WEIGHTS        as filterscope render takes them (default: synthetic)
-#   KERNELS        the kernels to measure, a regular expression of bench_kernels' names (default: all of a GPU; of a CPU each
-#                  operation that the engine has, of 16 images, with the processor's best instructions)
+#   KERNELS        the kernels to measure, a regular expression of bench_kernels' names (default: of a GPU all,
+#                  512 images in fp16; of a CPU each operation, 16 images with the processor's best instructions)
 #   PYTHON_TORCH   the Pythons that have the packages of peers/requirements-torch.txt,
 #   PYTHON_KERAS   peers/requirements-keras.txt
 #   PYTHON_REPORT  and requirements.txt (default: python3)
@@ -48,7 +48,8 @@ step() {
 }
 
 kernels=${KERNELS-}
-if [[ -z $kernels ]] && ! nvidia-smi >/dev/null 2>&1; then
+[[ -n $kernels ]] || ! nvidia-smi >/dev/null 2>&1 || kernels="^cuda/"
+if [[ -z $kernels ]]; then
   names=$("$build/bench/bench_kernels" --benchmark_list_tests)
   for table in avx512 avx2 generic; do
     if grep -q "/$table/" <<<"$names"; then break; fi
@@ -56,7 +57,7 @@ if [[ -z $kernels ]] && ! nvidia-smi >/dev/null 2>&1; then
   kernels="^cpu/(ceiling|(noise|encode|normalise_and_step)/batch:16|iteration/.*/automatic/batch:16|"
   kernels+="(convolution|filter_head)/.*/$table/batch:16|onednn.*batch:16)"
 fi
-step kernels "$build/bench/bench_kernels" --benchmark_filter="${kernels:-.}" --benchmark_min_time="$([[ ${#quick[@]} -gt 0 ]] && echo 0.01 || echo 0.1)" \
+step kernels "$build/bench/bench_kernels" --precisions fp16 --cuda-batches 512 --benchmark_filter="$kernels" --benchmark_min_time="$([[ ${#quick[@]} -gt 0 ]] && echo 0.01 || echo 0.1)" \
   --benchmark_out="$out/kernels.json.part" --benchmark_out_format=json
 [[ -s $out/kernels.json.part ]] && mv "$out/kernels.json.part" "$out/kernels.json"
 step end_to_end python3 "$root/bench/end_to_end.py" --build "$build" --weights "$weights" --out "$out/end_to_end.json" "${quick[@]}"

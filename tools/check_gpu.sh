@@ -100,8 +100,8 @@ fi
 # On a GPU the double-precision and CPU sides take the time; a few filters of each layer.
 step fidelity "$build/bench/fidelity" --device cuda --weights "$weights" --filters 3 --gradients 1 --iterations 200 \
   --size 64 --json "$out/fidelity.json"
-[[ -x $build/bench/bench_kernels ]] && step kernels "$build/bench/bench_kernels" --benchmark_out="$out/kernels.json" \
-  --benchmark_out_format=json
+[[ -x $build/bench/bench_kernels ]] && step kernels "$build/bench/bench_kernels" --benchmark_filter='^cuda/' --precisions fp16 \
+  --cuda-batches 512 --benchmark_min_time=0.02 --benchmark_out="$out/kernels.json" --benchmark_out_format=json
 [[ -x $build/bench/bench_cudnn_plans ]] && step plans "$build/bench/bench_cudnn_plans" --precisions fp16 --images 512,2048
 
 # Of the pictures the manifests and the layers' sheets stay; the rest is large.

@@ -17,6 +17,12 @@
 #if defined(FILTERSCOPE_BENCH_CPU)
 #include "cpu/families.h"
 #endif
+#if defined(FILTERSCOPE_BENCH_CUDA)
+#include "cuda/families.h"
+#endif
+#if defined(FILTERSCOPE_BENCH_CUDA_LIBRARIES)
+#include "../cuda_ceilings.h"
+#endif
 
 namespace {
 
@@ -85,6 +91,37 @@ Selection parse(int argc, char** argv, std::vector<std::string>& others) {
   return selection;
 }
 
+#if defined(FILTERSCOPE_BENCH_CUDA)
+// Why there is none; empty if there is.
+std::string reason_for_no_device() {
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  if (status == cudaSuccess && count > 0) return "";
+  return status == cudaSuccess ? "there is none" : cudaGetErrorString(status);
+}
+
+void add_cuda(const Selection& selection) {
+  if (const std::string reason = reason_for_no_device(); !reason.empty()) {
+    fmt::print(stderr, "bench_kernels: left out: everything on a CUDA device ({})\n", reason);
+    return;
+  }
+#if defined(FILTERSCOPE_BENCH_CUDA_LIBRARIES)
+  const auto device = std::make_shared<CudaDevice>(selection.tiny, matrix_product, copy_bandwidth);
+#else
+  const auto device = std::make_shared<CudaDevice>(selection.tiny, nullptr, nullptr);
+#endif
+  add_own_convolutions(selection, device);
+#if defined(FILTERSCOPE_BENCH_CUDA_LIBRARIES)
+  add_cudnn_convolutions(selection, device);
+#endif
+  add_network_ends(selection, device);
+  add_cuda_filter_heads(selection, device);
+  add_max_pools(selection, device);
+  add_relu_masks(selection, device);
+  add_cuda_ascent(selection, device);
+}
+#endif
+
 void add_all(const Selection& selection) {
 #if defined(FILTERSCOPE_BENCH_CPU)
   const auto cpu = std::make_shared<CpuDevice>(selection.tiny);
@@ -94,6 +131,11 @@ void add_all(const Selection& selection) {
   add_cpu_filter_heads(selection, cpu);
   add_cpu_ascent(selection, cpu);
   add_cpu_iterations(selection, cpu);
+#endif
+#if defined(FILTERSCOPE_BENCH_CUDA)
+  add_cuda(selection);
+#else
+  fmt::print(stderr, "bench_kernels: left out: everything on a CUDA device (this build has no CUDA)\n");
 #endif
 }
 

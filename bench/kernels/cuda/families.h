@@ -1,0 +1,44 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "../layers.h"
+#include "device.h"
+#include "host/cuda/convolution.h"
+#include "host/cuda/storage.h"
+#include "host/engine.h"
+
+/// The benchmarks on a CUDA device, a file for each family. Names are
+/// cuda/OPERATION/LAYER/VARIANT/PRECISION/batch:N.
+namespace filterscope::bench {
+
+/// The convolutions' kernels (kernels/convolution.h).
+void add_own_convolutions(const Selection& selection, const std::shared_ptr<CudaDevice>& device);
+/// cuDNN's, each graph with the plan that the engine would take (host/cuda/cudnn_convolution.h).
+void add_cudnn_convolutions(const Selection& selection, const std::shared_ptr<CudaDevice>& device);
+/// First convolution and last gradient.
+void add_network_ends(const Selection& selection, const std::shared_ptr<CudaDevice>& device);
+/// The filter head, forward and back, also of the first layer.
+void add_cuda_filter_heads(const Selection& selection, const std::shared_ptr<CudaDevice>& device);
+/// Max-pool and its gradient.
+void add_max_pools(const Selection& selection, const std::shared_ptr<CudaDevice>& device);
+/// ReLU masks, packed and applied.
+void add_relu_masks(const Selection& selection, const std::shared_ptr<CudaDevice>& device);
+/// Noise, losses, step and picture.
+void add_cuda_ascent(const Selection& selection, const std::shared_ptr<CudaDevice>& device);
+
+/// A convolution by `variant`, whoever computes it.
+Operation convolution_operation(std::unique_ptr<cuda::ConvolutionVariant> variant, CudaDevice& device);
+
+/// Calls body(Storage<T>, precision) for the wanted precisions that differ in how maps are stored.
+template <class Body>
+void for_each_storage(const Selection& selection, const Body& body) {
+  for (const std::string& name : selection.precisions) {
+    const Precision precision = parse_precision(name);
+    if (precision == Precision::tf32) continue;
+    cuda::with_storage(precision, [&](auto storage) { body(storage, precision); });
+  }
+}
+
+}  // namespace filterscope::bench

@@ -1,0 +1,186 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <random>
+#include <set>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "../check.h"
+#include "host/cuda/runtime.h"
+#include "kernels/common/gate.h"
+#include "kernels/common/types.h"
+
+/// Device memory of the CUDA benchmarks: filled with random values, and looked at.
+namespace filterscope::bench {
+
+/// An array of T in device memory, full of `sequence` over and over.
+template <class T>
+cuda::DeviceBuffer<T> repeated(std::span<const T> sequence, std::size_t count) {
+  cuda::DeviceBuffer<T> buffer(count);
+  const auto copy = [&](std::size_t to, const T* from, std::size_t size, cudaMemcpyKind kind) {
+    cuda::check(cudaMemcpy(buffer.data() + to, from, size * sizeof(T), kind), "filling device memory");
+  };
+  std::size_t done = std::min(sequence.size(), count);
+  if (done > 0) copy(0, sequence.data(), done, cudaMemcpyHostToDevice);
+  // Whole sequences, doubling what is there.
+  while (done < count) {
+    const std::size_t more = std::min(done, count - done);
+    copy(done, buffer.data(), more, cudaMemcpyDeviceToDevice);
+    done += more;
+  }
+  cuda::check(cudaStreamSynchronize(nullptr), "filling device memory");
+  return buffer;
+}
+
+/// `count` values that `draw(generator)` gives; a prime number of different ones, so that images differ.
+template <class T, class Draw>
+cuda::DeviceBuffer<T> random_array(std::size_t count, const Draw& draw) {
+  constexpr std::size_t kSequence = 262139;
+  std::mt19937 generator(1);
+  std::vector<T> sequence(std::min(count, kSequence));
+  for (T& value : sequence) value = draw(generator);
+  return repeated<T>(sequence, count);
+}
+
+/// Uniform in [low, 1); random, since tensor cores draw less power, and run faster, on zeros.
+template <class T>
+cuda::DeviceBuffer<T> random_values(std::size_t count, float low = -1.f) {
+  return random_array<T>(count, [low](std::mt19937& generator) {
+    return kernels::from_float<T>(std::uniform_real_distribution<float>(low, 1.f)(generator));
+  });
+}
+/// As a ReLU leaves them: half of them zero.
+template <class T>
+cuda::DeviceBuffer<T> random_activations(std::size_t count) {
+  return random_array<T>(count, [](std::mt19937& generator) {
+    return kernels::from_float<T>(std::max(0.f, std::uniform_real_distribution<float>(-1.f, 1.f)(generator)));
+  });
+}
+inline cuda::DeviceBuffer<std::uint32_t> random_words(std::size_t count) {
+  return random_array<std::uint32_t>(
+      count, [](std::mt19937& generator) { return static_cast<std::uint32_t>(generator()); });
+}
+/// 0 or 1.
+inline cuda::DeviceBuffer<std::uint8_t> random_gate_bytes(std::size_t count) {
+  return random_array<std::uint8_t>(
+      count, [](std::mt19937& generator) { return static_cast<std::uint8_t>(generator() & 1); });
+}
+/// Full of 0xff: NaN in every floating-point type.
+template <class T>
+cuda::DeviceBuffer<T> poisoned_values(std::size_t count) {
+  cuda::DeviceBuffer<T> buffer(count);
+  cuda::check(cudaMemset(buffer.data(), 0xff, count * sizeof(T)), "filling device memory");
+  cuda::check(cudaStreamSynchronize(nullptr), "filling device memory");
+  return buffer;
+}
+template <class T>
+cuda::DeviceBuffer<T> upload(const std::vector<T>& values) {
+  return cuda::DeviceBuffer<T>(std::span<const T>(values));
+}
+
+/// Waits for the device.
+template <class T>
+std::vector<T> download(const T* from, std::size_t count) {
+  std::vector<T> values(count);
+  cuda::check(cudaDeviceSynchronize(), "running the kernel");
+  cuda::check(cudaMemcpy(values.data(), from, count * sizeof(T), cudaMemcpyDeviceToHost),
+              "copying to the host");
+  return values;
+}
+/// One image's part, `size` elements, of an array.
+template <class T>
+std::vector<T> download_image(const cuda::DeviceBuffer<T>& array, int image, std::size_t size) {
+  return download(array.data() + size * image, size);
+}
+
+/// The images whose results are looked at: the first, the last, and one between.
+inline std::set<int> checked_images(int images) {
+  return {0, images / 2, images - 1};
+}
+
+inline bool bit(std::span<const std::uint32_t> words, std::size_t i) {
+  return (words[i / 32] >> i % 32 & 1u) != 0;
+}
+inline std::string place(int image, int y, int x, int channel) {
+  return fmt::format("image {}, row {}, column {}, channel {}", image, y, x, channel);
+}
+
+/// What one rounding to T loses of a value.
+template <class T>
+double rounding(double value) {
+  if constexpr (std::is_same_v<T, kernels::Half>) return 0x1p-11 * std::abs(value) + 0x1p-25;
+  if constexpr (std::is_same_v<T, kernels::Bfloat16>) return 0x1p-8 * std::abs(value);
+  return 0x1p-24 * std::abs(value);
+}
+
+/// A gate of a map with `elements` elements, of one of the kinds.
+template <class T>
+struct RandomGate {
+  kernels::GateKind kind = kernels::GateKind::none;
+  cuda::DeviceBuffer<std::uint32_t> bits{};
+  cuda::DeviceBuffer<std::uint8_t> bytes{};
+  cuda::DeviceBuffer<T> activation{};
+
+  RandomGate() = default;
+  RandomGate(kernels::GateKind of_kind, std::size_t elements) : kind(of_kind) {
+    if (kind == kernels::GateKind::bits) bits = random_words(elements / 32);
+    if (kind == kernels::GateKind::bytes) bytes = random_gate_bytes(elements);
+    if (kind == kernels::GateKind::activation) activation = random_activations<T>(elements);
+  }
+  static std::size_t bytes_of(kernels::GateKind kind, std::size_t elements) {
+    switch (kind) {
+      case kernels::GateKind::none:
+        break;
+      case kernels::GateKind::bits:
+        return elements / 8;
+      case kernels::GateKind::bytes:
+        return elements;
+      case kernels::GateKind::activation:
+        return elements * sizeof(T);
+    }
+    return 0;
+  }
+  const void* data() const {
+    if (kind == kernels::GateKind::bits) return bits.data();
+    if (kind == kernels::GateKind::bytes) return bytes.data();
+    return activation.data();
+  }
+  kernels::Gate gate() const { return {kind, kind == kernels::GateKind::none ? nullptr : data()}; }
+
+  /// Whether each element of an image's map of `size` elements is open.
+  std::vector<bool> open(int image, std::size_t size) const {
+    std::vector<bool> open(size, true);
+    if (kind == kernels::GateKind::bits) {
+      const auto words = download(bits.data() + size * image / 32, size / 32);
+      for (std::size_t i = 0; i < size; ++i) open[i] = bit(words, i);
+    } else if (kind == kernels::GateKind::bytes) {
+      const auto values = download(bytes.data() + size * image, size);
+      for (std::size_t i = 0; i < size; ++i) open[i] = values[i] != 0;
+    } else if (kind == kernels::GateKind::activation) {
+      const auto values = download(activation.data() + size * image, size);
+      for (std::size_t i = 0; i < size; ++i) open[i] = kernels::to_float(values[i]) > 0;
+    }
+    return open;
+  }
+};
+
+inline std::string_view to_string(kernels::GateKind kind) {
+  switch (kind) {
+    case kernels::GateKind::none:
+      break;
+    case kernels::GateKind::bits:
+      return "bits";
+    case kernels::GateKind::bytes:
+      return "bytes";
+    case kernels::GateKind::activation:
+      return "activation";
+  }
+  return "none";
+}
+
+}  // namespace filterscope::bench
