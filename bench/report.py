@@ -291,17 +291,28 @@ def kernels_of(content):
     return list(kernels.values()), failed
 
 
+def ceiling_of(kernels, rate, share):
+    """The best ceiling that has a row (a CPU's), else the one that the rows' shares are of (a GPU's)."""
+    measured = [kernel[rate] for kernel in kernels if kernel.parts[1] == "ceiling" and kernel[rate]]
+    return max(measured or [kernel[rate] / kernel[share] for kernel in kernels if kernel[rate] and kernel[share]], default=None)
+
+
 def peak_of(kernels):
-    """Operations a second: of the best ceiling that was measured."""
-    return max((kernel["GFLOP/s"] * 1e9 for kernel in kernels if kernel.parts[1] == "ceiling" and kernel["GFLOP/s"]), default=None)
+    """Operations a second."""
+    peak = ceiling_of(kernels, "GFLOP/s", "of_peak")
+    return peak * 1e9 if peak else None
 
 
 def kernels_section(content, plots):
     kernels, failed = kernels_of(content)
     text = ["## Kernels\n"]
     ceilings = [kernel for kernel in kernels if kernel.parts[1] == "ceiling"]
-    text.append(table(["ceiling", "GFLOP/s", "GB/s"],
-                      [[kernel.name, digits(kernel["GFLOP/s"]) if kernel["GFLOP/s"] else "", digits(kernel["GB/s"]) if kernel["GB/s"]
+    if not ceilings and (peak_of(kernels) or ceiling_of(kernels, "GB/s", "of_copy")):
+        text.append(f"Ceilings: {digits((peak_of(kernels) or 0) / 1e12)} TFLOP/s in a matrix product, "
+                    f"{digits(ceiling_of(kernels, 'GB/s', 'of_copy') or 0)} GB/s in a copy.\n")
+    if ceilings:
+        text.append(table(["ceiling", "GFLOP/s", "GB/s"],
+                          [[kernel.name, digits(kernel["GFLOP/s"]) if kernel["GFLOP/s"] else "", digits(kernel["GB/s"]) if kernel["GB/s"]
                         else ""] for kernel in ceilings]))
     convolutions = {}
     for kernel in kernels:
@@ -331,7 +342,7 @@ def kernels_section(content, plots):
     if failed:
         text.append("Not measured:\n\n" + "\n".join(f"- {name}: {message}" for name, message in failed) + "\n")
     peak = peak_of(kernels)
-    copy = max((kernel["GB/s"] for kernel in ceilings if kernel["GB/s"]), default=None)
+    copy = ceiling_of(kernels, "GB/s", "of_copy")
     if plots.pyplot and points and peak and copy:
         text.append(plot_roofline(points, peak / 1e9, copy, plots))
     return "\n".join(text)
