@@ -50,7 +50,7 @@ step() {
 kernels=${KERNELS-}
 [[ -n $kernels ]] || ! nvidia-smi >/dev/null 2>&1 || kernels="^cuda/"
 if [[ -z $kernels ]]; then
-  names=$("$build/bench/bench_kernels" --benchmark_list_tests)
+  names=$("$build/bench/bench_kernels" --benchmark_list_tests 2>/dev/null)
   for table in avx512 avx2 generic; do
     if grep -q "/$table/" <<<"$names"; then break; fi
   done

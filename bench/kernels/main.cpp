@@ -22,6 +22,7 @@
 #endif
 #if defined(FILTERSCOPE_BENCH_CUDA_LIBRARIES)
 #include "../cuda_ceilings.h"
+#include "host/cuda_devices.h"
 #endif
 
 namespace {
@@ -94,10 +95,11 @@ Selection parse(int argc, char** argv, std::vector<std::string>& others) {
 #if defined(FILTERSCOPE_BENCH_CUDA)
 // Why there is none; empty if there is.
 std::string reason_for_no_device() {
-  int count = 0;
-  const cudaError_t status = cudaGetDeviceCount(&count);
-  if (status == cudaSuccess && count > 0) return "";
-  return status == cudaSuccess ? "there is none" : cudaGetErrorString(status);
+#if defined(FILTERSCOPE_BENCH_CUDA_LIBRARIES)
+  return filterscope::why_no_cuda();
+#else
+  return "";  // The emulated one is always there.
+#endif
 }
 
 void add_cuda(const Selection& selection) {
@@ -106,9 +108,9 @@ void add_cuda(const Selection& selection) {
     return;
   }
 #if defined(FILTERSCOPE_BENCH_CUDA_LIBRARIES)
-  const auto device = std::make_shared<CudaDevice>(selection.tiny, matrix_product, copy_bandwidth);
+  const auto device = std::make_shared<filterscope::bench::CudaDevice>(selection.tiny, matrix_product, copy_bandwidth);
 #else
-  const auto device = std::make_shared<CudaDevice>(selection.tiny, nullptr, nullptr);
+  const auto device = std::make_shared<filterscope::bench::CudaDevice>(selection.tiny, nullptr, nullptr);
 #endif
   add_own_convolutions(selection, device);
 #if defined(FILTERSCOPE_BENCH_CUDA_LIBRARIES)

@@ -552,7 +552,8 @@ int run_render(const std::vector<std::string>& arguments) {
   RunWriter writer(request.out, std::move(run), request.selection,
                    {.keep_images = request.render.keep_images,
                     .frame_every = request.render.frame_every,
-                    .force = request.force});
+                    .force = request.force,
+                    .processors_free = engine->describe().device != "cpu"});
   const std::vector<FilterId>& filters = writer.remaining();
   require_start_images(request, filters);
   if (filters.empty()) {

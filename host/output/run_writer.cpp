@@ -50,10 +50,14 @@ std::size_t bytes_of(const FilterResult& result) {
   return bytes;
 }
 
-/// A picture takes a few milliseconds: one thread is enough beside a CPU's ascent, and a few keep up with a
-/// GPU. An animation takes dozens of times as long.
-unsigned encoder_count(bool with_frames) {
-  return std::clamp(std::thread::hardware_concurrency() / (with_frames ? 2 : 4), 1u, with_frames ? 32u : 8u);
+/// A picture takes a few milliseconds: one thread in four is more than enough beside a CPU's ascent; an
+/// animation takes dozens of times as long. A GPU gives thousands of pictures at once, and the last ones are
+/// waited for.
+unsigned encoder_count(const RunWriter::Options& options) {
+  constexpr unsigned kMost = 32;
+  const unsigned processors = std::thread::hardware_concurrency();
+  if (options.processors_free) return std::clamp(processors, 3u, kMost + 2) - 2;
+  return std::clamp(processors / (options.frame_every > 0 ? 2 : 4), 1u, options.frame_every > 0 ? kMost : 8u);
 }
 
 fs::path created(fs::path folder) {
@@ -280,7 +284,7 @@ class RunWriter::Implementation {
 
   void start_encoders() {
     try {
-      const unsigned count = encoder_count(options_.frame_every > 0);
+      const unsigned count = encoder_count(options_);
       for (unsigned i = 0; i < count; ++i) encoders_.emplace_back([this] { encode(); });
     } catch (const std::system_error&) {  // No more threads to be had; fewer will do.
       if (encoders_.empty()) throw;

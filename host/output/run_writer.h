@@ -37,6 +37,8 @@ class RunWriter {
     bool keep_images = false;  ///< A filter without an unscaled image counts as not finished.
     int frame_every = 0;  ///< Unless 0: a filter without an animation of such frames counts as not finished.
     bool force = false;   ///< Forget what is in the folder. Its files stay until they are replaced.
+    /// The ascent leaves the processors alone, as on a GPU: all but two encode.
+    bool processors_free = false;
   };
 
   /// `run` says how the filters are going to be computed: describe_run(), and the command line. `selection`

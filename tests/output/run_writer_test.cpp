@@ -70,8 +70,13 @@ class RunWriterTest : public testing::Test {
   RunWriter writer(std::vector<FilterId> selection, const std::filesystem::path& folder) const {
     Manifest run = describe_run(vgg16(), weights_, recipe_, options_, engine_);
     run.command_lines = {"filterscope render"};
-    return {
-        folder, std::move(run), std::move(selection), {options_.keep_images, options_.frame_every, force_}};
+    return {folder,
+            std::move(run),
+            std::move(selection),
+            {.keep_images = options_.keep_images,
+             .frame_every = options_.frame_every,
+             .force = force_,
+             .processors_free = processors_free_}};
   }
   RunWriter writer(std::vector<FilterId> selection) const { return writer(std::move(selection), out_); }
 
