@@ -31,7 +31,7 @@ command -v nvidia-smi >/dev/null && nvidia-smi >"$out/nvidia-smi.txt" 2>&1 || {
   exit 4
 }
 
-rm -rf "$out"/cache-*
+rm -rf "$out"/cache-* "$out"/render-{few,cold,warm}{,.json}
 
 declare -A status seconds
 order=()
@@ -55,6 +55,7 @@ configure_and_build() {
     cmake --build "$build" -j "$cores"
 }
 test_of() {
+  rm -f "$out/$(basename "$1").json"
   "$build/tests/$1" --gtest_output=json:"$out/$(basename "$1").json"
 }
 # Nothing timed under a tool is to be believed by later runs, or taken from earlier ones.
@@ -100,9 +101,9 @@ fi
 # On a GPU the double-precision and CPU sides take the time; a few filters of each layer.
 step fidelity "$build/bench/fidelity" --device cuda --weights "$weights" --filters 3 --gradients 1 --iterations 200 \
   --size 64 --json "$out/fidelity.json"
-[[ -x $build/bench/bench_kernels ]] && step kernels "$build/bench/bench_kernels" --benchmark_filter='^cuda/' --precisions fp16 \
+step kernels "$build/bench/bench_kernels" --benchmark_filter='^cuda/' --precisions fp16 \
   --cuda-batches 512 --benchmark_min_time=0.02 --benchmark_out="$out/kernels.json" --benchmark_out_format=json
-[[ -x $build/bench/bench_cudnn_plans ]] && step plans "$build/bench/bench_cudnn_plans" --precisions fp16 --images 512,2048
+step plans "$build/bench/bench_cudnn_plans" --precisions fp16 --images 512,2048
 
 # Of the pictures the manifests and the layers' sheets stay; the rest is large.
 for run in render-few render-cold render-warm; do
@@ -135,7 +136,7 @@ fidelity = read("fidelity.json")
 result = {"device": device, "info": info.splitlines(), "steps": steps,
           "tests": {name: {key: of.get(key) for key in ("tests", "failures", "disabled", "errors", "time")} for name, of in tests.items()},
           "render": {name: {key: (read(name + ".json") or {}).get(key)
-                            for key in ("device", "precision", "wall_seconds", "filters_per_second", "plans")}
+                            for key in ("wall_seconds", "filters_per_second", "phases", "counts", "engines")}
                      for name in ("render-few", "render-cold", "render-warm")},
           "fidelity": fidelity}
 with open(os.path.join(out, "results.json"), "w") as file: json.dump(result, file, indent=2)

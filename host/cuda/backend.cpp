@@ -49,8 +49,9 @@ struct Cudnn {
 CudaBackend make_backend(int index, bool reproducible) {
   check(cudaSetDevice(index), "--device cuda:{}", index);
   const auto cudnn = std::make_shared<Cudnn>(index, reproducible);
-  const auto of_cudnn = [cudnn](const ConvolutionProblem& problem, PlanSearch search) {
-    auto variants = cudnn->convolutions.variants(problem, search);
+  const auto of_cudnn = [cudnn](const ConvolutionProblem& problem, PlanSearch search,
+                                const MayTime& may_time) {
+    auto variants = cudnn->convolutions.variants(problem, search, may_time);
     cudnn->cache.save();
     return variants;
   };

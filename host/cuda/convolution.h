@@ -3,6 +3,7 @@
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -87,6 +88,9 @@ enum class PlanSearch {
   compiled,    ///< Also compiles kernels to time them, 0.1 to 2 s each.
 };
 
+/// Asked before anything is timed or compiled, and again before the next: whether there is time for it.
+using MayTime = std::function<bool()>;
+
 /// One way to compute one problem, ready to run. Variants of a problem differ in speed, workspace and
 /// rounding.
 class ConvolutionVariant {
@@ -101,6 +105,9 @@ class ConvolutionVariant {
   virtual std::size_t workspace_bytes() const = 0;
   /// What every process spends before the first launch and other variants do not: compiling.
   virtual double setup_seconds() const { return 0; }
+  /// Makes it ready to be launched, which must not be while a stream is captured. False if it cannot be had
+  /// for this problem after all. Asking for the workspace and launching do so, too, and throw then.
+  virtual bool make_ready() { return true; }
   /// Enqueues the work on `stream`; it can be captured into a CUDA graph. Allocates nothing. What the device
   /// or a library refuses is a device Error.
   virtual void launch(const ConvolutionArguments& arguments, cudaStream_t stream) = 0;

@@ -3,14 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
-#include <functional>
 #include <limits>
 #include <map>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <utility>
 
 #include "../error.h"
@@ -44,7 +41,9 @@ class CudnnConvolutions::Device {
 
   // As CudnnConvolutions::variants(), by one graph.
   std::vector<Selection*> select(const GraphDescription& description, const ConvolutionProblem& problem,
-                                 PlanSearch search);
+                                 PlanSearch search, const MayTime& may_time);
+  // False if the selection's plan cannot be had.
+  bool try_ready(Selection& selection);
   std::string plan_name(Selection& selection) {
     if (!selection.wanted.empty()) return selection.wanted;
     make_ready(selection);
@@ -67,7 +66,7 @@ class CudnnConvolutions::Device {
   bool use(Selection& selection, int plan);
   // Null if it is not known and not to be found out, or could not be.
   const PlanCache::Entry* fastest(const GraphDescription& description, const ConvolutionProblem& problem,
-                                  Kind kind, bool may_time);
+                                  Kind kind, bool search, const MayTime& may_time);
   std::unique_ptr<ConvolutionGraph> make_graph(const GraphDescription& description) {
     return ConvolutionGraph::make(description, handle_, options_.workspace_limit);
   }
@@ -75,7 +74,7 @@ class CudnnConvolutions::Device {
   CudnnOptions options_;
   std::shared_ptr<const CudnnHandle> handle_;
   std::map<std::string, Selection> selections_;  // By graph and plan.
-  PlanCache own_cache_{{}, {}};                  // Where options_.cache is null.
+  PlanCache found_{{}, {}};                      // What is not, or not to be, in options_.cache.
 };
 
 namespace {
@@ -102,6 +101,7 @@ class CudnnVariant final : public ConvolutionVariant {
   BiasType bias_type() const override { return selection_.description.bias_type; }
   std::size_t workspace_bytes() const override { return device_->workspace_bytes(selection_); }
   double setup_seconds() const override { return selection_.setup_seconds; }
+  bool make_ready() override { return device_->try_ready(selection_); }
   void launch(const ConvolutionArguments& arguments, cudaStream_t stream) override {
     device_->launch(selection_, arguments, stream);
   }
@@ -115,7 +115,8 @@ class CudnnVariant final : public ConvolutionVariant {
 }  // namespace
 
 std::vector<CudnnConvolutions::Device::Selection*> CudnnConvolutions::Device::select(
-    const GraphDescription& description, const ConvolutionProblem& problem, PlanSearch search) {
+    const GraphDescription& description, const ConvolutionProblem& problem, PlanSearch search,
+    const MayTime& may_time) {
   const auto selection = [&](const std::string& plan, double setup_seconds) {
     const auto [place, added] = selections_.try_emplace(to_string(description) + ": " + plan);
     if (added) {
@@ -127,42 +128,34 @@ std::vector<CudnnConvolutions::Device::Selection*> CudnnConvolutions::Device::se
   };
   if (search == PlanSearch::untimed) {
     Selection* const first = selection("", 0);
-    try {
-      make_ready(*first);
-    } catch (const Error&) {
-      return {};
-    }
-    return {first};
+    return try_ready(*first) ? std::vector{first} : std::vector<Selection*>();
   }
   std::vector<Selection*> selections;
   for (const Kind kind : {Kind::ready_made, Kind::compiled}) {
-    const bool may_time =
+    const bool searched =
         search == PlanSearch::compiled || (search == PlanSearch::ready_made && kind == Kind::ready_made);
-    const PlanCache::Entry* const found = fastest(description, problem, kind, may_time);
+    const PlanCache::Entry* const found = fastest(description, problem, kind, searched, may_time);
     if (found != nullptr && !found->plan.empty())
       selections.push_back(selection(found->plan, found->setup_seconds));
   }
   return selections;
 }
 
-void CudnnConvolutions::Device::make_ready(Selection& selection) {
-  if (selection.plan != kNone) return;
+bool CudnnConvolutions::Device::try_ready(Selection& selection) {
+  if (selection.plan != kNone) return true;
   if (selection.graph == nullptr) selection.graph = make_graph(selection.description);
-  if (selection.graph != nullptr) {
-    // The wanted plan; else another of its engine; else any.
-    const std::string_view wanted = selection.wanted;
-    const std::string_view engine = wanted.substr(0, wanted.find('_'));
-    const std::array<std::function<bool(std::string_view)>, 3> acceptable{
-        [&](std::string_view name) { return name == wanted; },
-        [&](std::string_view name) { return name.substr(0, name.find('_')) == engine; },
-        [](std::string_view) { return true; }};
-    for (const auto& accepts : acceptable) {
-      for (int plan = 0; plan < selection.graph->plan_count(); ++plan) {
-        if (accepts(selection.graph->plan_name(plan)) && use(selection, plan)) return;
-      }
-    }
+  if (selection.graph == nullptr) return false;
+  for (int plan = 0; plan < selection.graph->plan_count(); ++plan) {
+    const bool wanted = selection.wanted.empty() || selection.graph->plan_name(plan) == selection.wanted;
+    if (wanted && use(selection, plan)) return true;
   }
-  throw Error(ErrorKind::device, fmt::format("cuDNN {} has no plan that works for: {}", cudnn_version(),
+  return false;
+}
+
+void CudnnConvolutions::Device::make_ready(Selection& selection) {
+  if (try_ready(selection)) return;
+  throw Error(ErrorKind::device, fmt::format("cuDNN {} has no plan {}that works for: {}", cudnn_version(),
+                                             selection.wanted.empty() ? "" : selection.wanted + " ",
                                              to_string(selection.description)));
 }
 
@@ -174,21 +167,23 @@ bool CudnnConvolutions::Device::use(Selection& selection, int plan) {
 
 const PlanCache::Entry* CudnnConvolutions::Device::fastest(const GraphDescription& exact,
                                                            const ConvolutionProblem& exact_problem, Kind kind,
-                                                           bool may_time) {
+                                                           bool search, const MayTime& may_time) {
   const ConvolutionProblem problem = timed_problem(exact_problem);
   GraphDescription description = exact;
   description.images = problem.images;
-  PlanCache& cache = options_.cache != nullptr ? *options_.cache : own_cache_;
   const std::string key = to_string(description) + (kind == Kind::compiled ? ", compiled" : ", ready-made");
-  if (const PlanCache::Entry* const known = cache.find(key)) return known;
-  if (!may_time) return nullptr;
+  for (PlanCache* const cache : {options_.cache, &found_}) {
+    if (cache == nullptr) continue;
+    if (const PlanCache::Entry* const known = cache->find(key)) return known;
+  }
+  const auto out_of_time = [&] { return may_time && !may_time(); };
+  if (!search || out_of_time()) return nullptr;
 
   Selection selection;
   selection.description = description;
   selection.graph = make_graph(description);
+  bool conclusive = selection.graph != nullptr;
   TimedPlan best;
-  double setup_seconds = 0;
-  bool failed = false;
   if (selection.graph != nullptr) {
     std::optional<ConvolutionTimer> timer;
     CudnnVariant candidate(std::shared_ptr<Device>(std::shared_ptr<void>(), this), selection, problem);
@@ -196,30 +191,43 @@ const PlanCache::Entry* CudnnConvolutions::Device::fastest(const GraphDescriptio
     (kind == Kind::compiled ? limits.precompiled : limits.compiled) = 0;
     best = fastest_plan(*selection.graph, limits, [&](int plan, const TimedPlan& so_far) {
       constexpr double kNever = std::numeric_limits<double>::infinity();
+      if (out_of_time()) {
+        conclusive = false;
+        return kNever;
+      }
       try {
         const auto start = std::chrono::steady_clock::now();
         if (!use(selection, plan)) {
           // Compiling needs a library that may be there another time.
-          failed |= selection.graph->compiles(plan);
+          conclusive &= !selection.graph->compiles(plan);
           return kNever;
         }
         const std::chrono::duration<double> setup = std::chrono::steady_clock::now() - start;
         if (!timer) timer.emplace(problem);
         const double milliseconds = timer->milliseconds(candidate, kHopeless * so_far.milliseconds);
-        if (milliseconds < so_far.milliseconds && kind == Kind::compiled) setup_seconds = setup.count();
+        if (milliseconds < so_far.milliseconds && kind == Kind::compiled)
+          selection.setup_seconds = setup.count();
         return milliseconds;
       } catch (const std::exception&) {
         // A plan that fails is none. One that has broken the device is an Error.
-        failed = true;
+        conclusive = false;
         check(cudaDeviceSynchronize(), "after a plan of cuDNN for {} failed", key);
         return kNever;
       }
     });
   }
-  if (best.plan < 0 && failed) return nullptr;
-  cache.store(key, {.plan = best.plan < 0 ? "" : selection.graph->plan_name(best.plan),
-                    .milliseconds = best.plan < 0 ? 0 : best.milliseconds,
-                    .setup_seconds = setup_seconds});
+  PlanCache::Entry entry;
+  if (best.plan >= 0) {
+    entry = {selection.graph->plan_name(best.plan), best.milliseconds, selection.setup_seconds};
+    // As select() would make it: it need not be built again.
+    selection.wanted = entry.plan;
+    selection.plan = best.plan;
+    selections_.try_emplace(to_string(description) + ": " + entry.plan, std::move(selection));
+  } else if (!conclusive && out_of_time()) {
+    return nullptr;
+  }
+  PlanCache& cache = conclusive && options_.cache != nullptr ? *options_.cache : found_;
+  cache.store(key, std::move(entry));
   cache.save();
   return cache.find(key);
 }
@@ -228,10 +236,10 @@ CudnnConvolutions::CudnnConvolutions(const CudnnOptions& options)
     : device_(std::make_shared<Device>(options)) {}
 
 std::vector<std::unique_ptr<ConvolutionVariant>> CudnnConvolutions::variants(
-    const ConvolutionProblem& problem, PlanSearch search) {
+    const ConvolutionProblem& problem, PlanSearch search, const MayTime& may_time) {
   std::vector<std::unique_ptr<ConvolutionVariant>> variants;
   for (const GraphDescription& graph : graphs_of(problem)) {
-    for (Device::Selection* const selection : device_->select(graph, problem, search))
+    for (Device::Selection* const selection : device_->select(graph, problem, search, may_time))
       variants.push_back(std::make_unique<CudnnVariant>(device_, *selection, problem));
   }
   return variants;

@@ -39,16 +39,17 @@ class CudnnConvolutions {
   /// either. No plan gives results that differ from run to run; fp32 stays without tensor cores.
   ///
   /// Of each graph up to two plans: the fastest of those that come with cuDNN and the fastest of those that
-  /// are compiled, as far as `search` finds them (PlanSearch::untimed: the first plan that cuDNN's heuristic
-  /// proposes and that works, in every run the same). They are timed on timed_problem(), which takes device
-  /// memory for its maps for the while; where that is not there, as where a plan fails for another reason
-  /// than cuDNN's refusal, nothing is concluded from it.
+  /// are compiled, as far as `search` finds them and `may_time` (if given) leaves time for it.
+  /// PlanSearch::untimed: the first plan that cuDNN's heuristic proposes and that works, in every run the
+  /// same. Plans are timed on timed_problem(), which takes device memory for its maps for the while. What is
+  /// found while memory is short, a plan fails or time runs out is kept for this object's life only, not in
+  /// the cache.
   ///
-  /// Plans are made ready when a variant is first asked for its workspace or launched, which must not be
-  /// while a stream is captured; a plan that cuDNN does not offer for the problem's own number of images
-  /// gives way to another of the same engine, or else to the first that works. A device Error if none does.
+  /// A plan may turn out not to be offered for the problem's own number of images:
+  /// ConvolutionVariant::make_ready().
   std::vector<std::unique_ptr<ConvolutionVariant>> variants(const ConvolutionProblem& problem,
-                                                            PlanSearch search = PlanSearch::compiled);
+                                                            PlanSearch search = PlanSearch::compiled,
+                                                            const MayTime& may_time = {});
 
  private:
   std::shared_ptr<Device> device_;

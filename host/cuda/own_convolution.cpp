@@ -68,6 +68,7 @@ class GatedConvolution final : public ConvolutionVariant {
   BiasType bias_type() const override { return inner_->bias_type(); }
   std::size_t workspace_bytes() const override { return inner_->workspace_bytes(); }
   double setup_seconds() const override { return inner_->setup_seconds(); }
+  bool make_ready() override { return inner_->make_ready(); }
 
   void launch(const ConvolutionArguments& arguments, cudaStream_t stream) override {
     inner_->launch(arguments, stream);
@@ -91,7 +92,8 @@ class GatedConvolution final : public ConvolutionVariant {
 
 }  // namespace
 
-std::vector<std::unique_ptr<ConvolutionVariant>> own_variants(const ConvolutionProblem& problem, PlanSearch) {
+std::vector<std::unique_ptr<ConvolutionVariant>> own_variants(const ConvolutionProblem& problem, PlanSearch,
+                                                              const MayTime&) {
   std::vector<std::unique_ptr<ConvolutionVariant>> variants;
   if ((problem.gate != Gate::none && problem.gate != Gate::bits) || problem.precision == Precision::tf32) {
     return variants;

@@ -11,7 +11,8 @@ namespace filterscope::cuda {
 /// fp32, bf16 and fp16. Those of the CUDA cores only where those of the tensor cores do not apply. The same
 /// ones whatever the search.
 std::vector<std::unique_ptr<ConvolutionVariant>> own_variants(const ConvolutionProblem& problem,
-                                                              PlanSearch search = PlanSearch::untimed);
+                                                              PlanSearch search = PlanSearch::untimed,
+                                                              const MayTime& may_time = {});
 
 /// `inner`, a variant without a gate, made into one with `gate` by a pass over its result: forward packs the
 /// mask (bits; activation needs no pass), input gradient multiplies with it (any gate).

@@ -12,7 +12,9 @@
 #include <utility>
 
 #include "../error.h"
+#include "check.h"
 #include "own_convolution.h"
+#include "runtime.h"
 #include "timing.h"
 
 namespace filterscope::cuda {
@@ -23,6 +25,8 @@ namespace {
 constexpr double kHopeless = 1.5;
 // Of the time that a plan is used for, the most that choosing it may take.
 constexpr double kTimingShare = 0.1;
+// What compiling a kernel may take; nothing is compiled with less time left.
+constexpr double kCompilingSeconds = 2;
 // Of one launch when it is timed: enough for many waves of blocks, milliseconds at most.
 constexpr double kTimedOperations = 1e12;
 constexpr std::string_view kNotice =
@@ -37,14 +41,14 @@ double operations_of(const ConvolutionProblem& problem) {
 
 // The ways of `source` to compute `problem`, also by a pass over the result where it does not fuse the gate.
 std::vector<std::unique_ptr<ConvolutionVariant>> offers(const ConvolutionSource& source,
-                                                        const ConvolutionProblem& problem,
-                                                        PlanSearch search) {
-  std::vector<std::unique_ptr<ConvolutionVariant>> variants = source(problem, search);
+                                                        const ConvolutionProblem& problem, PlanSearch search,
+                                                        const MayTime& may_time = {}) {
+  std::vector<std::unique_ptr<ConvolutionVariant>> variants = source(problem, search, may_time);
   if (problem.gate == Gate::none || problem.gate == Gate::bytes) return variants;
   const auto with = [&](Gate gate) {
     ConvolutionProblem other = problem;
     other.gate = gate;
-    return source(other, search);
+    return source(other, search, may_time);
   };
   // A pass over activations is for whoever neither fuses them nor the bits, which are less to read.
   const bool reads_activation =
@@ -121,16 +125,35 @@ Plan Planner::make(const Geometry& geometry, const PlanUse& use) {
                    convolution.in_channels * convolution.out_channels;
   }
   fastest_ = 0;
-  spent_ = 0;
+  started_ = timings_.now();
+  refused_.clear();
   if (rule_ == PlanRule::fixed) return attempt(geometry, use, PlanSearch::untimed);
-  Plan plan = attempt(geometry, use, PlanSearch::ready_made);
-  return may_time(use) ? attempt(geometry, use, PlanSearch::compiled) : std::move(plan);
+  for (;;) {
+    Plan plan = attempt(geometry, use, PlanSearch::ready_made);
+    if (seconds_left(use) >= kCompilingSeconds) plan = attempt(geometry, use, PlanSearch::compiled);
+    if (can_have(plan)) return plan;
+  }
 }
 
-bool Planner::may_time(const PlanUse& use) const {
-  if (use.stop.stop_requested()) return false;
-  if (fastest_ == 0) return true;  // Nothing to go by.
-  return spent_ < kTimingShare * operations_ * static_cast<double>(use.iterations) / fastest_;
+double Planner::seconds_left(const PlanUse& use) const {
+  if (use.stop.stop_requested()) return -1;
+  if (fastest_ == 0) return std::numeric_limits<double>::infinity();  // Nothing to go by.
+  return kTimingShare * operations_ * static_cast<double>(use.iterations) / fastest_ -
+         (timings_.now() - started_);
+}
+
+// Variants are chosen by times of fewer images than the problem's: what turns out not to be there for all of
+// them is refused from now on.
+bool Planner::can_have(Plan& plan) {
+  bool all = true;
+  for (Plan::Layer& layer : plan.layers) {
+    for (const auto* variant : {&layer.forward, &layer.input_gradient}) {
+      if (!*variant || (*variant)->make_ready()) continue;
+      refused_.insert(to_string((*variant)->problem()) + ": " + (*variant)->name());
+      all = false;
+    }
+  }
+  return all;
 }
 
 Plan Planner::attempt(const Geometry& geometry, const PlanUse& use, PlanSearch search) {
@@ -218,14 +241,16 @@ Planner::Choice Planner::choose_timed(const ConvolutionProblem& problem, const P
   const ConvolutionProblem timed = timed_problem(problem);
   const double operations = operations_of(timed);
   const double scale = operations_of(problem) / operations;
+  const MayTime may_time = [&] {
+    return seconds_left(use) > (search == PlanSearch::compiled ? kCompilingSeconds : 0.);
+  };
   double shortest = std::numeric_limits<double>::infinity();  // Milliseconds of the timed problem.
   Choice best{nullptr, shortest};
   Timings::Measure measure;  // Takes memory: made only if something is to be timed.
   for (const ConvolutionSource& source : sources_) {
-    const double start = timings_.now();
     std::vector<std::unique_ptr<ConvolutionVariant>> twins;  // Of the timed problem.
     const auto time = [&](const ConvolutionVariant& variant) -> std::optional<double> {
-      if (!std::exchange(noticed_, true)) use.on_notice(std::string(kNotice));
+      if (use.on_notice && !std::exchange(noticed_, true)) use.on_notice(std::string(kNotice));
       if (twins.empty()) twins = offers(source, timed, PlanSearch::known);
       const auto twin = std::ranges::find(twins, variant.name(), &ConvolutionVariant::name);
       if (twin == twins.end()) return std::nullopt;
@@ -234,12 +259,17 @@ Planner::Choice Planner::choose_timed(const ConvolutionProblem& problem, const P
         return measure(**twin, kHopeless * shortest);
       } catch (const OutOfMemory&) {
         return std::nullopt;  // It may be there another time.
+      } catch (const Error&) {
+        // A variant that fails is none. One that has broken the device is an Error.
+        check(cudaDeviceSynchronize(), "after {} failed", variant.name());
+        return std::nullopt;
       }
     };
-    for (auto& variant : offers(source, problem, may_time(use) ? search : PlanSearch::known)) {
+    for (auto& variant : offers(source, problem, may_time() ? search : PlanSearch::known, may_time)) {
+      if (refused_.contains(to_string(problem) + ": " + variant->name())) continue;
       const std::string key = to_string(timed) + ": " + variant->name();
       std::optional<double> milliseconds = timings_.find(key);
-      if (!milliseconds && may_time(use)) {
+      if (!milliseconds && seconds_left(use) > 0) {
         milliseconds = time(*variant);
         if (milliseconds) timings_.store(key, *milliseconds);
       }
@@ -250,7 +280,6 @@ Planner::Choice Planner::choose_timed(const ConvolutionProblem& problem, const P
           *milliseconds * scale + 1e3 * variant->setup_seconds() / static_cast<double>(use.iterations);
       if (whole < best.milliseconds) best = {std::move(variant), whole};
     }
-    spent_ += timings_.now() - start;
   }
   return best;
 }

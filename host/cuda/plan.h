@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -42,9 +43,9 @@ enum class PlanRule {
 };
 
 /// The ways to compute a problem that one library offers, the one it thinks best first. Empty where it has
-/// none, or none that the search allows.
-using ConvolutionSource =
-    std::function<std::vector<std::unique_ptr<ConvolutionVariant>>(const ConvolutionProblem&, PlanSearch)>;
+/// none, or none that the search allows. A search that ends for want of time gives what it has found.
+using ConvolutionSource = std::function<std::vector<std::unique_ptr<ConvolutionVariant>>(
+    const ConvolutionProblem&, PlanSearch, const MayTime&)>;
 
 /// Where times come from.
 struct Timings {
@@ -70,7 +71,7 @@ struct PlanUse {
   /// When it is requested, nothing more is timed.
   std::stop_token stop;
   /// Told, in a sentence, before the first timing of a Planner.
-  std::function<void(const std::string&)> on_notice = [](const std::string&) {};
+  std::function<void(const std::string&)> on_notice{};
 };
 
 /// What is timed in place of `problem`: the same maps, but of as few images as show how fast it is (at most
@@ -80,9 +81,10 @@ ConvolutionProblem timed_problem(ConvolutionProblem problem);
 
 /// Makes plans for one network on the current device.
 ///
-/// Timing takes at most about a tenth of what the plan is then used for, as estimated from the fastest kernel
-/// seen so far: first what can be launched as it is, then, while there is time left, what has to be compiled,
-/// whose compiling counts as a part of its time. A problem that is not timed gets the first variant offered.
+/// Making a plan takes at most about a tenth of what it is then used for, as estimated from the fastest
+/// kernel seen so far, and at least the timing of one kernel: first what can be launched as it is is timed,
+/// then, where there is time for it, what has to be compiled, whose compiling counts as a part of its time. A
+/// problem that is not timed gets the first variant offered.
 class Planner {
  public:
   /// `sources` in the order of preference where nothing is timed. References must outlive the planner.
@@ -102,7 +104,9 @@ class Planner {
   Plan attempt(const Geometry& geometry, const PlanUse& use, PlanSearch search);
   Choice choose(const ConvolutionProblem& problem, const PlanUse& use, PlanSearch search);
   Choice choose_timed(const ConvolutionProblem& problem, const PlanUse& use, PlanSearch search);
-  bool may_time(const PlanUse& use) const;
+  bool can_have(Plan& plan);
+  /// Seconds that may still be spent on timing; negative: none.
+  double seconds_left(const PlanUse& use) const;
 
   const Network& network_;
   Extent image_;
@@ -112,9 +116,10 @@ class Planner {
   Timings timings_;
   bool noticed_ = false;
   // Of the plan being made.
-  double operations_ = 0;  // Of one iteration.
-  double fastest_ = 0;     // Operations a second, of the fastest variant seen.
-  double spent_ = 0;       // Seconds of timing.
+  double operations_ = 0;          // Of one iteration.
+  double fastest_ = 0;             // Operations a second, of the fastest variant seen.
+  double started_ = 0;             // When it was begun, by the clock of timings_.
+  std::set<std::string> refused_;  // Variants that turned out not to be had.
 };
 
 }  // namespace filterscope::cuda

@@ -330,8 +330,7 @@ TEST_P(CudnnConvolutionTest, TakesPlansFromTheCacheWhileCudnnOffersThem) {
   PlanCache second(folder.path(), {});
   EXPECT_EQ(chosen_with(second), timed);
 
-  // What the cache says is not there is believed; a plan that cuDNN does not offer gives way to one that
-  // works.
+  // What the cache says is not there is believed; a plan that cuDNN does not offer cannot be had.
   const GraphDescription graph = [&] {
     GraphDescription description = graphs_of(problem)[0];
     description.images = timed_problem(problem).images;
@@ -344,7 +343,9 @@ TEST_P(CudnnConvolutionTest, TakesPlansFromTheCacheWhileCudnnOffersThem) {
   const auto variants = convolutions.variants(problem, PlanSearch::known);
   ASSERT_FALSE(variants.empty());
   EXPECT_THAT(variants[0]->name(), HasSubstr("eng9999"));
-  EXPECT_NO_THROW(variants[0]->workspace_bytes());
+  EXPECT_FALSE(variants[0]->make_ready());
+  EXPECT_THROW(variants[0]->workspace_bytes(), Error);
+  for (std::size_t i = 1; i < variants.size(); ++i) EXPECT_TRUE(variants[i]->make_ready());
 }
 
 TEST_P(CudnnConvolutionTest, TimesNothingThatItNeedNot) {
@@ -354,6 +355,8 @@ TEST_P(CudnnConvolutionTest, TimesNothingThatItNeedNot) {
   EXPECT_TRUE(convolutions.variants(problem, PlanSearch::known).empty());
   EXPECT_FALSE(convolutions.variants(problem, PlanSearch::untimed).empty());
   EXPECT_TRUE(convolutions.variants(problem, PlanSearch::known).empty());
+  const auto never = [] { return false; };
+  EXPECT_TRUE(convolutions.variants(problem, PlanSearch::compiled, never).empty());
   for (const auto& variant : convolutions.variants(problem, PlanSearch::ready_made))
     EXPECT_EQ(variant->setup_seconds(), 0) << variant->name();
 }

@@ -199,7 +199,7 @@ class ForwardWithBytes final : public cuda::ConvolutionVariant {
 // The project's kernels with masks of one form alone; for the first layer, which has 64 channels,
 // activations, since it does not write bytes.
 cuda::ConvolutionSource only(cuda::Gate gate) {
-  return [gate](const cuda::ConvolutionProblem& problem, cuda::PlanSearch) {
+  return [gate](const cuda::ConvolutionProblem& problem, cuda::PlanSearch, const cuda::MayTime&) {
     std::vector<std::unique_ptr<cuda::ConvolutionVariant>> variants;
     const bool of_first_layer =
         problem.direction == cuda::Direction::input_gradient && problem.in_channels == 64;

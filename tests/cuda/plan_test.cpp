@@ -26,27 +26,30 @@ constexpr Extent kImage{96, 96};
 
 class FakeVariant final : public ConvolutionVariant {
  public:
-  FakeVariant(std::string name, const ConvolutionProblem& problem, double setup_seconds = 0)
-      : name_(std::move(name)), problem_(problem), setup_seconds_(setup_seconds) {}
+  FakeVariant(std::string name, const ConvolutionProblem& problem, double setup_seconds = 0,
+              int most_images = 1000)
+      : name_(std::move(name)), problem_(problem), setup_seconds_(setup_seconds), most_images_(most_images) {}
   std::string name() const override { return name_; }
   const ConvolutionProblem& problem() const override { return problem_; }
   WeightLayout weight_layout() const override { return WeightLayout::krsc; }
   BiasType bias_type() const override { return BiasType::fp32; }
   std::size_t workspace_bytes() const override { return 0; }
   double setup_seconds() const override { return setup_seconds_; }
+  bool make_ready() override { return problem_.images <= most_images_; }
   void launch(const ConvolutionArguments&, cudaStream_t) override { FAIL() << "nothing is launched here"; }
 
  private:
   std::string name_;
   ConvolutionProblem problem_;
   double setup_seconds_;
+  int most_images_;
 };
 
 // Two libraries: "own", which fuses bits, and "other", which fuses no gate and can also compile.
 class PlanTest : public testing::Test {
  protected:
   ConvolutionSource own() {
-    return [](const ConvolutionProblem& problem, PlanSearch) {
+    return [](const ConvolutionProblem& problem, PlanSearch, const MayTime&) {
       std::vector<std::unique_ptr<ConvolutionVariant>> variants;
       if (problem.gate == Gate::none || problem.gate == Gate::bits)
         variants.push_back(std::make_unique<FakeVariant>("own", problem));
@@ -54,14 +57,17 @@ class PlanTest : public testing::Test {
     };
   }
   ConvolutionSource other() {
-    return [this](const ConvolutionProblem& problem, PlanSearch search) {
+    return [this](const ConvolutionProblem& problem, PlanSearch search, const MayTime& may_time) {
       searches_.push_back(search);
       std::vector<std::unique_ptr<ConvolutionVariant>> variants;
       if (problem.gate != Gate::none) return variants;
-      if (search == PlanSearch::ready_made || search == PlanSearch::compiled) now_ += seconds_of_search_;
-      variants.push_back(std::make_unique<FakeVariant>("other", problem));
+      if (search == PlanSearch::ready_made || search == PlanSearch::compiled) {
+        EXPECT_TRUE(may_time());
+        now_ += seconds_of_search_;
+      }
+      variants.push_back(std::make_unique<FakeVariant>("other", problem, 0., most_images_));
       compiled_ |= search == PlanSearch::compiled;
-      if (compiled_) variants.push_back(std::make_unique<FakeVariant>("compiled", problem, 2.));
+      if (compiled_) variants.push_back(std::make_unique<FakeVariant>("compiled", problem, 2., most_images_));
       return variants;
     };
   }
@@ -98,6 +104,7 @@ class PlanTest : public testing::Test {
   std::map<std::string, double> milliseconds_{
       {"own", 1.4}, {"other", 1}, {"other + mask", 3}, {"compiled", 0.5}, {"compiled + mask", 2.5}};
   double seconds_of_search_ = 0.1;
+  int most_images_ = 1000;  // That the other library takes.
   double now_ = 100;
   bool compiled_ = false;  // Whether that is known.
   bool out_of_memory_ = false;
@@ -201,9 +208,25 @@ TEST_F(PlanTest, NothingIsConcludedFromALackOfMemory) {
   EXPECT_THAT(known_, Not(IsEmpty()));
 }
 
+// The other library's plans are there for 48 images, as they are timed, but not for all 60.
+TEST_F(PlanTest, TakesAnotherWhereTheFastestCannotBeHad) {
+  most_images_ = 48;
+  const Plan plan = planner().make(geometry_, use(kLong));
+  for (int layer = 1; layer <= 3; ++layer) EXPECT_EQ(plan.layers[layer].forward->name(), "own") << layer;
+}
+
+TEST_F(PlanTest, SearchesOnlyWhileThereIsTime) {
+  // Ten iterations last milliseconds: no search that takes a second is begun.
+  seconds_of_search_ = 1;
+  milliseconds_ = {{"own", 1}, {"other", 1}, {"other + mask", 3}, {"compiled", 1}, {"compiled + mask", 3}};
+  const double before = now_;
+  planner().make(geometry_, use(10));
+  EXPECT_LT(now_ - before, 1.5);
+}
+
 TEST_F(PlanTest, AProblemThatNobodyComputesIsAnErrorThatNamesTheLayer) {
   Planner none(network_, kImage, Precision::tf32, PlanRule::timed,
-               {[](const ConvolutionProblem&, PlanSearch) {
+               {[](const ConvolutionProblem&, PlanSearch, const MayTime&) {
                  return std::vector<std::unique_ptr<ConvolutionVariant>>();
                }},
                timings());

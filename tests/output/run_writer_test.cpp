@@ -148,9 +148,25 @@ class RunWriterTest : public testing::Test {
                             .libraries = {{"CUDA", "13.0.88"}},
                             .plans = {"a plan"}};
   bool force_ = false;
+  bool processors_free_ = false;
   static constexpr double kSeconds = 2;
   const std::vector<FilterId> selection_{{0, 3}, {0, 63}, {8, 0}, {8, 1}, {8, 511}};
 };
+
+TEST_F(RunWriterTest, WritesTheSameWithAsManyThreadsAsThereAre) {
+  options_.keep_images = true;
+  std::vector<FilterId> selection;
+  for (int filter = 0; filter < 40; ++filter) selection.push_back({filter / 20, filter});
+  render(selection, folder_ / "few");
+  processors_free_ = true;
+  render(selection, folder_ / "many");
+  const auto files = files_below(folder_ / "few");
+  EXPECT_EQ(files_below(folder_ / "many"), files);
+  for (const auto& file : files) {
+    if (file == "manifest.json") continue;  // Holds times.
+    EXPECT_EQ(read_text(folder_ / "many" / file), read_text(folder_ / "few" / file)) << file;
+  }
+}
 
 TEST_F(RunWriterTest, WritesARun) {
   options_.keep_images = true;

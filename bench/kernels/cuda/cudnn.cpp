@@ -31,7 +31,7 @@ std::string name_of(const cuda::GraphDescription& graph) {
 Operation make(const ConvolutionProblem& problem, const std::string& graph, CudaDevice& device) {
   static const CudaBackend backend = cuda::make_backend(0, /*reproducible=*/false);
   for (const cuda::ConvolutionSource& source : backend.sources) {
-    for (auto& variant : source(problem, cuda::PlanSearch::compiled)) {
+    for (auto& variant : source(problem, cuda::PlanSearch::compiled, {})) {
       if (variant->name().starts_with(graph + " ")) return convolution_operation(std::move(variant), device);
     }
   }
