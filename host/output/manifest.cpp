@@ -294,7 +294,7 @@ float parse_number(const Json& json) {
 
 Json seconds(double value) {
   if (!std::isfinite(value)) return nullptr;
-  return Json::parse(fmt::format("{:.3f}", value));
+  return Json::parse(fmt::format("{:.6f}", value));
 }
 
 std::string time_text(std::chrono::system_clock::time_point time) {

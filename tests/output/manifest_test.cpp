@@ -97,14 +97,14 @@ TEST(Manifest, SaysHowTheRunWasDone) {
                                           {"threads", 2},
                                           {"libraries", {{"CUDA", "13.0.88"}, {"another", "1"}}},
                                           {"plans", {"batch 8; block1_conv1 fprop direct", "batch 3"}}}));
-  EXPECT_EQ(manifest["wall_seconds"], 12.346);
+  EXPECT_EQ(manifest["wall_seconds"], 12.34567);
   EXPECT_EQ(manifest["phases"], (json{{"start_up", 0.5},
                                       {"weights", 0.25},
                                       {"plans", 1},
-                                      {"ascent", 12.062},
+                                      {"ascent", 12.0625},
                                       {"finish", 0.125},
                                       {"encode", 3},
-                                      {"write", 0.123}}));
+                                      {"write", 0.1234}}));
   EXPECT_NEAR(manifest["filters_per_second"], 3 / 12.34567, 1e-6);
   EXPECT_EQ(manifest["counts"], (json{{"ok", 1}, {"dead", 1}, {"nonfinite", 1}, {"missing", 1}}));
 }
@@ -220,7 +220,7 @@ TEST(Manifest, IsUtf8WhateverTheNames) {
 
 TEST(Manifest, IsReadBack) {
   Manifest manifest = example();
-  manifest.wall_seconds = 12.5;  // It is rounded to milliseconds.
+  manifest.wall_seconds = 12.5;  // It is rounded to microseconds.
   for (const bool more : {false, true}) {
     if (more) {
       manifest.init = InitRecord{.file = "start.npy", .sha256 = "ab", .filters = "block1_conv1:0,2"};
