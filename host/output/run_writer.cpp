@@ -168,7 +168,8 @@ class RunWriter::Implementation {
     phases.encode += encode_seconds_;
     phases.write += write_seconds_;
     manifest_.wall_seconds += seconds;
-    manifest_.phases += phases;
+    // A run that found everything done leaves the manifest as it is.
+    if (!remaining_.empty()) manifest_.phases += phases;
     manifest_.complete = std::ranges::all_of(
         manifest_.filters, [](const FilterRecord& record) { return record.status.has_value(); });
     // The journal last: until both are there, it tells what they lack.
