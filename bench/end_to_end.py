@@ -5,8 +5,9 @@ the size of the image, the iterations and the depth of the layer. Writes JSON fo
   bench/end_to_end.py --out end_to_end.json
   bench/end_to_end.py --out end_to_end.json --only workload --weights FILE
 
-Everything is measured once per round, so that what disturbs the machine for a while disturbs all alike. The first run is a
-warm-up. Needs Python 3.9 and nothing else.
+Everything is measured once per round, so that what disturbs the machine for a while disturbs all alike. On a GPU a round that is
+not recorded comes first, since the plans that it times are kept for later runs; its workload is recorded as NAME-cold. Needs
+Python 3.9 and nothing else.
 """
 import argparse
 import os
@@ -43,6 +44,8 @@ def parse_arguments():
     parser.add_argument("--weights", default="synthetic", help="as filterscope render takes them (default: synthetic)")
     parser.add_argument("--device", default="auto", help="as filterscope render takes it (default: auto)")
     parser.add_argument("--rounds", type=int, help="how often each run is measured (default: 3; 1 with --quick)")
+    parser.add_argument("--load-before", type=float, metavar="LOAD",
+                        help="the machine's load before the measurements that this is one of (default: its load now)")
     parser.add_argument("--only", choices=["workload", "batch", "size", "iterations", "depth"], help="one part of it")
     parser.add_argument("--quick", action="store_true", help="less of everything, for a look")
     parser.add_argument("--tiny", action="store_true", help="next to nothing: only shows that everything runs")
@@ -88,14 +91,22 @@ def measure(program, run, arguments, on_gpu):
     options = [*run["options"], "--weights", arguments.weights, "--device", arguments.device]
     measured = measuring.render(program, options, device_memory=on_gpu and run["series"] == "workload")
     manifest = measured.pop("manifest")
-    steps = sum(record["iterations"] for record in manifest["filters"])
-    run["filters"] = len(manifest["filters"])
-    run["flops"] = sum(measuring.iteration_flops(record["layer"], run["size"]) * record["iterations"]
-                       for record in manifest["filters"])
-    run["dead"] = manifest["counts"]["dead"]
-    measured["ms_per_filter_iteration"] = measured["phases"]["ascent"] / max(1, steps) * 1e3
+    run.update(work_of(manifest, run["iterations"], run["size"]))
+    measured["ms_per_filter_iteration"] = measured["phases"]["ascent"] / (run["filters"] * run["iterations"]) * 1e3
     engine = manifest["engines"][0]
     return measured, {key: engine[key] for key in ("device", "device_name", "precision", "threads", "libraries")}
+
+
+def work_of(manifest, iterations, size):
+    """What was computed. A dead filter's image is in its batch to the end, so that it costs what others do."""
+    filters = manifest["filters"]
+    return {"filters": len(filters), "dead": manifest["counts"]["dead"],
+            "flops": iterations * sum(measuring.iteration_flops(record["layer"], size) for record in filters)}
+
+
+def cold_run(run):
+    """The same, for its repetition without timed plans."""
+    return {**run, "name": f"{run['name']}-cold", "repetitions": []}
 
 
 def main():
@@ -103,17 +114,23 @@ def main():
     program = measuring.find_program(arguments.build)
     # What --device means here, found out by the warm-up.
     warm_up = run_of("workload", "warm-up", None, ["block1_conv2:0-3"], 2, size=32)
+    before = measuring.machine(arguments.load_before)
     engine = measure(program, warm_up, arguments, False)[1]
     kind = "gpu" if engine["device"].startswith("cuda") else "cpu"
     runs = plan(TINY if arguments.tiny else (QUICK if arguments.quick else SCALES)[kind], arguments.tiny)
     if arguments.only:
         runs = [run for run in runs if run["series"] == arguments.only]
-    before = measuring.machine()
-    for number in range(arguments.rounds):
+    cold = []
+    for number in range(0 if kind == "gpu" else 1, arguments.rounds + 1):
         for run in runs:
-            print(f"\r\x1b[Kround {number + 1} of {arguments.rounds}: {run['name']}", end="", file=sys.stderr, flush=True)
-            run["repetitions"].append(measure(program, run, arguments, kind == "gpu")[0])
+            print(f"\r\x1b[Kround {number} of {arguments.rounds}: {run['name']}", end="", file=sys.stderr, flush=True)
+            recorded = run
+            if number == 0:
+                recorded = cold_run(run)
+                cold += [recorded] if run["series"] == "workload" else []
+            recorded["repetitions"].append(measure(program, recorded, arguments, kind == "gpu")[0])
     print(file=sys.stderr)
+    runs += cold
     for run in runs:
         run["command"] = shlex.join(["filterscope", "render", *run.pop("options"), "--weights", arguments.weights])
     measuring.write_json(arguments.out, {

@@ -2,7 +2,9 @@
 import array
 import ast
 import datetime
+import functools
 import json
+import math
 import os
 import pathlib
 import platform
@@ -54,18 +56,21 @@ def median(values):
     return statistics.median(values)
 
 
-def digits(value, count=3):
-    """A number with `count` significant digits and no exponent."""
-    if value == 0:
-        return "0"
-    text = f"{value:.{count}g}"
-    return f"{float(text):.0f}" if "e+" in text else text
+def digits(value, count=3, decimals=6):
+    """A number with `count` significant digits, but at most so many decimals."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:.0f}"
+    rounded = float(f"{value:.{count - 1}e}")
+    places = min(decimals, count - 1 - math.floor(math.log10(abs(rounded))))
+    return f"{rounded:.{max(0, places)}f}"
 
 
-def spread_text(values, count=3):
+def spread_text(values, count=3, decimals=6):
     """The median, and the range where there are several."""
-    text = digits(median(values), count)
-    return text if len(values) < 2 else f"{text} ({digits(min(values), count)} to {digits(max(values), count)})"
+    text = digits(median(values), count, decimals)
+    if len(values) < 2:
+        return text
+    return f"{text} ({digits(min(values), count, decimals)} to {digits(max(values), count, decimals)})"
 
 
 def output_of(command):
@@ -91,13 +96,13 @@ def gpu():
     return {"name": name, "driver": driver, "memory": memory}
 
 
-def machine():
-    """Where and when something is measured. The load tells whether others were computing."""
+def machine(load=None):
+    """Where and when something is measured. The load (default: the present one) tells whether others were computing."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {"date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
             "processor": processor_name(), "cores": len(os.sched_getaffinity(0)),
             "memory_gib": round(memory / 2**30, 1), "system": f"{platform.system()} {platform.release()}",
-            "load": round(os.getloadavg()[0], 2), "gpu": gpu(), "python": platform.python_version()}
+            "load": round(os.getloadavg()[0] if load is None else load, 2), "gpu": gpu(), "python": platform.python_version()}
 
 
 def find_program(build):
@@ -111,6 +116,12 @@ def program_info(program):
     """What the program says of itself, without the places where it looked for weights."""
     lines = output_of([str(program), "info"]).splitlines()
     return [line for line in lines if line.strip() and not re.search(r"weights|\.h5|safetensors|/", line, re.IGNORECASE)]
+
+
+def auto_device(info):
+    """What `--device auto` means, of the program_info: cpu or cuda."""
+    found = re.search(r"--device auto\s+means (cpu|cuda)", "\n".join(info))
+    return found[1] if found else "cpu"
 
 
 def write_npy(path, shape, values):
@@ -160,6 +171,13 @@ class DeviceMemory:
             self.peak = max(self.peak or 0, (self._used() or 0) - self._before)
 
 
+@functools.lru_cache(maxsize=None)
+def own_cache():
+    """A folder that is removed at the end, for what the program keeps between its runs (timed plans): what others timed earlier,
+    with another build or on a busy machine, is not to count."""
+    return tempfile.TemporaryDirectory(prefix="filterscope-bench-cache-")
+
+
 def render(program, arguments, device_memory=False):
     """Runs `filterscope render` into a folder that is removed again. Returns its manifest; the seconds of the whole command;
     its phases; and the peak memory in bytes.
@@ -169,16 +187,16 @@ def render(program, arguments, device_memory=False):
     left."""
     with tempfile.TemporaryDirectory(prefix="filterscope-bench-") as folder:
         command = [str(program), "render", *arguments, "--out", folder, "--quiet"]
-        errors = tempfile.TemporaryFile()
-        with DeviceMemory(device_memory) as memory:
+        environment = {**os.environ, "XDG_CACHE_HOME": own_cache().name}
+        with tempfile.TemporaryFile() as errors, DeviceMemory(device_memory) as memory:
             start = time.perf_counter()
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, env=environment)
             _, status, usage = os.wait4(process.pid, 0)
             wall = time.perf_counter() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode != 0:
-            errors.seek(0)
-            raise Refusal(f"{shlex.join(command)} failed: {errors.read().decode(errors='replace').strip()}")
+            process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode != 0:
+                errors.seek(0)
+                raise Refusal(f"{shlex.join(command)} failed: {errors.read().decode(errors='replace').strip()}")
         manifest_file = pathlib.Path(folder) / "manifest.json"
         manifest = json.loads(manifest_file.read_text())
         phases = dict(manifest["phases"])

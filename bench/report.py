@@ -4,10 +4,12 @@
   bench/report.py MEASUREMENTS [--name NAME] [--results FOLDER]
 
 MEASUREMENTS is a folder with any of kernels.json (bench_kernels), end_to_end.json and peers.json, as run_all.sh writes it; what
-is not there is named as missing. Writes FOLDER/NAME.md (default: bench/results, named after the device) and its plots beside it
-in FOLDER/NAME/. Needs Python 3.9, and for the plots Matplotlib (requirements.txt); without it there are tables only.
+is not there, or no JSON, is named as missing. Writes FOLDER/NAME.md (default: bench/results, named after the device) and its
+plots beside it in FOLDER/NAME/. Needs Python 3.9, and for the plots Matplotlib (requirements.txt); without it there are tables
+only.
 """
 import argparse
+import datetime
 import json
 import pathlib
 import re
@@ -16,19 +18,23 @@ import sys
 import measuring
 from measuring import NAMES, PHASES, Refusal, digits, iteration_flops, median, spread_text
 
-OURS, PEERS = "#2a6f97", ["#bc6c25", "#6a994e", "#8d6b94", "#999999"]
+OURS, OTHERS = "#2a6f97", ["#bc6c25", "#6a994e", "#8d6b94", "#999999", "#d4a373", "#386641"]
 PHASE_NAMES = {"start_up": "start-up", "weights": "weights", "plans": "plans", "ascent": "ascent", "finish": "finish",
                "page": "page"}
 
 
-def read(folder, name):
-    path = pathlib.Path(folder) / name
-    if not path.exists():
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise Refusal(f"{path}: this is no JSON; measure again, or remove it")
+def read(folder, files):
+    """The contents by part, and why the others are missing."""
+    parts, missing = {}, []
+    for part, name in files.items():
+        path = pathlib.Path(folder) / name
+        try:
+            parts[part] = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            missing.append(name)
+        except ValueError:  # Cut off when the measurement failed.
+            missing.append(f"{name} (it is no JSON)")
+    return parts, missing
 
 
 def table(header, rows, left=1):
@@ -40,6 +46,11 @@ def table(header, rows, left=1):
 def per_second(count, seconds):
     """0 where it went too fast to be measured."""
     return count / seconds if seconds > 0 else 0
+
+
+def rate(operations):
+    """Of operations a second."""
+    return f"{digits(operations / 1e12)} TFLOP/s" if operations >= 1e12 else f"{digits(operations / 1e9)} GFLOP/s"
 
 
 def percent(share):
@@ -76,9 +87,17 @@ class Plots:
 # ---- peers
 
 def loss_difference(row, ours):
-    """The largest relative difference between final losses of the same filters."""
+    """The largest relative difference between final losses of the same filters; nothing without either's."""
+    if not (row and ours and row["final_losses"] and ours["final_losses"]):
+        return None
     pairs = list(zip(row["final_losses"], ours["final_losses"]))
     return max(abs(theirs - own) / max(abs(own), 1e-6) for theirs, own in pairs)
+
+
+def batch_taken(row):
+    """What the plans say of it; less than the filters where memory was short."""
+    taken = dict.fromkeys(re.findall(r"batch of (\d+)", " ".join(row.get("plans") or [])))
+    return f", {' and '.join(taken)}" if taken else ""
 
 
 def own_row(rows, layer, batch):
@@ -97,7 +116,7 @@ def peers_section(peers, plots):
     table_rows, bars = [], []
     for layer in dict.fromkeys(row["layer"] for row in rows):
         for row in (row for row in rows if row["layer"] == layer):
-            batch = "its own" if row["batch"] == 0 else str(row["batch"])
+            batch = str(row["batch"]) if row["batch"] else f"its own{batch_taken(row)}"
             if row["error"] or not row["ms"]:
                 table_rows.append([layer, row["peer"], row["variant"], batch, f"not measured: {row['error']}", "", ""])
                 continue
@@ -107,11 +126,12 @@ def peers_section(peers, plots):
             shown = "1" if row is whole else f"{ratio:.1f}" if ratio else ""
             if row["peer"] != "filterscope" and row["batch"] == 1 and one:
                 shown += f" ({median(row['ms']) / median(one['ms']):.1f} to one at a time)"
+            difference = None if row["peer"] == "filterscope" else loss_difference(row, whole)
             table_rows.append([layer, row["peer"], row["variant"], batch, spread_text(row["ms"]), shown,
-                               "" if row["peer"] == "filterscope" else f"{100 * loss_difference(row, whole):.2g} %"])
+                               "" if difference is None else f"{100 * difference:.2g} %"])
             if row["peer"] != "filterscope" and ratio:
                 bars.append((layer, row["peer"], row["variant"], row["batch"], ratio))
-    text.append(table(["layer", "program", "variant", "batch", "ms", "ratio", "loss"], table_rows, left=4))
+    text.append(table(["layer", "program", "variant", "batch", "ms", "ratio", "difference of loss"], table_rows, left=4))
     text.append(targets(rows))
     if plots.pyplot and bars:
         text.append(plot_peers(bars, plots))
@@ -141,23 +161,30 @@ def plot_peers(bars, plots):
     layers = list(dict.fromkeys(bar[0] for bar in bars))
     best = {}
     for layer, peer, variant, batch, ratio in bars:
-        kind = f"{peer}{'' if peer == 'notebook' else ', one at a time' if batch == 1 else ''}"
+        kind = peer if variant == "eager" else f"{peer} {variant.split()[1]}"  # PyTorch's precisions.
+        kind += ", one at a time" if batch == 1 and peer != "notebook" else ""
         best[layer, kind] = min(ratio, best.get((layer, kind), ratio))
     kinds = list(dict.fromkeys(kind for _, kind in best))
-    figure, axes = plots.pyplot.subplots(figsize=(7, 0.5 + 0.28 * len(layers) * (len(kinds) + 1)))
-    for index, layer in enumerate(layers):
-        for number, kind in enumerate(kinds):
-            if (layer, kind) not in best:
-                continue
-            y = index * (len(kinds) + 1) + number
-            axes.barh(y, best[layer, kind], color=PEERS[number % len(PEERS)], label=kind if index == 0 else None)
-            axes.text(best[layer, kind], y, f" {best[layer, kind]:.1f}", va="center")
-    axes.set_yticks([i * (len(kinds) + 1) + (len(kinds) - 1) / 2 for i in range(len(layers))], layers)
+    figure, axes = plots.pyplot.subplots(figsize=(7, 1 + 0.25 * (len(best) + len(layers))))
+    ticks, y, labelled = [], 0, set()
+    for layer in layers:
+        those = [kind for kind in kinds if (layer, kind) in best]
+        ticks.append(y + (len(those) - 1) / 2)
+        for kind in those:
+            axes.barh(y, best[layer, kind], color=OTHERS[kinds.index(kind) % len(OTHERS)],
+                      label=None if kind in labelled else kind)
+            axes.text(best[layer, kind], y, f"  {best[layer, kind]:.1f}", va="center")
+            labelled.add(kind)
+            y += 1
+        y += 1
+    axes.set_yticks(ticks, layers)
+    axes.tick_params(axis="y", length=0)
     axes.invert_yaxis()
+    axes.set_xlim(right=1.1 * max(1, *best.values()))
     axes.axvline(1, color=OURS, linewidth=1.5)
-    axes.set_xlabel("time of a filter's iteration, in that of filterscope (line); each peer's best variant")
+    axes.set_xlabel("times the time of filterscope (line) for a filter's iteration; each peer's best variant")
     axes.grid(axis="y", visible=False)
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, ncol=3, loc="lower center", bbox_to_anchor=(0.45, 1))
     return plots.save(figure, "peers", "Time of the peers, in that of filterscope")
 
 
@@ -170,17 +197,20 @@ def workload_section(content, peak, plots):
         of = run["repetitions"]
         ascent = median([r["phases"]["ascent"] for r in of])
         wall = [r["wall"] for r in of]
-        text.append(f"`{run['command']}`: {run['filters']} filters, {run['flops'] / 1e12:.3g} TFLOP counted directly.\n")
-        rows = [[PHASE_NAMES[phase], spread_text([r["phases"][phase] for r in of])] for phase in PHASES]
+        dead = f" ({run['dead']} of them dead)" if run.get("dead") else ""
+        text.append(f"`{run['command']}`: {run['filters']} filters{dead}, {run['flops'] / 1e12:.3g} TFLOP counted directly."
+                    + (" Without plans that an earlier run timed.\n" if run["name"].endswith("-cold") else "\n"))
+        # Milliseconds are what the manifest has.
+        rows = [[PHASE_NAMES[phase], spread_text([r["phases"][phase] for r in of], decimals=3)] for phase in PHASES]
         rows.append(["**the whole command**", spread_text(wall)])
-        rows += [[f"{phase}, on other threads meanwhile", spread_text([r["phases"][phase] for r in of])]
+        rows += [[f"{phase}, on other threads meanwhile", spread_text([r["phases"][phase] for r in of], decimals=3)]
                  for phase in ("encode", "write")]
         text.append(table(["phase", "s"], rows))
         text.append(f"- {digits(run['filters'] / median(wall))} filters a second; "
-                    f"{digits(per_second(run['flops'], ascent) / 1e12)} TFLOP/s while ascending.")
+                    f"{rate(per_second(run['flops'], ascent))} while ascending.")
         if peak:
             floor = run["flops"] / peak
-            text.append(f"- The convolutions computed directly at the measured peak of {digits(peak / 1e12)} TFLOP/s would take "
+            text.append(f"- The convolutions computed directly at the measured peak of {rate(peak)} would take "
                         f"{digits(floor)} s: the ascent takes {digits(ascent / floor)} times that.")
         memory = f"- Memory at its peak: {median([r['host_bytes'] for r in of]) / 2**20:.0f} MiB of the host"
         if all(r["device_bytes"] for r in of):
@@ -196,6 +226,7 @@ def workload_section(content, peak, plots):
                 axes.barh(row, seconds, left=left, color=colour, label=PHASE_NAMES[phase] if row == 0 else None)
                 left += seconds
         axes.set_yticks(range(len(runs)), [run["name"].split("/")[1] for run in runs])
+        axes.invert_yaxis()
         axes.set_xlabel("s")
         axes.grid(axis="y", visible=False)
         axes.legend(frameon=False, ncol=len(PHASES), loc="lower center", bbox_to_anchor=(0.5, 1))
@@ -218,9 +249,9 @@ def scaling_section(content, peak, plots):
         for run in depth:
             layer = run["name"].split("/")[1]
             flops = iteration_flops(layer, run["size"])
-            rate = per_second(flops, median(cost(run)) * 1e-3)
-            rows.append([layer, digits(flops / 1e9), spread_text(cost(run)), digits(rate / 1e9),
-                         percent(rate / peak) if peak else ""])
+            done = per_second(flops, median(cost(run)) * 1e-3)
+            rows.append([layer, digits(flops / 1e9), spread_text(cost(run)), digits(done / 1e9),
+                         percent(done / peak) if peak else ""])
         text.append(table(["layer", "GFLOP", "ms", "GFLOP/s", "of the peak"], rows))
         text.append("GFLOP are of one filter's iteration, counted directly. Above 100 % of the measured peak is what fewer "
                     "multiplications than that (Winograd's algorithm) gain.\n")
@@ -243,12 +274,14 @@ def scaling_section(content, peak, plots):
                 below = [m - min(cost(run)) for m, run in zip(middle, line)]
                 above = [max(cost(run)) - m for m, run in zip(middle, line)]
                 axes.errorbar([run["x"] for run in line], middle, yerr=[below, above], marker="o", markersize=4, capsize=2,
-                              color=[OURS, *PEERS][number], label=name)
+                              color=[OURS, *OTHERS][number], label=name)
             axes.set_ylim(bottom=0)
             axes.set_xlabel(label)
             axes.set_ylabel("ms per filter and iteration")
             if series == "batch":
                 axes.set_xscale("log", base=2)
+                axes.minorticks_off()
+            if series in ("batch", "size"):
                 axes.set_xticks(sorted({run["x"] for run in those}), [str(x) for x in sorted({run["x"] for run in those})])
             if series == "depth":
                 axes.set_xticks([run["x"] for run in those], [run["name"].split("/")[1] for run in those], rotation=60, ha="right")
@@ -274,11 +307,11 @@ class Kernel:
         return self.row.get(counter)
 
 
-def kernels_of(content):
-    """Rows by name, repetitions together; what failed apart."""
+def kernels_of(content, device):
+    """Rows of the device (cpu or cuda) by name, repetitions together; what failed apart."""
     kernels, failed = {}, []
     for row in content["benchmarks"]:
-        if row.get("run_type", "iteration") != "iteration":
+        if row.get("run_type", "iteration") != "iteration" or row["name"].split("/")[0] != device:
             continue
         if row.get("error_occurred"):
             failed.append((row["name"], row.get("error_message", "")))
@@ -303,17 +336,15 @@ def peak_of(kernels):
     return peak * 1e9 if peak else None
 
 
-def kernels_section(content, plots):
-    kernels, failed = kernels_of(content)
+def kernels_section(kernels, failed, plots):
     text = ["## Kernels\n"]
     ceilings = [kernel for kernel in kernels if kernel.parts[1] == "ceiling"]
     if not ceilings and (peak_of(kernels) or ceiling_of(kernels, "GB/s", "of_copy")):
-        text.append(f"Ceilings: {digits((peak_of(kernels) or 0) / 1e12)} TFLOP/s in a matrix product, "
+        text.append(f"Ceilings: {rate(peak_of(kernels) or 0)} in a matrix product, "
                     f"{digits(ceiling_of(kernels, 'GB/s', 'of_copy') or 0)} GB/s in a copy.\n")
     if ceilings:
         text.append(table(["ceiling", "GFLOP/s", "GB/s"],
-                          [[kernel.name, digits(kernel["GFLOP/s"]) if kernel["GFLOP/s"] else "", digits(kernel["GB/s"]) if kernel["GB/s"]
-                        else ""] for kernel in ceilings]))
+                          [[words(kernel.parts[2:]), figure_of(kernel, "GFLOP/s"), figure_of(kernel, "GB/s")] for kernel in ceilings]))
     convolutions = {}
     for kernel in kernels:
         if kernel.parts[1] == "convolution" and kernel.layer:
@@ -322,22 +353,24 @@ def kernels_section(content, plots):
     for (device, direction, layer), those in convolutions.items():
         best = min(those, key=lambda kernel: median(kernel.microseconds) / batch_of(kernel))
         does = best["winograd_of_peak"] or best["of_peak"] or 0
-        rows.append([layer, direction.replace("_", " "), "/".join(best.parts[4:]), spread_text([t / batch_of(best) for t in best.microseconds]),
+        rows.append([layer, direction.replace("_", " "), words(best.parts[4:]),
+                     spread_text([t / batch_of(best) for t in best.microseconds]),
                      digits(best["GFLOP/s"] or 0), percent(best["of_peak"] or 0), percent(does), percent(best["of_copy"] or 0)])
         if best["of_peak"] and best["GB/s"]:
-            rate = best["GFLOP/s"] * does / best["of_peak"]
-            points.append((layer, direction, rate / best["GB/s"], rate))
+            done = best["GFLOP/s"] * does / best["of_peak"]
+            points.append((layer, direction, done / best["GB/s"], done))
     if rows:
         text.append("The fastest variant of each convolution. The time is of one image; `of peak` counts the operations of the "
                     "direct convolution, `done` those that the variant really does; `of copy` are the bytes that must move at least.\n")
-        text.append(table(["layer", "direction", "variant", "us", "GFLOP/s", "of peak", "done", "of copy"], rows, left=3))
+        text.append(table(["layer", "direction", "variant", "µs", "GFLOP/s", "of peak", "done", "of copy"], rows, left=3))
     others = [kernel for kernel in kernels if kernel.parts[1] not in ("ceiling", "convolution")]
     if others:
         text.append("<details><summary>All other operations</summary>\n")
-        text.append(table(["operation", "us", "GFLOP/s", "of peak", "GB/s", "of copy"],
-                          [[kernel.name, spread_text(kernel.microseconds), digits(kernel["GFLOP/s"] or 0) if kernel["GFLOP/s"] else "",
-                            percent(kernel["of_peak"]) if kernel["of_peak"] else "", digits(kernel["GB/s"]) if kernel["GB/s"] else "",
-                            percent(kernel["of_copy"]) if kernel["of_copy"] else ""] for kernel in others]))
+        text.append(table(["operation", "layer", "variant", "time", "GFLOP/s", "of peak", "GB/s", "of copy"],
+                          [[operation_of(kernel), kernel.layer or "", variant_of(kernel), time_text(kernel.microseconds),
+                            figure_of(kernel, "GFLOP/s"), percent(kernel["of_peak"]) if kernel["of_peak"] else "",
+                            figure_of(kernel, "GB/s"), percent(kernel["of_copy"]) if kernel["of_copy"] else ""]
+                           for kernel in others], left=3))
         text.append("</details>\n")
     if failed:
         text.append("Not measured:\n\n" + "\n".join(f"- {name}: {message}" for name, message in failed) + "\n")
@@ -348,43 +381,91 @@ def kernels_section(content, plots):
     return "\n".join(text)
 
 
+def words(parts):
+    """Parts of a kernel's name, to be read."""
+    return ", ".join(part.replace("_", " ").replace("batch:", "batch ") for part in parts)
+
+
+def operation_of(kernel):
+    end = kernel.parts.index(kernel.layer) if kernel.layer else 2
+    return words(kernel.parts[1:end])
+
+
+def variant_of(kernel):
+    return words(kernel.parts[kernel.parts.index(kernel.layer) + 1 if kernel.layer else 2:])
+
+
+def figure_of(kernel, counter):
+    return digits(kernel[counter]) if kernel[counter] else ""
+
+
+def time_text(microseconds):
+    """With the unit that suits it."""
+    if median(microseconds) < 10000:
+        return f"{spread_text(microseconds)} µs"
+    return f"{spread_text([value / 1000 for value in microseconds])} ms"
+
+
 def batch_of(kernel):
     found = re.search(r"batch:(\d+)", kernel.name)
     return int(found[1]) if found else 1
 
 
+def free_place(point, taken):
+    """Where a label beside the point, both in pixels, is farthest from all that is there."""
+    places = [(11, 0), (-11, 0), (0, 9), (0, -9), (10, 7), (-10, 7), (10, -7), (-10, -7)]
+
+    def room(place):
+        return min([((point[0] + place[0] - x) / 1.6) ** 2 + (point[1] + place[1] - y) ** 2 for x, y in taken], default=0)
+    return max(places, key=lambda place: min(45, room(place)))  # The first that is far enough.
+
+
 def plot_roofline(points, peak, copy, plots):
-    figure, axes = plots.pyplot.subplots(figsize=(7, 4.2))
-    low, high = min(p[2] for p in points) / 2, max(max(p[2] for p in points), peak / copy) * 2
-    line = [low * (high / low) ** (i / 100) for i in range(101)]
-    axes.plot(line, [min(peak, x * copy) for x in line], color="#444444")
-    for marker, colour, wanted in (("o", OURS, "forward"), ("s", PEERS[0], "input_gradient")):
+    figure, axes = plots.pyplot.subplots(figsize=(7, 4.2), dpi=72)  # Of SVG.
+    ridge = peak / copy
+    low, high = min(*(p[2] for p in points), ridge) / 2, max(*(p[2] for p in points), ridge) * 2
+    axes.plot([low, ridge, high], [low * copy, peak, peak], color="#444444", label="ceilings")
+    axes.set_xlim(low, high)
+    axes.set_ylim(min(low * copy, *(p[3] for p in points)) / 1.3, peak * 1.5)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):  # 200, not 2 x 10^2.
+        axis.set_major_formatter(lambda value, _: digits(value, 1))
+        axis.set_minor_formatter(lambda value, _: digits(value, 1) if f"{value:e}"[0] in "25" else "")
+    markers, labels = axes.transData.transform([(p[2], p[3]) for p in points]), []
+    for marker, colour, wanted in (("o", OURS, "forward"), ("s", OTHERS[0], "input_gradient")):
         those = [point for point in points if point[1] == wanted]
         axes.scatter([point[2] for point in those], [point[3] for point in those], marker=marker, color=colour, zorder=3, s=18,
                      label=wanted.replace("_", " "))
         if wanted == "forward":
             for layer, _, x, y in those:
-                axes.annotate(layer.replace("block", "").replace("_conv", "."), (x, y), textcoords="offset points", xytext=(4, 3),
-                              fontsize=7)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+                place = free_place(axes.transData.transform((x, y)), [*markers, *labels])
+                labels.append(axes.transData.transform((x, y)) + place)
+                axes.annotate(layer.replace("block", "").replace("_conv", "."), (x, y), textcoords="offset pixels",
+                              xytext=place, fontsize=7, color=OURS, ha="center", va="center")
     axes.set_xlabel("operations done per byte that must move")
     axes.set_ylabel("GFLOP/s done")
-    axes.legend(frameon=False, loc="lower right")
-    return plots.save(figure, "roofline", "Convolutions of each layer under the measured ceilings of arithmetic and memory")
+    axes.legend(frameon=False, ncol=3, loc="lower center", bbox_to_anchor=(0.5, 1))
+    return plots.save(figure, "roofline", "Convolutions under the measured ceilings of arithmetic and memory; 3.2 is block3_conv2")
 
 
 # ---- the report
+
+def utc(date):
+    """Google Benchmark's local time."""
+    return datetime.datetime.fromisoformat(date).astimezone(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M")
+
 
 def machine_section(parts):
     rows = []
     for name, content in parts.items():
         machine = content.get("machine")
         if machine:
-            rows.append([name, machine["date"], f"{machine['load']}, {content.get('load_after', '')}"])
+            rows.append([name, machine["date"].removesuffix(" UTC"), f"{machine['load']:.2f}", f"{content['load_after']:.2f}"])
     for name, content in parts.items():
         if "context" in content:
-            rows.append([name, content["context"]["date"][:16].replace("T", " "), str(round(content["context"]["load_avg"][0], 2))])
+            load = content["context"].get("load_avg") or [float("nan")]
+            rows.append([name, utc(content["context"]["date"]), f"{load[0]:.2f}", ""])
     machine = next((content["machine"] for content in parts.values() if "machine" in content), None)
     text = []
     if machine:
@@ -394,16 +475,27 @@ def machine_section(parts):
     info = next((content["info"] for content in parts.values() if content.get("info")), None)
     if info:
         text.append("```\n" + "\n".join(info) + "\n```\n")
-    text.append(table(["measured", "when (UTC)", "load before, after"], rows, left=3))
+    text.append("The load is the machine's, of a minute: before anything was measured, and after the part; near the number of "
+                "cores it is the measurements' own.\n")
+    text.append(table(["measured", "from (UTC)", "load before", "after"], rows, left=2))
     return "\n".join(text)
 
 
-def device_name(parts):
+def device_of(parts):
+    """What was measured, cpu or cuda; of kernels alone the GPU where there are rows of it."""
+    for content in parts.values():
+        if "kind" in content:
+            return "cpu" if content["kind"] == "cpu" else "cuda"
+    return "cuda" if any(row["name"].startswith("cuda/") for row in parts["kernels"]["benchmarks"]) else "cpu"
+
+
+def device_name(parts, device):
     for content in parts.values():
         if "machine" in content:
             machine = content["machine"]
-            name = machine["gpu"]["name"] if machine["gpu"] else f"cpu {machine['processor']} {machine['cores']} cores"
-            return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+            if device == "cuda":
+                return machine["gpu"]["name"] if machine["gpu"] else "GPU"
+            return f"CPU {machine['processor']}, {machine['cores']} cores"
     raise Refusal("there is neither an end_to_end.json nor a peers.json to name the report after; give --name")
 
 
@@ -415,15 +507,19 @@ def main():
     parser.add_argument("--command", help="the command that measured, to be named in the report")
     arguments = parser.parse_args()
     files = {"end_to_end": "end_to_end.json", "peers": "peers.json", "kernels": "kernels.json"}
-    parts = {name: content for name, file in files.items() if (content := read(arguments.measurements, file)) is not None}
+    parts, missing = read(arguments.measurements, files)
     if not parts:
-        raise Refusal(f"{arguments.measurements}: expected at least one of {', '.join(files.values())}")
-    name = arguments.name or device_name(parts)
+        raise Refusal(f"{arguments.measurements}: expected at least one of {', '.join(files.values())}; "
+                      f"missing: {', '.join(missing)}")
+    device = device_of(parts)
+    title = arguments.name or device_name(parts, device)
+    name = arguments.name or re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
     results = pathlib.Path(arguments.results)
     plots = Plots(results / name)
-    peak = peak_of(kernels_of(parts["kernels"])[0]) if "kernels" in parts else None
+    kernels, failed = kernels_of(parts["kernels"], device) if "kernels" in parts else ([], [])
+    peak = peak_of(kernels)
 
-    text = [f"# {name}\n"]
+    text = [f"# {title}\n"]
     if arguments.command:
         text.append(f"Measured by `{arguments.command}`; written by bench/report.py.\n")
     text.append(machine_section(parts))
@@ -435,8 +531,7 @@ def main():
         text.append(workload_section(parts["end_to_end"], peak, plots))
         text.append(scaling_section(parts["end_to_end"], peak, plots))
     if "kernels" in parts:
-        text.append(kernels_section(parts["kernels"], plots))
-    missing = [file for part, file in files.items() if part not in parts]
+        text.append(kernels_section(kernels, failed, plots))
     if missing:
         text.append(f"Not measured: {', '.join(missing)}.\n")
     if plots.pyplot is None:

@@ -33,11 +33,14 @@ steps=${STEPS:-kernels end_to_end peers report}
   exit 2
 }
 failed=0
-# step NAME COMMAND...: runs it with its output in OUT/NAME.log.
+# The machine's load before anything is measured; later it is the measurements' own.
+load=$(cut -d ' ' -f 1 /proc/loadavg 2>/dev/null || echo 0)
+# step NAME COMMAND...: runs it with its output in OUT/NAME.log. What an earlier run left is not this one's.
 step() {
   local name=$1 begin=$SECONDS
   shift
   [[ " $steps " == *" $name "* ]] || return 0
+  rm -f "$out/$name.json" "$out/$name.json.part"
   if "$@" >"$out/$name.log" 2>&1; then
     printf '%-12s %4d s\n' "$name" $((SECONDS - begin))
   else
@@ -48,7 +51,7 @@ step() {
 }
 
 kernels=${KERNELS-}
-[[ -n $kernels ]] || ! nvidia-smi >/dev/null 2>&1 || kernels="^cuda/"
+if [[ -z $kernels ]] && "$build/filterscope" info 2>/dev/null | grep -e '--device auto *means cuda' >/dev/null; then kernels="^cuda/"; fi
 if [[ -z $kernels ]]; then
   names=$("$build/bench/bench_kernels" --benchmark_list_tests 2>/dev/null)
   for table in avx512 avx2 generic; do
@@ -59,9 +62,14 @@ if [[ -z $kernels ]]; then
 fi
 step kernels "$build/bench/bench_kernels" --precisions fp16 --cuda-batches 512 --benchmark_filter="$kernels" --benchmark_min_time="$([[ ${#quick[@]} -gt 0 ]] && echo 0.01 || echo 0.1)" \
   --benchmark_out="$out/kernels.json.part" --benchmark_out_format=json
-[[ -s $out/kernels.json.part ]] && mv "$out/kernels.json.part" "$out/kernels.json"
-step end_to_end python3 "$root/bench/end_to_end.py" --build "$build" --weights "$weights" --out "$out/end_to_end.json" "${quick[@]}"
-step peers python3 "$root/bench/peers/side_by_side.py" --build "$build" --weights "$weights" --out "$out/peers.json" "${quick[@]}"
+# Where it was cut off, it is none.
+if [[ " $steps " == *" kernels "* ]] && python3 -m json.tool "$out/kernels.json.part" >/dev/null 2>&1; then
+  mv "$out/kernels.json.part" "$out/kernels.json"
+fi
+step end_to_end python3 "$root/bench/end_to_end.py" --build "$build" --weights "$weights" --out "$out/end_to_end.json" \
+  --load-before "$load" "${quick[@]}"
+step peers python3 "$root/bench/peers/side_by_side.py" --build "$build" --weights "$weights" --out "$out/peers.json" \
+  --load-before "$load" "${quick[@]}"
 step report "${PYTHON_REPORT:-python3}" "$root/bench/report.py" "$out" --results "$out/report" --command "$command"
 [[ " $steps " != *" report "* ]] || find "$out/report" -maxdepth 1 -name '*.md'
 exit "$failed"

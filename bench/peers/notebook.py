@@ -8,6 +8,7 @@ import sys
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"  # Else it takes the memory that the others need.
 if sys.argv[2] == "cpu":
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 import tensorflow as tf  # noqa: E402  (after the variables above, which it reads)
@@ -47,11 +48,12 @@ def connect(weights, device):
     def ascend(layer, filters, images, iterations, _batch, _variant):
         submodel = submodels[layer]
         images = [tf.constant(image) for image in images]
-        visualize(images[0], submodel, filters[0], peer.WARM_UP)
+        visualize(images[0], submodel, filters[0], peer.WARM_UP).numpy()  # Waits for the result.
         start = time.perf_counter()
         for index, filter_index in enumerate(filters):
             images[index] = visualize(images[index], submodel, filter_index, iterations)
-        images[-1].numpy()  # Waits for the result.
+        for image in images:
+            image.numpy()
         seconds = time.perf_counter() - start
         return seconds, [compute_loss(image, submodel, filter_index) for image, filter_index in zip(images, filters)]
 

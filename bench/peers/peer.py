@@ -18,7 +18,7 @@ LAYERS = [f"block{block}_conv{convolution}" for block, widths in enumerate(BLOCK
           for convolution in range(1, len(widths) + 1)]
 STEP = 0.1
 EPSILON = 1e-12  # The least square of a gradient's norm.
-WARM_UP = 2      # Iterations.
+WARM_UP = 3      # Iterations; torch.compile replays what it captured from the third on.
 
 
 def read_weights(path):

@@ -1,19 +1,27 @@
 """The same ascent in PyTorch, many filters as one batch: each image's loss is the mean of its own filter's map, each gradient is
 normalised over its own image. See peer.py.
 
-A variant is "EXECUTION PRECISION FORMAT": eager, compiled (torch.compile) or graphed (a CUDA graph of an iteration); fp32, tf32,
-bf16 or fp16, for the convolutions (image, loss and step are fp32); contiguous or channels_last.
+A variant is "EXECUTION PRECISION FORMAT": eager, compiled (torch.compile), compiled-graphed (with its mode reduce-overhead, which
+uses CUDA graphs) or graphed (a CUDA graph of an eager iteration); fp32, tf32, bf16 or fp16, for the convolutions (image, loss and
+step are fp32); contiguous or channels_last.
 """
+import gc
 import itertools
 import sys
 import time
 
 import torch
+import torch._dynamo
 
 import peer
 
+# Each layer, batch and variant is compiled for itself; beyond its limit torch.compile would silently go on without compiling.
+torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = 10000
+torch._dynamo.config.fail_on_recompile_limit_hit = True
+
 # What fp16 would round to zero is kept by scaling the loss.
 LOSS_SCALE = {"fp16": 1024.0}
+COMPILE_MODES = {"compiled": "default", "compiled-graphed": "reduce-overhead"}
 TYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -36,7 +44,7 @@ class Ascent:
     """Of one layer, batch size and variant; kept, since compiling and capturing take long."""
 
     def __init__(self, weights, device, layer, batch, size, variant):
-        execution, self.precision, memory_format = variant.split()
+        self.execution, self.precision, memory_format = variant.split()
         self.format = torch.channels_last if memory_format == "channels_last" else torch.contiguous_format
         self.type = TYPES[self.precision]
         self.scale = LOSS_SCALE.get(self.precision, 1.0)
@@ -45,15 +53,19 @@ class Ascent:
         self.image = torch.zeros(batch, 3, *size, device=device).to(memory_format=self.format).requires_grad_(True)
         self.rows = torch.arange(batch, device=device)
         self.filters = torch.zeros(batch, dtype=torch.int64, device=device)
-        self.losses = torch.compile(self._losses) if execution == "compiled" else self._losses
+        self.losses = self._losses
+        if self.execution in COMPILE_MODES:
+            self.losses = torch.compile(self._losses, mode=COMPILE_MODES[self.execution], dynamic=False)
         self.iterate = self._iterate
-        if execution == "graphed":
+        if self.execution == "graphed":
             self._capture()
 
     def _losses(self, image, rows, filters):
         return self.network(image.to(self.type))[rows, filters].float().mean((1, 2))
 
     def _iterate(self):
+        if self.execution == "compiled-graphed":
+            torch.compiler.cudagraph_mark_step_begin()  # The results of the last iteration are not needed any more.
         losses = self.losses(self.image, self.rows, self.filters)
         (gradient,) = torch.autograd.grad(losses.sum() * self.scale, self.image)
         with torch.no_grad():
@@ -100,6 +112,17 @@ def connect(weights, device):
     ascents = {}
 
     def ascend(layer, filters, images, iterations, batch, variant):
+        if any(key[0] != layer for key in ascents):  # Their memory is needed.
+            ascents.clear()
+            torch._dynamo.reset()
+            gc.collect()
+        try:
+            return ascend_layer(layer, filters, images, iterations, batch, variant)
+        finally:
+            if device == "cuda":  # The other programs take turns on the device.
+                torch.cuda.empty_cache()
+
+    def ascend_layer(layer, filters, images, iterations, batch, variant):
         if len(filters) % batch != 0:
             raise ValueError(f"{len(filters)} filters are no batches of {batch}")
         key = (layer, batch, images.shape[1:3], variant)
@@ -115,7 +138,7 @@ def connect(weights, device):
             losses += of_batch
         return seconds, losses
 
-    executions = ["eager", "compiled", "graphed"] if device == "cuda" else ["eager", "compiled"]
+    executions = ["eager", "compiled", "compiled-graphed", "graphed"] if device == "cuda" else ["eager", "compiled"]
     precisions = ["fp32", "tf32", "bf16", "fp16"] if device == "cuda" else ["fp32", "bf16"]
     variants = [" ".join(parts) for parts in itertools.product(executions, precisions, ["contiguous", "channels_last"])]
     versions = {"torch": torch.__version__}

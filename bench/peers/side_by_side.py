@@ -5,9 +5,9 @@
 
 The peers are the notebook's own loop (notebook.py), PyTorch in every variant that might be its best (pytorch.py), and
 tf-keras-vis (tf_keras_vis_peer.py). They are processes that stay, so that neither their start nor compiling is measured; of
-filterscope the phase ascent of its manifest is taken. All take turns, once per round. Final losses are kept, so that a faster
-wrong answer shows. A peer that is not there is a row that says so. Needs Python 3.9 and nothing else; the interpreters of the
-peers need what requirements-*.txt say.
+filterscope the phase ascent of its manifest is taken. Layer by layer all take turns, once per round. Final losses are kept, so
+that a faster wrong answer shows. A peer that is not there is a row that says so. Needs Python 3.9 and nothing else; the
+interpreters of the peers need what requirements-*.txt say.
 """
 import argparse
 import json
@@ -23,7 +23,8 @@ sys.path.insert(0, str(PEERS.parent))
 import measuring  # noqa: E402
 from measuring import SIZE  # noqa: E402
 
-# Filters are those of filterscope and the batched peers; the notebook's loop takes the first `alone` of them.
+# Filters are those of filterscope and the batched peers, as far as the layer has them; the notebook's loop takes the first
+# `alone` of them.
 SCALES = {
     "cpu": {"layers": ["block3_conv3", "block5_conv3"], "filters": 16, "alone": 4, "batches": [8, 16], "iterations": 10},
     "cuda": {"layers": ["block1_conv2", "block3_conv3", "block5_conv3"], "filters": 512, "alone": 2, "batches": [64, 256],
@@ -100,7 +101,7 @@ class Filterscope:
         manifest = measured["manifest"]
         engine = manifest["engines"][0]
         self.versions = {"filterscope": manifest["version"], "threads": engine["threads"], **engine["libraries"]}
-        return {"seconds": measured["phases"]["ascent"], "precision": engine["precision"],
+        return {"seconds": measured["phases"]["ascent"], "precision": engine["precision"], "plans": engine["plans"],
                 "final_losses": [record["final_loss"] for record in manifest["filters"]]}
 
 
@@ -111,23 +112,46 @@ class Row:
         self.peer, self.layer, self.variant, self.batch, self.filters = peer, layer, variant, batch, filters
         self.ms = []
         self.losses = None
+        self.plans = None
         self.error = peer.missing
 
-    def measure(self, init, iterations):
+    def measure(self, init, iterations, recorded=True):
         if self.error:
             return
         answer = self.peer.do(layer=self.layer, filters=self.filters, init=init, iterations=iterations, batch=self.batch,
                               variant=self.variant)
         self.error = answer.get("error")
-        if self.error:
+        if self.error or not recorded:
             return
         self.variant = answer.get("precision", self.variant)
         self.ms.append(answer["seconds"] / (len(self.filters) * iterations) * 1e3)
         self.losses = answer["final_losses"]
+        self.plans = answer.get("plans")
 
     def as_json(self, look=False):
         return {"peer": self.peer.name, "layer": self.layer, "variant": self.variant, "batch": self.batch,
-                "filters": len(self.filters), "ms": self.ms, "final_losses": self.losses, "error": self.error, "look": look}
+                "filters": len(self.filters), "ms": self.ms, "final_losses": self.losses, "plans": self.plans,
+                "error": self.error, "look": look}
+
+
+def of_layer(scale, layer):
+    """How many filters of this layer, how many alone, and in which batches."""
+    filters = min(scale["filters"], measuring.FILTERS[layer])
+    return filters, min(scale["alone"], filters), sorted({min(batch, filters) for batch in scale["batches"]})
+
+
+class StartImages:
+    """Files of start images in a folder, one for each count, each the beginning of the larger ones."""
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+
+    def __call__(self, count):
+        path = self.folder / f"start{count}.npy"
+        if not path.exists():
+            generator = random.Random(0)
+            measuring.write_npy(path, (count, SIZE, SIZE, 3), [generator.random() for _ in range(count * SIZE * SIZE * 3)])
+        return str(path)
 
 
 def note(text):
@@ -146,13 +170,14 @@ def parse_arguments():
                         help="Python that has PyTorch (default: $PYTHON_TORCH or python3)")
     parser.add_argument("--keras", default=os.environ.get("PYTHON_KERAS", "python3"),
                         help="Python that has TensorFlow and tf-keras-vis (default: $PYTHON_KERAS or python3)")
-    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda where nvidia-smi finds a GPU")
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: what --device auto means to filterscope")
     parser.add_argument("--weights", default="synthetic", help="as filterscope render takes them (default: synthetic)")
     parser.add_argument("--rounds", type=int, help="default: 3; 2 with --quick")
+    parser.add_argument("--load-before", type=float, metavar="LOAD",
+                        help="the machine's load before the measurements that this is one of (default: its load now)")
     parser.add_argument("--quick", action="store_true", help="fewer layers, variants and rounds")
     parser.add_argument("--tiny", action="store_true", help="next to nothing: only shows that everything runs")
     arguments = parser.parse_args()
-    arguments.device = arguments.device or ("cuda" if measuring.gpu() else "cpu")
     arguments.rounds = arguments.rounds or (1 if arguments.tiny else 2 if arguments.quick else 3)
     return arguments
 
@@ -160,23 +185,19 @@ def parse_arguments():
 def main():
     arguments = parse_arguments()
     program = measuring.find_program(arguments.build)
+    info = measuring.program_info(program)
+    arguments.device = arguments.device or measuring.auto_device(info)
     scale = dict(TINY if arguments.tiny else SCALES[arguments.device])
     if arguments.quick:
         scale["layers"] = scale["layers"][-1:]
-    before = measuring.machine()
+    before = measuring.machine(arguments.load_before)
     with tempfile.TemporaryDirectory(prefix="filterscope-peers-") as folder:
         weights = str(pathlib.Path(folder) / "weights.safetensors")
         written = subprocess.run([str(pathlib.Path(arguments.build) / "bench/write_weights"), arguments.weights, weights],
                                  stderr=subprocess.PIPE, text=True)
         if written.returncode != 0:
             raise measuring.Refusal(written.stderr.strip())
-        init = {}
-        for count in (scale["filters"], scale["alone"]):
-            init[count] = str(pathlib.Path(folder) / f"start{count}.npy")
-            generator = random.Random(0)
-            measuring.write_npy(init[count], (count, SIZE, SIZE, 3),
-                                [generator.random() for _ in range(count * SIZE * SIZE * 3)])
-
+        start_images = StartImages(folder)
         ours = Filterscope("filterscope", program, weights, arguments.device, "auto")
         torch = Peer("PyTorch", arguments.torch, "pytorch.py", weights, arguments.device)
         notebook = Peer("notebook", arguments.keras, "notebook.py", weights, arguments.device)
@@ -186,47 +207,48 @@ def main():
             note(f"starting {peer.name}")
             peer.connect()
 
-        filters, alone = list(range(scale["filters"])), list(range(scale["alone"]))
         looks, rows = [], []
         for layer in scale["layers"]:
-            of_layer = [Row(ours, layer, "auto", 0, filters), Row(ours, layer, "auto", 1, alone)]
+            count, count_alone, batches = of_layer(scale, layer)
+            filters, alone = list(range(count)), list(range(count_alone))
+            those = [Row(ours, layer, "auto", 0, filters), Row(ours, layer, "auto", 1, alone)]
             # A first look at all of PyTorch's variants.
             variants = torch.variants or ["-"]
             if arguments.quick or arguments.tiny:
                 variants = [variant for variant in variants if "compiled" not in variant]
-            batch = scale["batches"][0]
+            batch = batches[0]
             look = [Row(torch, layer, variant, batch, filters[:batch]) for variant in variants]
             for row in look if torch.missing is None else []:
                 note(f"{layer}: a look at PyTorch {row.variant}")
-                start = str(pathlib.Path(folder) / "look.npy")
-                if not os.path.exists(start):
-                    generator = random.Random(0)
-                    measuring.write_npy(start, (batch, SIZE, SIZE, 3),
-                                        [generator.random() for _ in range(batch * SIZE * SIZE * 3)])
-                row.measure(start, 3 if arguments.device == "cpu" else 20)
+                row.measure(start_images(batch), 3 if arguments.device == "cpu" else 20)
             looks += look if torch.missing is None else []
             kept = (fastest([row for row in look if "fp32" in row.variant], KEPT_FP32) +
                     fastest([row for row in look if "fp32" not in row.variant], KEPT_OTHERS))
             for row in kept:
-                of_layer += [Row(torch, layer, row.variant, size, filters) for size in scale["batches"]]
+                those += [Row(torch, layer, row.variant, size, filters) for size in batches]
             if not kept:
-                of_layer.append(Row(torch, layer, "-", batch, filters))
+                those.append(Row(torch, layer, "-", batch, filters))
             else:
-                of_layer.append(Row(torch, layer, kept[0].variant, 1, alone))
-            of_layer.append(Row(notebook, layer, "eager", 1, alone))
-            of_layer.append(Row(visualiser, layer, "eager", scale["batches"][0], filters))
-            rows += of_layer
-        for number in range(arguments.rounds):
-            for row in rows:
-                note(f"round {number + 1} of {arguments.rounds}: {row.layer}, {row.peer.name} {row.variant}, batch {row.batch}")
-                row.measure(init[len(row.filters)], scale["iterations"])
+                those.append(Row(torch, layer, kept[0].variant, 1, alone))
+            those.append(Row(notebook, layer, "eager", 1, alone))
+            those.append(Row(visualiser, layer, "eager", batch, filters))
+            rows += those
+            # The peers warm up in each job; filterscope keeps for later runs which kernels it found to be the fastest.
+            for row in those if arguments.device == "cuda" else []:
+                if row.peer is ours:
+                    note(f"{layer}: filterscope's plans, batch {row.batch}")
+                    row.measure(start_images(len(row.filters)), scale["iterations"], recorded=False)
+            for number in range(arguments.rounds):
+                for row in those:
+                    note(f"{layer}, round {number + 1} of {arguments.rounds}: {row.peer.name} {row.variant}, batch {row.batch}")
+                    row.measure(start_images(len(row.filters)), scale["iterations"])
         print(file=sys.stderr)
         for peer in peers:
             peer.close()
 
     measuring.write_json(arguments.out, {
         "tool": "peers", "kind": arguments.device, "machine": before, "load_after": round(os.getloadavg()[0], 2),
-        "info": measuring.program_info(program), "weights": arguments.weights, "size": SIZE,
+        "info": info, "weights": arguments.weights, "size": SIZE,
         "iterations": scale["iterations"], "quick": arguments.quick or arguments.tiny,
         "versions": {peer.name: peer.versions for peer in [ours, *peers]},
         "rows": [row.as_json() for row in rows] + [row.as_json(look=True) for row in looks]})

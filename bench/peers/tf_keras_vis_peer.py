@@ -4,7 +4,8 @@ it applies by default. See peer.py.
 """
 import time
 
-import notebook
+import notebook  # Sets what TensorFlow reads when it is imported.
+import numpy
 import peer
 import tensorflow as tf
 import tf_keras_vis
@@ -25,9 +26,11 @@ def connect(weights, _device):
 
         def run(first, steps):
             chosen = filters[first:first + batch]
-            return maximise(lambda output: [output[i, :, :, number] for i, number in enumerate(chosen)],
-                            seed_input=images[first:first + batch], input_range=None, input_modifiers=[], regularizers=[],
-                            steps=steps, optimizer=tf.optimizers.SGD(peer.STEP), gradient_modifier=normalised)
+            images_then = maximise(lambda output: [output[i, :, :, number] for i, number in enumerate(chosen)],
+                                   seed_input=images[first:first + batch], input_range=None, input_modifiers=[],
+                                   regularizers=[], steps=steps, optimizer=tf.optimizers.SGD(peer.STEP),
+                                   gradient_modifier=normalised)
+            return numpy.asarray(images_then)  # Waits for the result.
 
         run(0, peer.WARM_UP)
         start = time.perf_counter()

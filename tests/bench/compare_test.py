@@ -133,8 +133,8 @@ class MeasuringTest(unittest.TestCase):
     def test_numbers(self):
         self.assertEqual(measuring.digits(1234567), "1230000")
         self.assertEqual(measuring.digits(0.01234), "0.0123")
-        self.assertEqual(measuring.spread_text([3, 1, 2]), "2 (1 to 3)")
-        self.assertEqual(measuring.spread_text([5]), "5")
+        self.assertEqual(measuring.spread_text([3, 1, 2]), "2.00 (1.00 to 3.00)")
+        self.assertEqual(measuring.spread_text([5]), "5.00")
 
     def test_npy(self):
         with tempfile.TemporaryDirectory() as folder:

@@ -56,7 +56,7 @@ class ReportTest(unittest.TestCase):
     def test_peers_have_ratios_of_medians_and_the_difference_of_losses(self):
         self.write("peers.json", peers(losses=(2.0, 4.04)))
         text = self.report().read_text()
-        self.assertIn("| PyTorch | eager fp32 contiguous | 8 | 18 (16 to 20) | 3.6 | 1 % |", text)
+        self.assertIn("| PyTorch | eager fp32 contiguous | 8 | 18.0 (16.0 to 20.0) | 3.6 | 1 % |", text)
         self.assertIn("not measured: No module named 'tensorflow'", text)
         self.assertIn("3.6 times; to be at least 3: met", text)
         self.assertIn("Not measured: end_to_end.json, kernels.json.", text)
@@ -64,6 +64,58 @@ class ReportTest(unittest.TestCase):
     def test_a_target_that_is_missed_is_said_to_be(self):
         self.write("peers.json", peers(torch=(14.0, 14.0, 14.0)))
         self.assertIn("2.8 times; to be at least 3: **not met**", self.report().read_text())
+
+    def test_without_filterscopes_own_row_the_peers_stand_alone(self):
+        for change in ({"ms": [], "final_losses": None, "error": "it failed"}, {"layer": "block5_conv3"}):
+            content = peers()
+            content["rows"][0].update(change)
+            self.write("peers.json", content)
+            self.assertIn("| PyTorch | eager fp32 contiguous | 8 | 18.0 (16.0 to 20.0) |  |  |", self.report().read_text())
+
+    def test_the_batch_that_filterscope_took_shows(self):
+        content = peers()
+        content["rows"][0]["plans"] = ["96x96, batch of 256 of block3_conv3; block1_conv1: forward a, gradient b, mask c"]
+        self.write("peers.json", content)
+        self.assertIn("| filterscope | fp32 | its own, 256 |", self.report().read_text())
+
+    def test_is_named_after_the_gpu_only_where_that_was_measured(self):
+        gpu = {**MACHINE, "gpu": {"name": "NVIDIA X100", "driver": "1", "memory": "80 GiB"}}
+        self.write("peers.json", {**peers(), "machine": gpu})
+        self.assertEqual(self.report().name, "cpu-a-processor-tm-4-cores.md")
+        self.write("peers.json", {**peers(), "machine": gpu, "kind": "cuda"})
+        path = self.report()
+        self.assertEqual(path.name, "nvidia-x100.md")
+        self.assertTrue(path.read_text().startswith("# NVIDIA X100\n"))
+
+    def test_kernels_and_their_ceilings_are_those_of_the_device(self):
+        self.write("kernels.json", {"context": {"date": "2026-01-02T03:04:05+02:00", "load_avg": [0.1]}, "benchmarks": [
+            kernel("cpu/ceiling/multiply_add/avx2", **{"GFLOP/s": 100.0, "of_peak": 1.0}),
+            kernel("cuda/max_pool/block1_conv2/fp16/batch:4", **{"GFLOP/s": 300.0, "of_peak": 0.5, "GB/s": 2.0, "of_copy": 0.5})]})
+        text = self.report("--name", "kernels").read_text()
+        self.assertIn("600 GFLOP/s in a matrix product", text)
+        self.assertIn("| max pool | block1_conv2 | fp16, batch 4 | 100 µs | 300 | 50 % | 2.00 | 50 % |", text)
+        self.assertNotIn("avx2", text)
+        self.assertIn("2026-01-02 01:04", text)
+        self.write("peers.json", peers())
+        text = self.report().read_text()
+        self.assertIn("| multiply add, avx2 | 100 |", text)
+        self.assertNotIn("max pool", text)
+
+    def test_what_is_no_json_is_named_as_missing(self):
+        self.write("peers.json", peers())
+        self.write("kernels.json", '{"context": {')
+        self.assertIn("Not measured: end_to_end.json, kernels.json (it is no JSON).", self.report().read_text())
+
+    def test_a_workload_says_its_dead_filters_and_whether_it_was_cold(self):
+        phases = dict.fromkeys([*measuring.PHASES, "encode", "write"], 0.5)
+        run = {"name": "workload/all", "series": "workload", "label": None, "x": None, "size": 96, "iterations": 2, "filters": 4,
+               "dead": 1, "flops": 1e12, "command": "filterscope render all",
+               "repetitions": [{"phases": phases, "wall": 3.0, "host_bytes": 2**20, "device_bytes": None}]}
+        content = {"tool": "end_to_end", "kind": "cpu", "machine": MACHINE, "load_after": 0.2, "info": [], "quick": False}
+        self.write("end_to_end.json", {**content, "runs": [run, {**run, "name": "workload/all-cold", "dead": 0}]})
+        text = self.report().read_text()
+        self.assertIn("4 filters (1 of them dead), 1 TFLOP counted directly.\n", text)
+        self.assertIn("4 filters, 1 TFLOP counted directly. Without plans that an earlier run timed.\n", text)
 
     def test_kernels_show_the_fastest_variant(self):
         slow, fast = (f"cpu/convolution/forward/block3_conv2/{tile}/avx2/batch:16" for tile in ("F4", "F6"))
@@ -73,7 +125,7 @@ class ReportTest(unittest.TestCase):
             {**kernel(slow, **counters), "real_time": 160.0}, {**kernel(fast, **counters), "real_time": 80.0},
             {**kernel("cpu/broken"), "error_occurred": True, "error_message": "wrong at 3"}]})
         text = self.report("--name", "kernels").read_text()
-        self.assertIn("| block3_conv2 | forward | F6/avx2/batch:16 | 5 | 50 | 50 % | 20 % | 10 % |", text)
+        self.assertIn("| block3_conv2 | forward | F6, avx2, batch 16 | 5.00 | 50.0 | 50 % | 20 % | 10 % |", text)
         self.assertNotIn("F4", text)
         self.assertIn("cpu/broken/manual_time: wrong at 3", text)
 
@@ -81,12 +133,16 @@ class ReportTest(unittest.TestCase):
         with self.assertRaisesRegex(measuring.Refusal, "expected at least one of"):
             self.report()
         self.write("peers.json", "{")
-        with self.assertRaisesRegex(measuring.Refusal, "peers.json: this is no JSON"):
+        with self.assertRaisesRegex(measuring.Refusal, "peers.json .it is no JSON"):
             self.report()
 
     def test_small_and_large_numbers_are_readable(self):
         self.assertEqual([measuring.digits(value) for value in (0, 0.00123, 4.6e-5, 12345, 6.78)],
-                         ["0", "0.00123", "4.6e-05", "12300", "6.78"])
+                         ["0", "0.00123", "0.000046", "12300", "6.78"])
+        self.assertEqual([measuring.digits(value) for value in (9.999, 42, 0.9999, -1.5)], ["10.0", "42.0", "1.00", "-1.50"])
+        self.assertEqual(measuring.spread_text([0.062, 0.06, 0.0641], decimals=3), "0.062 (0.060 to 0.064)")
+        self.assertEqual([report.time_text([250.0]), report.time_text([254000.0])], ["250 µs", "254 ms"])
+        self.assertEqual([report.rate(2.34e11), report.rate(1.5e14)], ["234 GFLOP/s", "150 TFLOP/s"])
 
 
 if __name__ == "__main__":
