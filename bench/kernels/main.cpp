@@ -108,7 +108,8 @@ void add_cuda(const Selection& selection) {
     return;
   }
 #if defined(FILTERSCOPE_BENCH_CUDA_LIBRARIES)
-  const auto device = std::make_shared<filterscope::bench::CudaDevice>(selection.tiny, matrix_product, copy_bandwidth);
+  const auto device =
+      std::make_shared<filterscope::bench::CudaDevice>(selection.tiny, matrix_product, copy_bandwidth);
 #else
   const auto device = std::make_shared<filterscope::bench::CudaDevice>(selection.tiny, nullptr, nullptr);
 #endif
@@ -155,7 +156,9 @@ int run(int argc, char** argv) {
   benchmark::Initialize(&count, pointers.data());
   if (benchmark::ReportUnrecognizedArguments(count, pointers.data())) return 2;
   add_all(selection);
-  if (benchmark::RunSpecifiedBenchmarks() == 0) {
+  const std::size_t matching = benchmark::RunSpecifiedBenchmarks();
+  release();
+  if (matching == 0) {
     fmt::print(stderr, "bench_kernels: no benchmark has such a name\n");
     return 2;
   }

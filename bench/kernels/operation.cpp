@@ -95,6 +95,11 @@ void add(const std::string& name, std::shared_ptr<Device> device, std::function<
       ->UseManualTime();
 }
 
+void release() {
+  g_current = {};
+  benchmark::ClearRegisteredBenchmarks();
+}
+
 int failures() {
   return static_cast<int>(g_failed.size());
 }

@@ -77,4 +77,8 @@ void add(const std::string& name, std::shared_ptr<Device> device, std::function<
 /// Benchmarks that failed so far.
 int failures();
 
+/// Gives back all that benchmarks hold, and forgets them: to be called before the program's end, when a
+/// device may be gone before they are.
+void release();
+
 }  // namespace filterscope::bench

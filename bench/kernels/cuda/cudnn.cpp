@@ -29,8 +29,9 @@ std::string name_of(const cuda::GraphDescription& graph) {
 }
 
 Operation make(const ConvolutionProblem& problem, const std::string& graph, CudaDevice& device) {
-  static const CudaBackend backend = cuda::make_backend(0, /*reproducible=*/false);
-  for (const cuda::ConvolutionSource& source : backend.sources) {
+  // Never destroyed: at the end of the program the device may be gone before it.
+  static const auto* const backend = new CudaBackend(cuda::make_backend(0, /*reproducible=*/false));
+  for (const cuda::ConvolutionSource& source : backend->sources) {
     for (auto& variant : source(problem, cuda::PlanSearch::compiled, {})) {
       if (variant->name().starts_with(graph + " ")) return convolution_operation(std::move(variant), device);
     }
