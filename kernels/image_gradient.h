@@ -16,9 +16,10 @@ constexpr int image_gradient_parts(int height, int width) {
 
 template <class T>
 struct LastGradientArguments {
-  const T* gradient;  ///< [images][height][width][channels], 16-byte aligned: of the first convolution's sum,
-                      ///< its ReLU applied.
-  const float* weights;  ///< [channels][3][3][3]: as first_convolution's.
+  const T*
+      gradient;  ///< [images][height][width][channels], 16-byte aligned: of the first convolution's output.
+  const std::uint32_t* gate;  ///< GateKind::bits of its ReLU; null: that the gradient has already passed.
+  const float* weights;       ///< [channels][3][3][3]: as first_convolution's.
   InputMap map;
   const float* factors;    ///< [images] What each image's gradient is multiplied with in the end.
   float* image_gradients;  ///< Out. [images][height][width][3]

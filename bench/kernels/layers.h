@@ -17,6 +17,9 @@ struct Layer {
   /// Whether a ReLU, and not the image or a pool, lies directly below, so that the layer's input gradient
   /// passes it.
   bool relu_below;
+  /// Whether the engine on CUDA has the input gradient pass it. That of the first layer is passed by the last
+  /// gradient.
+  bool gated_on_cuda;
 
   double operations(int images) const {
     return 2. * 9 * in_channels * out_channels * static_cast<double>(map.positions()) * images;
@@ -42,7 +45,8 @@ inline std::vector<Layer> layers_of(const Network& network, Extent image) {
     const Convolution& convolution = network.convolutions[i];
     layers.push_back({convolution.name, convolution.in_channels, convolution.out_channels,
                       network.map_extent(i, image), convolution.pool_after,
-                      i > 0 && !network.convolutions[i - 1].pool_after});
+                      i > 0 && !network.convolutions[i - 1].pool_after,
+                      i > 1 && !network.convolutions[i - 1].pool_after});
   }
   return layers;
 }

@@ -174,15 +174,16 @@ Plan Planner::attempt(const Geometry& geometry, const PlanUse& use, PlanSearch s
   };
 
   // A layer's mask is written by its own forward convolution and read by the input gradient of the next
-  // layer: the two are chosen together. Between two masks nothing is shared.
-  // Bytes are read once and written once more than activations, which are there anyway: they are for kernels
-  // that have nothing else.
+  // layer: the two are chosen together. Between two masks nothing is shared. The first layer's is no matter
+  // of the convolutions. Bytes are read once and written once more than activations, which are there anyway:
+  // they are for kernels that have nothing else.
   constexpr std::array kGates{Gate::bits, Gate::activation, Gate::bytes};
   for (int layer = 0; layer < layers; ++layer) {
     const bool computes = layer > 0 && geometry.passing(layer) > 0;
     const bool next_computes = layer + 1 < layers && geometry.passing(layer + 1) > 0;
     const bool pooled = network_.convolutions[layer].pool_after;
-    if (pooled || layer + 1 == layers) {
+    if (pooled || layer + 1 == layers || layer == 0) {
+      if (!pooled && layer + 1 < layers) plan.layers[layer].gate = Gate::bits;
       if (computes)
         plan.layers[layer].forward =
             choose(problem(layer, Direction::forward, Gate::none), use, search).variant;
@@ -194,8 +195,7 @@ Plan Planner::attempt(const Geometry& geometry, const PlanUse& use, PlanSearch s
     }
     double best = std::numeric_limits<double>::infinity();
     for (const Gate gate : kGates) {
-      // The first layer's kernel writes bits, or nothing but its output.
-      if (gate == Gate::bytes && (layer == 0 || best < std::numeric_limits<double>::infinity())) continue;
+      if (gate == Gate::bytes && best < std::numeric_limits<double>::infinity()) continue;
       Choice forward;
       Choice gradient;
       if (computes) forward = choose(problem(layer, Direction::forward, gate), use, search);

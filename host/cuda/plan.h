@@ -24,7 +24,8 @@ struct Plan {
     std::unique_ptr<ConvolutionVariant> forward;
     std::unique_ptr<ConvolutionVariant> input_gradient;
     /// How it is kept where the layer's ReLU was open; none where a pool follows, which keeps it, and at the
-    /// geometry's deepest layer.
+    /// geometry's deepest layer. The first layer's is bits, which its own kernels write and apply: the input
+    /// gradient of the second layer does not pass it.
     Gate gate = Gate::none;
   };
   Geometry geometry;

@@ -137,13 +137,14 @@ class StackOf final : public Stack {
 
   void backward(const StackArguments& arguments, cudaStream_t stream) override {
     const Geometry& geometry = plan_.geometry;
-    T* gradient = nullptr;  // Of the layer's sum before its ReLU, for the images that pass it.
+    // Of the layer's sum before its ReLU, of the first layer's after it, for the images that pass it.
+    T* gradient = nullptr;
     for (int layer = geometry.deepest(); layer > 0; --layer) {
       const nvtx::Range range(network_.convolutions[layer].name);
       // Of the layer's input: from the layer itself, and from the heads of those that end here.
       T* const input_gradient = other(gradient);
       const int below = layer - 1;
-      const Gate gate = plan_.layers[below].gate;
+      const Gate gate = below == 0 ? Gate::none : plan_.layers[below].gate;  // last_gradient applies it.
       if (geometry.passing(layer) > 0) {
         ConvolutionVariant& variant = *plan_.layers[layer].input_gradient;
         variant.launch({.source = gradient,
@@ -171,6 +172,7 @@ class StackOf final : public Stack {
     const nvtx::Range range(network_.convolutions[0].name);
     if (geometry.passing(0) > 0) {
       kernels::last_gradient<T>({.gradient = gradient,
+                                 .gate = layers_[0].bits.data(),
                                  .weights = weights_.filters(0),
                                  .map = map_,
                                  .factors = gradient_factors_.data(),
@@ -367,6 +369,8 @@ std::size_t stack_bytes(const Network& network, Extent image, Precision precisio
     bytes += sizes.head_words(layer) * sizeof(std::uint32_t);
     if (network.convolutions[layer].pool_after) {
       bytes += sizes.pooled(layer) / 8 * 3;
+    } else if (layer == 0) {
+      bytes += sizes.map(layer) / 8;
     } else if (gate == Gate::activation) {
       bytes += sizes.map(layer) * storage_bytes(precision);
     } else {

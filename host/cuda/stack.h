@@ -48,7 +48,8 @@ class Stack {
 std::unique_ptr<Stack> make_stack(const Network& network, const InputMapping& mapping, Precision precision,
                                   DeviceWeights& weights, Plan plan);
 
-/// Device memory of a stack for `geometry`, without workspace, if every mask is kept as `gate`.
+/// Device memory of a stack for `geometry`, without workspace, if every mask but the first layer's is kept as
+/// `gate`.
 std::size_t stack_bytes(const Network& network, Extent image, Precision precision, const Geometry& geometry,
                         Gate gate);
 

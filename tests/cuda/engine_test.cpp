@@ -196,14 +196,14 @@ class ForwardWithBytes final : public cuda::ConvolutionVariant {
   cuda::ConvolutionProblem problem_;
 };
 
-// The project's kernels with masks of one form alone; for the first layer, which has 64 channels,
-// activations, since it does not write bytes.
+// The project's kernels with masks of one form alone. The first layer, which has 64 channels, has its own.
 cuda::ConvolutionSource only(cuda::Gate gate) {
   return [gate](const cuda::ConvolutionProblem& problem, cuda::PlanSearch, const cuda::MayTime&) {
     std::vector<std::unique_ptr<cuda::ConvolutionVariant>> variants;
-    const bool of_first_layer =
+    const bool above_first_layer =
         problem.direction == cuda::Direction::input_gradient && problem.in_channels == 64;
-    if (problem.gate != (of_first_layer ? cuda::Gate::activation : gate)) return variants;
+    if (problem.gate != (above_first_layer ? cuda::Gate::none : gate)) return variants;
+    if (above_first_layer) return cuda::own_variants(problem);
     cuda::ConvolutionProblem plain = problem;
     plain.gate = cuda::Gate::none;
     auto own = std::move(cuda::own_variants(plain).front());

@@ -136,7 +136,9 @@ TEST_F(PlanTest, TakesTheFastestPairOfForwardAndGradient) {
   EXPECT_EQ(plan.layers[1].forward->name(), "own");
   EXPECT_EQ(plan.layers[1].gate, Gate::bits);
   EXPECT_EQ(plan.layers[2].input_gradient->name(), "own");
-  // Behind a pool no mask is needed.
+  // Neither behind a pool nor behind the first layer does the gradient pass a mask.
+  EXPECT_EQ(plan.layers[0].gate, Gate::bits);
+  EXPECT_EQ(plan.layers[1].input_gradient->name(), "compiled");
   EXPECT_EQ(plan.layers[2].forward->name(), "compiled");
   EXPECT_EQ(plan.layers[3].input_gradient->name(), "compiled");
   EXPECT_EQ(plan.layers[4].forward, nullptr);  // Its filters leave at their head.
@@ -187,7 +189,16 @@ TEST_F(PlanTest, AFixedPlanTimesNothing) {
   EXPECT_THAT(searches_, Each(PlanSearch::untimed));
   EXPECT_THAT(notices_, IsEmpty());
   for (int layer = 1; layer <= 2; ++layer) EXPECT_EQ(plan.layers[layer].forward->name(), "own");
-  EXPECT_EQ(plan.layers[1].gate, Gate::bits);
+  for (int layer = 0; layer <= 1; ++layer) EXPECT_EQ(plan.layers[layer].gate, Gate::bits);
+  EXPECT_EQ(plan.layers[1].input_gradient->problem().gate, Gate::none);
+  EXPECT_EQ(plan.layers[2].input_gradient->problem().gate, Gate::bits);
+}
+
+TEST_F(PlanTest, TheFirstLayersMaskIsItsPools) {
+  network_ = test::make_network({{64, true}, {64}, {64, true}, {128}, {64}});
+  const Plan plan = planner(PlanRule::fixed).make(geometry_, use(kLong));
+  EXPECT_EQ(plan.layers[0].gate, Gate::none);
+  EXPECT_EQ(plan.layers[1].input_gradient->problem().gate, Gate::none);
 }
 
 TEST_F(PlanTest, StopsTimingWhenTheRunIsInterrupted) {

@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "kernels/image_gradient.h"
 #include "network_ends.h"
 #include "tests/support/device.h"
@@ -28,15 +30,17 @@ struct Result {
 
 template <class T>
 Result run(const Case& shape, const std::vector<T>& gradient, const std::vector<float>& weights,
-           const std::vector<float>& factors) {
+           const std::vector<float>& factors, const std::vector<std::uint32_t>& gate = {}) {
   const auto device_gradient = test::upload(gradient);
   const auto device_weights = test::upload(weights);
   const auto device_factors = test::upload(factors);
+  const auto device_gate = test::upload(gate);
   const auto image_gradients = test::poisoned<float>(shape.positions() * 3);
   const auto squares =
       test::poisoned<float>(shape.images * static_cast<std::size_t>(kernels::image_gradient_parts(
                                                shape.extent.height, shape.extent.width)));
   kernels::last_gradient<T>({.gradient = device_gradient.data(),
+                             .gate = device_gate.data(),
                              .weights = device_weights.data(),
                              .map = test::to_input_map(shape.mapping),
                              .factors = device_factors.data(),
@@ -50,15 +54,25 @@ Result run(const Case& shape, const std::vector<T>& gradient, const std::vector<
   return {test::download(image_gradients), test::download(squares)};
 }
 
-// As after a ReLU: two thirds are zero.
 template <class T>
 std::vector<T> random_gradient(const Case& shape, std::uint64_t seed) {
-  std::vector<float> values =
-      test::random_values(shape.positions() * static_cast<std::size_t>(shape.channels), seed, -3.f, 3.f);
-  for (float& value : values) {
-    if (std::abs(value) > 1.f) value = 0.f;
+  return test::round_to<T>(
+      test::random_values(shape.positions() * static_cast<std::size_t>(shape.channels), seed, -1.f));
+}
+// One in three is open.
+std::vector<std::uint32_t> random_gate(const Case& shape, std::uint64_t seed) {
+  const auto values = test::random_values(shape.positions() * static_cast<std::size_t>(shape.channels), seed);
+  std::vector<std::uint32_t> gate(values.size() / 32, 0);
+  for (std::size_t i = 0; i < values.size(); ++i) gate[i / 32] |= std::uint32_t{values[i] < 0.33f} << i % 32;
+  return gate;
+}
+// Gradients whose gate is closed become `value`.
+template <class T>
+std::vector<T> with_closed(std::vector<T> gradient, const std::vector<std::uint32_t>& gate, float value) {
+  for (std::size_t i = 0; i < gradient.size(); ++i) {
+    if ((gate[i / 32] >> i % 32 & 1u) == 0) gradient[i] = kernels::from_float<T>(value);
   }
-  return test::round_to<T>(values);
+  return gradient;
 }
 std::vector<float> random_weights(const Case& shape, std::uint64_t seed) {
   return test::random_values(static_cast<std::size_t>(shape.channels) * 27, seed, -1.f);
@@ -68,7 +82,8 @@ template <class T>
 void check(const Case& shape) {
   SCOPED_TRACE(testing::Message() << testing::PrintToString(shape.extent) << ", " << shape.channels
                                   << " channels, " << shape.mapping.name << ", " << sizeof(T) << " bytes");
-  const std::vector<T> gradient = random_gradient<T>(shape, 1);
+  const std::vector<std::uint32_t> gate = random_gate(shape, 4);
+  const std::vector<T> gradient = with_closed(random_gradient<T>(shape, 1), gate, 0.f);
   const std::vector<float> weights = random_weights(shape, 2);
   const std::vector<float> factors =
       test::random_values(static_cast<std::size_t>(shape.images), 3, 0.001f, 0.01f);
@@ -93,6 +108,12 @@ void check(const Case& shape) {
   // The products of nine taps, then the map and the factor.
   test::expect_sums<float>(actual.gradients, expected, magnitudes, 9 * shape.channels + 5);
   test::expect_squares(actual.squares, actual.gradients, shape.images, shape.extent);
+
+  // Gated by the kernel: what does not pass may be anything.
+  const std::vector<T> ungated = with_closed(gradient, gate, std::numeric_limits<float>::quiet_NaN());
+  const Result gated = run<T>(shape, ungated, weights, factors, gate);
+  EXPECT_EQ(gated.gradients, actual.gradients);
+  EXPECT_EQ(gated.squares, actual.squares);
 }
 
 template <class T>

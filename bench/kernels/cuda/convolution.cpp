@@ -182,7 +182,7 @@ void add_own_convolutions(const Selection& selection, const std::shared_ptr<Cuda
     for (const Layer& layer : whole_layers(selection.layers)) {
       for (const std::string& precision : selection.precisions) {
         for (const int images : selection.cuda_batches) {
-          const bool gated = direction == Direction::forward ? !layer.pool_after : layer.relu_below;
+          const bool gated = direction == Direction::forward ? !layer.pool_after : layer.gated_on_cuda;
           const ConvolutionProblem problem{.images = images,
                                            .height = layer.map.height,
                                            .width = layer.map.width,

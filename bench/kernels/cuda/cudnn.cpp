@@ -47,7 +47,7 @@ void add_cudnn_convolutions(const Selection& selection, const std::shared_ptr<Cu
     for (auto layer = layers.begin() + 1; layer != layers.end(); ++layer) {
       for (const std::string& precision : selection.precisions) {
         for (const int images : selection.cuda_batches) {
-          const bool gated = direction == Direction::forward ? !layer->pool_after : layer->relu_below;
+          const bool gated = direction == Direction::forward ? !layer->pool_after : layer->gated_on_cuda;
           std::map<std::string, ConvolutionProblem> problems;  // By graph; gates share some.
           for (const Gate gate : {Gate::none, Gate::activation, Gate::bytes}) {
             if (gate != Gate::none && !gated) continue;

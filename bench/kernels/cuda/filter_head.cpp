@@ -368,7 +368,7 @@ void add_cuda_filter_heads(const Selection& selection, const std::shared_ptr<Cud
         add(fmt::format("cuda/filter_head/forward/{}/{}/batch:{}", layer.name, to_string(precision), images),
             device, [=] { return forward<T>(layer, images, *device, precision); });
         for (const GateKind kind : {GateKind::none, GateKind::bits, GateKind::bytes, GateKind::activation}) {
-          if (layer.relu_below == (kind == GateKind::none)) continue;
+          if (layer.gated_on_cuda == (kind == GateKind::none)) continue;
           add(fmt::format("cuda/filter_head/input_gradient/{}/{}/{}/batch:{}", layer.name, to_string(kind),
                           to_string(precision), images),
               device, [=] { return gradient<T>(layer, kind, images, *device, precision); });

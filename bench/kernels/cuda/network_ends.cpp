@@ -108,6 +108,7 @@ template <class T>
 Operation last_gradient(const Shape& shape, CudaDevice& device, Precision precision) {
   struct Set {
     DeviceBuffer<T> gradient;
+    DeviceBuffer<std::uint32_t> gate;
     DeviceBuffer<float> image_gradients, squares;
   };
   struct State {
@@ -119,14 +120,14 @@ Operation last_gradient(const Shape& shape, CudaDevice& device, Precision precis
   const std::size_t gradients = shape.positions() * channels * shape.images;
   const std::size_t values = shape.positions() * 3 * shape.images;
   const int parts = kernels::image_gradient_parts(map.height, map.width);
-  const std::size_t bytes =
-      gradients * sizeof(T) + (values + static_cast<std::size_t>(parts) * shape.images) * sizeof(float);
+  const std::size_t bytes = gradients * sizeof(T) + gradients / 8 +
+                            (values + static_cast<std::size_t>(parts) * shape.images) * sizeof(float);
   const auto state = std::make_shared<State>();
   state->weights = random_values<float>(std::size_t{27} * channels);
   state->factors = random_values<float>(shape.images, 0.5f);
   state->sets.resize(device.sets(bytes));
   for (Set& set : state->sets) {
-    set = {random_values<T>(gradients), poisoned_values<float>(values),
+    set = {random_values<T>(gradients), random_words(gradients / 32), poisoned_values<float>(values),
            poisoned_values<float>(static_cast<std::size_t>(parts) * shape.images)};
   }
   return {.work = {.operations = shape.layer.operations(shape.images), .bytes = static_cast<double>(bytes)},
@@ -137,6 +138,7 @@ Operation last_gradient(const Shape& shape, CudaDevice& device, Precision precis
               [state, shape, channels, &stream = device.stream()](int number) {
                 const Set& set = state->sets[number];
                 kernels::last_gradient<T>({.gradient = set.gradient.data(),
+                                           .gate = set.gate.data(),
                                            .weights = state->weights.data(),
                                            .map = kColours,
                                            .factors = state->factors.data(),
@@ -156,7 +158,9 @@ Operation last_gradient(const Shape& shape, CudaDevice& device, Precision precis
                 Places places;
                 Comparison comparison;
                 for (const int image : checked_images(shape.images)) {
-                  const auto gradient = download_image(set.gradient, image, shape.positions() * channels);
+                  const std::size_t size = shape.positions() * channels;
+                  const auto gradient = download_image(set.gradient, image, size);
+                  const auto gate = download_image(set.gate, image, size / 32);
                   const auto result = download_image(set.image_gradients, image, shape.positions() * 3);
                   const auto squares = download_image(set.squares, image, parts);
                   for (int i = 0; i < Places::kCount; ++i) {
@@ -167,8 +171,9 @@ Operation last_gradient(const Shape& shape, CudaDevice& device, Precision precis
                     const Sum sum = convolve_at(
                         map, y, x, channels,
                         [&](int out_y, int out_x, int k) {
-                          return kernels::to_float(
-                              gradient[(static_cast<std::size_t>(out_y) * map.width + out_x) * channels + k]);
+                          const std::size_t at =
+                              (static_cast<std::size_t>(out_y) * map.width + out_x) * channels + k;
+                          return bit(gate, at) ? kernels::to_float(gradient[at]) : 0.f;
                         },
                         [&](int tap, int k) { return weight_at(weights, k, 8 - tap, input); });
                     const double factor = double{kColours.scale[input]} * factors[image];
