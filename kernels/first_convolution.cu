@@ -43,10 +43,17 @@ constexpr int kTapPitch = kQuads + 1;
 
 static_assert(kRun == kChannelLanes && kThreadChannels == 8, "transpose_bytes is for 8 x 8");
 
-/// The sign bits of a word of outputs. Those above zero, and only those, carry into it when all other bits
-/// are added.
+/// The sign bits of a word of outputs.
 template <class T>
 constexpr std::uint32_t kSigns = sizeof(T) == 4 ? 0x80000000u : 0x80008000u;
+
+/// Of a word of outputs, the sign bits of those above zero: magnitudes other than zero carry into them. A
+/// zero may have either sign.
+template <class T>
+__device__ inline std::uint32_t above_zero(std::uint32_t word) {
+  constexpr std::uint32_t kMagnitudes = ~kSigns<T>;
+  return ((word & kMagnitudes) + kMagnitudes) & kSigns<T>;
+}
 
 template <class T>
 __device__ inline std::uint32_t relu_word(const float* sums) {
@@ -241,7 +248,7 @@ __global__ void __launch_bounds__(kThreads, 2)
       for (int x = 0; x < kRun; ++x) {
 #pragma unroll
         for (int i = 0; i < kWords; ++i) {
-          open[x / 4] = open[x / 4] >> 1 | ((words[x][i] + ~kSigns<T>)&kSigns<T>);
+          open[x / 4] = open[x / 4] >> 1 | above_zero<T>(words[x][i]);
         }
       }
       if constexpr (kValuesPerWord<T> == 2) {

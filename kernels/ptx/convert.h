@@ -16,11 +16,16 @@ __device__ inline float relu(float value) {
 #endif
 }
 
-/// Both ReLUs rounded to T (Half, Bfloat16), `low` in the lower half of the word.
+/// Both ReLUs rounded to T (Half, Bfloat16), `low` in the lower half of the word. What rounds to zero from
+/// below may become -0: the PTX ISA only says that negative results become 0. In the emulation it does.
 template <class T>
 __device__ inline std::uint32_t relu_pair(float low, float high) {
 #if defined(FILTERSCOPE_EMULATED)
-  return from_float<T>(relu(low)).bits | std::uint32_t{from_float<T>(relu(high)).bits} << 16;
+  const auto rounded = [](float value) -> std::uint32_t {
+    constexpr std::uint16_t kMinusZero = 0x8000;
+    return from_float<T>(value).bits == kMinusZero ? kMinusZero : from_float<T>(relu(value)).bits;
+  };
+  return rounded(low) | rounded(high) << 16;
 #else
   std::uint32_t pair;
   if constexpr (std::is_same_v<T, Half>) {
