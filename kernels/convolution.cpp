@@ -5,13 +5,13 @@
 namespace filterscope::kernels {
 namespace {
 
-bool multiples_of_32(int in_channels, int out_channels) {
+bool multiples_of_32(int /*width*/, int in_channels, int out_channels) {
   return in_channels % 32 == 0 && out_channels % 32 == 0;
 }
-bool multiples_of_64(int in_channels, int out_channels) {
+bool multiples_of_64(int /*width*/, int in_channels, int out_channels) {
   return in_channels % 64 == 0 && out_channels % 64 == 0;
 }
-bool multiples_of_64_and_128(int in_channels, int out_channels) {
+bool multiples_of_64_and_128(int /*width*/, int in_channels, int out_channels) {
   return in_channels % 64 == 0 && out_channels % 128 == 0;
 }
 
@@ -20,6 +20,7 @@ constexpr std::array kTensorCoreKernels{
     ConvolutionKernel<T>{"implicit_gemm", multiples_of_64, convolution_implicit_gemm<T>},
     ConvolutionKernel<T>{"implicit_gemm_small", multiples_of_64, convolution_implicit_gemm_small<T>},
     ConvolutionKernel<T>{"implicit_gemm_large", multiples_of_64_and_128, convolution_implicit_gemm_large<T>},
+    ConvolutionKernel<T>{"wgmma", convolution_wgmma_takes, convolution_wgmma<T>},
     ConvolutionKernel<T>{"direct", multiples_of_32, convolution_direct<T>}};
 
 constexpr std::array kFloatKernels{

@@ -29,8 +29,8 @@ struct ConvolutionArguments {
 template <class T>
 struct ConvolutionKernel {
   std::string_view name;
-  /// Whether it takes these numbers of channels.
-  bool (*supports)(int in_channels, int out_channels);
+  /// Whether it takes maps of this width and these numbers of channels, on the current device.
+  bool (*supports)(int width, int in_channels, int out_channels);
   void (*launch)(const ConvolutionArguments<T>& arguments, cudaStream_t stream);
 };
 
@@ -51,5 +51,12 @@ void convolution_implicit_gemm_small(const ConvolutionArguments<T>& arguments, c
 /// And by larger ones, which read the input and the weights less often; out_channels a multiple of 128.
 template <class T>
 void convolution_implicit_gemm_large(const ConvolutionArguments<T>& arguments, cudaStream_t stream);
+
+/// Tensor cores of sm_90a (wgmma), Half and Bfloat16; channels multiples of 64. Where
+/// convolution_wgmma_takes() says no it must not be launched: for another device, or maps too wide for shared
+/// memory (more than 179 positions with 64 output channels, fewer with more).
+template <class T>
+void convolution_wgmma(const ConvolutionArguments<T>& arguments, cudaStream_t stream);
+bool convolution_wgmma_takes(int width, int in_channels, int out_channels);
 
 }  // namespace filterscope::kernels

@@ -24,6 +24,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "common/chunk.h"
 #include "common/global.h"
 #include "common/launch.h"
 #include "convolution.h"
@@ -383,29 +384,6 @@ __device__ inline void multiply_tile(Sums<Tile>& sums, const Memory& memory, con
 }
 
 // ---- epilogue
-
-/// Eight elements, two to a word. To them belongs a byte of a gate or mask: bits 2 i and 2 i + 1 are for the
-/// low and the high half of word i.
-using Chunk = Vector<std::uint32_t, kChunkBytes / 4>;
-
-/// Elements whose bit is not set become zero.
-__device__ inline void apply_gate(Chunk& chunk, std::uint32_t bits) {
-  const std::uint32_t spread = bits | bits << 15;
-#pragma unroll
-  for (int i = 0; i < 4; ++i) chunk[i] &= (spread >> 2 * i & 0x00010001u) * 0xffffu;
-}
-
-/// The bits of elements above zero; a NaN without sign counts as such.
-__device__ inline std::uint32_t above_zero(const Chunk& chunk) {
-  std::uint32_t bits = 0;
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    // The top bit of each half: set where any bit of the magnitude is, and the sign is not.
-    const std::uint32_t above = ((chunk[i] & 0x7fff7fffu) + 0x7fff7fffu) & ~chunk[i] & 0x80008000u;
-    bits = bits >> 2 | above;
-  }
-  return (bits >> 9 & 0x55u) | (bits >> 24 & 0xaau);
-}
 
 template <class T>
 struct Outputs {

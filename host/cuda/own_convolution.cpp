@@ -100,7 +100,7 @@ std::vector<std::unique_ptr<ConvolutionVariant>> own_variants(const ConvolutionP
   }
   with_storage(problem.precision, [&]<class T>(Storage<T>) {
     for (const kernels::ConvolutionKernel<T>& kernel : kernels::convolution_kernels<T>()) {
-      if (!kernel.supports(problem.source_channels(), problem.destination_channels())) continue;
+      if (!kernel.supports(problem.width, problem.source_channels(), problem.destination_channels())) continue;
       if (kernel.launch == kernels::convolution_direct<T> && !variants.empty()) continue;
       variants.push_back(std::make_unique<OwnConvolution<T>>(problem, kernel));
     }

@@ -42,7 +42,7 @@ void for_each_kernel(const Check& check) {
 template <class T, class Check>
 void for_each_kernel(const ConvolutionShape& shape, const Check& check) {
   for_each_kernel<T>([&](const ConvolutionKernel<T>& kernel) {
-    if (kernel.supports(shape.in_channels, shape.out_channels)) check(kernel);
+    if (kernel.supports(shape.width, shape.in_channels, shape.out_channels)) check(kernel);
   });
 }
 
@@ -51,7 +51,7 @@ void check_all() {
   for_each_kernel<T>([](const ConvolutionKernel<T>& kernel) {
     int checked = 0;
     for (const ConvolutionShape& shape : kShapes) {
-      if (!kernel.supports(shape.in_channels, shape.out_channels)) continue;
+      if (!kernel.supports(shape.width, shape.in_channels, shape.out_channels)) continue;
       ++checked;
       check_convolution<T>(kernel.launch, shape, kForward);
       check_input_gradient<T>(kernel.launch, shape, kGradient);

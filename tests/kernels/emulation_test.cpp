@@ -8,6 +8,8 @@
 #include "kernels/ptx/cp_async.h"
 #include "kernels/ptx/ldmatrix.h"
 #include "kernels/ptx/mma.h"
+#include "kernels/ptx/tma.h"
+#include "kernels/ptx/wgmma.h"
 #include "tests/support/device.h"
 #include "tests/support/random_network.h"
 
@@ -252,6 +254,102 @@ TEST_P(EmulationTest, CountsBankConflictsOfLdmatrix) {
 TEST_P(EmulationTest, MultipliesMatrices) {
   check_product<kernels::Half>();
   check_product<kernels::Bfloat16>();
+}
+
+// What a warpgroup can do wrong.
+enum class Fault {
+  none,
+  no_wait_for_copies,
+  no_fence,
+  reused_operand,    // While a product reads it.
+  reused_matrix,     // The same, in shared memory.
+  no_wait_for_sums,  // Reads them at once.
+  no_wait_at_all,
+  missing_arrival,
+  too_many_arrivals,
+};
+
+// [64][64] = A B with A [64][64] row-major and B [64][64] column-major, which comes by the copy engine.
+template <Fault kFault>
+void multiply_as_warpgroup(Global<const kernels::Half> a, kernels::TensorMap b, Global<float> product) {
+  FILTERSCOPE_DYNAMIC_SHARED(unsigned char, memory);
+  namespace ptx = kernels::ptx;
+  void* const barrier = memory + 64 * 128;
+  const int thread = static_cast<int>(threadIdx.x);
+  if (thread == 0) {
+    ptx::mbarrier_init(barrier, kFault == Fault::missing_arrival ? 2 : 1);
+    ptx::mbarrier_init_fence();
+  }
+  __syncthreads();
+  if (thread == 0) {
+    ptx::mbarrier_arrive_expecting(barrier, 64 * 128);
+    if constexpr (kFault == Fault::too_many_arrivals) ptx::mbarrier_arrive(barrier);
+    ptx::tma_load(memory + 0, b, 0, 0, barrier);
+  }
+  const int row = thread / 32 * 16 + thread % 32 / 4;
+  const auto load = [&](std::uint32_t(&operand)[4], int step) {
+    for (int i = 0; i < 4; ++i) {
+      const int at = (row + i % 2 * 8) * 64 + step * 16 + thread % 4 * 2 + i / 2 * 8;
+      operand[i] = std::bit_cast<std::uint32_t>(a.load_vector<2>(at));
+    }
+  };
+  if constexpr (kFault != Fault::no_wait_for_copies) ptx::mbarrier_wait(barrier, 0);
+  float sums[32];
+  std::uint32_t operands[4][4];
+  const std::uint64_t descriptor = ptx::wgmma_descriptor(memory + 0);
+  for (int step = 0; step < 4; ++step) load(operands[step], step);
+  if constexpr (kFault != Fault::no_fence) ptx::wgmma_fence();
+  for (int step = 0; step < 4; ++step) {
+    ptx::wgmma_m64k16<kernels::Half>(sums, operands[step], descriptor + step * ptx::kDescriptorStep,
+                                     step > 0);
+  }
+  ptx::wgmma_commit();
+  if constexpr (kFault == Fault::reused_operand) load(operands[3], 0);
+  if constexpr (kFault == Fault::reused_matrix) memory[thread] = 0;
+  if constexpr (kFault != Fault::no_wait_for_sums && kFault != Fault::no_wait_at_all) {
+    ptx::wgmma_wait<0>();
+    ptx::wgmma_done(sums);
+  }
+  for (int i = 0; i < 32; ++i) {
+    product.store((row + i / 2 % 2 * 8) * 64 + i / 4 * 8 + thread % 4 * 2 + i % 2, sums[i]);
+  }
+  if constexpr (kFault == Fault::no_wait_for_sums) ptx::wgmma_wait<0>();
+  if constexpr (kFault == Fault::no_wait_for_copies) ptx::mbarrier_wait(barrier, 0);
+}
+
+TEST_P(EmulationTest, MultipliesAsAWarpgroup) {
+  const auto values = [](int seed) {
+    return test::widen(test::round_to<kernels::Half>(test::random_values(64 * 64, seed, -1.f)));
+  };
+  const std::vector<float> a = values(1);
+  const std::vector<float> b = values(2);
+  const auto device_a = test::upload(test::round_to<kernels::Half>(a));
+  const auto device_b = test::upload(test::round_to<kernels::Half>(b));
+  const kernels::TensorMap map = kernels::make_tensor_map(device_b.data(), 64, 64, 64);
+  const auto run = [&]<Fault kFault>(std::integral_constant<Fault, kFault>) {
+    const auto product = test::poisoned<float>(64 * 64);
+    launch("multiply", multiply_as_warpgroup<kFault>, {dim3(1), dim3(128), 64 * 128 + 8}, nullptr,
+           device_a.data(), map, product.data());
+    const std::vector<float> actual = test::download(product);
+    for (int i = 0; i < 64 * 64; ++i) {
+      double expected = 0;
+      for (int k = 0; k < 64; ++k) expected += static_cast<double>(a[i / 64 * 64 + k]) * b[i % 64 * 64 + k];
+      if (!(std::abs(actual[i] - expected) <= 1e-5)) return false;
+    }
+    return true;
+  };
+  EXPECT_TRUE(run(std::integral_constant<Fault, Fault::none>{}));
+  EXPECT_FALSE(run(std::integral_constant<Fault, Fault::no_wait_for_copies>{}));
+  EXPECT_FALSE(run(std::integral_constant<Fault, Fault::reused_operand>{}));
+  EXPECT_FALSE(run(std::integral_constant<Fault, Fault::reused_matrix>{}));
+  EXPECT_FALSE(run(std::integral_constant<Fault, Fault::no_wait_for_sums>{}));
+  const auto expect_error = [&](auto fault, const char* message) {
+    EXPECT_THAT([&] { run(fault); }, ThrowsMessage<emulation::Error>(HasSubstr(message)));
+  };
+  expect_error(std::integral_constant<Fault, Fault::no_fence>{}, "without a fence");
+  expect_error(std::integral_constant<Fault, Fault::no_wait_at_all>{}, "without waiting for them");
+  expect_error(std::integral_constant<Fault, Fault::missing_arrival>{}, "whose phase never ends");
+  expect_error(std::integral_constant<Fault, Fault::too_many_arrivals>{}, "more threads arrive");
 }
 
 TEST_P(EmulationTest, HalfIsBinary16) {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Compiles every kernel and prints what ptxas made of it; fails where a kernel spills registers or keeps anything on a
-# stack.
+# stack, and where its products of a warpgroup wait for each other.
 #
 #   ptxas_report_test.sh NVCC
 #
@@ -31,6 +31,8 @@ compile() {
 export -f compile
 printf '%s\0' "$root"/kernels/*.cu |
   xargs -0 -P "$(nproc)" -I {} bash -c 'compile "$@"' compile {} "$folder" "$nvcc" "${flags[@]}"
+
+if grep -h 'wgmma.*serialized' "$folder"/*.report; then exit 1; fi
 
 # Lines of: kernel, architecture, registers, shared, stack, spill stores, spill loads.
 for report in "$folder"/*.report; do

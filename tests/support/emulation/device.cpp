@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <array>
 #include <boost/context/fiber.hpp>
 #include <boost/context/stack_context.hpp>
 #include <exception>
@@ -66,7 +67,9 @@ namespace context = boost::context;
 constexpr std::size_t kStackBytes = 64 * 1024;
 constexpr std::size_t kSharedBytes = 227 * 1024;  // The most that a block of sm_90 may have.
 constexpr std::size_t kUnaskedSharedBytes = 48 * 1024;
-constexpr std::size_t kSharedAlignment = 128;
+constexpr std::size_t kSharedAlignment = 1024;
+constexpr std::size_t kBoxRowBytes = 128;
+constexpr std::size_t kChunkBytes = 16;
 
 Order g_order = Order::ascending;
 long g_ldmatrix_bank_conflicts = 0;
@@ -111,12 +114,43 @@ struct StackAllocator {
   void deallocate(context::stack_context& stack) { stacks->deallocate(stack); }
 };
 
-enum class State { ready, at_block_barrier, at_warp_operation, done };
+enum class State { ready, at_block_barrier, at_warp_operation, at_mbarrier, done };
 
 struct Copy {
   void* shared;
   const void* global;  // Null: zeros.
   std::size_t bytes;
+};
+
+struct MBarrier {
+  int arrivals = 0;  // That make a phase.
+  int missing = 0;   // Of the phase that goes on.
+  long bytes = 0;    // Announced and not there yet.
+  int parity = 0;    // Of the phase that goes on.
+};
+
+// A box on its way to shared memory.
+struct BoxCopy {
+  std::byte* shared;
+  TensorMap map;
+  int row;
+  int column;
+  MBarrier* barrier;
+};
+
+struct WarpgroupProduct {
+  float* sums;
+  int sums_count;
+  const std::uint32_t* a;
+  std::uint64_t b;
+  bool add;
+  float (*to_float)(std::uint16_t);
+};
+// What products that are not done add to, while the thread's own sums are poisoned.
+struct PendingSums {
+  float* sums;
+  std::vector<float> values;
+  int products;
 };
 
 struct Thread {
@@ -125,7 +159,11 @@ struct Thread {
   State state = State::ready;
   std::vector<Copy> open_group;
   std::vector<std::vector<Copy>> groups;  // Committed, oldest first.
-  void* fake_stack = nullptr;             // AddressSanitizer's.
+  bool wgmma_fenced = false;
+  std::vector<WarpgroupProduct> open_products;
+  std::vector<std::vector<WarpgroupProduct>> product_groups;  // Committed, oldest first.
+  std::vector<PendingSums> pending_sums;
+  void* fake_stack = nullptr;  // AddressSanitizer's.
   const void* stack_bottom = nullptr;
 };
 
@@ -167,6 +205,8 @@ class Block {
     std::memset(shared_begin_, 0xff, dynamic_bytes_);
     shared_used_ = dynamic_bytes_;
     arrays_.clear();
+    mbarriers_.clear();
+    copies_.clear();
     finished_ = 0;
     const unsigned count = blockDim.x * blockDim.y * blockDim.z;
     threads_ = std::vector<Thread>(count);
@@ -183,8 +223,9 @@ class Block {
       for (const unsigned warp : warp_order) {
         while (run_ready_lanes(warp, lane_order)) progressed = true;
       }
-      if (!progressed) release_barrier();
+      if (!progressed && !finish_a_copy()) release_barrier();
     }
+    if (!copies_.empty()) fail("the block ended before its copies");
   }
 
   void block_barrier() {
@@ -212,6 +253,53 @@ class Block {
       for (unsigned i = first; i < first + kLanes; ++i) threads_[i].state = State::ready;
     }
     return deposits;
+  }
+
+  void mbarrier_init(void* barrier, int arrivals) {
+    check_shared(barrier, 8);
+    if (arrivals < 1) fail("an mbarrier for no arrivals");
+    if (!mbarriers_.emplace(barrier, MBarrier{arrivals, arrivals}).second)
+      fail("an mbarrier initialised twice");
+  }
+  MBarrier& mbarrier(void* barrier) {
+    const auto found = mbarriers_.find(barrier);
+    if (found == mbarriers_.end()) fail("an mbarrier that was not initialised");
+    return found->second;
+  }
+  void arrive(MBarrier& barrier, int expected_bytes) {
+    if (barrier.missing == 0) fail("more threads arrive on an mbarrier than it was initialised for");
+    barrier.bytes += expected_bytes;
+    --barrier.missing;
+    end_phase_if_over(barrier);
+  }
+  void wait(MBarrier& barrier, int parity) {
+    while (barrier.parity == parity) {
+      thread().state = State::at_mbarrier;
+      yield();
+    }
+  }
+  void start_copy(const BoxCopy& copy) {
+    check_shared(copy.shared, kBoxRowBytes);
+    const std::size_t bytes = copy.map.box_rows * kBoxRowBytes;
+    if (copy.shared + bytes > shared_begin_ + shared_used_) fail("a box beyond the end of shared memory");
+    std::memset(copy.shared, 0xff, bytes);
+    copies_.push_back(copy);
+  }
+  std::uint64_t shared_address(const void* address) const {
+    return static_cast<std::uint64_t>(static_cast<const std::byte*>(address) - shared_begin_);
+  }
+  // Element `k` of column `column` that a descriptor of a matrix with swizzled rows of 128 bytes stands for.
+  std::uint16_t matrix_element(std::uint64_t descriptor, int column, int k) const {
+    const std::uint64_t start = (descriptor & 0x3fff) << 4;
+    const std::uint64_t eight_columns = (descriptor >> 32 & 0x3fff) << 4;
+    if (descriptor >> 62 != 1) fail("a matrix in another order than that of rows of 128 bytes, swizzled");
+    if ((descriptor >> 49 & 7) != 0) fail("a matrix descriptor with a base offset");
+    std::uint64_t address = start + column / 8 * eight_columns + column % 8 * kBoxRowBytes + k * 2;
+    address ^= (address >> 7 & 7) << 4;
+    check_shared(shared_begin_ + address, 2);
+    std::uint16_t element;
+    std::memcpy(&element, shared_begin_ + address, sizeof(element));
+    return element;
   }
 
   int lane() const { return static_cast<int>(running_ % kLanes); }
@@ -285,6 +373,8 @@ class Block {
               if (!thread().open_group.empty()) fail("left copies of cp.async uncommitted");
               if (std::ranges::any_of(thread().groups, [](const auto& group) { return !group.empty(); }))
                 fail("left copies of cp.async without waiting for them");
+              if (!thread().open_products.empty() || !thread().product_groups.empty())
+                fail("left products of a warpgroup without waiting for them");
             } catch (const context::detail::forced_unwind&) {
               throw;
             } catch (const Abandoned&) {
@@ -311,12 +401,50 @@ class Block {
     if (abandoned_) throw Abandoned();
   }
 
+  void end_phase_if_over(MBarrier& barrier) {
+    if (barrier.missing > 0 || barrier.bytes != 0) return;
+    barrier.missing = barrier.arrivals;
+    barrier.parity ^= 1;
+    // They look again.
+    for (Thread& thread : threads_) {
+      if (thread.state == State::at_mbarrier) thread.state = State::ready;
+    }
+  }
+
+  // Copies overtake each other as they like. Whether there was one.
+  bool finish_a_copy() {
+    if (copies_.empty()) return false;
+    const std::size_t which = g_order == Order::ascending    ? 0
+                              : g_order == Order::descending ? copies_.size() - 1
+                                                             : copy_order_() % copies_.size();
+    const BoxCopy copy = copies_[which];
+    copies_.erase(copies_.begin() + static_cast<std::ptrdiff_t>(which));
+    for (int i = 0; i < copy.map.box_rows; ++i) {
+      std::byte* const to = copy.shared + i * kBoxRowBytes;
+      const std::int64_t row = copy.row + i;
+      const std::uint64_t flip = shared_address(to) / kBoxRowBytes % 8;
+      for (std::uint64_t chunk = 0; chunk < kBoxRowBytes / kChunkBytes; ++chunk) {
+        std::byte* const place = to + (chunk ^ flip) * kChunkBytes;
+        const std::int64_t column = copy.column + static_cast<std::int64_t>(chunk) * (kChunkBytes / 2);
+        if (row < 0 || row >= copy.map.rows || column < 0 || column >= copy.map.columns) {
+          std::memset(place, 0, kChunkBytes);
+        } else {
+          std::memcpy(place, copy.map.data + row * copy.map.columns + column, kChunkBytes);
+        }
+      }
+    }
+    copy.barrier->bytes -= static_cast<long>(copy.map.box_rows) * static_cast<long>(kBoxRowBytes);
+    end_phase_if_over(*copy.barrier);
+    return true;
+  }
+
   // Nobody can run: all who are left must be at the barrier.
   void release_barrier() {
     int waiting = 0;
     int gone = 0;
     for (unsigned i = 0; i < threads_.size(); ++i) {
       running_ = i;
+      if (threads_[i].state == State::at_mbarrier) fail("waits on an mbarrier whose phase never ends");
       if (threads_[i].state == State::at_warp_operation) {
         fail(std::string("waits in ") + warps_[i / kLanes].kind + " for lanes that never come");
       }
@@ -348,6 +476,9 @@ class Block {
   std::byte* shared_begin_ = nullptr;
   std::size_t shared_used_ = 0;
   std::map<const void*, void*> arrays_;
+  std::map<const void*, MBarrier> mbarriers_;
+  std::vector<BoxCopy> copies_;
+  std::minstd_rand copy_order_;
   std::vector<Thread> threads_;
   std::vector<Warp> warps_;
   unsigned running_ = 0;
@@ -483,6 +614,90 @@ void ldmatrix(std::uint32_t (&fragment)[4], const void* row, bool transposed) {
   for (int matrix = 0; matrix < 4; ++matrix) {
     fragment[matrix] = transposed ? element(matrix, pair, outer) | element(matrix, pair + 1, outer) << 16
                                   : element(matrix, outer, pair) | element(matrix, outer, pair + 1) << 16;
+  }
+}
+
+std::uint64_t shared_address(const void* shared) {
+  block().check_shared(shared, 1);
+  return block().shared_address(shared);
+}
+
+void mbarrier_init(void* barrier, int arrivals) {
+  block().mbarrier_init(barrier, arrivals);
+}
+
+void mbarrier_arrive(void* barrier, int expected_bytes) {
+  block().arrive(block().mbarrier(barrier), expected_bytes);
+}
+
+void mbarrier_wait(void* barrier, int parity) {
+  block().wait(block().mbarrier(barrier), parity);
+}
+
+void tma_load(void* shared, const TensorMap& map, int row, int column, void* barrier) {
+  if (column % 8 != 0) fail("a box that begins in the middle of 16 bytes");
+  block().start_copy({static_cast<std::byte*>(shared), map, row, column, &block().mbarrier(barrier)});
+}
+
+void wgmma_fence() {
+  block().thread().wgmma_fenced = true;
+}
+
+void wgmma_m64k16(float* sums, int sums_count, const std::uint32_t* a, std::uint64_t b, bool add,
+                  float (*to_float)(std::uint16_t bits)) {
+  Thread& thread = block().thread();
+  if (!thread.wgmma_fenced) fail("a product of a warpgroup without a fence before");
+  thread.open_products.push_back({sums, sums_count, a, b, add, to_float});
+  const auto pending = std::ranges::find(thread.pending_sums, sums, &PendingSums::sums);
+  if (pending != thread.pending_sums.end()) {
+    ++pending->products;
+  } else {
+    thread.pending_sums.push_back({sums, std::vector<float>(sums, sums + sums_count), 1});
+    std::fill_n(sums, sums_count, std::numeric_limits<float>::quiet_NaN());
+  }
+}
+
+void wgmma_commit() {
+  Thread& thread = block().thread();
+  thread.wgmma_fenced = false;
+  thread.product_groups.push_back(std::exchange(thread.open_products, {}));
+}
+
+void wgmma_wait(int pending) {
+  Thread& thread = block().thread();
+  while (thread.product_groups.size() > static_cast<std::size_t>(pending)) {
+    for (const WarpgroupProduct& product : thread.product_groups.front()) {
+      std::array<std::uint32_t, 4> own{};
+      std::copy_n(product.a, own.size(), own.begin());
+      const Deposit* const warp = exchange("wgmma", deposit(own));
+      const auto a = [&](int row_half, int k) {
+        const int register_index = row_half + k / 8 * 2;
+        const std::uint32_t word = warp[lane() / 4 * 4 + k % 8 / 2].words[register_index];
+        return product.to_float(static_cast<std::uint16_t>(word >> 16 * (k % 2)));
+      };
+      float rows[2][16];
+      for (int k = 0; k < 16; ++k) {
+        for (int half = 0; half < 2; ++half) rows[half][k] = a(half, k);
+      }
+      const auto pending_sums = std::ranges::find(thread.pending_sums, product.sums, &PendingSums::sums);
+      if (!product.add) std::ranges::fill(pending_sums->values, 0.f);
+      for (int i = 0; i < product.sums_count; i += 4) {
+        for (int column = 0; column < 2; ++column) {
+          for (int k = 0; k < 16; ++k) {
+            const float b =
+                product.to_float(block().matrix_element(product.b, i / 4 * 8 + lane() % 4 * 2 + column, k));
+            for (int half = 0; half < 2; ++half) {
+              pending_sums->values[static_cast<std::size_t>(i + 2 * half + column)] += rows[half][k] * b;
+            }
+          }
+        }
+      }
+      if (--pending_sums->products == 0) {
+        std::ranges::copy(pending_sums->values, product.sums);
+        thread.pending_sums.erase(pending_sums);
+      }
+    }
+    thread.product_groups.erase(thread.product_groups.begin());
   }
 }
 

@@ -21,7 +21,10 @@
 /// - a barrier or a warp operation that not all threads reach is an error, not a hang;
 /// - between barriers one warp after the other runs as far as it comes, and the order of warps and lanes can
 ///   be reversed or shuffled, which uncovers missing barriers;
-/// - what cp.async copies is not there before it was waited for, and must be waited for.
+/// - what cp.async copies is not there before it was waited for, and must be waited for;
+/// - a copy of a box is as late as may be: its place is poisoned at once, and filled when nobody can run
+/// without;
+///   a product of a warpgroup reads its operands, and gives its sums, when it is waited for.
 /// A mistake throws emulation::Error out of the launch, naming kernel, block and thread.
 
 #define __global__
@@ -139,6 +142,9 @@ SharedArray<T> dynamic_shared_array() {
 #define FILTERSCOPE_DYNAMIC_SHARED(Type, name) \
   const auto name = ::filterscope::emulation::dynamic_shared_array<Type>()
 
+/// The place in shared memory, from its beginning, as instructions count it.
+std::uint64_t shared_address(const void* shared);
+
 // ---- threads of a block
 
 void block_barrier();
@@ -215,7 +221,34 @@ void mma_m16n8k16(float (&sums)[4], const std::uint32_t (&a)[4], const std::uint
   }
 }
 
+/// 8 bytes of shared memory each.
+void mbarrier_init(void* barrier, int arrivals);
+void mbarrier_arrive(void* barrier, int expected_bytes);
+void mbarrier_wait(void* barrier, int parity);
+
+/// A matrix of 16-bit elements in device memory, and the box that is copied of it.
+struct TensorMap {
+  const std::uint16_t* data = nullptr;
+  std::int64_t rows = 0;
+  std::int64_t columns = 0;
+  int box_rows = 0;
+};
+void tma_load(void* shared, const TensorMap& map, int row, int column, void* barrier);
+
+void wgmma_fence();
+void wgmma_commit();
+void wgmma_wait(int pending);
+/// As many sums per thread as half of the product's columns.
+void wgmma_m64k16(float* sums, int sums_count, const std::uint32_t* a, std::uint64_t b, bool add,
+                  float (*to_float)(std::uint16_t bits));
+template <class T>
+void wgmma_m64k16(float* sums, int sums_count, const std::uint32_t* a, std::uint64_t b, bool add) {
+  wgmma_m64k16(sums, sums_count, a, b, add, [](std::uint16_t bits) { return half_of_register<T>(bits, 0); });
+}
+
 }  // namespace filterscope::emulation
+
+#define __grid_constant__
 
 // ---- CUDA's own names
 

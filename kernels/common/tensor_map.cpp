@@ -1,0 +1,84 @@
+#include "tensor_map.h"
+
+#include <string>
+
+#include "launch.h"
+
+namespace filterscope::kernels {
+namespace {
+
+#if defined(FILTERSCOPE_EMULATED)
+
+template <class T>
+TensorMap make(const T* data, std::int64_t rows, std::int64_t columns, int box_rows) {
+  static_assert(sizeof(T) == sizeof(std::uint16_t));
+  const emulation::Bounds bounds = emulation::bounds_of(data);
+  if (reinterpret_cast<const std::byte*>(data + rows * columns) > bounds.end) {
+    throw LaunchError("a tensor map beyond the end of an allocation");
+  }
+  if (columns % 64 != 0 || box_rows < 1 || box_rows > 256 ||
+      reinterpret_cast<std::uintptr_t>(data) % 16 != 0) {
+    throw LaunchError("a tensor map that the device would refuse");
+  }
+  return {.data = reinterpret_cast<const std::uint16_t*>(data),
+          .rows = rows,
+          .columns = columns,
+          .box_rows = box_rows};
+}
+
+#else
+
+using Encode = CUresult (*)(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*, const cuuint64_t*,
+                            const cuuint64_t*, const cuuint32_t*, const cuuint32_t*, CUtensorMapInterleave,
+                            CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
+
+/// The driver's function, found at run time, so that nothing links to the driver.
+Encode find_encode() {
+  void* function = nullptr;
+  cudaDriverEntryPointQueryResult result = cudaDriverEntryPointSymbolNotFound;
+  constexpr const char* kName = "cuTensorMapEncodeTiled";
+#if CUDART_VERSION >= 12050
+  const cudaError_t status =
+      cudaGetDriverEntryPointByVersion(kName, &function, 12000, cudaEnableDefault, &result);
+#else
+  const cudaError_t status = cudaGetDriverEntryPoint(kName, &function, cudaEnableDefault, &result);
+#endif
+  if (status != cudaSuccess || result != cudaDriverEntryPointSuccess || function == nullptr) {
+    cudaGetLastError();
+    throw LaunchError(std::string("the driver has no ") + kName + ": it is older than CUDA 12.0");
+  }
+  return reinterpret_cast<Encode>(function);
+}
+
+template <class T>
+TensorMap make(const T* data, std::int64_t rows, std::int64_t columns, int box_rows) {
+  static const Encode encode = find_encode();
+  const cuuint64_t sizes[2] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)};
+  const cuuint64_t pitch = static_cast<cuuint64_t>(columns) * sizeof(T);
+  const cuuint32_t box[2] = {kBoxRowBytes / sizeof(T), static_cast<cuuint32_t>(box_rows)};
+  const cuuint32_t steps[2] = {1, 1};
+  TensorMap map;
+  const CUresult result = encode(
+      &map, std::is_same_v<T, Half> ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2,
+      const_cast<T*>(data), sizes, &pitch, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+      CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  if (result != CUDA_SUCCESS) {
+    throw LaunchError("cuTensorMapEncodeTiled: error " + std::to_string(static_cast<int>(result)) + " for " +
+                      std::to_string(rows) + " rows of " + std::to_string(columns) + " columns, boxes of " +
+                      std::to_string(box_rows) + " rows");
+  }
+  return map;
+}
+
+#endif
+
+}  // namespace
+
+TensorMap make_tensor_map(const Half* data, std::int64_t rows, std::int64_t columns, int box_rows) {
+  return make(data, rows, columns, box_rows);
+}
+TensorMap make_tensor_map(const Bfloat16* data, std::int64_t rows, std::int64_t columns, int box_rows) {
+  return make(data, rows, columns, box_rows);
+}
+
+}  // namespace filterscope::kernels

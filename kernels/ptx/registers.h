@@ -1,0 +1,24 @@
+#pragma once
+
+#include "../common/types.h"
+
+/// Registers handed from warps that need few to warps that need many (PTX ISA, setmaxnreg; sm_90a). All
+/// threads of a warpgroup ask for as many, a multiple of 8 from 24 to 256; giving comes before taking.
+namespace filterscope::kernels::ptx {
+
+template <int kRegisters>
+__device__ inline void give_registers() {
+#if !defined(FILTERSCOPE_EMULATED)
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;\n" ::"n"(kRegisters));
+#endif
+}
+
+/// Waits until they are there.
+template <int kRegisters>
+__device__ inline void take_registers() {
+#if !defined(FILTERSCOPE_EMULATED)
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;\n" ::"n"(kRegisters));
+#endif
+}
+
+}  // namespace filterscope::kernels::ptx
