@@ -92,6 +92,25 @@ struct FilterResult {
   std::vector<std::vector<std::uint8_t>> frames;
 };
 
+/// Where the gradient of one filter's image passes on its way down: everything of the forward pass that it
+/// depends on.
+struct Gates {
+  /// Of each layer below the filter's, of its map before any pool, [height][width][channels]: 1 where the
+  /// gradient passes, that is, where the value is above zero and, if a pool follows, its window's first
+  /// maximum; else 0.
+  std::vector<std::vector<std::uint8_t>> layers;
+  /// Of the filter's own map, [height][width]: 1 where its response is above zero.
+  std::vector<std::uint8_t> filter;
+};
+
+/// What one iteration finds before it makes its step.
+struct FilterGradient {
+  FilterId id{};
+  double loss = 0;
+  std::vector<float> gradient;  ///< Of the loss, with respect to the image: [height][width][3].
+  std::optional<Gates> gates;   ///< Nothing from the CPU engine.
+};
+
 /// What an engine tells while it renders. Calls come from one thread, that of Engine::render.
 class RenderObserver {
  public:
@@ -140,6 +159,11 @@ class Engine {
   /// to the observer is complete, the rest is dropped. A filter of a layer whose weights (or those of a layer
   /// below) are missing is an input Error.
   virtual void render(std::span<const FilterId> filters, RenderObserver& observer, std::stop_token stop) = 0;
+
+  /// Losses and gradients of `images`, [filters][height][width][3], one for each of `filters` (ascending,
+  /// each once): to check what render() climbs. In the order of `filters`.
+  virtual std::vector<FilterGradient> gradients(std::span<const FilterId> filters,
+                                                std::span<const float> images) = 0;
 };
 
 /// The engine for `options.device`. The engine keeps references to `network` and `weights`. A device or a

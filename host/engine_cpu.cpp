@@ -97,6 +97,31 @@ class CpuEngine final : public Engine {
     return total * recipe_.iterations;
   }
 
+  std::vector<FilterGradient> gradients(std::span<const FilterId> filters,
+                                        std::span<const float> images) override {
+    const cpu::ThreadCount thread_count(threads_);
+    require_weights(network_, weights_, filters);
+    std::vector<FilterGradient> results;
+    for (const Batch& batch : schedule(filters, largest_batch_)) {
+      const std::size_t count = batch.filters.size();
+      cpu::Stack stack = make_stack(batch);
+      cpu::AlignedBuffer<float> own_images(image_size() * count);
+      cpu::AlignedBuffer<float> found(image_size() * count);
+      std::vector<double> losses(count);
+      std::ranges::copy(images.subspan(image_size() * results.size(), image_size() * count),
+                        own_images.data());
+      stack.loss_and_gradient(own_images.data(), losses.data(), found.data());
+      for (std::size_t i = 0; i < count; ++i) {
+        const auto gradient = found.span().subspan(image_size() * i, image_size());
+        results.push_back({.id = {batch.layer, batch.filters[i]},
+                           .loss = losses[i],
+                           .gradient = {gradient.begin(), gradient.end()},
+                           .gates = std::nullopt});
+      }
+    }
+    return results;
+  }
+
   void render(std::span<const FilterId> filters, RenderObserver& observer, std::stop_token stop) override {
     const cpu::ThreadCount thread_count(threads_);
     require_weights(network_, weights_, filters);

@@ -15,8 +15,11 @@
 #include "cuda/geometry.h"
 #include "cuda/nvtx.h"
 #include "cuda/runtime.h"
+#include "cuda/stack.h"
 #include "error.h"
 #include "kernels/common/launch.h"
+#include "kernels/filter_head.h"
+#include "kernels/image_gradient.h"
 #include "schedule.h"
 
 namespace filterscope {
@@ -97,16 +100,81 @@ class CudaEngine final : public Engine {
   void render(std::span<const FilterId> filters, RenderObserver& observer, std::stop_token stop) override {
     require_weights(network_, weights_, filters);
     make_current();
-    try {
-      render_all(filters, observer, stop);
-    } catch (const kernels::LaunchError& error) {
-      throw Error(ErrorKind::device, fmt::format("cuda:{} ({}): {}", index_, device_.name, error.what()));
-    }
+    with_launch_errors([&] { render_all(filters, observer, stop); });
+  }
+
+  std::vector<FilterGradient> gradients(std::span<const FilterId> filters,
+                                        std::span<const float> images) override {
+    require_weights(network_, weights_, filters);
+    make_current();
+    std::vector<FilterGradient> results(filters.size());
+    with_launch_errors([&] {
+      for (BatchPlan& plan : plan_batches(filters, largest_batch(filters))) {
+        place(plan, filters);
+        try {
+          const auto stack = cuda::make_stack(network_, recipe_.input_mapping, precision_, device_weights_,
+                                              planner_.make(plan.geometry, use_of(plan, {})));
+          for (const cuda::Assignment& batch : plan.batches) find_gradients(*stack, batch, images, results);
+        } catch (const cuda::OutOfMemory&) {
+          throw too_little_memory(plan.geometry.images());
+        }
+      }
+    });
+    return results;
   }
 
  private:
   // Of the calling thread, which may not be the one that made the engine.
   void make_current() const { cuda::check(cudaSetDevice(index_), "--device cuda:{}", index_); }
+
+  template <class Action>
+  void with_launch_errors(Action action) const {
+    try {
+      action();
+    } catch (const kernels::LaunchError& error) {
+      throw Error(ErrorKind::device, fmt::format("cuda:{} ({}): {}", index_, device_.name, error.what()));
+    }
+  }
+
+  // Of one batch, each into its filter's place.
+  void find_gradients(cuda::Stack& stack, const cuda::Assignment& batch, std::span<const float> images,
+                      std::span<FilterGradient> results) const {
+    const std::size_t count = batch.filters.size();
+    const std::size_t size = static_cast<std::size_t>(options_.extent.positions()) * 3;
+    std::vector<float> starts;
+    std::vector<int> filters;
+    for (std::size_t i = 0; i < count; ++i) {
+      const auto image = images.subspan(std::max<std::int64_t>(batch.selected[i], 0) * size, size);
+      starts.insert(starts.end(), image.begin(), image.end());
+      filters.push_back(batch.filters[i].filter);
+    }
+    const cuda::DeviceBuffer<float> device_images{std::span<const float>(starts)};
+    const cuda::DeviceBuffer<int> device_filters{std::span<const int>(filters)};
+    const cuda::DeviceBuffer<float> sums(count * kernels::kFilterHeadParts);
+    const cuda::DeviceBuffer<float> gradients(count * size);
+    const cuda::DeviceBuffer<float> squares(
+        count * kernels::image_gradient_parts(options_.extent.height, options_.extent.width));
+    const cuda::StackArguments arguments{.images = device_images.data(),
+                                         .filters = device_filters.data(),
+                                         .sums = sums.data(),
+                                         .gradients = gradients.data(),
+                                         .squares = squares.data()};
+    const cuda::Stream stream;
+    stack.forward(arguments, stream);
+    stack.backward(arguments, stream);
+    stream.synchronise();
+    const std::vector<float> parts = cuda::to_host(sums.data(), sums.size());
+    for (std::size_t i = 0; i < count; ++i) {
+      if (batch.selected[i] == cuda::Assignment::kNone) continue;
+      FilterGradient& result = results[batch.selected[i]];
+      result.id = batch.filters[i];
+      for (int part = 0; part < kernels::kFilterHeadParts; ++part)
+        result.loss += parts[i * kernels::kFilterHeadParts + part];
+      result.loss /= static_cast<double>(network_.map_extent(result.id.layer, options_.extent).positions());
+      result.gradient = cuda::to_host(gradients.data() + i * size, size);
+      result.gates = stack.gates(static_cast<int>(i));
+    }
+  }
 
   cuda::PlanUse use_of(const BatchPlan& plan, std::stop_token stop,
                        RenderObserver* observer = nullptr) const {

@@ -149,7 +149,7 @@ with open(os.path.join(out, "summary.md"), "w") as file:
     for name in ("render-cold", "render-warm", "profile", "fidelity", "plans"):
         path = os.path.join(out, name + ".log")
         if os.path.exists(path):
-            print(f"## {name}\n\n{open(path, errors='replace').read()[-6000:]}\n", file=file)
+            print(f"## {name}\n\n{open(path, errors='replace').read()[-12000:]}\n", file=file)
 PY
 echo "Results: $out/results.json, $out/summary.md"
 for name in "${order[@]}"; do [[ ${status[$name]} == ok ]] || exit 1; done

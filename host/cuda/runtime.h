@@ -6,6 +6,7 @@
 #include <new>
 #include <span>
 #include <utility>
+#include <vector>
 
 #include "check.h"
 
@@ -59,6 +60,14 @@ class DeviceBuffer {
   Allocation memory_;
   std::size_t size_ = 0;
 };
+
+/// A copy of device memory. What writes it must have come to its end.
+template <class T>
+std::vector<T> to_host(const T* data, std::size_t count) {
+  std::vector<T> values(count);
+  check(cudaMemcpy(values.data(), data, count * sizeof(T), cudaMemcpyDeviceToHost), "copying to the host");
+  return values;
+}
 
 /// An array of T in pinned host memory, which the device can read and write too.
 template <class T>

@@ -201,6 +201,18 @@ class StackOf final : public Stack {
     }
   }
 
+  Gates gates(int image) const override {
+    const int target = plan_.geometry.layer_of(image);
+    Gates gates;
+    for (int layer = 0; layer < target; ++layer) gates.layers.push_back(open_gates(layer, image));
+    const std::size_t positions = network_.map_extent(target, plan_.image).positions();
+    const std::size_t words = divide_up<std::size_t>(positions, kBitsPerWord);
+    const int first = plan_.geometry.passing(target);
+    gates.filter = fields(to_host(layers_[target].head_open.data() + words * (image - first), words), 1);
+    gates.filter.resize(positions);
+    return gates;
+  }
+
  private:
   // The gradient that a filter head's open positions start with; last_gradient divides by it again. One is
   // amid the range of fp16: at 1 / positions much of the gradient would be lost.
@@ -239,6 +251,56 @@ class StackOf final : public Stack {
       }
       if (plan.input_gradient) weights_.kernel(layer, plan.input_gradient->weight_layout());
     }
+  }
+
+  // Where the gradient of an image passes through a layer.
+  std::vector<std::uint8_t> open_gates(int layer, int image) const {
+    const Layer& own = layers_[layer];
+    const Extent map = network_.map_extent(layer, plan_.image);
+    const std::size_t channels = network_.convolutions[layer].out_channels;
+    const std::size_t count = map.positions() * channels;
+    if (network_.convolutions[layer].pool_after) {
+      const Extent pooled{map.height / 2, map.width / 2};
+      const std::size_t outputs = pooled.positions() * channels;
+      const auto part = [&](const std::uint32_t* words, std::size_t per_word, int bits) {
+        return fields(to_host(words + outputs / per_word * image, outputs / per_word), bits);
+      };
+      const auto winners = part(own.winners.data(), kWinnersPerWord, 2);
+      const auto open = part(own.open.data(), kBitsPerWord, 1);
+      std::vector<std::uint8_t> gates(count, 0);
+      for (std::size_t output = 0; output < outputs; ++output) {
+        const std::size_t position = output / channels;
+        const std::size_t y = position / pooled.width * 2 + winners[output] / 2;
+        const std::size_t x = position % pooled.width * 2 + winners[output] % 2;
+        gates[(y * map.width + x) * channels + output % channels] = open[output];
+      }
+      return gates;
+    }
+    switch (plan_.layers[layer].gate) {
+      case Gate::none:
+        break;
+      case Gate::bits:
+        return fields(to_host(own.bits.data() + count / kBitsPerWord * image, count / kBitsPerWord), 1);
+      case Gate::bytes:
+        return to_host(own.bytes.data() + count * image, count);
+      case Gate::activation: {
+        std::vector<std::uint8_t> gates;
+        for (const T value : to_host(own.activation.data() + count * image, count))
+          gates.push_back(kernels::to_float(value) > 0.f ? 1 : 0);
+        return gates;
+      }
+    }
+    return {};
+  }
+
+  // The words' fields of `bits` bits, the lowest first.
+  static std::vector<std::uint8_t> fields(const std::vector<std::uint32_t>& words, int bits) {
+    std::vector<std::uint8_t> values;
+    values.reserve(words.size() * kBitsPerWord / bits);
+    for (const std::uint32_t word : words)
+      for (int at = 0; at < kBitsPerWord; at += bits)
+        values.push_back(static_cast<std::uint8_t>(word >> at & ((1u << bits) - 1)));
+    return values;
   }
 
   std::size_t image_size() const { return plan_.image.positions() * 3; }

@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 
+#include "../engine.h"
 #include "../network.h"
 #include "../recipe.h"
 #include "device_weights.h"
@@ -42,6 +43,9 @@ class Stack {
   virtual void forward(const StackArguments& arguments, cudaStream_t stream) = 0;
   /// Gradients of the losses that forward() found last.
   virtual void backward(const StackArguments& arguments, cudaStream_t stream) = 0;
+
+  /// What forward() kept of image number `image`, copied to the host. The device must be done with it.
+  virtual Gates gates(int image) const = 0;
 };
 
 /// Memory for `plan`; throws OutOfMemory. References must outlive the stack.

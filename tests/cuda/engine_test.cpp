@@ -13,6 +13,7 @@
 #include "host/engine_cpu.h"
 #include "host/engine_cuda.h"
 #include "host/error.h"
+#include "tests/support/gradient_fidelity.h"
 #include "tests/support/random_network.h"
 #include "tests/support/reference.h"
 #if defined(FILTERSCOPE_EMULATED)
@@ -143,6 +144,42 @@ TEST_P(CudaEngine, AscentIsTheReferences) {
   expect_reference(got, network, weights, recipe, options, tolerance);
 }
 
+// Of all filters, as one batch and as several.
+std::vector<fidelity::GradientErrors> errors_of_gradients(
+    const Network& network, const Weights& weights, const RenderOptions& options,
+    const std::vector<FilterId>& filters, const cuda::ConvolutionSource& source = cuda::own_variants) {
+  const std::size_t size = options.extent.positions() * 3;
+  const std::vector<float> images = test::random_values(filters.size() * size, 8);
+  const auto found =
+      make_own_engine(network, weights, short_recipe(1), options, source)->gradients(filters, images);
+  EXPECT_EQ(found.size(), filters.size());
+  std::vector<fidelity::GradientErrors> errors;
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    EXPECT_EQ(found[i].id, filters[i]);
+    const reference::Gradient expected = reference::loss_and_gradient(
+        network, weights, identity_mapping(), filters[i].layer, filters[i].filter,
+        reference::Map(options.extent, 3, std::span(images).subspan(i * size, size)));
+    errors.push_back(
+        fidelity::gradient_errors(found[i], expected, network, weights, identity_mapping(), options.extent));
+  }
+  return errors;
+}
+
+TEST_P(CudaEngine, GradientsAreWithinTheLimits) {
+  const Network network = small_network();
+  const Weights weights = test::random_weights(network, 3);
+  RenderOptions options = options_for({13, 14}, GetParam());
+  for (const int batch : {0, 4}) {
+    options.batch = batch;
+    for (const fidelity::GradientErrors& errors :
+         errors_of_gradients(network, weights, options, some_filters())) {
+      EXPECT_GT(errors.gates, 0);
+      EXPECT_TRUE(fidelity::within(fidelity::summarise({&errors, 1}), fidelity::gradient_limits(GetParam())))
+          << *errors.step << " " << *errors.norm << " " << errors.free_step << " " << errors.differ;
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Precisions, CudaEngine,
                          testing::Values(Precision::fp32, Precision::fp16, Precision::bf16),
                          [](const auto& precision) { return std::string(to_string(precision.param)); });
@@ -222,12 +259,97 @@ TEST(CudaEngineRun, EveryFormOfMaskGivesTheSame) {
   const RenderOptions options = options_for({7, 6});
   const std::vector<FilterId> filters{{0, 1}, {1, 4}, {2, 0}, {3, 31}};
   const Collector bits = render(network, weights, short_recipe(3), options, filters);
+  const std::vector<float> images = test::random_values(filters.size() * 7 * 6 * 3, 8);
+  const auto gradients =
+      make_own_engine(network, weights, short_recipe(3), options)->gradients(filters, images);
   for (const cuda::Gate gate : {cuda::Gate::activation, cuda::Gate::bytes}) {
     const auto engine = make_own_engine(network, weights, short_recipe(3), options, only(gate));
     Collector got;
     engine->render(filters, got, {});
     EXPECT_THAT(engine->describe().plans.at(0), testing::HasSubstr("mask " + std::string(to_string(gate))));
     for (const auto& [id, result] : bits.results) EXPECT_EQ(got.results.at(id).image, result.image);
+    const auto others = engine->gradients(filters, images);
+    for (std::size_t i = 0; i < filters.size(); ++i) {
+      EXPECT_EQ(others[i].gradient, gradients[i].gradient);
+      EXPECT_EQ(others[i].gates->layers, gradients[i].gates->layers);
+    }
+  }
+}
+
+enum class Mistake { none, weights_not_rotated, gate_forgotten, gates_left_open };
+
+void open_all(kernels::Global<std::uint32_t> words) {
+  words.store(std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x, 0xffffffffu);
+}
+// A kernel of the project's with a mistake.
+class Mistaken final : public cuda::ConvolutionVariant {
+ public:
+  Mistaken(Mistake mistake, std::unique_ptr<cuda::ConvolutionVariant> inner,
+           const cuda::ConvolutionProblem& problem)
+      : mistake_(mistake), inner_(std::move(inner)), problem_(problem) {}
+  std::string name() const override { return "mistaken"; }
+  const cuda::ConvolutionProblem& problem() const override { return problem_; }
+  cuda::WeightLayout weight_layout() const override {
+    return mistake_ == Mistake::weights_not_rotated ? cuda::WeightLayout::krsc : inner_->weight_layout();
+  }
+  cuda::BiasType bias_type() const override { return inner_->bias_type(); }
+  std::size_t workspace_bytes() const override { return 0; }
+  void launch(const cuda::ConvolutionArguments& arguments, cudaStream_t stream) override {
+    inner_->launch(arguments, stream);
+    if (mistake_ != Mistake::gates_left_open) return;
+    const unsigned words = problem_.height * problem_.width * problem_.out_channels / 32;
+    kernels::launch("open_all", open_all, {dim3(words), dim3(1)}, stream,
+                    static_cast<std::uint32_t*>(arguments.gate_out));  // Of the first image.
+  }
+
+ private:
+  Mistake mistake_;
+  std::unique_ptr<cuda::ConvolutionVariant> inner_;
+  cuda::ConvolutionProblem problem_;
+};
+
+// Only where there are 128 channels.
+cuda::ConvolutionSource with_mistake(Mistake mistake) {
+  return [mistake](const cuda::ConvolutionProblem& problem, cuda::PlanSearch, const cuda::MayTime&) {
+    const bool forward = problem.direction == cuda::Direction::forward;
+    if (mistake == Mistake::none || problem.in_channels != 128 || problem.out_channels != 128 ||
+        forward != (mistake == Mistake::gates_left_open) ||
+        (mistake != Mistake::weights_not_rotated && problem.gate != cuda::Gate::bits)) {
+      return cuda::own_variants(problem);
+    }
+    cuda::ConvolutionProblem inner = problem;
+    if (mistake == Mistake::gate_forgotten) inner.gate = cuda::Gate::none;
+    auto variants = cuda::own_variants(inner);
+    for (auto& variant : variants) {
+      variant = std::make_unique<Mistaken>(mistake, std::move(variant), problem);
+    }
+    return variants;
+  };
+}
+
+TEST(GradientFidelity, TellsAMistakeFromRounding) {
+  const Network network = test::make_network({{64}, {128}, {128}, {128}, {32}});
+  const Weights weights = test::random_weights(network, 3);
+  const std::vector<FilterId> filters{{4, 3}};
+  const auto summary_with = [&](Mistake mistake, Precision precision) {
+    return fidelity::summarise(errors_of_gradients(network, weights, options_for({8, 7}, precision), filters,
+                                                   with_mistake(mistake)));
+  };
+  for (const Precision precision : {Precision::fp32, Precision::fp16, Precision::bf16}) {
+    SCOPED_TRACE(to_string(precision));
+    const fidelity::GradientLimits limits = fidelity::gradient_limits(precision);
+    EXPECT_TRUE(fidelity::within(summary_with(Mistake::none, precision), limits));
+    for (const Mistake mistake : {Mistake::weights_not_rotated, Mistake::gate_forgotten}) {
+      const fidelity::GradientSummary summary = summary_with(mistake, precision);
+      EXPECT_FALSE(fidelity::within(summary, limits));
+      EXPECT_GT(*summary.worst_step, 5 * limits.step);
+      EXPECT_LT(*summary.gates, limits.gates);
+    }
+    // The gradient goes rightly through the wrong gates.
+    const fidelity::GradientSummary summary = summary_with(Mistake::gates_left_open, precision);
+    EXPECT_FALSE(fidelity::within(summary, limits));
+    EXPECT_LT(*summary.worst_step, limits.step);
+    EXPECT_GT(*summary.gates, 5 * limits.gates);
   }
 }
 

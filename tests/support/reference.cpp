@@ -59,6 +59,48 @@ std::vector<Map> activations(const Network& network, const Weights& weights, con
   return maps;
 }
 
+// The gradient of the loss, down to the image. Of `maps`, the activations of layers 0 .. layer, it asks only
+// where they are above zero and which values of a pool's windows are the largest.
+Map backward(const Network& network, const Weights& weights, const InputMapping& mapping, int layer,
+             int filter, const std::vector<Map>& maps) {
+  const Map& target = maps.back();
+  Map gradient(target.extent(), target.channels);
+  for (int y = 0; y < target.height; ++y) {
+    for (int x = 0; x < target.width; ++x) {
+      gradient.at(y, x, filter) = 1 / static_cast<double>(target.extent().positions());
+    }
+  }
+  for (int i = layer; i >= 0; --i) {
+    if (i < layer && network.convolutions[size(i)].pool_after) {
+      gradient = max_pool_gradient(gradient, maps[size(i)]);
+    }
+    gradient = relu_gradient(gradient, maps[size(i)]);
+    gradient = convolve_input_gradient(gradient, layer_weights(weights, i).kernel,
+                                       network.convolutions[size(i)].in_channels);
+  }
+  return mapping_gradient(mapping, gradient);
+}
+
+Gates gates_of(const Network& network, const std::vector<Map>& maps, int filter) {
+  Gates gates;
+  for (std::size_t i = 0; i + 1 < maps.size(); ++i) {
+    Map passes(maps[i].extent(), maps[i].channels);
+    std::ranges::fill(passes.values, 1);
+    if (network.convolutions[i].pool_after) {
+      Map pooled({passes.height / 2, passes.width / 2}, passes.channels);
+      std::ranges::fill(pooled.values, 1);
+      passes = max_pool_gradient(pooled, maps[i]);
+    }
+    passes = relu_gradient(passes, maps[i]);
+    gates.layers.emplace_back(passes.values.begin(), passes.values.end());
+  }
+  const Map& target = maps.back();
+  for (int y = 0; y < target.height; ++y) {
+    for (int x = 0; x < target.width; ++x) gates.filter.push_back(target.at(y, x, filter) > 0 ? 1 : 0);
+  }
+  return gates;
+}
+
 template <typename T>
 std::vector<std::uint8_t> min_max_picture_of(std::span<const T> image) {
   const auto [lowest, highest] = std::ranges::minmax_element(image);
@@ -233,23 +275,30 @@ Gradient loss_and_gradient(const Network& network, const Weights& weights, const
   const double positions = static_cast<double>(target.extent().positions());
 
   double sum = 0;
-  Map gradient(target.extent(), target.channels);
   for (int y = 0; y < target.height; ++y) {
-    for (int x = 0; x < target.width; ++x) {
-      sum += target.at(y, x, filter);
-      gradient.at(y, x, filter) = 1 / positions;
-    }
+    for (int x = 0; x < target.width; ++x) sum += target.at(y, x, filter);
   }
+  return {.loss = sum / positions,
+          .gradient = backward(network, weights, mapping, layer, filter, maps),
+          .gates = gates_of(network, maps, filter)};
+}
 
-  for (int i = layer; i >= 0; --i) {
-    if (i < layer && network.convolutions[size(i)].pool_after) {
-      gradient = max_pool_gradient(gradient, maps[size(i)]);
+Map gradient_through(const Gates& gates, const Network& network, const Weights& weights,
+                     const InputMapping& mapping, int layer, int filter, Extent image) {
+  std::vector<Map> maps;
+  for (int i = 0; i <= layer; ++i) {
+    maps.emplace_back(network.map_extent(i, image), network.convolutions[size(i)].out_channels);
+    Map& map = maps.back();
+    if (i < layer) {
+      assert(gates.layers[size(i)].size() == map.values.size());
+      std::ranges::copy(gates.layers[size(i)], map.values.begin());
+      continue;
     }
-    gradient = relu_gradient(gradient, maps[size(i)]);
-    gradient = convolve_input_gradient(gradient, layer_weights(weights, i).kernel,
-                                       network.convolutions[size(i)].in_channels);
+    assert(gates.filter.size() == size(map.height) * size(map.width));
+    for (std::size_t position = 0; position < gates.filter.size(); ++position)
+      map.values[position * size(map.channels) + size(filter)] = gates.filter[position];
   }
-  return {.loss = sum / positions, .gradient = mapping_gradient(mapping, gradient)};
+  return backward(network, weights, mapping, layer, filter, maps);
 }
 
 Map ascent_step(const Recipe& recipe, const Map& image, const Map& gradient) {

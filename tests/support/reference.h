@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "host/engine.h"
 #include "host/network.h"
 #include "host/recipe.h"
 #include "host/weights.h"
@@ -65,6 +66,7 @@ Map mapping_gradient(const InputMapping& mapping, const Map& input_gradient);
 struct Gradient {
   double loss = 0;
   Map gradient;
+  Gates gates;  ///< Where it passed.
 
   /// Square root of the sum of squares over the whole image.
   double norm() const;
@@ -79,6 +81,11 @@ Map activation(const Network& network, const Weights& weights, const InputMappin
 /// layer is computed whole, every filter of it, forward and backward.
 Gradient loss_and_gradient(const Network& network, const Weights& weights, const InputMapping& mapping,
                            int layer, int filter, const Map& image);
+
+/// The same gradient where others say where it passes: with loss_and_gradient()'s gates, its gradient.
+/// `image` is the image's extent.
+Map gradient_through(const Gates& gates, const Network& network, const Weights& weights,
+                     const InputMapping& mapping, int layer, int filter, Extent image);
 
 /// The image after one step of the recipe: image + step * g / sqrt(max(sum g^2, epsilon)).
 Map ascent_step(const Recipe& recipe, const Map& image, const Map& gradient);

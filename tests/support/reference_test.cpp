@@ -17,6 +17,7 @@ namespace {
 
 using ::testing::Each;
 using ::testing::ElementsAre;
+using ::testing::SizeIs;
 
 Map map_of(int height, int width, int channels, std::vector<double> values) {
   Map map({height, width}, channels);
@@ -182,6 +183,32 @@ TEST(ReferenceGradient, IsZeroForADeadFilter) {
   EXPECT_EQ(dead.loss, 0);
   EXPECT_EQ(dead.norm(), 0);
   EXPECT_EQ(ascent_step(find_recipe("seed"), image, dead.gradient).values, image.values);
+}
+
+TEST(ReferenceGradient, PassesTheGatesThatItSays) {
+  const Network network = test::small_network();
+  const Weights weights = test::random_weights(network, 4);
+  const Map image = random_map({9, 11}, 3, 5);
+  const Gradient whole = loss_and_gradient(network, weights, keras_mapping(), 3, 2, image);
+  ASSERT_GT(whole.norm(), 0);
+  // The third layer has no pool, the second one passes one value of each window at most.
+  EXPECT_EQ(whole.gates.layers.at(2).size(), 4u * 5 * 6);
+  EXPECT_THAT(whole.gates.layers.at(1), SizeIs(9 * 11 * 7));
+  EXPECT_LE(std::ranges::count(whole.gates.layers.at(1), 1), 4 * 5 * 7);
+  const auto through = [&](const Gates& gates) {
+    return gradient_through(gates, network, weights, keras_mapping(), 3, 2, image.extent()).values;
+  };
+  EXPECT_EQ(through(whole.gates), whole.gradient.values);
+  // Gates closed: another gradient.
+  for (const std::size_t layer : {1u, 2u}) {
+    Gates other = whole.gates;
+    std::vector<std::uint8_t>& gates = other.layers.at(layer);
+    for (std::size_t i = 0; i < gates.size() / 2; ++i) gates[i] = 0;
+    EXPECT_NE(through(other), whole.gradient.values);
+  }
+  Gates closed = whole.gates;
+  closed.filter.assign(closed.filter.size(), 0);
+  EXPECT_THAT(through(closed), Each(0));
 }
 
 // A bias of exactly minus the convolution's sum puts every position on the kink, from which no gradient may
