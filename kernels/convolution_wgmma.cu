@@ -551,11 +551,12 @@ bool has_code() {
 #if defined(FILTERSCOPE_EMULATED)
   return true;
 #else
-  // Code of sm_90a is the only one from PTX of 9.0; code for any later device comes from older PTX.
+  // An empty kernel, as for sm_90 without the a or from PTX for an older device, has next to no registers.
+  constexpr int kFewestRegisters = 128;
   cudaFuncAttributes attributes{};
   const bool known = cudaFuncGetAttributes(&attributes, wgmma_kernel<Half, Tile128>) == cudaSuccess;
   if (!known) cudaGetLastError();
-  return known && attributes.ptxVersion >= 90 && attributes.binaryVersion == 90;
+  return known && attributes.binaryVersion == 90 && attributes.numRegs >= kFewestRegisters;
 #endif
 }
 

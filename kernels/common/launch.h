@@ -40,8 +40,13 @@ void launch(const char* name, void (*kernel)(Parameters...), const LaunchShape& 
   };
   constexpr std::size_t kUnaskedSharedBytes = 48 * 1024;
   if (shape.dynamic_shared_bytes > kUnaskedSharedBytes) {
-    require(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                 static_cast<int>(shape.dynamic_shared_bytes)));
+    // Never lowered: what was captured may need what an earlier launch asked for.
+    cudaFuncAttributes attributes{};
+    require(cudaFuncGetAttributes(&attributes, kernel));
+    const auto bytes = static_cast<int>(shape.dynamic_shared_bytes);
+    if (attributes.maxDynamicSharedSizeBytes < bytes) {
+      require(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
+    }
   }
   cudaLaunchConfig_t config{};
   config.gridDim = shape.grid;
