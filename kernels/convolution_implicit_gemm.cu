@@ -27,6 +27,7 @@
 #include "common/chunk.h"
 #include "common/global.h"
 #include "common/launch.h"
+#include "common/taps.h"
 #include "convolution.h"
 #include "ptx/convert.h"
 #include "ptx/cp_async.h"
@@ -255,13 +256,7 @@ class FragmentLoader {
     position_row_ = kStrips<Tile> + row * kRowBytes + lane.lane / 16 * kChunkBytes;
 #pragma unroll
     for (int i = 0; i < Tile::kMmaRows; ++i) {
-      const auto position = static_cast<unsigned>(first_position + row + i * kMmaPositions);
-      const auto width = static_cast<unsigned>(geometry.width);
-      const auto height = static_cast<unsigned>(geometry.height);
-      const unsigned x = position % width;
-      const unsigned y = position / width % height;
-      const unsigned columns = (x > 0 ? 1u : 0u) | 2u | (x + 1 < width ? 4u : 0u);
-      inside_[i] = (y > 0 ? columns : 0u) | columns << 3 | (y + 1 < height ? columns << 6 : 0u);
+      inside_[i] = taps_inside(first_position + row + i * kMmaPositions, geometry.height, geometry.width);
     }
     // Matrices of weights: both chunks of rows 0-7, then of rows 8-15.
     const int channel = lane.first_channel + lane.lane / 16 * 8 + lane.lane % 8;

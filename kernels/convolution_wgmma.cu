@@ -29,6 +29,7 @@
 #include "common/global.h"
 #include "common/launch.h"
 #include "common/reduce.h"
+#include "common/taps.h"
 #include "common/tensor_map.h"
 #include "convolution.h"
 #include "ptx/convert.h"
@@ -248,13 +249,8 @@ class FragmentLoader {
   __device__ void begin_tile(const Geometry& geometry, int first_position) {
 #pragma unroll
     for (int i = 0; i < kProducts; ++i) {
-      const auto position = static_cast<unsigned>(first_position + row_ + i * kProductPositions);
-      const auto width = static_cast<unsigned>(geometry.width);
-      const auto height = static_cast<unsigned>(geometry.height);
-      const unsigned x = position % width;
-      const unsigned y = position / width % height;
-      const unsigned columns = (x > 0 ? 1u : 0u) | 2u | (x + 1 < width ? 4u : 0u);
-      inside_[i] = (y > 0 ? columns : 0u) | columns << 3 | (y + 1 < height ? columns << 6 : 0u);
+      inside_[i] =
+          taps_inside(first_position + row_ + i * kProductPositions, geometry.height, geometry.width);
     }
   }
 
