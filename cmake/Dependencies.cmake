@@ -85,6 +85,22 @@ find_package(Threads REQUIRED)
 find_package(OpenMP REQUIRED COMPONENTS CXX)
 list(APPEND FILTERSCOPE_FIND_DEPENDENCIES "Threads" "OpenMP COMPONENTS CXX")
 
+# Compresses pictures; filterscope_zlib. (HDF5 looks for its own.)
+add_library(filterscope_zlib INTERFACE)
+filterscope_find(ZLIB TARGET ZLIB::ZLIB MINIMUM 1.2.9 FOUND found)
+if(found)
+  target_link_libraries(filterscope_zlib INTERFACE ZLIB::ZLIB)
+else()
+  filterscope_fetch(ZLIB VERSION 1.3.1 TARGETS zlibstatic
+    URL https://github.com/madler/zlib/releases/download/v1.3.1/zlib-1.3.1.tar.gz
+    SHA256 9a93b2b7dfdac77ceba5a558a580e74667dd6fede4585b91eefb60f03b72df23
+    SET ZLIB_BUILD_EXAMPLES OFF  SKIP_INSTALL_ALL ON)
+  # Its headers: one of them is made by its build.
+  FetchContent_GetProperties(ZLIB BINARY_DIR zlib_binary_folder)
+  target_include_directories(filterscope_zlib SYSTEM INTERFACE ${zlib_SOURCE_DIR} ${zlib_binary_folder})
+  target_link_libraries(filterscope_zlib INTERFACE zlibstatic)
+endif()
+
 # The C library of HDF5; hdf5::hdf5.
 filterscope_find(HDF5 TARGET hdf5::hdf5 MINIMUM 1.10 FOUND found COMPONENTS C)
 if(found)
