@@ -431,9 +431,7 @@ __device__ inline void store_tile(const Outputs<T>& outputs, const Memory& memor
       const float first = sums[i / 2][j][i % 2 * 2];
       const float second = sums[i / 2][j][i % 2 * 2 + 1];
       const std::uint32_t pair =
-          outputs.relu
-              ? ptx::relu_pair<T>(first, second)
-              : __builtin_bit_cast(std::uint32_t, Vector<T, 2>{from_float<T>(first), from_float<T>(second)});
+          outputs.relu ? ptx::relu_pair<T>(first, second) : ptx::round_pair<T>(first, second);
       *reinterpret_cast<std::uint32_t*>(
           &memory[sum_row + (i * kMmaPositions / 2 * kChunks + sum_chunk) * kChunkBytes]) = pair;
     }

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
+#include <string_view>
 
 #include "common/input_map.h"
 #include "common/types.h"
@@ -22,9 +24,32 @@ struct FirstConvolutionArguments {
   int out_channels;  ///< A multiple of 64.
 };
 
-/// 3x3 cross-correlation with zero padding 1 of an fp32 image of three channels, bias and ReLU, in fp32,
-/// rounded once to T (float, Half, Bfloat16).
+/// One way to compute the first convolution: 3x3 cross-correlation with zero padding 1 of an fp32 image of
+/// three channels, bias and ReLU, rounded once to T (float, Half, Bfloat16).
 template <class T>
-void first_convolution(const FirstConvolutionArguments<T>& arguments, cudaStream_t stream);
+struct FirstConvolutionKernel {
+  std::string_view name;
+  void (*launch)(const FirstConvolutionArguments<T>& arguments, cudaStream_t stream);
+};
+
+/// All of them, the one to take first.
+template <class T>
+std::span<const FirstConvolutionKernel<T>> first_convolution_kernels();
+
+/// By the first of them.
+template <class T>
+void first_convolution(const FirstConvolutionArguments<T>& arguments, cudaStream_t stream) {
+  first_convolution_kernels<T>().front().launch(arguments, stream);
+}
+
+/// CUDA cores, any type: fp32.
+template <class T>
+void first_convolution_direct(const FirstConvolutionArguments<T>& arguments, cudaStream_t stream);
+
+/// Tensor cores (mma.sync, sm_80 and later), Half and Bfloat16, with the accuracy of fp32: pixels and weights
+/// in two fp16 parts each (common/half_parts.h), fp32 sums. Of the sum of the products' magnitudes it loses
+/// at most 3 * 2^-22 by the parts, and what is below 2^-34 of the largest product.
+template <class T>
+void first_convolution_mma(const FirstConvolutionArguments<T>& arguments, cudaStream_t stream);
 
 }  // namespace filterscope::kernels

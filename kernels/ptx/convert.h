@@ -2,7 +2,8 @@
 
 #include "../common/types.h"
 
-/// ReLU and rounding in one instruction (PTX ISA, cvt with .relu, max; sm_80 and later). NaN stays NaN.
+/// Rounding of two values, with or without ReLU, in one instruction (PTX ISA, cvt, max; sm_80 and later). NaN
+/// stays NaN.
 namespace filterscope::kernels::ptx {
 
 /// max(value, +0)
@@ -33,6 +34,23 @@ __device__ inline std::uint32_t relu_pair(float low, float high) {
   } else {
     static_assert(std::is_same_v<T, Bfloat16>);
     asm("cvt.rn.relu.bf16x2.f32 %0, %1, %2;\n" : "=r"(pair) : "f"(high), "f"(low));
+  }
+  return pair;
+#endif
+}
+
+/// Both rounded to T (Half, Bfloat16), `low` in the lower half of the word.
+template <class T>
+__device__ inline std::uint32_t round_pair(float low, float high) {
+#if defined(FILTERSCOPE_EMULATED)
+  return std::uint32_t{from_float<T>(low).bits} | std::uint32_t{from_float<T>(high).bits} << 16;
+#else
+  std::uint32_t pair;
+  if constexpr (std::is_same_v<T, Half>) {
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;\n" : "=r"(pair) : "f"(high), "f"(low));
+  } else {
+    static_assert(std::is_same_v<T, Bfloat16>);
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;\n" : "=r"(pair) : "f"(high), "f"(low));
   }
   return pair;
 #endif

@@ -24,8 +24,13 @@ float weight_at(const std::vector<float>& weights, int channel, int tap, int col
   return weights[(static_cast<std::size_t>(channel) * 9 + tap) * 3 + colour];
 }
 
+// Tensor cores that compute with parts of fp32 values need three products for one.
+constexpr int kPartProducts = 3;
+constexpr double kPartError = 3 * 0x1p-22;
+
 template <class T>
-Operation first_convolution(const Shape& shape, CudaDevice& device, Precision precision) {
+Operation first_convolution(const kernels::FirstConvolutionKernel<T>& kernel, const Shape& shape,
+                            CudaDevice& device, Precision precision) {
   struct Set {
     DeviceBuffer<float> images;
     DeviceBuffer<T> output;
@@ -35,6 +40,7 @@ Operation first_convolution(const Shape& shape, CudaDevice& device, Precision pr
     DeviceBuffer<float> weights, bias;
     std::vector<Set> sets;
   };
+  const bool direct = kernel.name == "direct";
   const int channels = shape.layer.out_channels;
   const std::size_t values = shape.positions() * 3 * shape.images;
   const std::size_t outputs = shape.positions() * channels * shape.images;
@@ -48,26 +54,27 @@ Operation first_convolution(const Shape& shape, CudaDevice& device, Precision pr
            poisoned_values<std::uint32_t>(outputs / 32)};
   }
   return {.work = {.operations = shape.layer.operations(shape.images), .bytes = static_cast<double>(bytes)},
-          .ceilings = {.operations = device.ceilings(Precision::fp32).operations,
+          .ceilings = {.operations = direct ? device.ceilings(Precision::fp32).operations
+                                            : device.ceilings(Precision::fp16).operations / kPartProducts,
                        .bytes = device.ceilings(precision).bytes},
           .sets = static_cast<int>(state->sets.size()),
           .run =
-              [state, shape, channels, &stream = device.stream()](int number) {
+              [state, kernel, shape, channels, &stream = device.stream()](int number) {
                 const Set& set = state->sets[number];
-                kernels::first_convolution<T>({.images = set.images.data(),
-                                               .weights = state->weights.data(),
-                                               .bias = state->bias.data(),
-                                               .map = kColours,
-                                               .output = set.output.data(),
-                                               .mask = set.mask.data(),
-                                               .images_count = shape.images,
-                                               .height = shape.layer.map.height,
-                                               .width = shape.layer.map.width,
-                                               .out_channels = channels},
-                                              stream);
+                kernel.launch({.images = set.images.data(),
+                               .weights = state->weights.data(),
+                               .bias = state->bias.data(),
+                               .map = kColours,
+                               .output = set.output.data(),
+                               .mask = set.mask.data(),
+                               .images_count = shape.images,
+                               .height = shape.layer.map.height,
+                               .width = shape.layer.map.width,
+                               .out_channels = channels},
+                              stream);
               },
           .check =
-              [state, shape, channels] {
+              [state, direct, shape, channels] {
                 const Set& set = state->sets[0];
                 const Extent map = shape.layer.map;
                 const auto weights = download(state->weights.data(), state->weights.size());
@@ -94,7 +101,8 @@ Operation first_convolution(const Shape& shape, CudaDevice& device, Precision pr
                     const std::size_t at = (static_cast<std::size_t>(y) * map.width + x) * channels + channel;
                     const double expected = std::max(sum.value, 0.);
                     const float actual = kernels::to_float(output[at]);
-                    comparison.near(actual, expected, sum.tolerance() + rounding<T>(expected),
+                    comparison.near(actual, expected,
+                                    sum.tolerance(direct ? 0 : kPartError) + rounding<T>(expected),
                                     [&] { return place(image, y, x, channel); });
                     comparison.same(bit(mask, at) == (actual > 0),
                                     [&] { return "the mask of " + place(image, y, x, channel); });
@@ -197,7 +205,11 @@ void add_network_ends(const Selection& selection, const std::shared_ptr<CudaDevi
         add(fmt::format("cuda/{}/{}/{}/batch:{}", name, shape.layer.name, to_string(precision), images),
             device, [=] { return make(shape, *device, precision); });
       };
-      add_operation("first_convolution", first_convolution<T>);
+      for (const auto& kernel : kernels::first_convolution_kernels<T>()) {
+        add(fmt::format("cuda/first_convolution/{}/{}/{}/batch:{}", shape.layer.name, kernel.name,
+                        to_string(precision), images),
+            device, [=] { return first_convolution<T>(kernel, shape, *device, precision); });
+      }
       add_operation("last_gradient", last_gradient<T>);
     }
   });

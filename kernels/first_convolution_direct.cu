@@ -1,7 +1,8 @@
-// What an image of 96 x 96 costs at 64 filters: 32 MFLOP in fp32 and, in 16 bits, 1.2 MB written; the image
-// itself is 0.1 MB and the mask 0.07 MB. On an H200 that is 0.48 us of arithmetic over 0.32 us of memory.
-// Separate passes for bias and ReLU and for the mask would move another 3.5 MB (0.8 us), and a library's
-// convolution wants an input of 8 channels in the compute type, prepared by yet another pass.
+// The first convolution in fp32. What an image of 96 x 96 costs at 64 filters: 32 MFLOP in fp32 and, in 16
+// bits, 1.2 MB written; the image itself is 0.1 MB and the mask 0.07 MB. On an H200 that is 0.48 us of
+// arithmetic over 0.32 us of memory. Separate passes for bias and ReLU and for the mask would move
+// another 3.5 MB (0.8 us), and a library's convolution wants an input of 8 channels in the compute type,
+// prepared by yet another pass.
 //
 // Since arithmetic is the limit, everything else must hide behind it. A block computes 32 x 16 positions of
 // 64 filters; it keeps the mapped image tile with its halo, one plane per channel, and the weights in shared
@@ -15,6 +16,7 @@
 #include "common/global.h"
 #include "common/launch.h"
 #include "common/mapped_image.h"
+#include "common/transpose.h"
 #include "first_convolution.h"
 #include "ptx/convert.h"
 
@@ -76,20 +78,6 @@ __device__ inline std::uint32_t interleave_halves(std::uint32_t bits) {
     bits ^= difference ^ difference << distance;
   }
   return bits;
-}
-
-/// Byte i of lane l becomes byte l of lane i, among eight lanes.
-__device__ inline std::uint64_t transpose_bytes(std::uint64_t bytes, int lane) {
-#pragma unroll
-  for (int distance = kChannelLanes / 2; distance > 0; distance /= 2) {
-    const int bits = 8 * distance;
-    // The bytes whose number lacks the bit `distance`.
-    const std::uint64_t even = ~std::uint64_t{0} / ((std::uint64_t{1} << bits) + 1);
-    const std::uint64_t other = __shfl_xor_sync(kFullWarp, bytes, distance);
-    bytes = (lane & distance) != 0 ? (bytes & ~even) | (other & ~even) >> bits
-                                   : (bytes & even) | (other & even) << bits;
-  }
-  return bytes;
 }
 
 /// The low halves of the eight bytes, next to each other.
@@ -166,8 +154,9 @@ __device__ inline void stage_filters(Global<const float> weights, Global<const f
 
 template <class T>
 __global__ void __launch_bounds__(kThreads, 2)
-    first_convolution_kernel(MappedImages input, Global<const float> weights, Global<const float> bias,
-                             Global<std::uint32_t> output, Global<std::uint32_t> mask, int out_channels) {
+    first_convolution_direct_kernel(MappedImages input, Global<const float> weights, Global<const float> bias,
+                                    Global<std::uint32_t> output, Global<std::uint32_t> mask,
+                                    int out_channels) {
   FILTERSCOPE_SHARED(Quad, planes, 3 * kPlaneRows * kPlanePitch);
   FILTERSCOPE_SHARED(Quad, taps, (kTaps + 1) * kTapPitch);
 
@@ -265,9 +254,9 @@ __global__ void __launch_bounds__(kThreads, 2)
 }  // namespace
 
 template <class T>
-void first_convolution(const FirstConvolutionArguments<T>& arguments, cudaStream_t stream) {
+void first_convolution_direct(const FirstConvolutionArguments<T>& arguments, cudaStream_t stream) {
   const int tiles = divide_up(arguments.height, kTileHeight) * divide_up(arguments.width, kTileWidth);
-  launch("first_convolution", first_convolution_kernel<T>,
+  launch("first_convolution_direct", first_convolution_direct_kernel<T>,
          {dim3(static_cast<unsigned>(tiles * (arguments.out_channels / kChannels)),
                static_cast<unsigned>(arguments.images_count)),
           dim3(kThreads)},
@@ -276,8 +265,8 @@ void first_convolution(const FirstConvolutionArguments<T>& arguments, cudaStream
          arguments.mask, arguments.out_channels);
 }
 
-template void first_convolution(const FirstConvolutionArguments<float>&, cudaStream_t);
-template void first_convolution(const FirstConvolutionArguments<Half>&, cudaStream_t);
-template void first_convolution(const FirstConvolutionArguments<Bfloat16>&, cudaStream_t);
+template void first_convolution_direct(const FirstConvolutionArguments<float>&, cudaStream_t);
+template void first_convolution_direct(const FirstConvolutionArguments<Half>&, cudaStream_t);
+template void first_convolution_direct(const FirstConvolutionArguments<Bfloat16>&, cudaStream_t);
 
 }  // namespace filterscope::kernels

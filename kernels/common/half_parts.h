@@ -1,0 +1,39 @@
+#pragma once
+
+#include <bit>
+#include <cstdint>
+
+#include "../ptx/convert.h"
+#include "mapped_image.h"
+#include "types.h"
+
+/// fp32 values for tensor cores that multiply fp16: each is scaled by a power of two and becomes the sum of
+/// two parts, what fp16 holds of it and what fp16 holds of the rest. Where `largest` is the largest magnitude
+/// that the scale is for, the sum is within 2^-22 of the value or 2^-39 of `largest`, whichever is more; from
+/// 2^-46 down, `largest` counts as that.
+namespace filterscope::kernels {
+
+/// Binary exponent of the scale that brings `largest` into [2^14, 2^15); so much below the end of fp16's
+/// range that nothing is rounded beyond it. At most 60, so that one factor can undo two scales.
+__device__ inline int half_exponent(float largest) {
+  const int exponent = static_cast<int>(std::bit_cast<std::uint32_t>(largest) >> 23) - 127;
+  return 14 - max(exponent, -46);
+}
+
+/// 2^exponent, from -126 to 127; beyond that of the nearer end.
+__device__ inline float power_of_two(int exponent) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(min(max(exponent, -126), 127) + 127) << 23);
+}
+
+/// The parts of two values, the first in the lower halves.
+struct HalfParts {
+  std::uint32_t high;
+  std::uint32_t low;
+};
+__device__ inline HalfParts half_parts(float first, float second) {
+  const std::uint32_t high = ptx::round_pair<Half>(first, second);
+  const auto halves = std::bit_cast<Vector<Half, 2>>(high);
+  return {high, ptx::round_pair<Half>(first - to_float(halves[0]), second - to_float(halves[1]))};
+}
+
+}  // namespace filterscope::kernels
