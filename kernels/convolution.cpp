@@ -5,14 +5,18 @@
 namespace filterscope::kernels {
 namespace {
 
-bool multiples_of_32(int /*width*/, int in_channels, int out_channels) {
-  return in_channels % 32 == 0 && out_channels % 32 == 0;
+bool multiples(const ConvolutionShape& shape, int in_channels, int out_channels) {
+  return shape.in_channels % in_channels == 0 && shape.out_channels % out_channels == 0 &&
+         shape.pool == FusedPool::none;
 }
-bool multiples_of_64(int /*width*/, int in_channels, int out_channels) {
-  return in_channels % 64 == 0 && out_channels % 64 == 0;
+bool multiples_of_32(const ConvolutionShape& shape) {
+  return multiples(shape, 32, 32);
 }
-bool multiples_of_64_and_128(int /*width*/, int in_channels, int out_channels) {
-  return in_channels % 64 == 0 && out_channels % 128 == 0;
+bool multiples_of_64(const ConvolutionShape& shape) {
+  return multiples(shape, 64, 64);
+}
+bool multiples_of_64_and_128(const ConvolutionShape& shape) {
+  return multiples(shape, 64, 128);
 }
 
 template <class T>

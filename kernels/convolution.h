@@ -8,6 +8,31 @@
 
 namespace filterscope::kernels {
 
+/// A 2x2 max-pool of stride 2 (max_pool.h) that a convolution can include. The convolution's height and width
+/// are even then.
+enum class FusedPool {
+  none,
+  output,  ///< Forward: of the ReLU's output, which itself is not written.
+  input,   ///< Input gradient: its input is the gradient of the pool's output, and is taken through the pool
+           ///< and the ReLU below it.
+};
+
+/// What max_pool() keeps for its gradient: MaxPoolArguments has the same.
+template <class Word>
+struct PoolBits {
+  Word* winners = nullptr;
+  Word* open = nullptr;
+};
+
+/// What decides whether a kernel takes a convolution.
+struct ConvolutionShape {
+  int height;
+  int width;
+  int in_channels;
+  int out_channels;
+  FusedPool pool = FusedPool::none;
+};
+
 template <class T>
 struct ConvolutionArguments {
   const T* input;             ///< [images][height][width][in_channels], 16-byte aligned.
@@ -21,6 +46,11 @@ struct ConvolutionArguments {
   int width;
   int in_channels;
   int out_channels;
+  /// FusedPool::output if they are not null: out. The output is [images][height / 2][width /
+  /// 2][out_channels], there is a bias and neither mask nor gate.
+  PoolBits<std::uint32_t> output_pool{};
+  /// FusedPool::input if they are not null: in. The input is [images][height / 2][width / 2][in_channels].
+  PoolBits<const std::uint32_t> input_pool{};
 };
 
 /// One way to compute a 3x3 cross-correlation of stride 1 with zero padding 1 and fp32 sums. It serves
@@ -29,8 +59,8 @@ struct ConvolutionArguments {
 template <class T>
 struct ConvolutionKernel {
   std::string_view name;
-  /// Whether it takes maps of this width and these numbers of channels, on the current device.
-  bool (*supports)(int width, int in_channels, int out_channels);
+  /// On the current device.
+  bool (*supports)(const ConvolutionShape& shape);
   void (*launch)(const ConvolutionArguments<T>& arguments, cudaStream_t stream);
 };
 
@@ -52,11 +82,11 @@ void convolution_implicit_gemm_small(const ConvolutionArguments<T>& arguments, c
 template <class T>
 void convolution_implicit_gemm_large(const ConvolutionArguments<T>& arguments, cudaStream_t stream);
 
-/// Tensor cores of sm_90a (wgmma), Half and Bfloat16; channels multiples of 64. Where
-/// convolution_wgmma_takes() says no it must not be launched: for another device, or maps too wide for shared
-/// memory (more than 179 positions with 64 output channels, fewer with more).
+/// Tensor cores of sm_90a (wgmma), Half and Bfloat16; channels multiples of 64. The one kernel with pools.
+/// Where convolution_wgmma_takes() says no it must not be launched: for another device, or maps too wide for
+/// shared memory (more than 179 positions with 64 output channels, fewer with more or with a pool).
 template <class T>
 void convolution_wgmma(const ConvolutionArguments<T>& arguments, cudaStream_t stream);
-bool convolution_wgmma_takes(int width, int in_channels, int out_channels);
+bool convolution_wgmma_takes(const ConvolutionShape& shape);
 
 }  // namespace filterscope::kernels

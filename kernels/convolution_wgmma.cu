@@ -18,6 +18,13 @@
 //   of a quad exchange words so that each stores 16 bytes. No barrier ties the two warpgroups of a block
 //   together, so one multiplies on while the other stores, and the copies for the next tile are under way.
 //
+// - Pools. Where a 2x2 max-pool follows, the epilogue takes it and writes a quarter of the map and 3 bits for
+//   each of its elements; a pass of its own would write the map and read it again. Of a block's 64 windows a
+//   warp has eight with all their positions, so that two lanes exchange half of what they have, and that is
+//   all. Backward, strips are not copied but made, by the warps that else do nothing, from the gradient of
+//   the pool's output and the bits; again the map is neither written nor read. At 96x96 and 64 channels that
+//   saves 4 x 1.2 MB of memory for each image and iteration, 1.3 us on an H200.
+//
 // Why positions come through registers: neighbours outside an image are not in the strip, which has those of
 // the next row or image there. ldmatrix takes such a row from a line of zeros, row by row; a matrix that
 // wgmma reads from shared memory by itself has no such exceptions, and padding maps with zeros would cost 8 %
@@ -26,8 +33,10 @@
 #include <algorithm>
 
 #include "common/chunk.h"
+#include "common/divisor.h"
 #include "common/global.h"
 #include "common/launch.h"
+#include "common/pool_bits.h"
 #include "common/reduce.h"
 #include "common/taps.h"
 #include "common/tensor_map.h"
@@ -81,11 +90,13 @@ constexpr int kMostStages = 16;
 constexpr int kSharedLimit = 227 * 1024;  // Of a block on sm_90.
 constexpr int kMostBoxRows = 256;
 
-// Of a thread: a launch gives each 168, and a thread that multiplies needs more than one that copies.
-constexpr int kMultiplyingRegisters = 240;
-constexpr int kCopyingRegisters = 24;
+// Of a thread: a launch gives each 168, and a thread that multiplies needs more (some 200) than others, even
+// if those make strips and have several loads under way.
+constexpr int kMultiplyingRegisters = 216;
+constexpr int kCopyingRegisters = 72;
 
-/// A block's part of the product. Two warpgroups multiply; of a third one a thread starts the copies.
+/// A block's part of the product. Two warpgroups multiply; of a third one a thread starts the copies, and
+/// where strips are made its other warps make them.
 template <int kChannels_>
 struct Tile {
   static constexpr int kWarpgroups = 2;
@@ -93,6 +104,9 @@ struct Tile {
   static constexpr int kChannels = kChannels_;                          ///< Output channels of a block.
   static constexpr int kMultiplyingWarps = kWarpgroups * kWarpgroupWarps;
   static constexpr int kThreads = (kMultiplyingWarps + kWarpgroupWarps) * kWarpSize;
+  static constexpr int kCopyingWarp = kMultiplyingWarps;
+  static constexpr int kMakingWarps = kWarpgroupWarps - 1;
+  static constexpr int kWindows = kPositions / kPoolWindow;
   static constexpr int kSums = kChannels / 2;  ///< Of a thread, per product.
   static constexpr int kStageBytes = kChannels * kRowBytes;
   static constexpr int kWords = kChannels / 32;  ///< Of a mask.
@@ -104,6 +118,7 @@ struct Tile {
 struct Geometry {
   int height;
   int width;
+  Divisor half_width;
   int out_channels;
   int positions;  ///< images * height * width
   int slices;     ///< Of the input channels.
@@ -114,8 +129,22 @@ struct Geometry {
   int stages;     ///< Tiles of weights that shared memory has room for.
   bool resident;  ///< It has room for all there are.
 
-  __host__ __device__ constexpr int strip_bytes() const { return boxes * box_rows * kRowBytes; }
+  __host__ __device__ constexpr int strip_rows() const { return boxes * box_rows; }
+  __host__ __device__ constexpr int strip_bytes() const { return strip_rows() * kRowBytes; }
 };
+
+/// Position of a window's first element; windows are counted as positions of the pool's output are.
+__host__ __device__ constexpr int window_position(int window, int width) {
+  const int columns = width / 2;
+  return window / columns * 2 * width + window % columns * 2;
+}
+
+/// The rows of a tile's product. They are consecutive positions, or, where a pool follows, those of
+/// consecutive windows: their number is what tells where a tile begins either way.
+template <FusedPool kPool>
+__host__ __device__ constexpr int first_position(int first_row, int width) {
+  return kPool == FusedPool::output ? window_position(first_row / kPoolWindow, width) : first_row;
+}
 
 // Dynamic shared memory in bytes: a line of zeros, the mbarriers, the stages of weights, two strips.
 constexpr int kZeros = 0;
@@ -123,6 +152,12 @@ constexpr int kBarriers = kZeros + kLineBytes;
 constexpr int kBarrierBytes = sizeof(ptx::MBarrier);
 constexpr int kWeights = kSwizzleBytes;
 static_assert(kBarriers + 2 * (kStrips + kMostStages) * kBarrierBytes <= kWeights);
+
+/// Where its strip begins: a row and a position before that, or, for pairs of positions, two.
+template <FusedPool kPool>
+__host__ __device__ constexpr int strip_position(int first_row, int width) {
+  return first_position<kPool>(first_row, width) - width - (kPool == FusedPool::input ? 2 : 1);
+}
 
 /// Buffers that go round between the thread that fills them and the warps that read them. Each has two
 /// mbarriers, for full and for empty.
@@ -133,9 +168,9 @@ class Ring {
       : memory_(memory), barriers_(kBarriers + first_barrier * kBarrierBytes), size_(size) {}
 
   /// By one thread, before anything else.
-  __device__ void init(int readers) const {
+  __device__ void init(int writers, int readers) const {
     for (int i = 0; i < size_; ++i) {
-      ptx::mbarrier_init(full(i), 1);
+      ptx::mbarrier_init(full(i), writers);
       ptx::mbarrier_init(empty(i), readers);
     }
   }
@@ -156,6 +191,8 @@ class Ring {
     ptx::mbarrier_arrive_expecting(barrier, bytes);
     return barrier;
   }
+  /// By one lane of each warp that fills it without copies, when it has.
+  __device__ void fill() const { ptx::mbarrier_arrive(full(index_)); }
   __device__ void wait_full() const { ptx::mbarrier_wait(full(index_), parity_); }
   /// By one lane of each warp that reads, when it has read that buffer.
   __device__ void release(int index) const { ptx::mbarrier_arrive(empty(index)); }
@@ -180,7 +217,7 @@ struct TileWalk {
   __device__ bool more(const Geometry& geometry) const { return tile < geometry.tiles; }
   __device__ void advance() { tile += static_cast<int>(gridDim.x); }
   __device__ bool first() const { return tile == static_cast<int>(blockIdx.x); }
-  __device__ int first_position(const Geometry& geometry) const {
+  __device__ int first_row(const Geometry& geometry) const {
     return tile / geometry.channel_tiles * Tile::kPositions;
   }
   __device__ int first_channel(const Geometry& geometry) const {
@@ -191,24 +228,26 @@ struct TileWalk {
 // ---- copying
 
 /// What one thread does: it starts all copies of the block, as soon as there is room for them.
-template <class Tile, class Memory>
+template <class Tile, FusedPool kPool, class Memory>
 __device__ inline void copy_all(const Memory& memory, const Geometry& geometry, const TensorMap& input,
                                 const TensorMap& weights, Ring<Memory>& strips, Ring<Memory>& stages) {
   const int first_strip = kWeights + geometry.stages * Tile::kStageBytes;
   const int box_bytes = geometry.box_rows * kRowBytes;
-  ptx::tma_prefetch(input);
+  if constexpr (kPool != FusedPool::input) ptx::tma_prefetch(input);
   ptx::tma_prefetch(weights);
   for (TileWalk<Tile> walk; walk.more(geometry); walk.advance()) {
-    const int first_row = walk.first_position(geometry) - geometry.width - 1;
+    const int first = strip_position<kPool>(walk.first_row(geometry), geometry.width);
     for (int slice = 0; slice < geometry.slices; ++slice) {
-      strips.wait_empty();
-      void* const strip_full = strips.expect(geometry.strip_bytes());
-      const int strip = first_strip + strips.index() * geometry.strip_bytes();
-      for (int box = 0; box < geometry.boxes; ++box) {
-        ptx::tma_load(memory + (strip + box * box_bytes), input, first_row + box * geometry.box_rows,
-                      slice * kSliceChannels, strip_full);
+      if constexpr (kPool != FusedPool::input) {
+        strips.wait_empty();
+        void* const strip_full = strips.expect(geometry.strip_bytes());
+        const int strip = first_strip + strips.index() * geometry.strip_bytes();
+        for (int box = 0; box < geometry.boxes; ++box) {
+          ptx::tma_load(memory + (strip + box * box_bytes), input, first + box * geometry.box_rows,
+                        slice * kSliceChannels, strip_full);
+        }
+        strips.advance();
       }
-      strips.advance();
       if (geometry.resident && !walk.first()) continue;
       for (int tap = 0; tap < kTaps; ++tap) {
         stages.wait_empty();
@@ -222,14 +261,91 @@ __device__ inline void copy_all(const Memory& memory, const Geometry& geometry, 
   }
 }
 
+/// The gradient of a pool's output.
+template <class T>
+struct PoolGradient {
+  Global<const T> gradient;
+  Global<const std::uint16_t> winners;  ///< Of a chunk.
+  Global<const std::uint8_t> open;      ///< Of a chunk.
+  int channels;
+};
+
+/// What the making warps do: each strip is the gradient of the pool's output, taken through pool and ReLU.
+template <class T, class Tile, class Memory>
+__device__ inline void make_strips(const Memory& memory, const Geometry& geometry,
+                                   const PoolGradient<T>& source, Ring<Memory>& strips) {
+  // A thread makes pairs of positions side by side, which are half a window, for one chunk of channels.
+  constexpr int kChunks = kSliceChannels / kChunkElements;
+  constexpr int kPairs = Tile::kMakingWarps * kWarpSize / kChunks;  // At a time.
+  constexpr int kUnrolled = 5;                                      // As many as there are registers for.
+  static_assert(2 * kPairs % kSwizzleRows == 0, "all rows of a thread are swizzled alike");
+  const int thread = static_cast<int>(threadIdx.x) - (Tile::kCopyingWarp + 1) * kWarpSize;
+  const int chunk = thread % kChunks;
+  const int own_pair = thread / kChunks;
+  const int own_row = 2 * own_pair;
+  const int to = kWeights + geometry.stages * Tile::kStageBytes + own_row * kRowBytes;
+  const int left = (chunk ^ (own_row & (kSwizzleRows - 1))) * kChunkBytes;
+  const int right = kRowBytes + (chunk ^ ((own_row + 1) & (kSwizzleRows - 1))) * kChunkBytes;
+  const int columns = geometry.width / 2;
+  const int pairs = geometry.strip_rows() / 2;
+  const int all_pairs = geometry.positions / 2;
+  for (TileWalk<Tile> walk; walk.more(geometry); walk.advance()) {
+    const int first_pair = strip_position<FusedPool::input>(walk.first_row(geometry), geometry.width) / 2;
+    for (int slice = 0; slice < geometry.slices; ++slice) {
+      strips.wait_empty();
+      const int strip = to + strips.index() * geometry.strip_bytes();
+      const int first_chunk = slice * kChunks + chunk;
+      for (int done = 0; own_pair + done < pairs; done += kUnrolled * kPairs) {
+        Chunk gradient[kUnrolled] = {};
+        std::uint32_t winners[kUnrolled] = {};
+        std::uint32_t open[kUnrolled] = {};
+        int row_of_window[kUnrolled] = {};
+#pragma unroll
+        for (int i = 0; i < kUnrolled; ++i) {
+          const int pair = first_pair + own_pair + done + i * kPairs;
+          if (pair < 0 || pair >= all_pairs) continue;
+          const int line = geometry.half_width.quotient(pair);  // Of positions, over all images.
+          row_of_window[i] = line % 2;
+          const int window = line / 2 * columns + pair - line * columns;
+          const std::int64_t at =
+              static_cast<std::int64_t>(window) * (source.channels / kChunkElements) + first_chunk;
+          gradient[i] = __builtin_bit_cast(
+              Chunk, source.gradient.template load_vector<kChunkElements>(at * kChunkElements));
+          winners[i] = source.winners.load(at);
+          open[i] = source.open.load(at);
+        }
+#pragma unroll
+        for (int i = 0; i < kUnrolled; ++i) {
+          if (own_pair + done + i * kPairs >= pairs) continue;
+          const int pair_at = strip + (done + i * kPairs) * 2 * kRowBytes;
+          const auto store = [&](int at, int column) {
+            *reinterpret_cast<Chunk*>(&memory[pair_at + at]) =
+                unpool_chunk(gradient[i], winners[i], open[i], 2 * row_of_window[i] + column);
+          };
+          store(left, 0);
+          store(right, 1);
+        }
+      }
+      __syncwarp();
+      if (thread % kWarpSize == 0) strips.fill();
+      strips.advance();
+    }
+  }
+}
+
 // ---- the product
+
+// Of a warp, with a pool.
+constexpr int kWarpWindows = kProducts * kWarpPositions / kPoolWindow;
 
 /// Which thread of the block has what.
 struct Lane {
   int lane = static_cast<int>(threadIdx.x % kWarpSize);
   int warp = static_cast<int>(threadIdx.x / kWarpSize);
   /// Of the tile: where the warp's part of the first product begins.
-  int first_position = warp / kWarpgroupWarps * kWarpgroupPositions + warp % kWarpgroupWarps * kWarpPositions;
+  int first_row = warp / kWarpgroupWarps * kWarpgroupPositions + warp % kWarpgroupWarps * kWarpPositions;
+  /// Of the tile, with a pool.
+  int first_window = warp * kWarpWindows;
   int quad = lane / kQuadLanes;
   int in_quad = lane % kQuadLanes;
 };
@@ -241,28 +357,37 @@ using Fragments = std::uint32_t[kProducts][kSteps][4];
 
 /// Reads the warp's positions, shifted by a tap. Where a tap leaves the image, lanes read zeros instead of
 /// the strip.
+///
+/// With a pool, the first product of a warp has the upper row of its windows and the second one the lower,
+/// both from left to right.
+template <FusedPool kPool>
 class FragmentLoader {
  public:
   __device__ explicit FragmentLoader(const Lane& lane)
-      : row_(lane.first_position + lane.lane % 16), chunk_(lane.lane / 16 * kChunkBytes) {}
+      : row_(kPool == FusedPool::output ? 0 : lane.first_row + lane.lane % kWarpPositions),
+        chunk_(lane.lane / kWarpPositions * kChunkBytes) {}
 
-  __device__ void begin_tile(const Geometry& geometry, int first_position) {
+  __device__ void begin_tile(const Geometry& geometry, const Lane& lane, int first_row) {
+    const int first = first_position<kPool>(first_row, geometry.width);
+    if constexpr (kPool == FusedPool::output) {
+      const int row = lane.lane % kWarpPositions;
+      row_ = window_position(first_row / kPoolWindow + lane.first_window + row / 2, geometry.width) +
+             row % 2 - first;
+      next_ = geometry.width;
+    }
 #pragma unroll
     for (int i = 0; i < kProducts; ++i) {
-      inside_[i] =
-          taps_inside(first_position + row_ + i * kProductPositions, geometry.height, geometry.width);
+      inside_[i] = taps_inside(first + row_ + i * next(), geometry.height, geometry.width);
     }
   }
 
   /// Chooses a tap, whose rows are `shift` rows on in the strip that begins at byte `strip`.
   __device__ void choose(int strip, int shift, int tap) {
-    const int row = row_ + shift;
-    const int at = strip + row * kRowBytes + (chunk_ ^ (row & (kSwizzleRows - 1)) * kChunkBytes);
 #pragma unroll
     for (int i = 0; i < kProducts; ++i) {
-      static_assert(kProductPositions % kSwizzleRows == 0, "rows of all products are swizzled alike");
-      at_[i] = (inside_[i] >> tap & 1u) != 0 ? at + i * kProductPositions * kRowBytes
-                                             : kZeros + (at & (kLineBytes - 1));  // The same banks.
+      const int row = row_ + shift + i * next() + (kPool == FusedPool::input ? 1 : 0);
+      const int at = strip + row * kRowBytes + (chunk_ ^ (row & (kSwizzleRows - 1)) * kChunkBytes);
+      at_[i] = (inside_[i] >> tap & 1u) != 0 ? at : kZeros + (at & (kLineBytes - 1));  // The same banks.
     }
   }
 
@@ -279,16 +404,26 @@ class FragmentLoader {
   }
 
  private:
-  int row_;                     // Of the strip, without a shift.
+  // Rows from one product to the next.
+  __device__ int next() const {
+    if constexpr (kPool == FusedPool::output) {
+      return next_;
+    } else {
+      return kProductPositions;
+    }
+  }
+
+  int row_;                     // Of the strip, for the first product, without a shift.
+  int next_ = 0;                // With a pool.
   int chunk_;                   // Byte in the row.
   unsigned inside_[kProducts];  // Bit 3 r + s: whether tap (r, s) stays in the image.
   int at_[kProducts];           // Bytes of the tap's rows, swizzled.
 };
 
 /// Adds the whole product of a tile to the sums.
-template <class T, class Tile, class Memory>
+template <class T, class Tile, class Loader, class Memory>
 __device__ inline void multiply_tile(Sums<Tile>& sums, const Memory& memory, const Geometry& geometry,
-                                     const Lane& lane, FragmentLoader& loader, Ring<Memory>& strips,
+                                     const Lane& lane, Loader& loader, Ring<Memory>& strips,
                                      Ring<Memory>& stages, bool weights_are_there) {
   const int first_strip = kWeights + geometry.stages * Tile::kStageBytes;
   const std::uint64_t descriptor = ptx::wgmma_descriptor(memory + kWeights);
@@ -347,8 +482,23 @@ struct Outputs {
   Global<T> output;
   Global<std::uint32_t> mask;
   Global<const std::uint32_t> gate;
-  Global<const float> bias;  ///< And ReLU.
+  Global<const float> bias;       ///< And ReLU.
+  Global<std::uint32_t> winners;  ///< Of a pool.
+  Global<std::uint32_t> open;
 };
+
+/// The biases of a word's channels that a lane has sums of.
+using LaneBias = Vector<float, 2>[kQuadLanes];
+constexpr int kQuadColumns = 8;  // That a quad has together.
+
+template <class T>
+__device__ inline void load_bias(LaneBias& bias, const Outputs<T>& outputs, const Lane& lane,
+                                 int first_channel) {
+#pragma unroll
+  for (int i = 0; i < kQuadLanes; ++i) {
+    bias[i] = outputs.bias.template load_vector<2>(first_channel + i * kQuadColumns + lane.in_quad * 2);
+  }
+}
 
 /// Lane i of each quad gets word i of its lanes, in their order.
 __device__ inline void transpose_quad(std::uint32_t (&words)[kQuadLanes], int in_quad) {
@@ -371,13 +521,13 @@ __device__ inline void transpose_quad(std::uint32_t (&words)[kQuadLanes], int in
 
 template <class T, class Tile>
 __device__ inline void store_tile(const Outputs<T>& outputs, const Sums<Tile>& sums, const Geometry& geometry,
-                                  const Lane& lane, int first_position, int first_channel) {
+                                  const Lane& lane, int first_row, int first_channel) {
   constexpr int kRows = 2 * kProducts;  // Of a lane.
   const int words = geometry.out_channels / 32;
   const int shift = lane.in_quad * kChunkElements;  // Of the lane's bits in a word.
   const auto position_of = [&](int row) {
-    return first_position + lane.first_position + row / 2 * kProductPositions +
-           row % 2 * (kWarpPositions / 2) + lane.quad;
+    return first_row + lane.first_row + row / 2 * kProductPositions + row % 2 * (kWarpPositions / 2) +
+           lane.quad;
   };
   const auto word_of = [&](int position) {
     return static_cast<std::int64_t>(position) * words + (first_channel / 32 + lane.in_quad);
@@ -393,13 +543,8 @@ __device__ inline void store_tile(const Outputs<T>& outputs, const Sums<Tile>& s
   std::uint32_t masks[kRows] = {};
 #pragma unroll
   for (int word = 0; word < Tile::kWords; ++word) {
-    constexpr int kColumns = 8;  // That a quad has together.
-    Vector<float, 2> bias[kQuadLanes] = {};
-#pragma unroll
-    for (int i = 0; i < kQuadLanes; ++i) {
-      const int channel = first_channel + word * 32 + i * kColumns + lane.in_quad * 2;
-      if (outputs.bias) bias[i] = outputs.bias.template load_vector<2>(channel);
-    }
+    LaneBias bias = {};
+    if (outputs.bias) load_bias(bias, outputs, lane, first_channel + word * 32);
 #pragma unroll
     for (int row = 0; row < kRows; ++row) {
       std::uint32_t pairs[kQuadLanes];
@@ -442,20 +587,75 @@ __device__ inline void store_tile(const Outputs<T>& outputs, const Sums<Tile>& s
   }
 }
 
+/// The same for a pool's output. A lane has of two windows the left elements or the right ones; it gets the
+/// others of one of them from the lane beside it, quad / 2 of the first four or of the second four.
+template <class T, class Tile>
+__device__ inline void store_pooled_tile(const Outputs<T>& outputs, const Sums<Tile>& sums,
+                                         const Geometry& geometry, const Lane& lane, int first_row,
+                                         int first_channel) {
+  const int right = lane.quad % 2;
+  const int window = first_row / kPoolWindow + lane.first_window + right * (kWarpWindows / 2) + lane.quad / 2;
+  const bool inside = window < geometry.positions / kPoolWindow;
+  const std::int64_t first = static_cast<std::int64_t>(window) * geometry.out_channels + first_channel;
+#pragma unroll
+  for (int word = 0; word < Tile::kWords; ++word) {
+    LaneBias bias;
+    load_bias(bias, outputs, lane, first_channel + word * 32);
+    std::uint32_t pooled[kQuadLanes];
+    std::uint32_t winners[2] = {};
+    std::uint32_t open = 0;
+#pragma unroll
+    for (int i = 0; i < kQuadLanes; ++i) {
+      const auto pair = [&](int product, int half) {
+        const int sum = (word * kQuadLanes + i) * 4 + half * 2;
+        return ptx::relu_pair<T>(sums[product][sum] + bias[i][0], sums[product][sum + 1] + bias[i][1]);
+      };
+      std::uint32_t elements[kPoolWindow];
+#pragma unroll
+      for (int product = 0; product < kProducts; ++product) {
+        const std::uint32_t first_half = pair(product, 0);
+        const std::uint32_t second_half = pair(product, 1);
+        const std::uint32_t own = right == 0 ? first_half : second_half;
+        const std::uint32_t beside =
+            __shfl_xor_sync(kFullWarp, right == 0 ? second_half : first_half, kQuadLanes);
+        elements[2 * product] = right == 0 ? own : beside;
+        elements[2 * product + 1] = right == 0 ? beside : own;
+      }
+      const PooledWord result = pool_word(elements);
+      pooled[i] = result.values;
+      winners[i / 2] |= result.winners << (i % 2 * 2 * kQuadColumns + 4 * lane.in_quad);
+    }
+    transpose_quad(pooled, lane.in_quad);
+    const Chunk chunk{pooled[0], pooled[1], pooled[2], pooled[3]};
+    open = join_bits<kQuadLanes>(above_zero(chunk) << lane.in_quad * kChunkElements);
+#pragma unroll
+    for (std::uint32_t& bits : winners) bits = join_bits<kQuadLanes>(bits);
+    if (!inside) continue;
+    const std::int64_t channel = first + word * 32;
+    outputs.output.template store_vector<kChunkElements>(
+        channel + lane.in_quad * kChunkElements, __builtin_bit_cast(Vector<T, kChunkElements>, chunk));
+    if (lane.in_quad == word) {
+      outputs.winners.template store_vector<2>(channel / kChannelsPerWinners, {winners[0], winners[1]});
+      outputs.open.store(channel / kChannelsPerOpen, open);
+    }
+  }
+}
+
 // ---- the kernel
 
-template <class T, class Tile>
+template <class T, class Tile, FusedPool kPool>
 __global__ void __launch_bounds__(Tile::kThreads, 1)
     wgmma_kernel([[maybe_unused]] const __grid_constant__ TensorMap input,
                  [[maybe_unused]] const __grid_constant__ TensorMap weights,
-                 [[maybe_unused]] Outputs<T> outputs, [[maybe_unused]] Geometry geometry) {
+                 [[maybe_unused]] PoolGradient<T> pool_gradient, [[maybe_unused]] Outputs<T> outputs,
+                 [[maybe_unused]] Geometry geometry) {
   if constexpr (kHasWgmma) {
     FILTERSCOPE_DYNAMIC_SHARED(unsigned char, memory);
     Ring strips(memory, 0, kStrips);
     Ring stages(memory, 2 * kStrips, geometry.stages);
     if (threadIdx.x == 0) {
-      strips.init(Tile::kMultiplyingWarps);
-      stages.init(Tile::kMultiplyingWarps);
+      strips.init(kPool == FusedPool::input ? Tile::kMakingWarps : 1, Tile::kMultiplyingWarps);
+      stages.init(1, Tile::kMultiplyingWarps);
       ptx::mbarrier_init_fence();
     }
     if (threadIdx.x < kLineBytes) memory[kZeros + threadIdx.x] = 0;
@@ -464,43 +664,66 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
     const Lane lane;
     if (lane.warp >= Tile::kMultiplyingWarps) {
       ptx::give_registers<kCopyingRegisters>();
-      if (threadIdx.x == Tile::kMultiplyingWarps * kWarpSize)
-        copy_all<Tile>(memory, geometry, input, weights, strips, stages);
+      if (lane.warp == Tile::kCopyingWarp) {
+        if (lane.lane == 0) copy_all<Tile, kPool>(memory, geometry, input, weights, strips, stages);
+      } else if constexpr (kPool == FusedPool::input) {
+        make_strips<T, Tile>(memory, geometry, pool_gradient, strips);
+      }
       return;
     }
     ptx::take_registers<kMultiplyingRegisters>();
-    FragmentLoader loader(lane);
+    FragmentLoader<kPool> loader(lane);
     for (TileWalk<Tile> walk; walk.more(geometry); walk.advance()) {
-      const int first_position = walk.first_position(geometry);
+      const int first_row = walk.first_row(geometry);
       const int first_channel = walk.first_channel(geometry);
-      loader.begin_tile(geometry, first_position);
+      loader.begin_tile(geometry, lane, first_row);
       Sums<Tile> sums;
       multiply_tile<T, Tile>(sums, memory, geometry, lane, loader, strips, stages,
                              geometry.resident && !walk.first());
-      store_tile<T, Tile>(outputs, sums, geometry, lane, first_position, first_channel);
+      if constexpr (kPool == FusedPool::output) {
+        store_pooled_tile<T, Tile>(outputs, sums, geometry, lane, first_row, first_channel);
+      } else {
+        store_tile<T, Tile>(outputs, sums, geometry, lane, first_row, first_channel);
+      }
     }
   }
 }
 
 // ---- launch
 
+/// Rows of a strip: what the tile with the furthest reach needs.
 template <class Tile>
-constexpr Geometry geometry_of(int images, int height, int width, int in_channels, int out_channels) {
-  Geometry geometry{.height = height,
-                    .width = width,
-                    .out_channels = out_channels,
-                    .positions = images * height * width,
-                    .slices = in_channels / kSliceChannels,
-                    .channel_tiles = out_channels / Tile::kChannels,
+constexpr int strip_rows(int width, FusedPool pool) {
+  int reach = Tile::kPositions;  // From a tile's first position to beyond its last.
+  if (pool == FusedPool::output) {
+    // Where a tile begins in a row of windows, it does so again after at most width / 2 tiles.
+    for (int tile = 0; tile < width / 2; ++tile) {
+      const int first = tile * Tile::kWindows;
+      const int last = window_position(first + Tile::kWindows - 1, width) + width + 1;
+      reach = std::max(reach, last + 1 - window_position(first, width));
+    }
+  }
+  return reach + (kKernelSize - 1) * (width + 1) + (pool == FusedPool::input ? 1 : 0);
+}
+
+template <class Tile>
+constexpr Geometry geometry_of(int images, const ConvolutionShape& shape) {
+  Geometry geometry{.height = shape.height,
+                    .width = shape.width,
+                    .half_width = Divisor(std::max(shape.width / 2, 1)),
+                    .out_channels = shape.out_channels,
+                    .positions = images * shape.height * shape.width,
+                    .slices = shape.in_channels / kSliceChannels,
+                    .channel_tiles = shape.out_channels / Tile::kChannels,
                     .tiles = 0,
                     .boxes = 0,
                     .box_rows = 0,
                     .stages = 0,
                     .resident = false};
   geometry.tiles = divide_up(geometry.positions, Tile::kPositions) * geometry.channel_tiles;
-  const int strip_rows = Tile::kPositions + (kKernelSize - 1) * (width + 1);
-  geometry.boxes = divide_up(strip_rows, kMostBoxRows);
-  geometry.box_rows = divide_up(divide_up(strip_rows, geometry.boxes), kSwizzleRows) * kSwizzleRows;
+  const int rows = strip_rows<Tile>(shape.width, shape.pool);
+  geometry.boxes = divide_up(rows, kMostBoxRows);
+  geometry.box_rows = divide_up(divide_up(rows, geometry.boxes), kSwizzleRows) * kSwizzleRows;
   const int left = kSharedLimit - kWeights - kStrips * geometry.strip_bytes();
   const int weight_tiles = kTaps * geometry.slices;
   geometry.stages = std::clamp(left / Tile::kStageBytes, 0, std::min(kMostStages, weight_tiles));
@@ -525,21 +748,44 @@ int multiprocessors() {
 #endif
 }
 
-template <class T, class Tile>
+template <class T, class Tile, FusedPool kPool>
 void launch_tile(const ConvolutionArguments<T>& arguments, cudaStream_t stream) {
-  const Geometry geometry = geometry_of<Tile>(arguments.images_count, arguments.height, arguments.width,
-                                              arguments.in_channels, arguments.out_channels);
+  const Geometry geometry = geometry_of<Tile>(arguments.images_count, {.height = arguments.height,
+                                                                       .width = arguments.width,
+                                                                       .in_channels = arguments.in_channels,
+                                                                       .out_channels = arguments.out_channels,
+                                                                       .pool = kPool});
   if (geometry.tiles == 0) return;
+  const int input_rows = kPool == FusedPool::input ? geometry.positions / kPoolWindow : geometry.positions;
   const TensorMap input =
-      make_tensor_map(arguments.input, geometry.positions, arguments.in_channels, geometry.box_rows);
+      make_tensor_map(arguments.input, input_rows, arguments.in_channels, geometry.box_rows);
   const TensorMap weights = make_tensor_map(arguments.weights, arguments.out_channels,
                                             kTaps * arguments.in_channels, Tile::kChannels);
-  const Outputs<T> outputs{arguments.output, arguments.mask, arguments.gate, arguments.bias};
+  const PoolGradient<T> pool_gradient{
+      arguments.input, reinterpret_cast<const std::uint16_t*>(arguments.input_pool.winners),
+      reinterpret_cast<const std::uint8_t*>(arguments.input_pool.open), arguments.in_channels};
+  const Outputs<T> outputs{arguments.output,
+                           arguments.mask,
+                           arguments.gate,
+                           arguments.bias,
+                           arguments.output_pool.winners,
+                           arguments.output_pool.open};
   const int shared_bytes = kWeights + geometry.stages * Tile::kStageBytes + kStrips * geometry.strip_bytes();
-  launch("convolution_wgmma", wgmma_kernel<T, Tile>,
+  launch("convolution_wgmma", wgmma_kernel<T, Tile, kPool>,
          {dim3(static_cast<unsigned>(std::min(geometry.tiles, multiprocessors()))), dim3(Tile::kThreads),
           static_cast<std::size_t>(shared_bytes)},
-         stream, input, weights, outputs, geometry);
+         stream, input, weights, pool_gradient, outputs, geometry);
+}
+
+template <class T, class Tile>
+void launch_pool(const ConvolutionArguments<T>& arguments, cudaStream_t stream) {
+  if (arguments.output_pool.winners != nullptr) {
+    launch_tile<T, Tile, FusedPool::output>(arguments, stream);
+  } else if (arguments.input_pool.winners != nullptr) {
+    launch_tile<T, Tile, FusedPool::input>(arguments, stream);
+  } else {
+    launch_tile<T, Tile, FusedPool::none>(arguments, stream);
+  }
 }
 
 /// Whether the program has code of this kernel for the current device.
@@ -550,7 +796,8 @@ bool has_code() {
   // An empty kernel, as for sm_90 without the a or from PTX for an older device, has next to no registers.
   constexpr int kFewestRegisters = 128;
   cudaFuncAttributes attributes{};
-  const bool known = cudaFuncGetAttributes(&attributes, wgmma_kernel<Half, Tile128>) == cudaSuccess;
+  const bool known =
+      cudaFuncGetAttributes(&attributes, wgmma_kernel<Half, Tile128, FusedPool::none>) == cudaSuccess;
   if (!known) cudaGetLastError();
   return known && attributes.binaryVersion == 90 && attributes.numRegs >= kFewestRegisters;
 #endif
@@ -558,20 +805,19 @@ bool has_code() {
 
 }  // namespace
 
-bool convolution_wgmma_takes(int width, int in_channels, int out_channels) {
-  if (in_channels % kSliceChannels != 0 || out_channels % Tile64::kChannels != 0) return false;
-  const auto fits = [&]<class Tile>(Tile) {
-    return geometry_of<Tile>(1, 1, width, in_channels, out_channels).stages >= kFewestStages;
-  };
-  return (out_channels % Tile128::kChannels == 0 ? fits(Tile128{}) : fits(Tile64{})) && has_code();
+bool convolution_wgmma_takes(const ConvolutionShape& shape) {
+  if (shape.in_channels % kSliceChannels != 0 || shape.out_channels % Tile64::kChannels != 0) return false;
+  if (shape.pool != FusedPool::none && (shape.height % 2 != 0 || shape.width % 2 != 0)) return false;
+  const auto fits = [&]<class Tile>(Tile) { return geometry_of<Tile>(1, shape).stages >= kFewestStages; };
+  return (shape.out_channels % Tile128::kChannels == 0 ? fits(Tile128{}) : fits(Tile64{})) && has_code();
 }
 
 template <class T>
 void convolution_wgmma(const ConvolutionArguments<T>& arguments, cudaStream_t stream) {
   if (arguments.out_channels % Tile128::kChannels == 0) {
-    launch_tile<T, Tile128>(arguments, stream);
+    launch_pool<T, Tile128>(arguments, stream);
   } else {
-    launch_tile<T, Tile64>(arguments, stream);
+    launch_pool<T, Tile64>(arguments, stream);
   }
 }
 

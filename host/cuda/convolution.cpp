@@ -31,9 +31,28 @@ std::string_view to_string(BiasType type) {
 }
 
 std::string to_string(const ConvolutionProblem& problem) {
-  return fmt::format("{} {} {}x{}x{} {}->{} {}", to_string(problem.direction),
+  return fmt::format("{} {} {}x{}x{} {}->{} {}{}", to_string(problem.direction),
                      filterscope::to_string(problem.precision), problem.images, problem.height, problem.width,
-                     problem.in_channels, problem.out_channels, to_string(problem.gate));
+                     problem.in_channels, problem.out_channels, to_string(problem.gate),
+                     problem.pooled ? " pooled" : "");
+}
+
+std::size_t ConvolutionProblem::map_size(int channels) const {
+  return static_cast<std::size_t>(images) * height * width * channels;
+}
+
+std::size_t ConvolutionProblem::pooled_size(int channels) const {
+  return static_cast<std::size_t>(images) * (height / 2) * (width / 2) * channels;
+}
+
+std::size_t ConvolutionProblem::source_size() const {
+  return pooled && direction == Direction::input_gradient ? pooled_size(out_channels)
+                                                          : map_size(source_channels());
+}
+
+std::size_t ConvolutionProblem::destination_size() const {
+  return pooled && direction == Direction::forward ? pooled_size(out_channels)
+                                                   : map_size(destination_channels());
 }
 
 std::size_t storage_bytes(Precision precision) {
@@ -41,8 +60,7 @@ std::size_t storage_bytes(Precision precision) {
 }
 
 std::size_t gate_bytes(const ConvolutionProblem& problem, int channels) {
-  const std::size_t elements =
-      static_cast<std::size_t>(problem.images) * problem.height * problem.width * channels;
+  const std::size_t elements = problem.map_size(channels);
   switch (problem.gate) {
     case Gate::none:
       return 0;

@@ -3,6 +3,7 @@
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -16,7 +17,7 @@
 namespace filterscope::cuda {
 
 enum class Direction {
-  forward,         ///< relu(convolution of the map below + bias)
+  forward,         ///< relu(convolution of the map below + bias).
   input_gradient,  ///< Gradient of this layer's pre-activation -> gradient of the map below, times its gate.
 };
 
@@ -53,11 +54,19 @@ struct ConvolutionProblem {
   /// Forward: what is also written about the output (with `activation` nothing beside the output itself).
   /// Input gradient: what the result is multiplied with; of the map below, so over in_channels.
   Gate gate = Gate::none;
+  /// A 2x2 max-pool of stride 2 follows the layer and is a part of the problem. Forward: the result is the
+  /// pool's output. Input gradient: what is given is the gradient of the pool's output.
+  bool pooled = false;
 
   bool operator==(const ConvolutionProblem&) const = default;
   /// Channels of what is read and written in this direction.
   int source_channels() const { return direction == Direction::forward ? in_channels : out_channels; }
   int destination_channels() const { return direction == Direction::forward ? out_channels : in_channels; }
+  /// Elements of the map, of what is read and of what is written.
+  std::size_t map_size(int channels) const;
+  std::size_t pooled_size(int channels) const;
+  std::size_t source_size() const;
+  std::size_t destination_size() const;
 };
 /// Such as "forward bf16 64x96x96 64->128 bytes": unique, for keys and messages.
 std::string to_string(const ConvolutionProblem& problem);
@@ -71,13 +80,18 @@ std::size_t gate_bytes(const ConvolutionProblem& problem, int channels);
 /// Device memory of one convolution. Every pointer is aligned to 16 bytes, the workspace to 256. None may
 /// overlap another that is written.
 struct ConvolutionArguments {
-  const void* source = nullptr;   ///< [images, height, width, source_channels()]
+  const void* source = nullptr;   ///< [images, height, width, source_channels()]; of a pool's output half of
+                                  ///< both, rounded down.
   const void* weights = nullptr;  ///< As ConvolutionVariant::weight_layout() says, in the storage type.
   const void* bias = nullptr;  ///< Forward: [out_channels], in the type ConvolutionVariant::bias_type() says.
-  void* destination = nullptr;    ///< [images, height, width, destination_channels()]
+  void* destination = nullptr;    ///< [images, height, width, destination_channels()]; so, too.
   void* gate_out = nullptr;       ///< Forward with bits or bytes.
   const void* gate_in = nullptr;  ///< Input gradient with bits, bytes or activation.
   void* workspace = nullptr;      ///< ConvolutionVariant::workspace_bytes(); may be null if that is 0.
+  /// Pooled: what kernels::MaxPoolArguments has of these names; forward writes it.
+  std::uint32_t* winners = nullptr;
+  std::uint32_t* open = nullptr;
+  void* map = nullptr;  ///< Pooled, if the variant needs_map(): [images, height, width, out_channels].
 };
 
 /// How far whoever offers variants may go to find good ones; each level includes those before it.
@@ -103,6 +117,9 @@ class ConvolutionVariant {
   virtual WeightLayout weight_layout() const = 0;
   virtual BiasType bias_type() const = 0;  ///< Means something forward only.
   virtual std::size_t workspace_bytes() const = 0;
+  /// Pooled: whether the map before the pool, or its gradient, goes through memory. ConvolutionArguments has
+  /// room for it then, and source and destination may be the same memory.
+  virtual bool needs_map() const { return false; }
   /// What every process spends before the first launch and other variants do not: compiling.
   virtual double setup_seconds() const { return 0; }
   /// Makes it ready to be launched, which must not be while a stream is captured. False if it cannot be had

@@ -248,6 +248,7 @@ std::vector<GraphDescription> graphs_of(const ConvolutionProblem& problem) {
                          .out_channels = problem.out_channels,
                          .precision = problem.precision};
   std::vector<GraphDescription> graphs;
+  if (problem.pooled) return graphs;
   const bool forward_pass = problem.direction == Direction::forward;
   const bool half = problem.precision == Precision::bf16 || problem.precision == Precision::fp16;
   const bool fuses = problem.precision != Precision::fp32;

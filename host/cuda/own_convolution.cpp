@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "kernels/convolution.h"
+#include "kernels/max_pool.h"
 #include "kernels/relu_mask.h"
 #include "storage.h"
 
@@ -31,18 +32,25 @@ class OwnConvolution final : public ConvolutionVariant {
   void launch(const ConvolutionArguments& arguments, cudaStream_t stream) override {
     const bool forward = problem_.direction == Direction::forward;
     const bool bits = problem_.gate == Gate::bits;
-    kernel_.launch({.input = static_cast<const T*>(arguments.source),
-                    .weights = static_cast<const T*>(arguments.weights),
-                    .bias = forward ? static_cast<const float*>(arguments.bias) : nullptr,
-                    .output = static_cast<T*>(arguments.destination),
-                    .mask = forward && bits ? static_cast<std::uint32_t*>(arguments.gate_out) : nullptr,
-                    .gate = !forward && bits ? static_cast<const std::uint32_t*>(arguments.gate_in) : nullptr,
-                    .images_count = problem_.images,
-                    .height = problem_.height,
-                    .width = problem_.width,
-                    .in_channels = problem_.source_channels(),
-                    .out_channels = problem_.destination_channels()},
-                   stream);
+    const bool pooled = problem_.pooled;
+    kernel_.launch(
+        {.input = static_cast<const T*>(arguments.source),
+         .weights = static_cast<const T*>(arguments.weights),
+         .bias = forward ? static_cast<const float*>(arguments.bias) : nullptr,
+         .output = static_cast<T*>(arguments.destination),
+         .mask = forward && bits ? static_cast<std::uint32_t*>(arguments.gate_out) : nullptr,
+         .gate = !forward && bits ? static_cast<const std::uint32_t*>(arguments.gate_in) : nullptr,
+         .images_count = problem_.images,
+         .height = problem_.height,
+         .width = problem_.width,
+         .in_channels = problem_.source_channels(),
+         .out_channels = problem_.destination_channels(),
+         .output_pool = forward && pooled ? kernels::PoolBits{arguments.winners, arguments.open}
+                                          : kernels::PoolBits<std::uint32_t>{},
+         .input_pool = !forward && pooled
+                           ? kernels::PoolBits<const std::uint32_t>{arguments.winners, arguments.open}
+                           : kernels::PoolBits<const std::uint32_t>{}},
+        stream);
   }
 
  private:
@@ -67,13 +75,13 @@ class GatedConvolution final : public ConvolutionVariant {
   WeightLayout weight_layout() const override { return inner_->weight_layout(); }
   BiasType bias_type() const override { return inner_->bias_type(); }
   std::size_t workspace_bytes() const override { return inner_->workspace_bytes(); }
+  bool needs_map() const override { return inner_->needs_map(); }
   double setup_seconds() const override { return inner_->setup_seconds(); }
   bool make_ready() override { return inner_->make_ready(); }
 
   void launch(const ConvolutionArguments& arguments, cudaStream_t stream) override {
     inner_->launch(arguments, stream);
-    const std::int64_t count =
-        std::int64_t{problem_.images} * problem_.height * problem_.width * problem_.destination_channels();
+    const auto count = static_cast<std::int64_t>(problem_.destination_size());
     with_storage(problem_.precision, [&]<class T>(Storage<T>) {
       if (problem_.direction == Direction::input_gradient) {
         kernels::apply_relu_mask(static_cast<T*>(arguments.destination), count,
@@ -90,6 +98,70 @@ class GatedConvolution final : public ConvolutionVariant {
   ConvolutionProblem problem_;
 };
 
+class PooledConvolution final : public ConvolutionVariant {
+ public:
+  explicit PooledConvolution(std::unique_ptr<ConvolutionVariant> inner)
+      : inner_(std::move(inner)), problem_(inner_->problem()) {
+    assert(!problem_.pooled);
+    problem_.pooled = true;
+  }
+
+  std::string name() const override { return inner_->name() + " + pool"; }
+  const ConvolutionProblem& problem() const override { return problem_; }
+  WeightLayout weight_layout() const override { return inner_->weight_layout(); }
+  BiasType bias_type() const override { return inner_->bias_type(); }
+  std::size_t workspace_bytes() const override { return inner_->workspace_bytes(); }
+  bool needs_map() const override { return true; }
+  double setup_seconds() const override { return inner_->setup_seconds(); }
+  bool make_ready() override { return inner_->make_ready(); }
+
+  void launch(const ConvolutionArguments& arguments, cudaStream_t stream) override {
+    ConvolutionArguments own = arguments;
+    with_storage(problem_.precision, [&]<class T>(Storage<T>) {
+      if (problem_.direction == Direction::forward) {
+        own.destination = arguments.map;
+        inner_->launch(own, stream);
+        kernels::max_pool<T>({.input = static_cast<const T*>(arguments.map),
+                              .output = static_cast<T*>(arguments.destination),
+                              .winners = arguments.winners,
+                              .open = arguments.open,
+                              .images_count = problem_.images,
+                              .height = problem_.height,
+                              .width = problem_.width,
+                              .channels = problem_.out_channels},
+                             stream);
+      } else {
+        kernels::max_pool_gradient<T>({.output_gradient = static_cast<const T*>(arguments.source),
+                                       .winners = arguments.winners,
+                                       .open = arguments.open,
+                                       .input_gradient = static_cast<T*>(arguments.map),
+                                       .images_count = problem_.images,
+                                       .height = problem_.height,
+                                       .width = problem_.width,
+                                       .channels = problem_.out_channels},
+                                      stream);
+        own.source = arguments.map;
+        inner_->launch(own, stream);
+      }
+    });
+  }
+
+ private:
+  std::unique_ptr<ConvolutionVariant> inner_;
+  ConvolutionProblem problem_;
+};
+
+kernels::ConvolutionShape shape_of(const ConvolutionProblem& problem) {
+  using kernels::FusedPool;
+  return {.height = problem.height,
+          .width = problem.width,
+          .in_channels = problem.source_channels(),
+          .out_channels = problem.destination_channels(),
+          .pool = !problem.pooled                           ? FusedPool::none
+                  : problem.direction == Direction::forward ? FusedPool::output
+                                                            : FusedPool::input};
+}
+
 }  // namespace
 
 std::vector<std::unique_ptr<ConvolutionVariant>> own_variants(const ConvolutionProblem& problem, PlanSearch,
@@ -98,14 +170,23 @@ std::vector<std::unique_ptr<ConvolutionVariant>> own_variants(const ConvolutionP
   if ((problem.gate != Gate::none && problem.gate != Gate::bits) || problem.precision == Precision::tf32) {
     return variants;
   }
+  ConvolutionProblem without_pool = problem;
+  without_pool.pooled = false;
   with_storage(problem.precision, [&]<class T>(Storage<T>) {
     for (const kernels::ConvolutionKernel<T>& kernel : kernels::convolution_kernels<T>()) {
-      if (!kernel.supports(problem.width, problem.source_channels(), problem.destination_channels())) continue;
       if (kernel.launch == kernels::convolution_direct<T> && !variants.empty()) continue;
-      variants.push_back(std::make_unique<OwnConvolution<T>>(problem, kernel));
+      if (kernel.supports(shape_of(problem))) {
+        variants.push_back(std::make_unique<OwnConvolution<T>>(problem, kernel));
+      } else if (problem.pooled && kernel.supports(shape_of(without_pool))) {
+        variants.push_back(with_pool(std::make_unique<OwnConvolution<T>>(without_pool, kernel)));
+      }
     }
   });
   return variants;
+}
+
+std::unique_ptr<ConvolutionVariant> with_pool(std::unique_ptr<ConvolutionVariant> inner) {
+  return std::make_unique<PooledConvolution>(std::move(inner));
 }
 
 std::unique_ptr<ConvolutionVariant> with_gate(std::unique_ptr<ConvolutionVariant> inner, Gate gate) {

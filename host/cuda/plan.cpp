@@ -39,11 +39,18 @@ double operations_of(const ConvolutionProblem& problem) {
          problem.out_channels;
 }
 
-// The ways of `source` to compute `problem`, also by a pass over the result where it does not fuse the gate.
+// The ways of `source` to compute `problem`, also by passes of their own where it fuses no pool or no gate.
 std::vector<std::unique_ptr<ConvolutionVariant>> offers(const ConvolutionSource& source,
                                                         const ConvolutionProblem& problem, PlanSearch search,
                                                         const MayTime& may_time = {}) {
   std::vector<std::unique_ptr<ConvolutionVariant>> variants = source(problem, search, may_time);
+  if (problem.pooled && variants.empty()) {
+    ConvolutionProblem without_pool = problem;
+    without_pool.pooled = false;
+    for (auto& variant : offers(source, without_pool, search, may_time))
+      variants.push_back(with_pool(std::move(variant)));
+    return variants;
+  }
   if (problem.gate == Gate::none || problem.gate == Gate::bytes) return variants;
   const auto with = [&](Gate gate) {
     ConvolutionProblem other = problem;
@@ -170,7 +177,8 @@ Plan Planner::attempt(const Geometry& geometry, const PlanUse& use, PlanSearch s
                               .out_channels = convolution.out_channels,
                               .precision = precision_,
                               .direction = direction,
-                              .gate = gate};
+                              .gate = gate,
+                              .pooled = convolution.pool_after};
   };
 
   // A layer's mask is written by its own forward convolution and read by the input gradient of the next

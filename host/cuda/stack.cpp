@@ -110,25 +110,34 @@ class StackOf final : public Stack {
   void forward(const StackArguments& arguments, cudaStream_t stream) override {
     const Geometry& geometry = plan_.geometry;
     const T* input = nullptr;  // Of the layer; the first reads the images.
-    int side = 0;
+    int side = 0;              // The buffer that `input` is not in.
     for (int layer = 0; layer <= geometry.deepest(); ++layer) {
       const nvtx::Range range(network_.convolutions[layer].name);
       if (geometry.leaving(layer) > 0) head(layer, input, arguments, stream);
       if (geometry.passing(layer) == 0) break;
+      if (layer > 0 && plan_.layers[layer].forward->needs_map()) {
+        T* const output = buffers_[1 - side].data();  // May be the input's.
+        convolve(layer, input, output, buffers_[side].data(), stream);
+        input = output;
+        continue;
+      }
       T* const output = output_of(layer, side);
-      convolve(layer, input, output, arguments, stream);
-      side = 1 - side;
+      if (layer > 0) {
+        convolve(layer, input, output, nullptr, stream);
+      } else {
+        first_convolution(output, arguments, stream);
+      }
       input = output;
-      if (!network_.convolutions[layer].pool_after) continue;
-      const Extent map = network_.map_extent(layer, plan_.image);
+      side = 1 - side;
+      if (layer > 0 || !network_.convolutions[0].pool_after) continue;
       kernels::max_pool<T>({.input = output,
                             .output = buffers_[side].data(),
-                            .winners = layers_[layer].winners.data(),
-                            .open = layers_[layer].open.data(),
-                            .images_count = geometry.passing(layer),
-                            .height = map.height,
-                            .width = map.width,
-                            .channels = network_.convolutions[layer].out_channels},
+                            .winners = layers_[0].winners.data(),
+                            .open = layers_[0].open.data(),
+                            .images_count = geometry.passing(0),
+                            .height = plan_.image.height,
+                            .width = plan_.image.width,
+                            .channels = network_.convolutions[0].out_channels},
                            stream);
       input = buffers_[side].data();
       side = 1 - side;
@@ -137,12 +146,14 @@ class StackOf final : public Stack {
 
   void backward(const StackArguments& arguments, cudaStream_t stream) override {
     const Geometry& geometry = plan_.geometry;
-    // Of the layer's sum before its ReLU, of the first layer's after it, for the images that pass it.
+    // Of the layer's sum before its ReLU, of the first layer's after it, where a pool follows of that one's
+    // output, for the images that pass it.
     T* gradient = nullptr;
     for (int layer = geometry.deepest(); layer > 0; --layer) {
       const nvtx::Range range(network_.convolutions[layer].name);
       // Of the layer's input: from the layer itself, and from the heads of those that end here.
-      T* const input_gradient = other(gradient);
+      const bool in_place = geometry.passing(layer) > 0 && plan_.layers[layer].input_gradient->needs_map();
+      T* const input_gradient = in_place ? gradient : other(gradient);
       const int below = layer - 1;
       const Gate gate = below == 0 ? Gate::none : plan_.layers[below].gate;  // last_gradient applies it.
       if (geometry.passing(layer) > 0) {
@@ -151,22 +162,25 @@ class StackOf final : public Stack {
                         .weights = weights_.kernel(layer, variant.weight_layout()),
                         .destination = input_gradient,
                         .gate_in = gate_data(below, gate, 0),
-                        .workspace = workspace_.data()},
+                        .workspace = workspace_.data(),
+                        .winners = layers_[layer].winners.data(),
+                        .open = layers_[layer].open.data(),
+                        .map = in_place ? other(gradient) : nullptr},
                        stream);
       }
       if (geometry.leaving(layer) > 0) head_gradient(layer, gate, input_gradient, arguments, stream);
       gradient = input_gradient;
-      if (!network_.convolutions[below].pool_after) continue;
-      const Extent map = network_.map_extent(below, plan_.image);
-      gradient = other(input_gradient);
-      kernels::max_pool_gradient<T>({.output_gradient = input_gradient,
-                                     .winners = layers_[below].winners.data(),
-                                     .open = layers_[below].open.data(),
+    }
+    if (geometry.passing(0) > 0 && network_.convolutions[0].pool_after) {
+      T* const output_gradient = std::exchange(gradient, other(gradient));
+      kernels::max_pool_gradient<T>({.output_gradient = output_gradient,
+                                     .winners = layers_[0].winners.data(),
+                                     .open = layers_[0].open.data(),
                                      .input_gradient = gradient,
-                                     .images_count = geometry.passing(below),
-                                     .height = map.height,
-                                     .width = map.width,
-                                     .channels = network_.convolutions[below].out_channels},
+                                     .images_count = geometry.passing(0),
+                                     .height = plan_.image.height,
+                                     .width = plan_.image.width,
+                                     .channels = network_.convolutions[0].out_channels},
                                     stream);
     }
     const nvtx::Range range(network_.convolutions[0].name);
@@ -331,30 +345,33 @@ class StackOf final : public Stack {
     return nullptr;
   }
 
-  void convolve(int layer, const T* input, T* output, const StackArguments& arguments, cudaStream_t stream) {
+  void first_convolution(T* output, const StackArguments& arguments, cudaStream_t stream) {
+    kernels::first_convolution<T>({.images = arguments.images,
+                                   .weights = weights_.filters(0),
+                                   .bias = static_cast<const float*>(weights_.bias(0, BiasType::fp32)),
+                                   .map = map_,
+                                   .output = output,
+                                   .mask = layers_[0].bits.data(),
+                                   .images_count = plan_.geometry.passing(0),
+                                   .height = plan_.image.height,
+                                   .width = plan_.image.width,
+                                   .out_channels = network_.convolutions[0].out_channels},
+                                  stream);
+  }
+
+  void convolve(int layer, const T* input, T* output, T* map, cudaStream_t stream) {
     const Gate gate = plan_.layers[layer].gate;
     void* const mask = gate == Gate::activation ? nullptr : gate_data(layer, gate, 0);
-    if (layer == 0) {
-      kernels::first_convolution<T>({.images = arguments.images,
-                                     .weights = weights_.filters(0),
-                                     .bias = static_cast<const float*>(weights_.bias(0, BiasType::fp32)),
-                                     .map = map_,
-                                     .output = output,
-                                     .mask = static_cast<std::uint32_t*>(mask),
-                                     .images_count = plan_.geometry.passing(0),
-                                     .height = plan_.image.height,
-                                     .width = plan_.image.width,
-                                     .out_channels = network_.convolutions[0].out_channels},
-                                    stream);
-      return;
-    }
     ConvolutionVariant& variant = *plan_.layers[layer].forward;
     variant.launch({.source = input,
                     .weights = weights_.kernel(layer, variant.weight_layout()),
                     .bias = weights_.bias(layer, variant.bias_type()),
                     .destination = output,
                     .gate_out = mask,
-                    .workspace = workspace_.data()},
+                    .workspace = workspace_.data(),
+                    .winners = layers_[layer].winners.data(),
+                    .open = layers_[layer].open.data(),
+                    .map = map},
                    stream);
   }
 

@@ -63,33 +63,56 @@ DeviceBuffer<std::byte> random_values(std::size_t count, Precision precision) {
   });
 }
 
+namespace {
+
+template <class T>
+DeviceBuffer<T> filled(std::size_t count, int byte) {
+  DeviceBuffer<T> buffer(count);
+  check(cudaMemset(buffer.data(), byte, count * sizeof(T)), "filling a mask");
+  check(cudaStreamSynchronize(nullptr), "filling a mask");
+  return buffer;
+}
+
+}  // namespace
+
 ConvolutionTimer::ConvolutionTimer(const ConvolutionProblem& problem) {
-  const std::size_t positions = std::size_t(problem.images) * problem.height * problem.width;
-  source_ = random_values(positions * problem.source_channels(), problem.precision);
+  source_ = random_values(problem.source_size(), problem.precision);
   weights_ = random_values(std::size_t{9} * problem.in_channels * problem.out_channels, problem.precision);
   // Read as either type of bias.
   bias_ = random_values(problem.out_channels, Precision::fp32);
-  destination_ =
-      DeviceBuffer<std::byte>(positions * problem.destination_channels() * storage_bytes(problem.precision));
+  destination_ = DeviceBuffer<std::byte>(problem.destination_size() * storage_bytes(problem.precision));
+  constexpr int kHalfOpen = 0x5a;
   if (problem.gate == Gate::activation) {
-    gate_ = random_values(positions * problem.destination_channels(), problem.precision);
+    gate_ = random_values(problem.destination_size(), problem.precision);
   } else if (problem.gate != Gate::none) {
-    gate_ = DeviceBuffer<std::byte>(gate_bytes(problem, problem.destination_channels()));
-    check(cudaMemset(gate_.data(), problem.gate == Gate::bits ? 0x5a : 1, gate_.size()), "filling a mask");
-    check(cudaStreamSynchronize(nullptr), "filling a mask");
+    gate_ = filled<std::byte>(gate_bytes(problem, problem.destination_channels()),
+                              problem.gate == Gate::bits ? kHalfOpen : 1);
+  }
+  if (problem.pooled) {
+    constexpr std::size_t kBitsPerWord = 32;
+    constexpr int kAllWinners = 0xe4;  // The four elements of a window, by turns.
+    const std::size_t outputs = problem.pooled_size(problem.out_channels);
+    winners_ = filled<std::uint32_t>(2 * outputs / kBitsPerWord, kAllWinners);
+    open_ = filled<std::uint32_t>(outputs / kBitsPerWord, kHalfOpen);
   }
 }
 
 double ConvolutionTimer::milliseconds(ConvolutionVariant& variant, double hopeless) {
   const DeviceBuffer<std::byte> workspace(variant.workspace_bytes());
-  const bool forward = variant.problem().direction == Direction::forward;
+  const ConvolutionProblem& problem = variant.problem();
+  const DeviceBuffer<std::byte> map(
+      variant.needs_map() ? problem.map_size(problem.out_channels) * storage_bytes(problem.precision) : 0);
+  const bool forward = problem.direction == Direction::forward;
   const ConvolutionArguments arguments{.source = source_.data(),
                                        .weights = weights_.data(),
                                        .bias = bias_.data(),
                                        .destination = destination_.data(),
                                        .gate_out = forward ? gate_.data() : nullptr,
                                        .gate_in = forward ? nullptr : gate_.data(),
-                                       .workspace = workspace.data()};
+                                       .workspace = workspace.data(),
+                                       .winners = winners_.data(),
+                                       .open = open_.data(),
+                                       .map = map.data()};
   return device_milliseconds(
       stream_, [&] { variant.launch(arguments, stream_); }, hopeless);
 }

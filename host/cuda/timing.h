@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <limits>
 
@@ -34,6 +35,8 @@ class ConvolutionTimer {
   DeviceBuffer<std::byte> bias_;
   DeviceBuffer<std::byte> destination_;
   DeviceBuffer<std::byte> gate_;
+  DeviceBuffer<std::uint32_t> winners_;
+  DeviceBuffer<std::uint32_t> open_;
   Stream stream_;
 };
 

@@ -276,6 +276,46 @@ TEST(CudaEngineRun, EveryFormOfMaskGivesTheSame) {
   }
 }
 
+// Where a kernel includes the pool, the map before it is never there; it includes the gate below it, too.
+TEST(CudaEngineRun, FusedPoolsGiveTheSame) {
+  const Network network = test::make_network({{64}, {64, true}, {128}, {128, true}, {64}});
+  const Weights weights = test::random_weights(network, 3);
+  const RenderOptions options = options_for({8, 12}, Precision::fp16);
+  const std::vector<FilterId> filters{{1, 4}, {2, 0}, {3, 100}, {4, 10}};
+  // Both sum in the same order.
+  const auto by = [](bool fused) -> cuda::ConvolutionSource {
+    return [fused](const cuda::ConvolutionProblem& problem, cuda::PlanSearch, const cuda::MayTime&) {
+      cuda::ConvolutionProblem asked = problem;
+      asked.pooled = fused && problem.pooled;
+      std::vector<std::unique_ptr<cuda::ConvolutionVariant>> variants;
+      for (auto& variant : cuda::own_variants(asked)) {
+        if (variant->name() != "filterscope wgmma") continue;
+        const bool wrap = problem.pooled && !fused;
+        variants.push_back(wrap ? cuda::with_pool(std::move(variant)) : std::move(variant));
+      }
+      return variants;
+    };
+  };
+  const Collector fused = render(network, weights, short_recipe(3), options, filters, by(true));
+  const Collector apart = render(network, weights, short_recipe(3), options, filters, by(false));
+  ASSERT_EQ(fused.results.size(), filters.size());
+  for (const auto& [id, result] : apart.results) {
+    EXPECT_EQ(result.status, FilterStatus::ok);
+    EXPECT_EQ(fused.results.at(id).image, result.image);
+    EXPECT_EQ(fused.results.at(id).final_loss, result.final_loss);
+  }
+  const std::vector<float> images = test::random_values(filters.size() * options.extent.positions() * 3, 8);
+  const auto gradients = [&](bool fuse) {
+    return make_own_engine(network, weights, short_recipe(3), options, by(fuse))->gradients(filters, images);
+  };
+  const auto fused_gradients = gradients(true);
+  const auto apart_gradients = gradients(false);
+  for (std::size_t i = 0; i < filters.size(); ++i) {
+    EXPECT_EQ(fused_gradients[i].gradient, apart_gradients[i].gradient);
+    EXPECT_EQ(fused_gradients[i].gates->layers, apart_gradients[i].gates->layers);
+  }
+}
+
 enum class Mistake { none, weights_not_rotated, gate_forgotten, gates_left_open };
 
 void open_all(kernels::Global<std::uint32_t> words) {

@@ -45,7 +45,7 @@ class FakeVariant final : public ConvolutionVariant {
   int most_images_;
 };
 
-// Two libraries: "own", which fuses bits, and "other", which fuses no gate and can also compile.
+// Two libraries: "own", which fuses bits and pools, and "other", which fuses neither and can also compile.
 class PlanTest : public testing::Test {
  protected:
   ConvolutionSource own() {
@@ -60,7 +60,7 @@ class PlanTest : public testing::Test {
     return [this](const ConvolutionProblem& problem, PlanSearch search, const MayTime& may_time) {
       searches_.push_back(search);
       std::vector<std::unique_ptr<ConvolutionVariant>> variants;
-      if (problem.gate != Gate::none) return variants;
+      if (problem.gate != Gate::none || problem.pooled) return variants;
       if (search == PlanSearch::ready_made || search == PlanSearch::compiled) {
         EXPECT_TRUE(may_time());
         now_ += seconds_of_search_;
@@ -84,7 +84,15 @@ class PlanTest : public testing::Test {
         EXPECT_EQ(variant.problem(), problem);
         now_ += 0.01;
         timed_.push_back(problem);
-        return milliseconds_.at(variant.name());
+        double passes = 0;
+        std::string name = variant.name();
+        for (const auto& [suffix, milliseconds] : passes_) {
+          const auto at = name.find(suffix);
+          if (at == std::string::npos) continue;
+          name.erase(at, suffix.size());
+          passes += milliseconds;
+        }
+        return milliseconds_.at(name) + passes;
       };
     };
     timings.now = [this] { return now_; };
@@ -101,8 +109,8 @@ class PlanTest : public testing::Test {
 
   Network network_ = test::make_network({{64}, {64}, {64, true}, {128}, {64}});
   Geometry geometry_{{0, 0, 4, 0, 60}};
-  std::map<std::string, double> milliseconds_{
-      {"own", 1.4}, {"other", 1}, {"other + mask", 3}, {"compiled", 0.5}, {"compiled + mask", 2.5}};
+  std::map<std::string, double> milliseconds_{{"own", 1.4}, {"other", 1}, {"compiled", 0.5}};
+  std::map<std::string, double> passes_{{" + mask", 2}, {" + pool", 0.3}};
   double seconds_of_search_ = 0.1;
   int most_images_ = 1000;  // That the other library takes.
   double now_ = 100;
@@ -139,10 +147,19 @@ TEST_F(PlanTest, TakesTheFastestPairOfForwardAndGradient) {
   // Neither behind a pool nor behind the first layer does the gradient pass a mask.
   EXPECT_EQ(plan.layers[0].gate, Gate::bits);
   EXPECT_EQ(plan.layers[1].input_gradient->name(), "compiled");
-  EXPECT_EQ(plan.layers[2].forward->name(), "compiled");
+  EXPECT_EQ(plan.layers[2].forward->name(), "compiled + pool");
   EXPECT_EQ(plan.layers[3].input_gradient->name(), "compiled");
   EXPECT_EQ(plan.layers[4].forward, nullptr);  // Its filters leave at their head.
   EXPECT_THAT(notices_, SizeIs(1));
+}
+
+TEST_F(PlanTest, ComparesWhatFusesThePoolWithPassesOfTheirOwn) {
+  passes_[" + pool"] = 1;
+  const Plan plan = planner().make(geometry_, use(kLong));
+  EXPECT_EQ(plan.layers[2].forward->name(), "own");
+  EXPECT_TRUE(plan.layers[2].forward->problem().pooled);
+  EXPECT_FALSE(plan.layers[2].forward->needs_map());
+  EXPECT_EQ(plan.layers[3].input_gradient->name(), "compiled");  // Its own output is not pooled.
 }
 
 TEST_F(PlanTest, CompilesOnlyForRunsThatPayForIt) {
@@ -151,9 +168,9 @@ TEST_F(PlanTest, CompilesOnlyForRunsThatPayForIt) {
     return planner().make(geometry_, use(iterations)).layers[2].forward->name();
   };
   seconds_of_search_ = 0;
-  EXPECT_EQ(chosen(kLong), "compiled");
-  EXPECT_EQ(chosen(3000), "other");  // What is known of the compiled ones does not help here.
-  EXPECT_EQ(chosen(5000), "compiled");
+  EXPECT_EQ(chosen(kLong), "compiled + pool");
+  EXPECT_EQ(chosen(3000), "other + pool");  // What is known of the compiled ones does not help here.
+  EXPECT_EQ(chosen(5000), "compiled + pool");
 }
 
 TEST_F(PlanTest, TimingTakesATenthOfTheRunAtMost) {
@@ -229,7 +246,7 @@ TEST_F(PlanTest, TakesAnotherWhereTheFastestCannotBeHad) {
 TEST_F(PlanTest, SearchesOnlyWhileThereIsTime) {
   // Ten iterations last milliseconds: no search that takes a second is begun.
   seconds_of_search_ = 1;
-  milliseconds_ = {{"own", 1}, {"other", 1}, {"other + mask", 3}, {"compiled", 1}, {"compiled + mask", 3}};
+  milliseconds_ = {{"own", 1}, {"other", 1}, {"compiled", 1}};
   const double before = now_;
   planner().make(geometry_, use(10));
   EXPECT_LT(now_ - before, 1.5);

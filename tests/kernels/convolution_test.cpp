@@ -31,6 +31,10 @@ const std::vector<ConvolutionShape> kShapes{{1, 1, 1, 64, 64},   {3, 2, 1, 32, 3
                                             {2, 13, 11, 64, 64}, {2, 3, 67, 64, 128}, {3, 6, 6, 96, 96},
                                             {1, 9, 5, 128, 192}, {3, 9, 7, 64, 128}};
 
+kernels::ConvolutionShape shape_of(const ConvolutionShape& shape) {
+  return {shape.height, shape.width, shape.in_channels, shape.out_channels};
+}
+
 template <class T, class Check>
 void for_each_kernel(const Check& check) {
   for (const ConvolutionKernel<T>& kernel : kernels::convolution_kernels<T>()) {
@@ -42,7 +46,7 @@ void for_each_kernel(const Check& check) {
 template <class T, class Check>
 void for_each_kernel(const ConvolutionShape& shape, const Check& check) {
   for_each_kernel<T>([&](const ConvolutionKernel<T>& kernel) {
-    if (kernel.supports(shape.width, shape.in_channels, shape.out_channels)) check(kernel);
+    if (kernel.supports(shape_of(shape))) check(kernel);
   });
 }
 
@@ -51,7 +55,7 @@ void check_all() {
   for_each_kernel<T>([](const ConvolutionKernel<T>& kernel) {
     int checked = 0;
     for (const ConvolutionShape& shape : kShapes) {
-      if (!kernel.supports(shape.width, shape.in_channels, shape.out_channels)) continue;
+      if (!kernel.supports(shape_of(shape))) continue;
       ++checked;
       check_convolution<T>(kernel.launch, shape, kForward);
       check_input_gradient<T>(kernel.launch, shape, kGradient);

@@ -1,6 +1,9 @@
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "convolution_check.h"
+#include "kernels/max_pool.h"
 
 namespace filterscope {
 namespace {
@@ -8,13 +11,18 @@ namespace {
 using test::check_convolution;
 using test::check_input_gradient;
 using test::ConvolutionOptions;
+using test::ConvolutionShape;
+
+bool takes(int width, int in_channels, int out_channels) {
+  return kernels::convolution_wgmma_takes({1, width, in_channels, out_channels});
+}
 
 class ConvolutionWgmmaTest : public test::DeviceTest {
  protected:
   void SetUp() override {
     test::DeviceTest::SetUp();
     if (IsSkipped()) return;
-    if (!kernels::convolution_wgmma_takes(1, 64, 64)) {
+    if (!takes(1, 64, 64)) {
       cudaDeviceProp device{};
       ASSERT_EQ(cudaGetDeviceProperties(&device, 0), cudaSuccess);
       ASSERT_NE(device.major, 9) << "the kernels were built without code for sm_90a";
@@ -26,11 +34,15 @@ class ConvolutionWgmmaTest : public test::DeviceTest {
   }
   void TearDown() override {
 #if defined(FILTERSCOPE_EMULATED)
-    EXPECT_EQ(emulation::ldmatrix_bank_conflicts(), bank_conflicts_)
-        << "the layout of shared memory is for no conflicts";
+    if (!may_conflict_) {
+      EXPECT_EQ(emulation::ldmatrix_bank_conflicts(), bank_conflicts_)
+          << "the layout of shared memory is for no conflicts";
+    }
 #endif
     test::DeviceTest::TearDown();
   }
+
+  bool may_conflict_ = false;
 
  private:
   [[maybe_unused]] long bank_conflicts_ = 0;
@@ -75,17 +87,167 @@ TEST_P(ConvolutionWgmmaTest, WideMaps) {
   check_convolution<Half>(launch, {1, 3, 101, 64, 64}, kForward);
   check_convolution<Half>(launch, {2, 2, 131, 64, 128}, kForward);
   int widest = 131;
-  while (kernels::convolution_wgmma_takes(widest + 1, 64, 128)) ++widest;
+  while (takes(widest + 1, 64, 128)) ++widest;
   check_convolution<Half>(launch, {1, 2, widest, 64, 128}, kForward);
-  while (kernels::convolution_wgmma_takes(widest + 1, 64, 64)) ++widest;
+  while (takes(widest + 1, 64, 64)) ++widest;
   check_convolution<Half>(launch, {1, 2, widest, 64, 64}, kForward);
-  EXPECT_FALSE(kernels::convolution_wgmma_takes(1000, 64, 64));
+  EXPECT_FALSE(takes(1000, 64, 64));
 }
 
 TEST_P(ConvolutionWgmmaTest, TakesMultiplesOf64Channels) {
-  EXPECT_TRUE(kernels::convolution_wgmma_takes(96, 64, 128));
-  EXPECT_FALSE(kernels::convolution_wgmma_takes(96, 32, 128));
-  EXPECT_FALSE(kernels::convolution_wgmma_takes(96, 64, 96));
+  EXPECT_TRUE(takes(96, 64, 128));
+  EXPECT_FALSE(takes(96, 32, 128));
+  EXPECT_FALSE(takes(96, 64, 96));
+}
+
+// What the kernel does with a pool is what it does without one beside the pool's own kernel, bit for bit: the
+// sums are the same.
+
+std::vector<float> small_integers(std::size_t count, std::uint64_t seed) {
+  std::vector<float> values = test::random_values(count, seed, -1.5f, 1.5f);
+  for (float& value : values) value = std::round(value);
+  return values;
+}
+
+template <class T>
+void check_output_pool(const ConvolutionShape& shape) {
+  SCOPED_TRACE(testing::Message() << shape.images << "x" << shape.height << "x" << shape.width << ", "
+                                  << shape.in_channels << " -> " << shape.out_channels);
+  ASSERT_TRUE(kernels::convolution_wgmma_takes(
+      {shape.height, shape.width, shape.in_channels, shape.out_channels, kernels::FusedPool::output}));
+  const std::size_t outputs = shape.positions() * shape.out_channels;
+  // Few distinct sums: many of a window's elements are equal, at zero and above.
+  const auto input =
+      test::upload(test::round_to<T>(small_integers(shape.positions() * shape.in_channels, 1)));
+  const auto weights = test::upload(
+      test::round_to<T>(small_integers(std::size_t{9} * shape.in_channels * shape.out_channels, 2)));
+  const auto bias = test::upload(small_integers(shape.out_channels, 3));
+  const auto map = test::poisoned<T>(outputs);
+  kernels::ConvolutionArguments<T> arguments{.input = input.data(),
+                                             .weights = weights.data(),
+                                             .bias = bias.data(),
+                                             .output = map.data(),
+                                             .mask = nullptr,
+                                             .gate = nullptr,
+                                             .images_count = shape.images,
+                                             .height = shape.height,
+                                             .width = shape.width,
+                                             .in_channels = shape.in_channels,
+                                             .out_channels = shape.out_channels};
+  kernels::convolution_wgmma<T>(arguments, nullptr);
+  struct Pooled {
+    decltype(test::poisoned<T>(0)) output;
+    decltype(test::poisoned<std::uint32_t>(0)) winners;
+    decltype(test::poisoned<std::uint32_t>(0)) open;
+  };
+  const auto pooled = [&] {
+    return Pooled{test::poisoned<T>(outputs / 4), test::poisoned<std::uint32_t>(outputs / 4 / 16),
+                  test::poisoned<std::uint32_t>(outputs / 4 / 32)};
+  };
+  const Pooled expected = pooled();
+  kernels::max_pool<T>({.input = map.data(),
+                        .output = expected.output.data(),
+                        .winners = expected.winners.data(),
+                        .open = expected.open.data(),
+                        .images_count = shape.images,
+                        .height = shape.height,
+                        .width = shape.width,
+                        .channels = shape.out_channels},
+                       nullptr);
+  const Pooled got = pooled();
+  arguments.output = got.output.data();
+  arguments.output_pool = {got.winners.data(), got.open.data()};
+  kernels::convolution_wgmma<T>(arguments, nullptr);
+  EXPECT_EQ(test::widen(test::download(got.output)), test::widen(test::download(expected.output)));
+  EXPECT_EQ(test::download(got.winners), test::download(expected.winners));
+  EXPECT_EQ(test::download(got.open), test::download(expected.open));
+}
+
+template <class T>
+void check_input_pool(const ConvolutionShape& shape, bool gated) {
+  SCOPED_TRACE(testing::Message() << "gradient " << shape.images << "x" << shape.height << "x" << shape.width
+                                  << ", " << shape.in_channels << " -> " << shape.out_channels);
+  ASSERT_TRUE(kernels::convolution_wgmma_takes(
+      {shape.height, shape.width, shape.in_channels, shape.out_channels, kernels::FusedPool::input}));
+  const std::size_t inputs = shape.positions() * shape.in_channels;
+  const std::size_t outputs = shape.positions() * shape.out_channels;
+  const auto words = [](std::size_t count, std::uint64_t seed) {
+    std::vector<std::uint32_t> result(count);
+    for (std::size_t i = 0; i < count; ++i)
+      result[i] = static_cast<std::uint32_t>((i + seed) * 0x9e3779b97f4a7c15u >> 32);
+    return result;
+  };
+  const auto gradient = test::upload(test::round_to<T>(test::random_values(inputs / 4, 4, -1.f)));
+  const auto winners = test::upload(words(inputs / 4 / 16, 5));
+  const auto open = test::upload(words(inputs / 4 / 32, 6));
+  const auto gate = test::upload(words(outputs / 32, 7));
+  const auto weights = test::upload(test::round_to<T>(
+      test::random_values(std::size_t{9} * shape.in_channels * shape.out_channels, 8, -1.f)));
+  const auto map = test::poisoned<T>(inputs);
+  kernels::max_pool_gradient<T>({.output_gradient = gradient.data(),
+                                 .winners = winners.data(),
+                                 .open = open.data(),
+                                 .input_gradient = map.data(),
+                                 .images_count = shape.images,
+                                 .height = shape.height,
+                                 .width = shape.width,
+                                 .channels = shape.in_channels},
+                                nullptr);
+  const auto expected = test::poisoned<T>(outputs);
+  const auto got = test::poisoned<T>(outputs);
+  kernels::ConvolutionArguments<T> arguments{.input = map.data(),
+                                             .weights = weights.data(),
+                                             .bias = nullptr,
+                                             .output = expected.data(),
+                                             .mask = nullptr,
+                                             .gate = gated ? gate.data() : nullptr,
+                                             .images_count = shape.images,
+                                             .height = shape.height,
+                                             .width = shape.width,
+                                             .in_channels = shape.in_channels,
+                                             .out_channels = shape.out_channels};
+  kernels::convolution_wgmma<T>(arguments, nullptr);
+  arguments.input = gradient.data();
+  arguments.input_pool = {winners.data(), open.data()};
+  arguments.output = got.data();
+  kernels::convolution_wgmma<T>(arguments, nullptr);
+  EXPECT_EQ(test::widen(test::download(got)), test::widen(test::download(expected)));
+}
+
+// Parts of a tile, down to a single window; several tiles for each block, with windows of two rows and of two
+// images in one; weights that stay and weights that come anew; widths that are and are not multiples of
+// eight.
+const std::vector<ConvolutionShape> kPooledShapes{
+    {1, 2, 2, 64, 64},   {3, 4, 6, 64, 128},  {2, 6, 32, 64, 64},  {5, 8, 16, 64, 64},
+    {7, 12, 12, 64, 64}, {3, 6, 24, 128, 64}, {9, 6, 6, 128, 256}, {1, 4, 48, 128, 128}};
+
+TEST_P(ConvolutionWgmmaTest, PoolsItsOutput) {
+  may_conflict_ = true;  // Where windows of two rows meet, and rows are no multiple of eight wide.
+  for (const ConvolutionShape& shape : kPooledShapes) {
+    check_output_pool<kernels::Half>(shape);
+    check_output_pool<kernels::Bfloat16>(shape);
+  }
+}
+
+TEST_P(ConvolutionWgmmaTest, TakesItsInputThroughAPool) {
+  for (const ConvolutionShape& shape : kPooledShapes) {
+    check_input_pool<kernels::Half>(shape, true);
+    check_input_pool<kernels::Bfloat16>(shape, false);
+  }
+}
+
+// As in the network: a tile then covers three rows of windows at most.
+TEST_P(ConvolutionWgmmaTest, PoolsWideMaps) {
+  check_output_pool<kernels::Half>({1, 8, 96, 64, 64});
+  check_input_pool<kernels::Half>({1, 6, 96, 64, 64}, false);
+}
+
+TEST_P(ConvolutionWgmmaTest, PoolsMapsOfEvenSize) {
+  for (const kernels::FusedPool pool : {kernels::FusedPool::output, kernels::FusedPool::input}) {
+    EXPECT_TRUE(kernels::convolution_wgmma_takes({96, 96, 64, 64, pool}));
+    EXPECT_FALSE(kernels::convolution_wgmma_takes({95, 96, 64, 64, pool}));
+    EXPECT_FALSE(kernels::convolution_wgmma_takes({96, 95, 64, 64, pool}));
+  }
 }
 
 }  // namespace

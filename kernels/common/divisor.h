@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstdint>
+
+#include "types.h"
+
+namespace filterscope::kernels {
+
+/// A divisor that is known before a kernel starts: dividing by it is a multiplication (Granlund and
+/// Montgomery, "Division by invariant integers using multiplication", 1994).
+class Divisor {
+ public:
+  Divisor() = default;
+  /// 1 to 2^31 - 1.
+  constexpr explicit Divisor(int divisor) {
+    while (std::int64_t{1} << shift_ < divisor) ++shift_;
+    shift_ += 31;
+    factor_ = static_cast<std::uint32_t>(((std::uint64_t{1} << shift_) + divisor - 1) / divisor);
+  }
+
+  /// Of a dividend that is not negative.
+  __host__ __device__ constexpr int quotient(int dividend) const {
+    return static_cast<int>(static_cast<std::uint64_t>(dividend) * factor_ >> shift_);
+  }
+
+ private:
+  std::uint32_t factor_ = 0;
+  int shift_ = 0;
+};
+
+}  // namespace filterscope::kernels
