@@ -75,7 +75,7 @@ Selection parse(int argc, char** argv, std::vector<std::string>& others) {
   };
   Selection selection;
   selection.tiny = shapes == "tiny";
-  selection.image = selection.tiny ? Extent{11, 10} : Extent{96, 96};
+  selection.image = selection.tiny ? Extent{10, 14} : Extent{96, 96};
   selection.network = selection.tiny ? tiny_network() : vgg16();
   selection.layers = layers_of(selection.network, selection.image);
   selection.cpu_batches = batches("cpu-batches", selection.tiny ? std::vector{3} : std::vector{1, 16});

@@ -256,6 +256,40 @@ TEST_P(EmulationTest, MultipliesMatrices) {
   check_product<kernels::Bfloat16>();
 }
 
+// Of four warps one waits for what the others have written.
+template <int kArrivals>
+void gather(int reader, Global<int> result) {
+  FILTERSCOPE_DYNAMIC_SHARED(unsigned char, memory);
+  void* const barrier = memory + 0;
+  const int warp = static_cast<int>(threadIdx.x / 32);
+  if (threadIdx.x == 0) kernels::ptx::mbarrier_init(barrier, kArrivals);
+  __syncthreads();
+  if (threadIdx.x % 32 != 0) return;
+  if (warp == reader) kernels::ptx::mbarrier_wait(barrier, 0);
+  memory[8 + warp] = 1;
+  if (warp != reader) {
+    kernels::ptx::mbarrier_arrive(barrier);
+  } else {
+    result.store(0, memory[8] + memory[9] + memory[10] + memory[11]);
+  }
+}
+
+// Whoever can go on does so at once, before those it should have waited for.
+TEST_P(EmulationTest, AWarpThatWaitsForTooLittleFindsTooLittle) {
+  int right = 0;
+  for (int reader = 0; reader < 4; ++reader) {
+    const auto run = [&]<int kArrivals>(std::integral_constant<int, kArrivals>) {
+      const auto result = test::poisoned<int>(1);
+      launch("gather", gather<kArrivals>, {dim3(1), dim3(128), 16}, nullptr, reader, result.data());
+      return test::download(result)[0];
+    };
+    EXPECT_EQ(run(std::integral_constant<int, 3>{}), 4);
+    if (run(std::integral_constant<int, 1>{}) == 4) ++right;
+  }
+  // The warp whose turn is last comes late anyway, and that before it finds two phases over, as if none was.
+  EXPECT_EQ(right, 2);
+}
+
 // What a warpgroup can do wrong.
 enum class Fault {
   none,

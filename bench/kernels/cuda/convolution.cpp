@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -30,6 +32,8 @@ struct Buffers {
   DeviceBuffer<std::uint32_t> bits_out;
   DeviceBuffer<std::uint8_t> bytes_out;
   RandomGate<T> gate_in;
+  DeviceBuffer<std::uint32_t> winners, open;  // Of a pool.
+  DeviceBuffer<T> map;                        // Before a pool, if the variant needs it.
 };
 
 template <class T>
@@ -46,6 +50,22 @@ double product_error(const ConvolutionVariant& variant) {
   return cudnn && variant.problem().precision == Precision::fp32 ? 0x1p-16 : 0;
 }
 
+// The gradient of a pool's output, [height / 2][width / 2][channels], taken through the pool to its input.
+template <class T>
+std::vector<T> unpooled(const std::vector<T>& gradient, std::span<const std::uint32_t> winners,
+                        std::span<const std::uint32_t> open, const Extent& map, int channels) {
+  std::vector<T> result(static_cast<std::size_t>(map.positions()) * channels, kernels::from_float<T>(0.f));
+  for (std::size_t at = 0; at < gradient.size(); ++at) {
+    if (!bit(open, at)) continue;
+    const std::size_t window = at / channels;
+    const std::size_t winner = winners[at / 16] >> 2 * (at % 16) & 3u;
+    const std::size_t y = window / (map.width / 2) * 2 + winner / 2;
+    const std::size_t x = window % (map.width / 2) * 2 + winner % 2;
+    result[(y * map.width + x) * channels + at % channels] = gradient[at];
+  }
+  return result;
+}
+
 template <class T>
 std::string check(const State<T>& state) {
   const ConvolutionVariant& variant = *state.variant;
@@ -55,8 +75,10 @@ std::string check(const State<T>& state) {
   const bool forward = problem.direction == Direction::forward;
   const int from = problem.source_channels();
   const int to = problem.destination_channels();
-  const std::size_t from_size = static_cast<std::size_t>(map.positions()) * from;
-  const std::size_t to_size = static_cast<std::size_t>(map.positions()) * to;
+  const std::size_t from_size = problem.source_size() / problem.images;
+  const std::size_t to_size = problem.destination_size() / problem.images;
+  const std::size_t pooled_size = problem.pooled_size(problem.out_channels) / problem.images;
+  const bool pools = problem.pooled && forward;
   const auto weights = download(set.weights.data(), set.weights.size());
   std::vector<double> bias(to, 0.);
   if (forward) {
@@ -69,16 +91,23 @@ std::string check(const State<T>& state) {
   Places places;
   Comparison comparison;
   for (const int image : checked_images(problem.images)) {
-    const auto source = download_image(set.source, image, from_size);
+    auto source = download_image(set.source, image, from_size);
     const auto result = download_image(set.destination, image, to_size);
     const std::vector<bool> open = set.gate_in.open(image, forward ? 0 : to_size);
     const auto bits = download(set.bits_out.data() + (set.bits_out.size() == 0 ? 0 : to_size * image / 32),
                                set.bits_out.size() == 0 ? 0 : to_size / 32);
     const auto bytes = download(set.bytes_out.data() + (set.bytes_out.size() == 0 ? 0 : to_size * image),
                                 set.bytes_out.size() == 0 ? 0 : to_size);
+    std::vector<std::uint32_t> winners;
+    std::vector<std::uint32_t> pool_open;
+    if (problem.pooled) {
+      winners = download_image(set.winners, image, pooled_size / 16);
+      pool_open = download_image(set.open, image, pooled_size / 32);
+    }
+    if (problem.pooled && !forward) source = unpooled<T>(source, winners, pool_open, map, from);
     for (int i = 0; i < Places::kCount; ++i) {
-      const int y = places.coordinate(map.height);
-      const int x = places.coordinate(map.width);
+      const int y = places.coordinate(pools ? map.height / 2 : map.height);
+      const int x = places.coordinate(pools ? map.width / 2 : map.width);
       const int channel = places.any(to);
       const auto weight = [&](int tap, int c) {
         const bool rows_of_destination = forward || variant.weight_layout() == WeightLayout::crsk_rotated;
@@ -90,16 +119,40 @@ std::string check(const State<T>& state) {
       const auto value = [&](int in_y, int in_x, int c) {
         return kernels::to_float(source[(static_cast<std::size_t>(in_y) * map.width + in_x) * from + c]);
       };
-      Sum sum = convolve_at(map, y, x, from, value, weight);
-      const double product = std::abs(sum.value);
-      sum.add(bias[channel]);
+      struct Element {
+        double expected;
+        double tolerance;
+      };
+      const auto element = [&](int map_y, int map_x, bool closed) -> Element {
+        if (closed) return {0, 0};
+        Sum sum = convolve_at(map, map_y, map_x, from, value, weight);
+        const double product = std::abs(sum.value);
+        sum.add(bias[channel]);
+        const double expected = forward ? std::max(sum.value, 0.) : sum.value;
+        return {expected,
+                sum.tolerance(product_error(variant)) +
+                    roundings * rounding<T>(roundings == 1 ? expected : product + std::abs(bias[channel]))};
+      };
+      if (pools) {
+        std::array<Element, 4> window;
+        Element maximum{0, 0};
+        for (int k = 0; k < 4; ++k) {
+          window[k] = element(2 * y + k / 2, 2 * x + k % 2, false);
+          maximum.expected = std::max(maximum.expected, window[k].expected);
+          maximum.tolerance = std::max(maximum.tolerance, window[k].tolerance);
+        }
+        const std::size_t at = (static_cast<std::size_t>(y) * (map.width / 2) + x) * to + channel;
+        const float actual = kernels::to_float(result[at]);
+        const auto where = [&] { return place(image, y, x, channel); };
+        comparison.near(actual, maximum.expected, maximum.tolerance, where);
+        const Element& winner = window[winners[at / 16] >> 2 * (at % 16) & 3u];
+        comparison.same(winner.expected >= maximum.expected - 2 * maximum.tolerance,
+                        [&] { return "the winner of " + where(); });
+        comparison.same(bit(pool_open, at) == (actual > 0), [&] { return "the mask of " + where(); });
+        continue;
+      }
       const std::size_t at = (static_cast<std::size_t>(y) * map.width + x) * to + channel;
-      const bool closed = !forward && !open[at];
-      const double expected = closed ? 0 : forward ? std::max(sum.value, 0.) : sum.value;
-      const double tolerance =
-          closed ? 0
-                 : sum.tolerance(product_error(variant)) +
-                       roundings * rounding<T>(roundings == 1 ? expected : product + std::abs(bias[channel]));
+      const auto [expected, tolerance] = element(y, x, !forward && !open[at]);
       const float actual = kernels::to_float(result[at]);
       comparison.near(actual, expected, tolerance, [&] { return place(image, y, x, channel); });
       const auto same_mask = [&](bool set_in_mask) {
@@ -118,18 +171,21 @@ Operation make(std::unique_ptr<ConvolutionVariant> variant, CudaDevice& device) 
   const ConvolutionProblem problem = variant->problem();
   const bool forward = problem.direction == Direction::forward;
   const std::size_t positions = std::size_t(problem.images) * problem.height * problem.width;
-  const std::size_t from = positions * problem.source_channels();
-  const std::size_t to = positions * problem.destination_channels();
+  const std::size_t from = problem.source_size();
+  const std::size_t to = problem.destination_size();
+  const std::size_t pool_bits = problem.pooled ? problem.pooled_size(problem.out_channels) : 0;
   const std::size_t weights = std::size_t{9} * problem.in_channels * problem.out_channels;
   const kernels::GateKind kind = cuda::to_kernel_gate(problem.gate);
   // Forward, the activation is the result itself.
   const std::size_t gate_bytes =
       forward && kind == kernels::GateKind::activation ? 0 : RandomGate<T>::bytes_of(kind, to);
-  const std::size_t bytes = (from + to + weights) * sizeof(T) + gate_bytes;
+  const std::size_t map = variant->needs_map() ? problem.map_size(problem.out_channels) : 0;
+  // Of a map that is written and read between two passes, that is not to be.
+  const std::size_t bytes = (from + to + weights) * sizeof(T) + gate_bytes + pool_bits * 3 / 8;
 
   const auto state = std::make_shared<State<T>>();
   state->workspace = DeviceBuffer<std::byte>(variant->workspace_bytes());
-  state->sets.resize(device.sets(bytes));
+  state->sets.resize(device.sets(bytes + map * sizeof(T)));
   for (Buffers<T>& set : state->sets) {
     set.source = random_values<T>(from);
     set.weights = random_values<T>(weights);
@@ -142,6 +198,12 @@ Operation make(std::unique_ptr<ConvolutionVariant> variant, CudaDevice& device) 
     if (forward && problem.gate == cuda::Gate::bits) set.bits_out = poisoned_values<std::uint32_t>(to / 32);
     if (forward && problem.gate == cuda::Gate::bytes) set.bytes_out = poisoned_values<std::uint8_t>(to);
     if (!forward) set.gate_in = RandomGate<T>(kind, to);
+    const auto pool_words = [&](std::size_t count) {
+      return forward ? poisoned_values<std::uint32_t>(count) : random_words(count);
+    };
+    set.winners = pool_words(pool_bits / 16);
+    set.open = pool_words(pool_bits / 32);
+    set.map = poisoned_values<T>(map);
   }
   const std::string label = variant->name();
   state->variant = std::move(variant);
@@ -163,7 +225,10 @@ Operation make(std::unique_ptr<ConvolutionVariant> variant, CudaDevice& device) 
                      .destination = set.destination.data(),
                      .gate_out = forward ? mask : nullptr,
                      .gate_in = forward ? nullptr : set.gate_in.gate().data,
-                     .workspace = state->workspace.data()},
+                     .workspace = state->workspace.data(),
+                     .winners = set.winners.data(),
+                     .open = set.open.data(),
+                     .map = set.map.data()},
                     stream);
               },
           .check = [state] { return check(*state); },
@@ -177,30 +242,44 @@ Operation convolution_operation(std::unique_ptr<ConvolutionVariant> variant, Cud
                             [&]<class T>(cuda::Storage<T>) { return make<T>(std::move(variant), device); });
 }
 
+namespace {
+
+// All of the project's own; with a pool both those that include it and those with a pass for it.
+void add_variants(const ConvolutionProblem& problem, const std::string& layer,
+                  const std::shared_ptr<CudaDevice>& device) {
+  const std::size_t count = cuda::own_variants(problem).size();
+  for (std::size_t i = 0; i < count; ++i) {
+    std::string kernel = cuda::own_variants(problem)[i]->name();
+    kernel = kernel.substr(kernel.find(' ') + 1);
+    std::erase(kernel, ' ');
+    add(fmt::format("cuda/convolution/{}{}/{}/{}/{}/batch:{}",
+                    problem.direction == Direction::forward ? "forward" : "input_gradient",
+                    problem.pooled ? "_pooled" : "", layer, kernel, to_string(problem.precision),
+                    problem.images),
+        device, [=] { return convolution_operation(std::move(cuda::own_variants(problem)[i]), *device); });
+  }
+}
+
+}  // namespace
+
 void add_own_convolutions(const Selection& selection, const std::shared_ptr<CudaDevice>& device) {
   for (const Direction direction : {Direction::forward, Direction::input_gradient}) {
     for (const Layer& layer : whole_layers(selection.layers)) {
       for (const std::string& precision : selection.precisions) {
         for (const int images : selection.cuda_batches) {
           const bool gated = direction == Direction::forward ? !layer.pool_after : layer.gated_on_cuda;
-          const ConvolutionProblem problem{.images = images,
-                                           .height = layer.map.height,
-                                           .width = layer.map.width,
-                                           .in_channels = layer.in_channels,
-                                           .out_channels = layer.out_channels,
-                                           .precision = parse_precision(precision),
-                                           .direction = direction,
-                                           .gate = gated ? cuda::Gate::bits : cuda::Gate::none};
-          const std::size_t count = cuda::own_variants(problem).size();
-          for (std::size_t i = 0; i < count; ++i) {
-            std::string kernel = cuda::own_variants(problem)[i]->name();
-            kernel = kernel.substr(kernel.find(' ') + 1);
-            add(fmt::format("cuda/convolution/{}/{}/{}/{}/batch:{}",
-                            direction == Direction::forward ? "forward" : "input_gradient", layer.name,
-                            kernel, precision, images),
-                device,
-                [=] { return convolution_operation(std::move(cuda::own_variants(problem)[i]), *device); });
-          }
+          ConvolutionProblem problem{.images = images,
+                                     .height = layer.map.height,
+                                     .width = layer.map.width,
+                                     .in_channels = layer.in_channels,
+                                     .out_channels = layer.out_channels,
+                                     .precision = parse_precision(precision),
+                                     .direction = direction,
+                                     .gate = gated ? cuda::Gate::bits : cuda::Gate::none};
+          add_variants(problem, layer.name, device);
+          if (!layer.pool_after) continue;
+          problem.pooled = true;
+          add_variants(problem, layer.name, device);
         }
       }
     }

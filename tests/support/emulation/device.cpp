@@ -215,14 +215,16 @@ class Block {
       threads_[i].index = {i % blockDim.x, i / blockDim.x % blockDim.y, i / blockDim.x / blockDim.y};
       ++warps_[i / kLanes].lanes;
     }
-    // Every warp runs as far as it comes without the others, so that none waits for another by chance.
+    // Of the warps that can run it is always the first in this order that does, as far as it comes: nobody
+    // finds done by chance what it should have waited for.
     const std::vector<unsigned> warp_order = in_order(static_cast<unsigned>(warps_.size()));
     const std::vector<unsigned> lane_order = in_order(kLanes);
     while (finished_ < count) {
-      bool progressed = false;
-      for (const unsigned warp : warp_order) {
-        while (run_ready_lanes(warp, lane_order)) progressed = true;
-      }
+      const bool progressed = std::ranges::any_of(warp_order, [&](unsigned warp) {
+        bool ran = false;
+        while (run_ready_lanes(warp, lane_order)) ran = true;
+        return ran;
+      });
       if (!progressed && !finish_a_copy()) release_barrier();
     }
     if (!copies_.empty()) fail("the block ended before its copies");
