@@ -163,13 +163,16 @@ class Run {
   }
   std::vector<FilterId> selection() const { return selection_; }
 
-  /// What batch `batch` gives: each has about the same share of every layer, as on a GPU.
+  /// What batch `batch` gives: each has about the same share of every layer, and the deep ones come first, as
+  /// on a GPU.
   std::vector<FilterResult> batch(int batch) const {
     std::vector<FilterResult> part;
     for (const FilterResult& result : results_) {
       const int share = (filters_of(result.id.layer) + options_.batches - 1) / options_.batches;
       if (result.id.filter / share == batch) part.push_back(result);
     }
+    std::ranges::stable_sort(part, std::ranges::greater{},
+                             [](const FilterResult& one) { return one.id.layer; });
     return part;
   }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -115,8 +116,12 @@ struct FilterGradient {
 class RenderObserver {
  public:
   virtual ~RenderObserver() = default;
-  /// A filter is finished. The observer may keep the result and should return at once.
+  /// A filter is finished, in no particular order. The observer may keep the result and should return at
+  /// once.
   virtual void on_finished(FilterResult result) = 0;
+  /// Whether on_finished() would return at once with a result of so many bytes. An engine that keeps a device
+  /// busy meanwhile asks first, and holds results back as long as it has something to do for the device.
+  virtual bool has_room(std::size_t /*bytes*/) { return true; }
   /// Filters in flight have finished another iteration: `steps` (filters x iterations) more of the total are
   /// done.
   virtual void on_progress(std::int64_t steps) = 0;

@@ -33,6 +33,8 @@ using cuda::BatchPlan;
 // enough that an interruption is soon heeded.
 constexpr int kIterationsAhead = 8;
 constexpr std::chrono::microseconds kPollInterval{200};
+// Of results, as much is handed over between two looks at the device: well below a millisecond's work.
+constexpr std::size_t kSliceBytes = std::size_t{1} << 20;
 
 // More elements than an int can count are beyond some of cuDNN's kernels.
 constexpr std::int64_t kLargestTensor = std::numeric_limits<std::int32_t>::max();
@@ -210,7 +212,7 @@ class CudaEngine final : public Engine {
       for (const cuda::Assignment& batch : plan.batches) {
         if (stop.stop_requested() || !ascend(*ascent, batch, observer, stop)) break;
       }
-      if (ascent->has_results()) deliver(ascent->take_results(), observer);
+      while (ascent->has_results()) deliver_one(*ascent, observer);
       std::erase_if(left, [&](FilterId id) { return std::ranges::binary_search(taken, id); });
     }
   }
@@ -277,6 +279,7 @@ class CudaEngine final : public Engine {
   }
 
   // Whether the batch came to its end; false: stopped. Meanwhile delivers the results of the batch before.
+  // While there are iterations to enqueue it never waits for the observer.
   bool ascend(BatchAscent& ascent, const cuda::Assignment& batch, RenderObserver& observer,
               const std::stop_token& stop) {
     const cuda::nvtx::Range range("batch");
@@ -288,7 +291,7 @@ class CudaEngine final : public Engine {
       const int finished = ascent.finished_iterations();
       if (finished > reported) observer.on_progress((finished - reported) * filters);
       reported = finished;
-      if (ascent.has_results() && ascent.results_arrived()) deliver(ascent.take_results(), observer);
+      if (ascent.has_results() && ascent.results_arrived()) deliver_some(ascent, observer);
       return finished;
     };
     for (int iteration = 1; iteration <= recipe_.iterations; ++iteration) {
@@ -299,7 +302,7 @@ class CudaEngine final : public Engine {
       if (stop.stop_requested()) return false;
       iterate(ascent);
     }
-    if (ascent.has_results()) deliver(ascent.take_results(), observer);
+    while (ascent.has_results()) deliver_one(ascent, observer);
     ascent.finish();
     while (attend() < recipe_.iterations) {
       if (stop.stop_requested()) return true;  // All is enqueued: the batch is taken all the same.
@@ -327,11 +330,20 @@ class CudaEngine final : public Engine {
     }
   }
 
-  static void deliver(std::vector<FilterResult> results, RenderObserver& observer) {
-    for (FilterResult& result : results) {
-      for (const TracePoint& point : result.trace) observer.on_loss(result.id, point);
-      observer.on_finished(std::move(result));
+  static void deliver_some(BatchAscent& ascent, RenderObserver& observer) {
+    const std::size_t bytes = ascent.result_bytes();
+    std::size_t delivered = 0;
+    while (ascent.has_results() && (delivered == 0 || delivered + bytes <= kSliceBytes) &&
+           observer.has_room(bytes)) {
+      deliver_one(ascent, observer);
+      delivered += bytes;
     }
+  }
+
+  static void deliver_one(BatchAscent& ascent, RenderObserver& observer) {
+    FilterResult result = ascent.take_result();
+    for (const TracePoint& point : result.trace) observer.on_loss(result.id, point);
+    observer.on_finished(std::move(result));
   }
 
   void remember_plan(const cuda::Plan& plan) {

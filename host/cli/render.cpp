@@ -376,6 +376,8 @@ class RunObserver : public RenderObserver {
     progress_.add_finished();
   }
 
+  bool has_room(std::size_t bytes) override { return writer_.has_room(bytes); }
+
   void on_progress(std::int64_t steps) override { progress_.add_steps(steps); }
 
   void on_notice(const std::string& text) override {

@@ -254,43 +254,56 @@ void BatchAscent::finish() {
   bring(results_.gradient_norms, finished_.gradient_norms);
   copied_.record(copy_stream_);
   finishing_ = std::exchange(running_, nullptr);
+  find_result(0);
 }
 
-std::vector<FilterResult> BatchAscent::take_results() {
+std::size_t BatchAscent::result_bytes() const {
+  return image_size() * (1 + (options_.keep_images ? sizeof(float) : 0)) + frame_bytes(recipe_, options_) +
+         trace_rows() * sizeof(TracePoint);
+}
+
+FilterResult BatchAscent::take_result() {
   copied_.synchronise();
-  const Assignment& assignment = *std::exchange(finishing_, nullptr);
-  std::vector<FilterResult> results;
-  for (int i = 0; i < images(); ++i) {
-    if (assignment.selected[i] == Assignment::kNone) continue;
-    FilterResult result;
-    result.id = assignment.filters[i];
-    const kernels::AscentStatus status = results_.status.data()[i];
-    result.status = status == kernels::AscentStatus::climbing ? FilterStatus::ok
-                    : status == kernels::AscentStatus::dead   ? FilterStatus::dead
-                                                              : FilterStatus::nonfinite;
-    result.iterations = results_.steps.data()[i];
-    result.first_loss = results_.first_losses.data()[i];
-    result.final_loss = results_.losses.data()[i];
-    result.gradient_norm = results_.gradient_norms.data()[i];
-    for (int row = 0; row < trace_rows(); ++row) {
-      const int iteration = (row + 1) * trace_every_;
-      if (result.status == FilterStatus::nonfinite && iteration > result.iterations) break;
-      result.trace.push_back({iteration, results_.trace.data()[std::size_t(row) * images() + i]});
-    }
-    const auto part = [&]<class T>(const PinnedBuffer<T>& buffer, std::size_t row = 0) {
-      const std::span<T> values = buffer.span().subspan((row * images() + i) * image_size(), image_size());
-      return std::vector<T>(values.begin(), values.end());
-    };
-    result.picture = part(results_.pictures);
-    if (options_.keep_images) result.image = part(results_.images);
-    result.frame_every = options_.frame_every;
-    for (int row = 0; row < frame_rows() && row * options_.frame_every < result.iterations; ++row)
-      result.frames.push_back(part(results_.frames, row));
-    if (options_.frame_every > 0) result.frames.push_back(result.picture);
-    results.push_back(std::move(result));
+  FilterResult result = result_of(next_result_);
+  find_result(next_result_ + 1);
+  return result;
+}
+
+// The next image from `image` on whose result somebody takes; after the last one the batch is done with.
+void BatchAscent::find_result(int image) {
+  while (image < images() && finishing_->selected[image] == Assignment::kNone) ++image;
+  next_result_ = image;
+  if (image == images()) finishing_ = nullptr;
+}
+
+FilterResult BatchAscent::result_of(int image) const {
+  FilterResult result;
+  result.id = finishing_->filters[image];
+  const kernels::AscentStatus status = results_.status.data()[image];
+  result.status = status == kernels::AscentStatus::climbing ? FilterStatus::ok
+                  : status == kernels::AscentStatus::dead   ? FilterStatus::dead
+                                                            : FilterStatus::nonfinite;
+  result.iterations = results_.steps.data()[image];
+  result.first_loss = results_.first_losses.data()[image];
+  result.final_loss = results_.losses.data()[image];
+  result.gradient_norm = results_.gradient_norms.data()[image];
+  result.trace.reserve(trace_rows());
+  for (int row = 0; row < trace_rows(); ++row) {
+    const int iteration = (row + 1) * trace_every_;
+    if (result.status == FilterStatus::nonfinite && iteration > result.iterations) break;
+    result.trace.push_back({iteration, results_.trace.data()[std::size_t(row) * images() + image]});
   }
-  std::ranges::sort(results, {}, &FilterResult::id);
-  return results;
+  const auto part = [&]<class T>(const PinnedBuffer<T>& buffer, std::size_t row = 0) {
+    const std::span<T> values = buffer.span().subspan((row * images() + image) * image_size(), image_size());
+    return std::vector<T>(values.begin(), values.end());
+  };
+  result.picture = part(results_.pictures);
+  if (options_.keep_images) result.image = part(results_.images);
+  result.frame_every = options_.frame_every;
+  for (int row = 0; row < frame_rows() && row * options_.frame_every < result.iterations; ++row)
+    result.frames.push_back(part(results_.frames, row));
+  if (options_.frame_every > 0) result.frames.push_back(result.picture);
+  return result;
 }
 
 void BatchAscent::drain() const {

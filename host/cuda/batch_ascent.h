@@ -41,12 +41,14 @@ class BatchAscent {
   /// results of the batch before must have been taken.
   void finish();
 
-  /// Whether a finished batch's results wait to be taken.
+  /// Whether results of a finished batch wait to be taken.
   bool has_results() const { return finishing_ != nullptr; }
   /// Whether they have arrived.
   bool results_arrived() const { return copied_.passed(); }
-  /// Waits for them if need be. Ascending by filter.
-  std::vector<FilterResult> take_results();
+  /// Of one result, at most.
+  std::size_t result_bytes() const;
+  /// The next one, those of deep layers first. Waits until they have arrived.
+  FilterResult take_result();
   /// Waits until the device has done all that was enqueued.
   void drain() const;
 
@@ -78,8 +80,9 @@ class BatchAscent {
   StackArguments stack_arguments() const;
   void enqueue_frame();
   void enqueue_iteration();
-  void enqueue_final_losses();
   void upload_initial_images(const Assignment& assignment);
+  void find_result(int image);
+  FilterResult result_of(int image) const;
 
   const Network& network_;
   const Recipe& recipe_;
@@ -118,6 +121,7 @@ class BatchAscent {
   int enqueued_ = 0;       // Iterations of the batch.
   const Assignment* running_ = nullptr;
   const Assignment* finishing_ = nullptr;
+  int next_result_ = 0;  // Image of `finishing_`.
 };
 
 }  // namespace filterscope::cuda

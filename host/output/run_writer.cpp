@@ -148,14 +148,18 @@ class RunWriter::Implementation {
       throw std::invalid_argument("RunWriter: a filter that is not to be rendered");
     const std::size_t bytes = bytes_of(result);
     std::unique_lock lock(mutex_);
-    const std::size_t most = result.frames.empty() ? kQueueBytes : kQueueBytesWithFrames;
-    room_.wait(lock, [&] { return queue_.empty() || queued_bytes_ + bytes <= most; });
+    room_.wait(lock, [&] { return fits(bytes); });
     if (closed_) throw std::logic_error("RunWriter: add() after finish()");
     if (error_) std::rethrow_exception(error_);
     if (!added_.insert(result.id).second) throw std::invalid_argument("RunWriter: a filter was added twice");
     queued_bytes_ += bytes;
     queue_.push_back({std::move(result), engine});
     work_.notify_one();
+  }
+
+  bool has_room(std::size_t bytes) const {
+    const std::scoped_lock lock(mutex_);
+    return fits(bytes);
   }
 
   void finish(double seconds, PhaseSeconds phases) {
@@ -208,6 +212,12 @@ class RunWriter::Implementation {
     FilterResult result;
     EngineDescription engine;
   };
+
+  /// Into the queue; mutex_ is held.
+  bool fits(std::size_t bytes) const {
+    const std::size_t most = options_.frame_every > 0 ? kQueueBytesWithFrames : kQueueBytes;
+    return queue_.empty() || queued_bytes_ + bytes <= most;
+  }
 
   /// The manifest goes on from that of earlier runs.
   void take_over(const StoredRun& before) {
@@ -506,7 +516,7 @@ class RunWriter::Implementation {
   std::map<int, Layer> layers_;  ///< Its keys stay as they are.
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable work_;  ///< Something is queued, or nothing more will be.
   std::condition_variable room_;  ///< Something left the queue.
   std::deque<Item> queue_;
@@ -536,6 +546,9 @@ const std::vector<FilterId>& RunWriter::remaining() const {
 }
 void RunWriter::add(FilterResult result, const EngineDescription& engine) {
   implementation_->add(std::move(result), engine);
+}
+bool RunWriter::has_room(std::size_t bytes) const {
+  return implementation_->has_room(bytes);
 }
 void RunWriter::finish(double seconds, const PhaseSeconds& phases) {
   implementation_->finish(seconds, phases);

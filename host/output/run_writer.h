@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <filesystem>
 #include <memory>
 #include <vector>
@@ -59,10 +60,13 @@ class RunWriter {
   /// in any order, each filter of remaining() at most once (std::invalid_argument).
   void add(FilterResult result, const EngineDescription& engine);
 
+  /// Whether add() would take a result of so many bytes without a wait.
+  bool has_room(std::size_t bytes) const;
+
   /// Waits until everything is written, then writes the sheets that are not up to date, manifest.json and
-  /// traces.csv, whatever failed before. `seconds` is how long the run took, and `phases` where its time went as
-  /// far as the caller knows; the phases finish, encode and write are added here. Throws the first error, if
-  /// there was one. Call it once, also after an interruption or a failed render.
+  /// traces.csv, whatever failed before. `seconds` is how long the run took, and `phases` where its time went
+  /// as far as the caller knows; the phases finish, encode and write are added here. Throws the first error,
+  /// if there was one. Call it once, also after an interruption or a failed render.
   void finish(double seconds, const PhaseSeconds& phases = {});
 
   /// After finish(): the filters of the selection by outcome.

@@ -398,6 +398,29 @@ TEST_F(RunWriterTest, BoundsWhatWaits) {
   EXPECT_EQ(read_initial_images(out_ / "raw/block1_conv1.npy").count, 40);
 }
 
+TEST_F(RunWriterTest, TellsWhetherThereIsRoom) {
+  options_.extent = {1600, 1600};
+  std::vector<FilterId> selection;
+  std::vector<FilterResult> results(20);
+  for (int filter = 0; filter < 20; ++filter) {
+    selection.push_back({0, filter});
+    results[static_cast<std::size_t>(filter)].id = {0, filter};
+    results[static_cast<std::size_t>(filter)].picture.resize(1600 * 1600 * 3, 5);
+  }
+  const std::size_t bytes = results.front().picture.size();
+  RunWriter run = writer(selection);
+  EXPECT_TRUE(run.has_room(bytes));
+  EXPECT_TRUE(run.has_room(bytes * 100));  // Nothing waits: add() takes whatever it is.
+  // Handed over in far less time than it takes to compress them.
+  std::size_t added = 0;
+  for (; added < results.size() && run.has_room(bytes); ++added) run.add(std::move(results[added]), engine_);
+  EXPECT_GT(added, 1u);
+  EXPECT_LT(added, results.size());
+  wait_for([&] { return run.has_room(bytes); });
+  run.finish(kSeconds);
+  EXPECT_EQ(run.counts().ok, static_cast<int>(added));
+}
+
 TEST_F(RunWriterTest, ShowsAnErrorOfAPictureOfAnotherSize) {
   RunWriter run = writer({{0, 0}});
   FilterResult result = result_of({0, 0});
