@@ -102,7 +102,6 @@ static_assert(kPitch >= kColumns && reads_without_conflicts());
 /// its high and low ones; its low parts are for the third lane, and the fourth gets zeros.
 constexpr int kTapPlaces = kSteps * kProducts * kWarpSize;  // [step][product][lane]: high, low.
 constexpr int kNinthPlaces = kProducts * kWarpSize;         // [product][column][four lanes]
-using WordPair = Vector<std::uint32_t, 2>;
 
 /// Two maxima at once, of floats that are not negative, which compare as their bits do.
 struct Maxima {

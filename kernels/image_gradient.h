@@ -1,6 +1,9 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <span>
+#include <string_view>
 
 #include "common/input_map.h"
 #include "common/types.h"
@@ -18,7 +21,8 @@ template <class T>
 struct LastGradientArguments {
   const T*
       gradient;  ///< [images][height][width][channels], 16-byte aligned: of the first convolution's output.
-  const std::uint32_t* gate;  ///< GateKind::bits of its ReLU; null: that the gradient has already passed.
+  const std::uint32_t* gate;  ///< GateKind::bits of its ReLU, 8-byte aligned; null: that the gradient has
+                              ///< already passed.
   const float* weights;       ///< [channels][3][3][3]: as first_convolution's.
   InputMap map;
   const float* factors;    ///< [images] What each image's gradient is multiplied with in the end.
@@ -30,9 +34,36 @@ struct LastGradientArguments {
   int channels;  ///< A multiple of 64.
 };
 
-/// The input gradient of the first convolution, through the input map to the image: 3x3 correlation with the
-/// rotated filters from `channels` to 3, in fp32.
+/// One way to compute the input gradient of the first convolution, through the input map to the image: 3x3
+/// correlation with the rotated filters from `channels` to 3.
 template <class T>
-void last_gradient(const LastGradientArguments<T>& arguments, cudaStream_t stream);
+struct LastGradientKernel {
+  std::string_view name;
+  bool (*supports)(int channels);
+  void (*launch)(const LastGradientArguments<T>& arguments, cudaStream_t stream);
+};
+
+/// All of them for float, Half or Bfloat16; of those that support the channels, the one to take comes first.
+template <class T>
+std::span<const LastGradientKernel<T>> last_gradient_kernels();
+
+/// By that one.
+template <class T>
+void last_gradient(const LastGradientArguments<T>& arguments, cudaStream_t stream) {
+  const auto kernels = last_gradient_kernels<T>();
+  const auto kernel = std::ranges::find_if(
+      kernels, [&](const LastGradientKernel<T>& one) { return one.supports(arguments.channels); });
+  kernel->launch(arguments, stream);
+}
+
+/// CUDA cores, any type: fp32.
+template <class T>
+void last_gradient_direct(const LastGradientArguments<T>& arguments, cudaStream_t stream);
+
+/// Tensor cores (mma.sync, sm_80 and later), Half and Bfloat16; 64 channels. fp32 sums, of weights in two
+/// fp16 parts (common/half_parts.h; 2^-22 of a weight, or 2^-39 of the largest, are lost) or three of
+/// bfloat16 (nothing is).
+template <class T>
+void last_gradient_mma(const LastGradientArguments<T>& arguments, cudaStream_t stream);
 
 }  // namespace filterscope::kernels

@@ -41,6 +41,7 @@ __host__ __device__ constexpr int quad_place(int channel) {
 /// The 16 bytes of a vector as four registers. Where vectors are selected or kept, the compiler takes a
 /// Vector<T, ...> of 16-bit values apart and puts it together again.
 using Words = Vector<std::uint32_t, 4>;
+using WordPair = Vector<std::uint32_t, 2>;
 
 template <class T>
 constexpr int kValuesPerWord = static_cast<int>(4 / sizeof(T));

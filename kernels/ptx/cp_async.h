@@ -13,25 +13,46 @@ __device__ inline void cp_async_16(void* shared, const void* global, bool valid)
   emulation::cp_async(shared, global, 16, valid);
 #else
   const auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(shared));
-  const int bytes = valid ? 16 : 0;
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(address), "l"(global), "r"(bytes));
+  asm volatile(
+      "{\n"
+      "  .reg .pred absent;\n"
+      "  setp.eq.s32 absent, %2, 0;\n"
+      "  cp.async.cg.shared.global [%0], [%1], 16, absent;\n"
+      "}\n" ::"r"(address),
+      "l"(global), "r"(static_cast<int>(valid)));
 #endif
 }
 
-/// The same where `wanted` is true; elsewhere nothing happens, and the addresses may be any.
+/// The same with 8 bytes. Through L1.
+__device__ inline void cp_async_8(void* shared, const void* global, bool valid) {
+#if defined(FILTERSCOPE_EMULATED)
+  emulation::cp_async(shared, global, 8, valid);
+#else
+  const auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(shared));
+  asm volatile(
+      "{\n"
+      "  .reg .pred absent;\n"
+      "  setp.eq.s32 absent, %2, 0;\n"
+      "  cp.async.ca.shared.global [%0], [%1], 8, absent;\n"
+      "}\n" ::"r"(address),
+      "l"(global), "r"(static_cast<int>(valid)));
+#endif
+}
+
+/// cp_async_16 where `wanted` is true; elsewhere nothing happens, and the addresses may be any.
 __device__ inline void cp_async_16_if(bool wanted, void* shared, const void* global, bool valid) {
 #if defined(FILTERSCOPE_EMULATED)
   if (wanted) emulation::cp_async(shared, global, 16, valid);
 #else
   const auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(shared));
-  const int bytes = valid ? 16 : 0;
   asm volatile(
       "{\n"
-      "  .reg .pred wanted;\n"
+      "  .reg .pred absent, wanted;\n"
+      "  setp.eq.s32 absent, %2, 0;\n"
       "  setp.ne.s32 wanted, %3, 0;\n"
-      "  @wanted cp.async.cg.shared.global [%0], [%1], 16, %2;\n"
+      "  @wanted cp.async.cg.shared.global [%0], [%1], 16, absent;\n"
       "}\n" ::"r"(address),
-      "l"(global), "r"(bytes), "r"(static_cast<int>(wanted)));
+      "l"(global), "r"(static_cast<int>(valid)), "r"(static_cast<int>(wanted)));
 #endif
 }
 

@@ -1,6 +1,10 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
+#include <cmath>
 #include <limits>
+#include <string_view>
 
 #include "kernels/image_gradient.h"
 #include "network_ends.h"
@@ -29,8 +33,21 @@ struct Result {
 };
 
 template <class T>
-Result run(const Case& shape, const std::vector<T>& gradient, const std::vector<float>& weights,
-           const std::vector<float>& factors, const std::vector<std::uint32_t>& gate = {}) {
+using Kernel = kernels::LastGradientKernel<T>;
+
+/// All kernels of a type.
+template <class T, class Body>
+void for_each_kernel(const Body& body) {
+  for (const Kernel<T>& kernel : kernels::last_gradient_kernels<T>()) {
+    SCOPED_TRACE(testing::Message() << kernel.name << ", " << sizeof(T) << " bytes");
+    body(kernel);
+  }
+}
+
+template <class T>
+Result run(const Kernel<T>& kernel, const Case& shape, const std::vector<T>& gradient,
+           const std::vector<float>& weights, const std::vector<float>& factors,
+           const std::vector<std::uint32_t>& gate = {}) {
   const auto device_gradient = test::upload(gradient);
   const auto device_weights = test::upload(weights);
   const auto device_factors = test::upload(factors);
@@ -39,18 +56,18 @@ Result run(const Case& shape, const std::vector<T>& gradient, const std::vector<
   const auto squares =
       test::poisoned<float>(shape.images * static_cast<std::size_t>(kernels::image_gradient_parts(
                                                shape.extent.height, shape.extent.width)));
-  kernels::last_gradient<T>({.gradient = device_gradient.data(),
-                             .gate = device_gate.data(),
-                             .weights = device_weights.data(),
-                             .map = test::to_input_map(shape.mapping),
-                             .factors = device_factors.data(),
-                             .image_gradients = image_gradients.data(),
-                             .squares = squares.data(),
-                             .images_count = shape.images,
-                             .height = shape.extent.height,
-                             .width = shape.extent.width,
-                             .channels = shape.channels},
-                            nullptr);
+  kernel.launch({.gradient = device_gradient.data(),
+                 .gate = device_gate.data(),
+                 .weights = device_weights.data(),
+                 .map = test::to_input_map(shape.mapping),
+                 .factors = device_factors.data(),
+                 .image_gradients = image_gradients.data(),
+                 .squares = squares.data(),
+                 .images_count = shape.images,
+                 .height = shape.extent.height,
+                 .width = shape.extent.width,
+                 .channels = shape.channels},
+                nullptr);
   return {test::download(image_gradients), test::download(squares)};
 }
 
@@ -79,17 +96,18 @@ std::vector<float> random_weights(const Case& shape, std::uint64_t seed) {
 }
 
 template <class T>
-void check(const Case& shape) {
+void check(const Kernel<T>& kernel, const Case& shape) {
+  if (!kernel.supports(shape.channels)) return;
   SCOPED_TRACE(testing::Message() << testing::PrintToString(shape.extent) << ", " << shape.channels
-                                  << " channels, " << shape.mapping.name << ", " << sizeof(T) << " bytes");
+                                  << " channels, " << shape.mapping.name);
   const std::vector<std::uint32_t> gate = random_gate(shape, 4);
   const std::vector<T> gradient = with_closed(random_gradient<T>(shape, 1), gate, 0.f);
   const std::vector<float> weights = random_weights(shape, 2);
   const std::vector<float> factors =
       test::random_values(static_cast<std::size_t>(shape.images), 3, 0.001f, 0.01f);
-  const Result actual = run<T>(shape, gradient, weights, factors);
+  const Result actual = run(kernel, shape, gradient, weights, factors);
 
-  const std::vector<float> kernel = test::filters_last(weights, shape.channels);
+  const std::vector<float> filters = test::filters_last(weights, shape.channels);
   const std::vector<float> wide = test::widen(gradient);
   const std::size_t image_size = wide.size() / shape.images;
   std::vector<double> expected;
@@ -98,30 +116,39 @@ void check(const Case& shape) {
     const reference::Map map(shape.extent, shape.channels,
                              std::span(wide).subspan(i * image_size, image_size));
     const reference::Map image_gradient =
-        reference::mapping_gradient(shape.mapping, reference::convolve_input_gradient(map, kernel, 3));
+        reference::mapping_gradient(shape.mapping, reference::convolve_input_gradient(map, filters, 3));
     const reference::Map magnitude = reference::mapping_gradient(
         test::magnitudes(shape.mapping),
-        reference::convolve_input_gradient(test::magnitudes(map), test::magnitudes(kernel), 3));
+        reference::convolve_input_gradient(test::magnitudes(map), test::magnitudes(filters), 3));
     for (const double value : image_gradient.values) expected.push_back(value * double{factors[i]});
     for (const double value : magnitude.values) magnitudes.push_back(value * double{factors[i]});
   }
-  // The products of nine taps, then the map and the factor.
-  test::expect_sums<float>(actual.gradients, expected, magnitudes, 9 * shape.channels + 5);
+  // The products of nine taps, then the map and the factor. Tensor cores add 17 at a time, and cut each off
+  // at 2^-23 of the sum; parts lose 2^-22 of a weight.
+  const int terms = kernel.name == "direct" ? 9 * shape.channels + 5 : 4 * 17 * 2 + 4 + 2 + 9 + 5;
+  test::expect_sums<float>(actual.gradients, expected, magnitudes, terms);
   test::expect_squares(actual.squares, actual.gradients, shape.images, shape.extent);
 
   // Gated by the kernel: what does not pass may be anything.
   const std::vector<T> ungated = with_closed(gradient, gate, std::numeric_limits<float>::quiet_NaN());
-  const Result gated = run<T>(shape, ungated, weights, factors, gate);
+  const Result gated = run(kernel, shape, ungated, weights, factors, gate);
   EXPECT_EQ(gated.gradients, actual.gradients);
   EXPECT_EQ(gated.squares, actual.squares);
 }
 
 template <class T>
 void check_all() {
-  for (const Extent extent : {Extent{1, 1}, Extent{2, 3}, Extent{15, 17}}) check<T>({2, extent, 64});
-  check<T>({1, {16, 16}, 64});  // One whole tile,
-  check<T>({1, {33, 35}, 64});  // and more than two each way.
-  for (const InputMapping& mapping : test::mappings()) check<T>({2, {3, 5}, 128, mapping});
+  for_each_kernel<T>([](const Kernel<T>& kernel) {
+    for (const Extent extent : {Extent{1, 1}, Extent{2, 3}, Extent{15, 17}}) check(kernel, {2, extent, 64});
+    check(kernel, {1, {16, 16}, 64});  // One whole part of the squares,
+    check(kernel, {1, {33, 35}, 64});  // more than two each way,
+    check(kernel, {1, {1, 70}, 64});   // and one way alone.
+    check(kernel, {1, {70, 1}, 64});
+    for (const InputMapping& mapping : test::mappings()) {
+      check(kernel, {2, {3, 5}, 64, mapping});
+      check(kernel, {1, {3, 5}, 128, mapping});
+    }
+  });
 }
 
 TEST_P(LastGradientTest, IsTheReferenceInFloat) {
@@ -134,25 +161,139 @@ TEST_P(LastGradientTest, IsTheReferenceInBfloat16) {
   check_all<kernels::Bfloat16>();
 }
 
-TEST_P(LastGradientTest, OfADeadFilterIsExactlyZero) {
-  const Case shape{1, {5, 18}, 64, keras_mapping()};
-  const std::vector<kernels::Half> gradient(shape.positions() * 64, kernels::from_float<kernels::Half>(0.f));
-  const Result actual = run<kernels::Half>(shape, gradient, random_weights(shape, 4), {0.5f});
-  for (const float value : actual.gradients) EXPECT_EQ(value, 0.f);
-  for (const float square : actual.squares) EXPECT_EQ(square, 0.f);
+// What a weight loses shows where it is alone: `loss` of itself, and `smallest` of the largest.
+template <class T>
+void check_impulse(const Kernel<T>& kernel, float factor, double loss, double smallest) {
+  SCOPED_TRACE(factor);
+  const Case shape{1, {7, 35}, 64};
+  std::vector<float> weights = random_weights(shape, 8);
+  for (std::size_t i = 0; i < weights.size(); ++i) weights[i] *= factor * (i % 5 == 0 ? 0x1p-20f : 0x1p-4f);
+  weights[37 * 27 + 13] = -factor;
+  double largest = 0;
+  for (const float weight : weights) largest = std::max(largest, std::abs(double{weight}));
+  for (const auto& [y, x, channel] : {std::array{0, 0, 0}, std::array{3, 31, 37}, std::array{6, 34, 63}}) {
+    std::vector<T> gradient(shape.positions() * 64, kernels::from_float<T>(0.f));
+    const int at = (y * shape.extent.width + x) * 64 + channel;
+    gradient[at] = kernels::from_float<T>(1.f);
+    std::vector<std::uint32_t> gate(gradient.size() / 32, 0);
+    gate[at / 32] = 1u << at % 32;
+    std::vector<float> expected(shape.positions() * 3, 0.f);
+    for (int tap = 0; tap < 9; ++tap) {
+      const int to_y = y + tap / 3 - 1;
+      const int to_x = x + tap % 3 - 1;
+      if (to_y < 0 || to_y >= shape.extent.height || to_x < 0 || to_x >= shape.extent.width) continue;
+      for (int c = 0; c < 3; ++c) {
+        expected[(to_y * shape.extent.width + to_x) * 3 + c] = weights[(channel * 9 + tap) * 3 + c];
+      }
+    }
+    for (const Result& actual :
+         {run(kernel, shape, gradient, weights, {1.f}), run(kernel, shape, gradient, weights, {1.f}, gate)}) {
+      for (std::size_t i = 0; i < expected.size(); ++i) {
+        EXPECT_NEAR(actual.gradients[i], expected[i], loss * std::abs(expected[i]) + smallest * largest) << i;
+      }
+    }
+  }
 }
 
-TEST_P(LastGradientTest, DoesNotDependOnTheBatch) {
+TEST_P(LastGradientTest, OfOnePositionIsTheFilter) {
+  for (const float factor : {1.f, 0x1p-30f, 0x1p30f}) {
+    for_each_kernel<float>([&](const auto& kernel) { check_impulse(kernel, factor, 0, 0); });
+    for_each_kernel<kernels::Half>([&](const auto& kernel) {
+      const bool exact = kernel.name == "direct";
+      check_impulse(kernel, factor, exact ? 0 : 0x1p-22, exact ? 0 : 0x1p-39);
+    });
+    for_each_kernel<kernels::Bfloat16>([&](const auto& kernel) { check_impulse(kernel, factor, 0, 0); });
+  }
+}
+
+// A gradient that is NaN shows where it belongs, and elsewhere is as if it were zero.
+template <class T>
+void check_nan() {
+  const Case shape{1, {5, 18}, 64};
+  const std::size_t position = 2 * 18 + 15;
+  const std::vector<float> weights = random_weights(shape, 9);
+  auto gradient = random_gradient<T>(shape, 10);
+  for_each_kernel<T>([&](const Kernel<T>& kernel) {
+    gradient[position * 64 + 5] = kernels::from_float<T>(0.f);
+    const Result with_zero = run(kernel, shape, gradient, weights, {0.5f});
+    gradient[position * 64 + 5] = kernels::from_float<T>(std::numeric_limits<float>::quiet_NaN());
+    const Result actual = run(kernel, shape, gradient, weights, {0.5f});
+    for (std::size_t i = 0; i < actual.gradients.size(); ++i) {
+      const std::size_t y = i / 3 / 18;
+      const std::size_t x = i / 3 % 18;
+      if (y >= 1 && y <= 3 && x >= 14 && x <= 16) {
+        EXPECT_TRUE(std::isnan(actual.gradients[i])) << i;
+      } else {
+        EXPECT_EQ(actual.gradients[i], with_zero.gradients[i]) << i;
+      }
+    }
+    for (const float square : actual.squares) EXPECT_TRUE(std::isnan(square));
+  });
+}
+
+TEST_P(LastGradientTest, KeepsNaN) {
+  check_nan<float>();
+  check_nan<kernels::Half>();
+  check_nan<kernels::Bfloat16>();
+}
+
+template <class T>
+void check_dead() {
+  const Case shape{1, {5, 18}, 64, keras_mapping()};
+  const std::vector<T> gradient(shape.positions() * 64, kernels::from_float<T>(0.f));
+  for_each_kernel<T>([&](const Kernel<T>& kernel) {
+    const Result actual = run(kernel, shape, gradient, random_weights(shape, 4), {0.5f});
+    for (const float value : actual.gradients) EXPECT_EQ(value, 0.f);
+    for (const float square : actual.squares) EXPECT_EQ(square, 0.f);
+  });
+}
+
+TEST_P(LastGradientTest, OfADeadFilterIsExactlyZero) {
+  check_dead<float>();
+  check_dead<kernels::Half>();
+  check_dead<kernels::Bfloat16>();
+}
+
+template <class T>
+void check_batch() {
   const Case one{1, {5, 18}, 64, torchvision_mapping()};
   const Case three{3, {5, 18}, 64, torchvision_mapping()};
   const std::vector<float> weights = random_weights(one, 5);
-  const auto gradient = random_gradient<kernels::Half>(one, 6);
-  auto gradients = random_gradient<kernels::Half>(three, 7);
+  const auto gradient = random_gradient<T>(one, 6);
+  auto gradients = random_gradient<T>(three, 7);
   std::ranges::copy(gradient, gradients.end() - static_cast<std::ptrdiff_t>(gradient.size()));
-  const Result alone = run<kernels::Half>(one, gradient, weights, {0.3f});
-  const Result last = run<kernels::Half>(three, gradients, weights, {0.1f, 0.2f, 0.3f});
-  EXPECT_TRUE(std::ranges::equal(alone.gradients, std::span(last.gradients).last(alone.gradients.size())));
-  EXPECT_TRUE(std::ranges::equal(alone.squares, std::span(last.squares).last(alone.squares.size())));
+  for_each_kernel<T>([&](const Kernel<T>& kernel) {
+    const Result alone = run(kernel, one, gradient, weights, {0.3f});
+    const Result last = run(kernel, three, gradients, weights, {0.1f, 0.2f, 0.3f});
+    EXPECT_TRUE(std::ranges::equal(alone.gradients, std::span(last.gradients).last(alone.gradients.size())));
+    EXPECT_TRUE(std::ranges::equal(alone.squares, std::span(last.squares).last(alone.squares.size())));
+  });
+}
+
+TEST_P(LastGradientTest, DoesNotDependOnTheBatch) {
+  check_batch<float>();
+  check_batch<kernels::Half>();
+  check_batch<kernels::Bfloat16>();
+}
+
+template <class T>
+void check_choice(std::string_view of_64_channels) {
+  for (const int channels : {64, 128}) {
+    const Case shape{1, {3, 5}, channels};
+    const auto gradient = random_gradient<T>(shape, 11);
+    const std::vector<float> weights = random_weights(shape, 12);
+    const Result chosen = run<T>({"", nullptr, kernels::last_gradient<T>}, shape, gradient, weights, {1.f});
+    for_each_kernel<T>([&](const Kernel<T>& kernel) {
+      if (kernel.name != (channels == 64 ? of_64_channels : "direct")) return;
+      EXPECT_EQ(chosen.gradients, run(kernel, shape, gradient, weights, {1.f}).gradients);
+    });
+  }
+}
+
+TEST_P(LastGradientTest, TakesTensorCoresWhereTheyServe) {
+  check_choice<float>("direct");
+  check_choice<kernels::Half>("mma");
+  check_choice<kernels::Bfloat16>("mma");
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
 #include <memory>
+#include <type_traits>
 #include <vector>
 
 #include "families.h"
@@ -24,9 +25,11 @@ float weight_at(const std::vector<float>& weights, int channel, int tap, int col
   return weights[(static_cast<std::size_t>(channel) * 9 + tap) * 3 + colour];
 }
 
-// Tensor cores that compute with parts of fp32 values need three products for one.
+// Tensor cores that compute with two or three parts of fp32 values need as many products for one.
 constexpr int kPartProducts = 3;
 constexpr double kPartError = 3 * 0x1p-22;
+template <class T>
+constexpr int kWeightParts = std::is_same_v<T, kernels::Half> ? 2 : 3;
 
 template <class T>
 Operation first_convolution(const kernels::FirstConvolutionKernel<T>& kernel, const Shape& shape,
@@ -113,7 +116,8 @@ Operation first_convolution(const kernels::FirstConvolutionKernel<T>& kernel, co
 }
 
 template <class T>
-Operation last_gradient(const Shape& shape, CudaDevice& device, Precision precision) {
+Operation last_gradient(const kernels::LastGradientKernel<T>& kernel, const Shape& shape, CudaDevice& device,
+                        Precision precision) {
   struct Set {
     DeviceBuffer<T> gradient;
     DeviceBuffer<std::uint32_t> gate;
@@ -123,6 +127,7 @@ Operation last_gradient(const Shape& shape, CudaDevice& device, Precision precis
     DeviceBuffer<float> weights, factors;
     std::vector<Set> sets;
   };
+  const bool direct = kernel.name == "direct";
   const int channels = shape.layer.out_channels;
   const Extent map = shape.layer.map;
   const std::size_t gradients = shape.positions() * channels * shape.images;
@@ -139,24 +144,25 @@ Operation last_gradient(const Shape& shape, CudaDevice& device, Precision precis
            poisoned_values<float>(static_cast<std::size_t>(parts) * shape.images)};
   }
   return {.work = {.operations = shape.layer.operations(shape.images), .bytes = static_cast<double>(bytes)},
-          .ceilings = {.operations = device.ceilings(Precision::fp32).operations,
+          .ceilings = {.operations = direct ? device.ceilings(Precision::fp32).operations
+                                            : device.ceilings(precision).operations / kWeightParts<T>,
                        .bytes = device.ceilings(precision).bytes},
           .sets = static_cast<int>(state->sets.size()),
           .run =
-              [state, shape, channels, &stream = device.stream()](int number) {
+              [state, kernel, shape, channels, &stream = device.stream()](int number) {
                 const Set& set = state->sets[number];
-                kernels::last_gradient<T>({.gradient = set.gradient.data(),
-                                           .gate = set.gate.data(),
-                                           .weights = state->weights.data(),
-                                           .map = kColours,
-                                           .factors = state->factors.data(),
-                                           .image_gradients = set.image_gradients.data(),
-                                           .squares = set.squares.data(),
-                                           .images_count = shape.images,
-                                           .height = shape.layer.map.height,
-                                           .width = shape.layer.map.width,
-                                           .channels = channels},
-                                          stream);
+                kernel.launch({.gradient = set.gradient.data(),
+                               .gate = set.gate.data(),
+                               .weights = state->weights.data(),
+                               .map = kColours,
+                               .factors = state->factors.data(),
+                               .image_gradients = set.image_gradients.data(),
+                               .squares = set.squares.data(),
+                               .images_count = shape.images,
+                               .height = shape.layer.map.height,
+                               .width = shape.layer.map.width,
+                               .channels = channels},
+                              stream);
               },
           .check =
               [state, shape, channels, map, parts] {
@@ -201,16 +207,17 @@ void add_network_ends(const Selection& selection, const std::shared_ptr<CudaDevi
   for_each_storage(selection, [&]<class T>(cuda::Storage<T>, Precision precision) {
     for (const int images : selection.cuda_batches) {
       const Shape shape{selection.layers.front(), images};
-      const auto add_operation = [&](const char* name, auto make) {
-        add(fmt::format("cuda/{}/{}/{}/batch:{}", name, shape.layer.name, to_string(precision), images),
-            device, [=] { return make(shape, *device, precision); });
-      };
       for (const auto& kernel : kernels::first_convolution_kernels<T>()) {
         add(fmt::format("cuda/first_convolution/{}/{}/{}/batch:{}", shape.layer.name, kernel.name,
                         to_string(precision), images),
             device, [=] { return first_convolution<T>(kernel, shape, *device, precision); });
       }
-      add_operation("last_gradient", last_gradient<T>);
+      for (const auto& kernel : kernels::last_gradient_kernels<T>()) {
+        if (!kernel.supports(shape.layer.out_channels)) continue;
+        add(fmt::format("cuda/last_gradient/{}/{}/{}/batch:{}", shape.layer.name, kernel.name,
+                        to_string(precision), images),
+            device, [=] { return last_gradient<T>(kernel, shape, *device, precision); });
+      }
     }
   });
 }

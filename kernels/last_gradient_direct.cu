@@ -1,9 +1,9 @@
-// What an image of 96 x 96 costs at 64 channels: 32 MFLOP in fp32 and, in 16 bits, 1.2 MB read; the ReLU's
-// bits are 0.07 MB and the image's gradient 0.1 MB. On an H200 that is 0.48 us of arithmetic over 0.32 us of
-// memory. A library's convolution would write at least 8 channels in the compute type for the three that are
-// wanted, rounded; the map to the image, the image's factor and the sum of squares would be passes of their
-// own. So would the ReLU, unless the convolution that made the gradient can apply bits: it would read and
-// write 2.4 MB (0.6 us).
+// The last gradient in fp32. What an image of 96 x 96 costs at 64 channels: 32 MFLOP in fp32 and, in 16
+// bits, 1.2 MB read; the ReLU's bits are 0.07 MB and the image's gradient 0.1 MB. On an H200 that is 0.48 us
+// of arithmetic over 0.32 us of memory. A library's convolution would write at least 8 channels in the
+// compute type for the three that are wanted, rounded; the map to the image, the image's factor and the sum
+// of squares would be passes of their own. So would the ReLU, unless the convolution that made the gradient
+// can apply bits: it would read and write 2.4 MB (0.6 us).
 //
 // Arithmetic is the limit again, but here the many channels are summed over. A block computes the 16 x 16
 // positions whose squares belong together. It fetches their gradients, with a halo of one, 128 bytes of
@@ -53,9 +53,10 @@ __device__ inline int tile_place(int row, int column, int quad) {
 
 template <class T, GateKind kGate>
 __global__ void __launch_bounds__(kThreads, 4)
-    last_gradient_kernel(Global<const T> gradient, GateReader<kGate, T> gate, Global<const float> weights,
-                         InputMap map, Global<const float> factors, Global<float> image_gradients,
-                         Global<float> squares, int height, int width, int channels) {
+    last_gradient_direct_kernel(Global<const T> gradient, GateReader<kGate, T> gate,
+                                Global<const float> weights, InputMap map, Global<const float> factors,
+                                Global<float> image_gradients, Global<float> squares, int height, int width,
+                                int channels) {
   using TileQuad = Vector<T, 4>;
   using Gates = GateReader<kGate, T>;
   FILTERSCOPE_SHARED(TileQuad, tile, kHaloTile * kHaloTile * kQuads<T>);
@@ -183,9 +184,9 @@ __global__ void __launch_bounds__(kThreads, 4)
 }  // namespace
 
 template <class T>
-void last_gradient(const LastGradientArguments<T>& arguments, cudaStream_t stream) {
+void last_gradient_direct(const LastGradientArguments<T>& arguments, cudaStream_t stream) {
   const auto start = [&]<GateKind kGate>(GateReader<kGate, T> gate) {
-    launch("last_gradient", last_gradient_kernel<T, kGate>,
+    launch("last_gradient_direct", last_gradient_direct_kernel<T, kGate>,
            {dim3(static_cast<unsigned>(image_gradient_parts(arguments.height, arguments.width)),
                  static_cast<unsigned>(arguments.images_count)),
             dim3(kThreads)},
@@ -200,8 +201,8 @@ void last_gradient(const LastGradientArguments<T>& arguments, cudaStream_t strea
   }
 }
 
-template void last_gradient(const LastGradientArguments<float>&, cudaStream_t);
-template void last_gradient(const LastGradientArguments<Half>&, cudaStream_t);
-template void last_gradient(const LastGradientArguments<Bfloat16>&, cudaStream_t);
+template void last_gradient_direct(const LastGradientArguments<float>&, cudaStream_t);
+template void last_gradient_direct(const LastGradientArguments<Half>&, cudaStream_t);
+template void last_gradient_direct(const LastGradientArguments<Bfloat16>&, cudaStream_t);
 
 }  // namespace filterscope::kernels
