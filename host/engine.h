@@ -144,6 +144,8 @@ struct EngineDescription {
   /// The plans used so far, each identified by what fixes its bits: batch geometry, and per layer and
   /// direction the algorithm. Empty before the first batch.
   std::vector<std::string> plans;
+
+  bool operator==(const EngineDescription&) const = default;
 };
 
 /// Renders filters of one network with one set of weights and one recipe. For one thread at a time.

@@ -374,14 +374,16 @@ class RunWriter::Implementation {
     write_picture(record.file, result.picture, manifest_.extent);
     Picture tile = timed(encode_seconds_, [&] { return scale_tile(result.picture, manifest_.extent); });
 
+    {
+      const std::scoped_lock lock(mutex_);
+      record.engine = enter(item.engine);
+    }
+    // Dozens of numbers become text; the others need not wait for that.
+    const std::string line = journal_line(record, result.trace, raw, seconds_since_start(), manifest_);
     bool last = false;
     {
       const std::scoped_lock lock(mutex_);
-      record.engine = add_engine(manifest_, item.engine);
-      enter(manifest_.engines[record.engine]);
-      timed(write_seconds_, [&] {
-        journal_.append(journal_line(record, result.trace, raw, seconds_since_start(), manifest_));
-      });
+      timed(write_seconds_, [&] { journal_.append(line); });
       const std::size_t row = row_of(result.id);
       SheetTile& sheet_tile = layer.tiles[row - layer.first];
       sheet_tile.status = result.status;
@@ -420,12 +422,18 @@ class RunWriter::Implementation {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
   }
 
-  /// The engine of the next filters in the journal, where it is not known there as it is now.
-  void enter(const EngineDescription& engine) {
-    std::string line = journal_line(engine);
-    if (line == engine_line_) return;
-    journal_.append(line);
-    engine_line_ = std::move(line);
+  /// The engine's number in the manifest, and in the journal its description, where it is not known there as
+  /// it is now.
+  std::size_t enter(const EngineDescription& engine) {
+    if (entered_ && entered_->first == engine) return entered_->second;
+    const std::size_t number = add_engine(manifest_, engine);
+    std::string line = journal_line(manifest_.engines[number]);
+    if (line != engine_line_) {
+      journal_.append(line);
+      engine_line_ = std::move(line);
+    }
+    entered_ = {engine, number};
+    return number;
   }
 
   /// Writes a layer's sheet and raw file with the filters that are there, and forgets its pictures.
@@ -526,7 +534,8 @@ class RunWriter::Implementation {
   std::set<FilterId> added_;
   Journal journal_;
   std::string engine_line_;  ///< The journal's last one of an engine.
-  Manifest manifest_;        ///< Its filters, engines and raw files; the rest stays as it is.
+  std::optional<std::pair<EngineDescription, std::size_t>> entered_;  ///< The last one, and its number.
+  Manifest manifest_;  ///< Its filters, engines and raw files; the rest stays as it is.
   std::vector<std::vector<TracePoint>> traces_;  ///< Of each row of the manifest.
   std::map<FilterId, RawPlace> images_;
   std::map<FilterId, int> animations_;  ///< Of earlier runs; stays as it is.
