@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <future>
 #include <optional>
 #include <string>
 
@@ -53,15 +54,20 @@ StoredRun run_in(const fs::path& folder) {
 GalleryCounts write_gallery(const fs::path& folder) {
   const StoredRun run = run_in(folder);
   const PictureSurvey survey = survey_pictures(run, folder, kGalleryFolder, poster_tile(run));
+  // Takes as long as everything after it.
+  std::future<void> poster = std::async([&] {
+    const Picture picture = draw_poster(run, survey);
+    write_png(folder / kPosterFile, picture.pixels, picture.extent);
+  });
   for (const LayerAtlases& layer : survey.layers) {
     const fs::path file = folder / curves_file(run.manifest.network, layer.layer);
     create_folder(file.parent_path());
     write_file(file, draw_curves(run, layer.first, layer.count));
   }
-  const Picture poster = draw_poster(run, survey);
-  write_png(folder / kPosterFile, poster.pixels, poster.extent);
   const std::array pages{PageRun{.run = run, .survey = survey, .folder = ""}};
-  write_file(folder / kPageFile, build_page(pages));
+  const std::string page = build_page(pages);
+  poster.get();  // The page refers to it.
+  write_file(folder / kPageFile, page);
   GalleryCounts counts;
   count(counts, run, survey);
   return counts;
