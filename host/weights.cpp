@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <future>
 #include <span>
 #include <system_error>
 #include <utility>
@@ -197,6 +198,8 @@ Weights load_weights(const fs::path& path, const Network& network) {
   Weights weights;
   weights.name = path.filename().string();
   weights.path = path;
+  // Both take about as long.
+  std::future<std::string> sha256 = std::async(sha256_of_file, path);
   switch (container) {
     case Container::hdf5:
       weights.kind = WeightsKind::keras_hdf5;
@@ -211,7 +214,7 @@ Weights load_weights(const fs::path& path, const Network& network) {
     default:
       refuse(path, container);
   }
-  weights.sha256 = sha256_of_file(path);
+  weights.sha256 = sha256.get();
   return weights;
 }
 

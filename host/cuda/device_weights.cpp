@@ -1,19 +1,58 @@
 #include "device_weights.h"
 
 #include <span>
+#include <vector>
 
+#include "../cpu/parallel.h"
 #include "storage.h"
 
 namespace filterscope::cuda {
 
 namespace {
 
-// In device memory, rounded to T.
+// A cache line of floats.
+constexpr int kTile = 16;
+
+// [3][3][in][out] as `layout` says, rounded to T. All cores share the work: the device waits for it.
 template <class T>
-DeviceBuffer<std::byte> upload(std::span<const float> values) {
-  std::vector<T> converted(values.size());
-  for (std::size_t i = 0; i < values.size(); ++i) converted[i] = kernels::from_float<T>(values[i]);
-  return DeviceBuffer<std::byte>(std::as_bytes(std::span<const T>(converted)));
+std::vector<T> laid_out(const std::vector<float>& kernel, const Convolution& convolution,
+                        WeightLayout layout) {
+  const int inputs = convolution.in_channels;
+  const int outputs = convolution.out_channels;
+  const int rows = 9 * inputs;
+  std::vector<T> result(kernel.size());
+  if (layout == WeightLayout::krsc) {
+    // A transposition. Each thread reads whole cache lines and writes a few rows from their beginning to
+    // their end.
+    cpu::parallel_tiles(1, outputs, kTile, [&](int, int first, int last) {
+      for (int row = 0; row < rows; ++row) {
+        const float* from = kernel.data() + std::size_t(row) * outputs;
+        for (int out = first; out < last; ++out)
+          result[std::size_t(out) * rows + row] = kernels::from_float<T>(from[out]);
+      }
+    });
+    return result;
+  }
+  cpu::parallel_tiles(9, inputs, kTile, [&](int tap, int first, int last) {
+    for (int in = first; in < last; ++in) {
+      const float* from = kernel.data() + (std::size_t(tap) * inputs + in) * outputs;
+      T* to = result.data() + (std::size_t{9} * in + (8 - tap)) * outputs;
+      for (int out = 0; out < outputs; ++out) to[out] = kernels::from_float<T>(from[out]);
+    }
+  });
+  return result;
+}
+
+template <class T>
+std::vector<T> rounded(const std::vector<float>& values) {
+  std::vector<T> result(values.size());
+  for (std::size_t i = 0; i < values.size(); ++i) result[i] = kernels::from_float<T>(values[i]);
+  return result;
+}
+
+template <class T>
+DeviceBuffer<std::byte> upload(const std::vector<T>& values) {
+  return DeviceBuffer<std::byte>(std::as_bytes(std::span<const T>(values)));
 }
 
 }  // namespace
@@ -21,30 +60,12 @@ DeviceBuffer<std::byte> upload(std::span<const float> values) {
 DeviceWeights::DeviceWeights(const Network& network, const Weights& weights, Precision precision)
     : network_(network), weights_(weights), precision_(precision), layers_(network.convolutions.size()) {}
 
-std::vector<float> DeviceWeights::laid_out(int layer, WeightLayout layout) const {
-  const Convolution& convolution = network_.convolutions[layer];
-  const std::vector<float>& kernel = weights_.layers[layer]->kernel;
-  const int inputs = convolution.in_channels;
-  const int outputs = convolution.out_channels;
-  std::vector<float> result(kernel.size());
-  for (int tap = 0; tap < 9; ++tap) {
-    for (int in = 0; in < inputs; ++in) {
-      for (int out = 0; out < outputs; ++out) {
-        const std::size_t at = layout == WeightLayout::krsc
-                                   ? (std::size_t{9} * out + tap) * inputs + in
-                                   : (std::size_t{9} * in + (8 - tap)) * outputs + out;
-        result[at] = kernel[(std::size_t(tap) * inputs + in) * outputs + out];
-      }
-    }
-  }
-  return result;
-}
-
 const void* DeviceWeights::kernel(int layer, WeightLayout layout) {
   auto& kernel = layers_[layer].kernels[static_cast<int>(layout)];
   if (!kernel) {
-    kernel =
-        with_storage(precision_, [&]<class T>(Storage<T>) { return upload<T>(laid_out(layer, layout)); });
+    kernel = with_storage(precision_, [&]<class T>(Storage<T>) {
+      return upload(laid_out<T>(weights_.layers[layer]->kernel, network_.convolutions[layer], layout));
+    });
   }
   return kernel->data();
 }
@@ -54,15 +75,18 @@ const void* DeviceWeights::bias(int layer, BiasType type) {
   if (!bias) {
     const std::vector<float>& values = weights_.layers[layer]->bias;
     bias = type == BiasType::fp32
-               ? upload<float>(values)
-               : with_storage(precision_, [&]<class T>(Storage<T>) { return upload<T>(values); });
+               ? upload(values)
+               : with_storage(precision_, [&]<class T>(Storage<T>) { return upload(rounded<T>(values)); });
   }
   return bias->data();
 }
 
 const float* DeviceWeights::filters(int layer) {
   auto& filters = layers_[layer].filters;
-  if (!filters) filters.emplace(std::span<const float>(laid_out(layer, WeightLayout::krsc)));
+  if (!filters) {
+    filters.emplace(std::span<const float>(
+        laid_out<float>(weights_.layers[layer]->kernel, network_.convolutions[layer], WeightLayout::krsc)));
+  }
   return filters->data();
 }
 

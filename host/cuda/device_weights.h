@@ -30,9 +30,6 @@ class DeviceWeights {
     std::optional<DeviceBuffer<float>> filters;
   };
 
-  // Weights' [3, 3, in, out] as `layout` says.
-  std::vector<float> laid_out(int layer, WeightLayout layout) const;
-
   const Network& network_;
   const Weights& weights_;
   Precision precision_;
