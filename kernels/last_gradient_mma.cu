@@ -177,9 +177,16 @@ class StageLoader {
   int destination_;
 };
 
-/// Keeps the parts of the weights as lanes take them: [product][pair of steps][lane], of two steps the two
-/// registers of ptx::mma_m16n8k16. Lane l has columns 2 (l % 4) and that + 1 of the products' sums, so taps
-/// 7 (l % 4) and following: the high parts, then the others. Returns what undoes their scale.
+/// Byte of what a lane takes of the weights for two steps of a product: the two registers that
+/// ptx::mma_m16n8k16 wants of each. Lanes change places so that threads that store the same channels for
+/// several columns do so to different banks.
+__device__ inline int weights_place(int product, int step_pair, int lane) {
+  return kGiven + ((product * (kSteps / 2) + step_pair) * kWarpSize + (lane ^ lane / 8)) * kChunkBytes;
+}
+
+/// Keeps the parts of the weights as lanes take them. Lane l has columns 2 (l % 4) and that + 1 of the
+/// products' sums, so taps 7 (l % 4) and following: the high parts, then the others. Returns what undoes
+/// their scale.
 template <class T>
 __device__ inline float stage_weights(Global<const float> weights, auto&& memory) {
   // A lane keeps its tap; a warp takes every fourth pair of channels.
@@ -213,7 +220,7 @@ __device__ inline float stage_weights(Global<const float> weights, auto&& memory
   for (int part = 0; part < kWeightParts<T>; ++part) {
     const int sum = part * kLaneTaps + lane % kLaneTaps;
     const int column = lane / kLaneTaps * 2 + sum % 2;
-    places[part] = kGiven + (sum / 2 * (kSteps / 2) * kWarpSize + column * kPairLanes + warp) * kChunkBytes;
+    places[part] = weights_place(sum / 2, 0, column * kPairLanes + warp);
   }
 #pragma unroll
   for (int i = 0; i < kLoads; ++i) {
@@ -241,8 +248,7 @@ __device__ inline void load_weights(Weights<T>& weights, const Memory& memory, i
   for (int product = 0; product < kProducts<T>; ++product) {
 #pragma unroll
     for (int pair = 0; pair < kSteps / 2; ++pair) {
-      const int at = (product * (kSteps / 2) + pair) * kWarpSize + lane;
-      const Words words = *reinterpret_cast<const Words*>(&memory[kGiven + at * 16]);
+      const Words words = *reinterpret_cast<const Words*>(&memory[weights_place(product, pair, lane)]);
 #pragma unroll
       for (int i = 0; i < 4; ++i) weights[product][2 * pair + i / 2][i % 2] = words[i];
     }

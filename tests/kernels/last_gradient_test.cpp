@@ -15,7 +15,23 @@
 namespace filterscope {
 namespace {
 
-class LastGradientTest : public test::DeviceTest {};
+class LastGradientTest : public test::DeviceTest {
+ protected:
+#if defined(FILTERSCOPE_EMULATED)
+  void SetUp() override {
+    test::DeviceTest::SetUp();
+    bank_conflicts_ = emulation::ldmatrix_bank_conflicts();
+  }
+  void TearDown() override {
+    EXPECT_EQ(emulation::ldmatrix_bank_conflicts(), bank_conflicts_)
+        << "the layout of shared memory is for no conflicts";
+    test::DeviceTest::TearDown();
+  }
+
+ private:
+  long bank_conflicts_ = 0;
+#endif
+};
 FILTERSCOPE_DEVICE_TEST_SUITE(LastGradientTest);
 
 struct Case {
