@@ -256,7 +256,7 @@ class FragmentLoader {
     position_row_ = kStrips<Tile> + row * kRowBytes + lane.lane / 16 * kChunkBytes;
 #pragma unroll
     for (int i = 0; i < Tile::kMmaRows; ++i) {
-      inside_[i] = taps_inside(first_position + row + i * kMmaPositions, geometry.height, geometry.width);
+      inside_[i] = taps_inside_at(first_position + row + i * kMmaPositions, geometry.height, geometry.width);
     }
     // Matrices of weights: both chunks of rows 0-7, then of rows 8-15.
     const int channel = lane.first_channel + lane.lane / 16 * 8 + lane.lane % 8;

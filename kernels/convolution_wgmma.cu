@@ -1,29 +1,29 @@
 // Convolution as a matrix product ("implicit GEMM") on Hopper's tensor cores: wgmma, fed by the copy engine.
-// Rows are output positions, of all images one after the other, columns output channels, and the sum runs
-// over 9 taps x in_channels.
+// Rows are output positions, 2x2 windows of them, of all images one after the other; columns are output
+// channels, and the sum runs over 9 taps x in_channels.
 //
 // The floor is that of convolution_implicit_gemm.cu: 18 C K FLOP per position against 2 (C + K) + K / 8 bytes
 // of memory, arithmetic from 64 channels on. mma.sync, the product of one warp, gets at most two thirds of
 // what an sm_90 can do; wgmma gets all of it if it is fed, and that is what this kernel is about:
-// - L2 to shared memory. A block has 256 positions x 128 channels. Per slice of 64 input channels it loads
-//   the strip of positions that all nine taps need, once, and the weights of each tap: at 24x24 197 FLOP per
-//   byte, so 800 TFLOP/s ask 4.1 TB/s of L2. Where all weights of a layer fit (64 to 64 channels), a block
-//   keeps them for all its tiles, and the strips alone are 330 FLOP per byte.
+// - L2 to shared memory. A block has 64 windows, 256 positions, x 128 channels. Per slice of 64 input
+// channels
+//   it loads the strip of positions that all nine taps need, once, and the weights of each tap: at 24x24 197
+//   FLOP per byte, so 800 TFLOP/s ask 4.1 TB/s of L2. Where all weights of a layer fit (64 to 64 channels), a
+//   block keeps them for all its tiles, and the strips alone are 280 FLOP per byte.
 // - Shared memory to tensor cores, 128 bytes per clock and SM. Per 16 input channels a warpgroup multiplies
-// 64
-//   positions with 128 channels in 64 clocks, in which the weights are read once (4 KB) and the positions
-//   once (2 KB, by ldmatrix): three quarters of what the memory gives. With 64 channels it is all of it,
-//   which is the bound there.
+//   64 positions with 128 channels in 64 clocks, in which the weights are read once (4 KB) and the positions
+//   (2 KB, by ldmatrix) two times out of three: with their windows' upper row in one product and the lower in
+//   another, two rows of outputs take four rows of inputs for the three taps of a column, not six. That is
+//   two thirds of what the memory gives; with 64 channels it is five sixths, which is the bound there.
 // - Registers to memory. The sums go from registers to memory without a way through shared memory; the lanes
 //   of a quad exchange words so that each stores 16 bytes. No barrier ties the two warpgroups of a block
 //   together, so one multiplies on while the other stores, and the copies for the next tile are under way.
-//
 // - Pools. Where a 2x2 max-pool follows, the epilogue takes it and writes a quarter of the map and 3 bits for
-//   each of its elements; a pass of its own would write the map and read it again. Of a block's 64 windows a
-//   warp has eight with all their positions, so that two lanes exchange half of what they have, and that is
-//   all. Backward, strips are not copied but made, by the warps that else do nothing, from the gradient of
-//   the pool's output and the bits; again the map is neither written nor read. At 96x96 and 64 channels that
-//   saves 4 x 1.2 MB of memory for each image and iteration, 1.3 us on an H200.
+//   each of its elements; a pass of its own would write the map and read it again. Two lanes exchange half of
+//   what they have of two windows, and that is all. Backward, strips are not copied but made, by the warps
+//   that else do nothing, from the gradient of the pool's output and the bits; again the map is neither
+//   written nor read. At 96x96 and 64 channels that saves 4 x 1.2 MB of memory for each image and iteration,
+//   1.3 us on an H200.
 //
 // Why positions come through registers: neighbours outside an image are not in the strip, which has those of
 // the next row or image there. ldmatrix takes such a row from a line of zeros, row by row; a matrix that
@@ -33,17 +33,17 @@
 #include <algorithm>
 
 #include "common/chunk.h"
-#include "common/divisor.h"
 #include "common/global.h"
 #include "common/launch.h"
 #include "common/pool_bits.h"
 #include "common/reduce.h"
+#include "common/ring.h"
 #include "common/taps.h"
 #include "common/tensor_map.h"
+#include "common/windows.h"
 #include "convolution.h"
 #include "ptx/convert.h"
 #include "ptx/ldmatrix.h"
-#include "ptx/mbarrier.h"
 #include "ptx/registers.h"
 #include "ptx/tma.h"
 #include "ptx/wgmma.h"
@@ -72,20 +72,19 @@ constexpr int kSwizzleBytes = 1024;
 constexpr int kSwizzleRows = kSwizzleBytes / kRowBytes;
 
 constexpr int kWarpgroupWarps = 4;
-constexpr int kProductPositions = 64;  // Shape of ptx::wgmma_m64k16.
-constexpr int kProductDepth = 16;
-constexpr int kWarpPositions = kProductPositions / kWarpgroupWarps;
+constexpr int kProductDepth = 16;  // Shape of ptx::wgmma_m64k16, of which a warp has 16 rows.
+constexpr int kWarpRows = 16;
 constexpr int kQuadLanes = 4;
+constexpr int kSteps = kSliceChannels / kProductDepth;
 
-// A warpgroup multiplies kProducts x 64 positions. The products of a tap are started in kHalves groups: while
-// one is multiplied, the positions of the next one are read to other registers.
+// A warp has eight windows side by side: of a product 16 rows, which are a row of the windows, from left to
+// right. Two products have both rows.
 constexpr int kProducts = 2;
-constexpr int kWarpgroupPositions = kProducts * kProductPositions;
-constexpr int kHalves = 2;
-constexpr int kSteps = kSliceChannels / kProductDepth / kHalves;
+constexpr int kWarpWindows = kWarpRows / 2;
+constexpr int kInputRows = kProducts + kKernelSize - 1;  // Of the strip, that they take.
 
 constexpr int kStrips = 2;
-constexpr int kFewestStages = 3;
+constexpr int kFewestStages = kKernelSize + 1;  // A column of taps, and the last one of the column before.
 constexpr int kMostStages = 16;
 constexpr int kSharedLimit = 227 * 1024;  // Of a block on sm_90.
 constexpr int kMostBoxRows = 256;
@@ -100,13 +99,12 @@ constexpr int kCopyingRegisters = 72;
 template <int kChannels_>
 struct Tile {
   static constexpr int kWarpgroups = 2;
-  static constexpr int kPositions = kWarpgroups * kWarpgroupPositions;  ///< Output positions of a block.
-  static constexpr int kChannels = kChannels_;                          ///< Output channels of a block.
   static constexpr int kMultiplyingWarps = kWarpgroups * kWarpgroupWarps;
+  static constexpr int kWindows = kMultiplyingWarps * kWarpWindows;  ///< Of output positions.
+  static constexpr int kChannels = kChannels_;                       ///< Of the output.
   static constexpr int kThreads = (kMultiplyingWarps + kWarpgroupWarps) * kWarpSize;
   static constexpr int kCopyingWarp = kMultiplyingWarps;
   static constexpr int kMakingWarps = kWarpgroupWarps - 1;
-  static constexpr int kWindows = kPositions / kPoolWindow;
   static constexpr int kSums = kChannels / 2;  ///< Of a thread, per product.
   static constexpr int kStageBytes = kChannels * kRowBytes;
   static constexpr int kWords = kChannels / 32;  ///< Of a mask.
@@ -118,10 +116,10 @@ struct Tile {
 struct Geometry {
   int height;
   int width;
-  Divisor half_width;
+  Windows windows;
+  int windows_count;  ///< Of all images.
   int out_channels;
-  int positions;  ///< images * height * width
-  int slices;     ///< Of the input channels.
+  int slices;  ///< Of the input channels.
   int channel_tiles;
   int tiles;
   int boxes;  ///< Of a strip.
@@ -133,80 +131,19 @@ struct Geometry {
   __host__ __device__ constexpr int strip_bytes() const { return strip_rows() * kRowBytes; }
 };
 
-/// Position of a window's first element; windows are counted as positions of the pool's output are.
-__host__ __device__ constexpr int window_position(int window, int width) {
-  const int columns = width / 2;
-  return window / columns * 2 * width + window % columns * 2;
-}
-
-/// The rows of a tile's product. They are consecutive positions, or, where a pool follows, those of
-/// consecutive windows: their number is what tells where a tile begins either way.
+/// How far before its first position a tile's strip begins: a row and a position, or, for strips that are
+/// made of pairs of positions, two.
 template <FusedPool kPool>
-__host__ __device__ constexpr int first_position(int first_row, int width) {
-  return kPool == FusedPool::output ? window_position(first_row / kPoolWindow, width) : first_row;
+__host__ __device__ constexpr int strip_margin(int width) {
+  return width + (kPool == FusedPool::input ? 2 : 1);
 }
 
 // Dynamic shared memory in bytes: a line of zeros, the mbarriers, the stages of weights, two strips.
 constexpr int kZeros = 0;
-constexpr int kBarriers = kZeros + kLineBytes;
-constexpr int kBarrierBytes = sizeof(ptx::MBarrier);
 constexpr int kWeights = kSwizzleBytes;
-static_assert(kBarriers + 2 * (kStrips + kMostStages) * kBarrierBytes <= kWeights);
-
-/// Where its strip begins: a row and a position before that, or, for pairs of positions, two.
-template <FusedPool kPool>
-__host__ __device__ constexpr int strip_position(int first_row, int width) {
-  return first_position<kPool>(first_row, width) - width - (kPool == FusedPool::input ? 2 : 1);
-}
-
-/// Buffers that go round between the thread that fills them and the warps that read them. Each has two
-/// mbarriers, for full and for empty.
-template <class Memory>
-class Ring {
- public:
-  __device__ Ring(const Memory& memory, int first_barrier, int size)
-      : memory_(memory), barriers_(kBarriers + first_barrier * kBarrierBytes), size_(size) {}
-
-  /// By one thread, before anything else.
-  __device__ void init(int writers, int readers) const {
-    for (int i = 0; i < size_; ++i) {
-      ptx::mbarrier_init(full(i), writers);
-      ptx::mbarrier_init(empty(i), readers);
-    }
-  }
-
-  /// The buffer in turn.
-  __device__ int index() const { return index_; }
-  __device__ void advance() {
-    if (++index_ == size_) {
-      index_ = 0;
-      parity_ ^= 1;
-    }
-  }
-
-  __device__ void wait_empty() const { ptx::mbarrier_wait(empty(index_), parity_ ^ 1); }
-  /// Announces what will be copied; the copies arrive on what this returns.
-  __device__ void* expect(int bytes) const {
-    void* const barrier = full(index_);
-    ptx::mbarrier_arrive_expecting(barrier, bytes);
-    return barrier;
-  }
-  /// By one lane of each warp that fills it without copies, when it has.
-  __device__ void fill() const { ptx::mbarrier_arrive(full(index_)); }
-  __device__ void wait_full() const { ptx::mbarrier_wait(full(index_), parity_); }
-  /// By one lane of each warp that reads, when it has read that buffer.
-  __device__ void release(int index) const { ptx::mbarrier_arrive(empty(index)); }
-
- private:
-  __device__ void* full(int i) const { return memory_ + (barriers_ + 2 * i * kBarrierBytes); }
-  __device__ void* empty(int i) const { return memory_ + (barriers_ + (2 * i + 1) * kBarrierBytes); }
-
-  Memory memory_;
-  int barriers_;
-  int size_;
-  int index_ = 0;
-  int parity_ = 0;
-};
+constexpr int kStripBarriers = kZeros + kLineBytes;
+constexpr int kStageBarriers = kStripBarriers + kStrips * kRingBarrierBytes;
+static_assert(kStageBarriers + kMostStages * kRingBarrierBytes <= kWeights);
 
 /// The tiles of a block, one after the other. Blocks at the same time have the same positions, if the
 /// channels need several tiles, so that they find their input in L2.
@@ -217,17 +154,22 @@ struct TileWalk {
   __device__ bool more(const Geometry& geometry) const { return tile < geometry.tiles; }
   __device__ void advance() { tile += static_cast<int>(gridDim.x); }
   __device__ bool first() const { return tile == static_cast<int>(blockIdx.x); }
-  __device__ int first_row(const Geometry& geometry) const {
-    return tile / geometry.channel_tiles * Tile::kPositions;
+  __device__ int first_window(const Geometry& geometry) const {
+    return tile / geometry.channel_tiles * Tile::kWindows;
   }
   __device__ int first_channel(const Geometry& geometry) const {
     return tile % geometry.channel_tiles * Tile::kChannels;
+  }
+  template <FusedPool kPool>
+  __device__ int strip_position(const Geometry& geometry) const {
+    return geometry.windows.place(first_window(geometry)).position - strip_margin<kPool>(geometry.width);
   }
 };
 
 // ---- copying
 
-/// What one thread does: it starts all copies of the block, as soon as there is room for them.
+/// What one thread does: it starts all copies of the block, as soon as there is room for them. Of the taps
+/// those of a column follow each other.
 template <class Tile, FusedPool kPool, class Memory>
 __device__ inline void copy_all(const Memory& memory, const Geometry& geometry, const TensorMap& input,
                                 const TensorMap& weights, Ring<Memory>& strips, Ring<Memory>& stages) {
@@ -236,7 +178,7 @@ __device__ inline void copy_all(const Memory& memory, const Geometry& geometry, 
   if constexpr (kPool != FusedPool::input) ptx::tma_prefetch(input);
   ptx::tma_prefetch(weights);
   for (TileWalk<Tile> walk; walk.more(geometry); walk.advance()) {
-    const int first = strip_position<kPool>(walk.first_row(geometry), geometry.width);
+    const int first = walk.template strip_position<kPool>(geometry);
     for (int slice = 0; slice < geometry.slices; ++slice) {
       if constexpr (kPool != FusedPool::input) {
         strips.wait_empty();
@@ -249,13 +191,15 @@ __device__ inline void copy_all(const Memory& memory, const Geometry& geometry, 
         strips.advance();
       }
       if (geometry.resident && !walk.first()) continue;
-      for (int tap = 0; tap < kTaps; ++tap) {
-        stages.wait_empty();
-        void* const stage_full = stages.expect(Tile::kStageBytes);
-        ptx::tma_load(memory + (kWeights + stages.index() * Tile::kStageBytes), weights,
-                      walk.first_channel(geometry), (tap * geometry.slices + slice) * kSliceChannels,
-                      stage_full);
-        stages.advance();
+      for (int column = 0; column < kKernelSize; ++column) {
+        for (int tap = column; tap < kTaps; tap += kKernelSize) {
+          stages.wait_empty();
+          void* const stage_full = stages.expect(Tile::kStageBytes);
+          ptx::tma_load(memory + (kWeights + stages.index() * Tile::kStageBytes), weights,
+                        walk.first_channel(geometry), (tap * geometry.slices + slice) * kSliceChannels,
+                        stage_full);
+          stages.advance();
+        }
       }
     }
   }
@@ -286,11 +230,11 @@ __device__ inline void make_strips(const Memory& memory, const Geometry& geometr
   const int to = kWeights + geometry.stages * Tile::kStageBytes + own_row * kRowBytes;
   const int left = (chunk ^ (own_row & (kSwizzleRows - 1))) * kChunkBytes;
   const int right = kRowBytes + (chunk ^ ((own_row + 1) & (kSwizzleRows - 1))) * kChunkBytes;
-  const int columns = geometry.width / 2;
+  const int columns = geometry.windows.columns().divisor();
   const int pairs = geometry.strip_rows() / 2;
-  const int all_pairs = geometry.positions / 2;
+  const int all_pairs = geometry.windows_count * 2;
   for (TileWalk<Tile> walk; walk.more(geometry); walk.advance()) {
-    const int first_pair = strip_position<FusedPool::input>(walk.first_row(geometry), geometry.width) / 2;
+    const int first_pair = walk.template strip_position<FusedPool::input>(geometry) / 2;
     for (int slice = 0; slice < geometry.slices; ++slice) {
       strips.wait_empty();
       const int strip = to + strips.index() * geometry.strip_bytes();
@@ -304,7 +248,7 @@ __device__ inline void make_strips(const Memory& memory, const Geometry& geometr
         for (int i = 0; i < kUnrolled; ++i) {
           const int pair = first_pair + own_pair + done + i * kPairs;
           if (pair < 0 || pair >= all_pairs) continue;
-          const int line = geometry.half_width.quotient(pair);  // Of positions, over all images.
+          const int line = geometry.windows.columns().quotient(pair);  // Of positions, over all images.
           row_of_window[i] = line % 2;
           const int window = line / 2 * columns + pair - line * columns;
           const std::int64_t at =
@@ -335,17 +279,11 @@ __device__ inline void make_strips(const Memory& memory, const Geometry& geometr
 
 // ---- the product
 
-// Of a warp, with a pool.
-constexpr int kWarpWindows = kProducts * kWarpPositions / kPoolWindow;
-
 /// Which thread of the block has what.
 struct Lane {
   int lane = static_cast<int>(threadIdx.x % kWarpSize);
   int warp = static_cast<int>(threadIdx.x / kWarpSize);
-  /// Of the tile: where the warp's part of the first product begins.
-  int first_row = warp / kWarpgroupWarps * kWarpgroupPositions + warp % kWarpgroupWarps * kWarpPositions;
-  /// Of the tile, with a pool.
-  int first_window = warp * kWarpWindows;
+  int first_window = warp * kWarpWindows;  ///< Of the tile: the warp's first.
   int quad = lane / kQuadLanes;
   int in_quad = lane % kQuadLanes;
 };
@@ -353,126 +291,105 @@ struct Lane {
 /// Of a thread, as ptx::wgmma_m64k16 has them.
 template <class Tile>
 using Sums = float[kProducts][Tile::kSums];
-using Fragments = std::uint32_t[kProducts][kSteps][4];
+using Fragments = std::uint32_t[kSteps][4];
 
-/// Reads the warp's positions, shifted by a tap. Where a tap leaves the image, lanes read zeros instead of
-/// the strip.
-///
-/// With a pool, the first product of a warp has the upper row of its windows and the second one the lower,
-/// both from left to right.
+/// Reads what the warp's rows have of the input, shifted by a tap. Where a tap leaves the image, lanes read
+/// zeros instead of the strip.
 template <FusedPool kPool>
 class FragmentLoader {
  public:
-  __device__ explicit FragmentLoader(const Lane& lane)
-      : row_(kPool == FusedPool::output ? 0 : lane.first_row + lane.lane % kWarpPositions),
-        chunk_(lane.lane / kWarpPositions * kChunkBytes) {}
+  __device__ explicit FragmentLoader(const Lane& lane) : chunk_(lane.lane / kWarpRows * kChunkBytes) {}
 
-  __device__ void begin_tile(const Geometry& geometry, const Lane& lane, int first_row) {
-    const int first = first_position<kPool>(first_row, geometry.width);
-    if constexpr (kPool == FusedPool::output) {
-      const int row = lane.lane % kWarpPositions;
-      row_ = window_position(first_row / kPoolWindow + lane.first_window + row / 2, geometry.width) +
-             row % 2 - first;
-      next_ = geometry.width;
-    }
-#pragma unroll
-    for (int i = 0; i < kProducts; ++i) {
-      inside_[i] = taps_inside(first + row_ + i * next(), geometry.height, geometry.width);
-    }
+  __device__ void begin_tile(const Geometry& geometry, const Lane& lane, int first_window) {
+    const int row = lane.lane % kWarpRows;
+    const Windows::Place place = geometry.windows.place(first_window + lane.first_window + row / 2);
+    const int margin = strip_margin<kPool>(geometry.width) - geometry.width - 1;
+    row_ = place.position + row % 2 - geometry.windows.place(first_window).position + margin;
+    inside_ = taps_inside<kInputRows>(place.y, place.x + row % 2, geometry.height, geometry.width);
   }
 
-  /// Chooses a tap, whose rows are `shift` rows on in the strip that begins at byte `strip`.
-  __device__ void choose(int strip, int shift, int tap) {
-#pragma unroll
-    for (int i = 0; i < kProducts; ++i) {
-      const int row = row_ + shift + i * next() + (kPool == FusedPool::input ? 1 : 0);
-      const int at = strip + row * kRowBytes + (chunk_ ^ (row & (kSwizzleRows - 1)) * kChunkBytes);
-      at_[i] = (inside_[i] >> tap & 1u) != 0 ? at : kZeros + (at & (kLineBytes - 1));  // The same banks.
-    }
-  }
-
+  /// All channels of the slice. `input_row` is a row of the windows and their neighbours, counted from the
+  /// one above them, `column` one of the taps', and the strip begins at byte `strip`.
   template <class Memory>
-  __device__ void load(Fragments& fragments, const Memory& memory, int half) const {
+  __device__ void load(Fragments& fragments, const Memory& memory, const Geometry& geometry, int strip,
+                       int input_row, int column) const {
+    const int row = row_ + input_row * geometry.width + column;
+    int at = strip + row * kRowBytes + (chunk_ ^ (row & (kSwizzleRows - 1)) * kChunkBytes);
+    const bool inside = (inside_ >> (input_row * kKernelSize + column) & 1u) != 0;
+    if (!inside) at = kZeros + (at & (kLineBytes - 1));  // The same banks.
 #pragma unroll
-    for (int i = 0; i < kProducts; ++i) {
-#pragma unroll
-      for (int step = 0; step < kSteps; ++step) {
-        const int flip = (half * kSteps + step) * kProductDepth * kElementBytes;
-        ptx::ldmatrix_x4(fragments[i][step], memory + (at_[i] ^ flip));
-      }
+    for (int step = 0; step < kSteps; ++step) {
+      ptx::ldmatrix_x4(fragments[step], memory + (at ^ step * kProductDepth * kElementBytes));
     }
   }
 
  private:
-  // Rows from one product to the next.
-  __device__ int next() const {
-    if constexpr (kPool == FusedPool::output) {
-      return next_;
-    } else {
-      return kProductPositions;
-    }
-  }
-
-  int row_;                     // Of the strip, for the first product, without a shift.
-  int next_ = 0;                // With a pool.
-  int chunk_;                   // Byte in the row.
-  unsigned inside_[kProducts];  // Bit 3 r + s: whether tap (r, s) stays in the image.
-  int at_[kProducts];           // Bytes of the tap's rows, swizzled.
+  int chunk_;        // Byte in a row of the strip.
+  int row_;          // Of the strip, for the first tap.
+  unsigned inside_;  // Bit 3 r + s: whether column s of input row r is in the image.
 };
 
 /// Adds the whole product of a tile to the sums.
 template <class T, class Tile, class Loader, class Memory>
 __device__ inline void multiply_tile(Sums<Tile>& sums, const Memory& memory, const Geometry& geometry,
-                                     const Lane& lane, Loader& loader, Ring<Memory>& strips,
+                                     const Lane& lane, const Loader& loader, Ring<Memory>& strips,
                                      Ring<Memory>& stages, bool weights_are_there) {
   const int first_strip = kWeights + geometry.stages * Tile::kStageBytes;
   const std::uint64_t descriptor = ptx::wgmma_descriptor(memory + kWeights);
   const bool releases = lane.lane == 0;
-  Fragments fragments[kHalves];
-  int read = -1;  // The stage that the group before reads from.
+  const bool releases_stages = releases && !geometry.resident;
+  // While one row of inputs is multiplied, the next one is read to other registers.
+  Fragments fragments[2];
+  int last_stage = -1;  // Of the column before.
   for (int slice = 0; slice < geometry.slices; ++slice) {
     strips.wait_full();
     const int strip = first_strip + strips.index() * geometry.strip_bytes();
-    int shift = 0;
-    int in_row = 0;
 #pragma unroll 1
-    for (int tap = 0; tap < kTaps; ++tap) {
-      loader.choose(strip, shift + in_row, tap);
-      if (++in_row == kKernelSize) {
-        in_row = 0;
-        shift += geometry.width;
-      }
-      const int stage = stages.index();
-      const std::uint64_t tap_descriptor =
-          descriptor + static_cast<std::uint64_t>(stage * (Tile::kStageBytes >> 4));
+    for (int column = 0; column < kKernelSize; ++column) {
+      int stage[kKernelSize];
+      // An input row is that of tap row i for the upper outputs, and of i - 1 for the lower ones.
 #pragma unroll
-      for (int half = 0; half < kHalves; ++half) {
-        loader.load(fragments[half], memory, half);
-        if (half == 0 && !weights_are_there) stages.wait_full();
+      for (int input_row = 0; input_row < kInputRows; ++input_row) {
+        loader.load(fragments[input_row % 2], memory, geometry, strip, input_row, column);
+        // Not tap by tap: with waits among the products ptxas would run them one after the other.
+        if (input_row == 0) {
+#pragma unroll
+          for (int& of_tap : stage) {
+            if (!weights_are_there) stages.wait_full();
+            of_tap = stages.index();
+            stages.advance();
+          }
+        }
         ptx::wgmma_fence();
 #pragma unroll
         for (int step = 0; step < kSteps; ++step) {
 #pragma unroll
-          for (int i = 0; i < kProducts; ++i) {
-            ptx::wgmma_m64k16<T>(sums[i], fragments[half][i][step],
-                                 tap_descriptor + (half * kSteps + step) * ptx::kDescriptorStep,
-                                 slice > 0 || tap > 0 || half > 0 || step > 0);
+          for (int product = 0; product < kProducts; ++product) {
+            const int tap_row = input_row - product;
+            if (tap_row < 0 || tap_row >= kKernelSize) continue;
+            ptx::wgmma_m64k16<T>(sums[product], fragments[input_row % 2][step],
+                                 descriptor +
+                                     static_cast<std::uint64_t>(stage[tap_row] * (Tile::kStageBytes >> 4)) +
+                                     step * ptx::kDescriptorStep,
+                                 slice > 0 || column > 0 || tap_row > 0 || step > 0);
           }
         }
         ptx::wgmma_commit();
         ptx::wgmma_wait<1>();
-        if (half == 0 && read >= 0 && releases) stages.release(read);
+        // The row before is done, and with it the taps of the row before that one.
+        if (input_row == 0 && last_stage >= 0 && releases_stages) stages.release(last_stage);
+        if (input_row >= 2 && releases_stages) stages.release(stage[input_row - 2]);
       }
-      read = geometry.resident ? -1 : stage;
-      stages.advance();
+      last_stage = stage[kKernelSize - 1];
     }
+    // What is still multiplied is in registers.
     if (releases) strips.release(strips.index());
     strips.advance();
   }
   ptx::wgmma_wait<0>();
-  if (read >= 0 && releases) stages.release(read);
+  if (releases_stages) stages.release(last_stage);
 #pragma unroll
-  for (int i = 0; i < kProducts; ++i) ptx::wgmma_done(sums[i]);
+  for (int product = 0; product < kProducts; ++product) ptx::wgmma_done(sums[product]);
 }
 
 // ---- epilogue
@@ -521,14 +438,26 @@ __device__ inline void transpose_quad(std::uint32_t (&words)[kQuadLanes], int in
 
 template <class T, class Tile>
 __device__ inline void store_tile(const Outputs<T>& outputs, const Sums<Tile>& sums, const Geometry& geometry,
-                                  const Lane& lane, int first_row, int first_channel) {
+                                  const Lane& lane, int first_window, int first_channel) {
   constexpr int kRows = 2 * kProducts;  // Of a lane.
+  constexpr int kOutside = -1;
   const int words = geometry.out_channels / 32;
   const int shift = lane.in_quad * kChunkElements;  // Of the lane's bits in a word.
-  const auto position_of = [&](int row) {
-    return first_row + lane.first_row + row / 2 * kProductPositions + row % 2 * (kWarpPositions / 2) +
-           lane.quad;
-  };
+  // A lane's rows of a product belong to two windows.
+  int positions[kRows];
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int window = first_window + lane.first_window + half * (kWarpWindows / 2) + lane.quad / 2;
+    const Windows::Place place = geometry.windows.place(window);
+    const int x = lane.quad % 2;
+    const bool inside = window < geometry.windows_count && place.x + x < geometry.width;
+#pragma unroll
+    for (int product = 0; product < kProducts; ++product) {
+      positions[2 * product + half] = inside && place.y + product < geometry.height
+                                          ? place.position + product * geometry.width + x
+                                          : kOutside;
+    }
+  }
   const auto word_of = [&](int position) {
     return static_cast<std::int64_t>(position) * words + (first_channel / 32 + lane.in_quad);
   };
@@ -536,9 +465,8 @@ __device__ inline void store_tile(const Outputs<T>& outputs, const Sums<Tile>& s
   std::uint32_t gates[kRows];
 #pragma unroll
   for (int row = 0; row < kRows; ++row) {
-    const int position = position_of(row);
-    const bool wanted = outputs.gate && has_word && position < geometry.positions;
-    gates[row] = wanted ? outputs.gate.load(word_of(position)) : 0;
+    const bool wanted = outputs.gate && has_word && positions[row] != kOutside;
+    gates[row] = wanted ? outputs.gate.load(word_of(positions[row])) : 0;
   }
   std::uint32_t masks[kRows] = {};
 #pragma unroll
@@ -564,10 +492,9 @@ __device__ inline void store_tile(const Outputs<T>& outputs, const Sums<Tile>& s
             __shfl_sync(kFullWarp, gates[row], lane.lane / kQuadLanes * kQuadLanes + word);
         apply_gate(chunk, gate >> shift & 0xffu);
       }
-      const int position = position_of(row);
-      if (position < geometry.positions) {
+      if (positions[row] != kOutside) {
         const std::int64_t first =
-            static_cast<std::int64_t>(position) * geometry.out_channels + first_channel;
+            static_cast<std::int64_t>(positions[row]) * geometry.out_channels + first_channel;
         outputs.output.template store_vector<kChunkElements>(
             first + word * 32 + lane.in_quad * kChunkElements,
             __builtin_bit_cast(Vector<T, kChunkElements>, chunk));
@@ -581,8 +508,7 @@ __device__ inline void store_tile(const Outputs<T>& outputs, const Sums<Tile>& s
   if (outputs.mask && has_word) {
 #pragma unroll
     for (int row = 0; row < kRows; ++row) {
-      const int position = position_of(row);
-      if (position < geometry.positions) outputs.mask.store(word_of(position), masks[row]);
+      if (positions[row] != kOutside) outputs.mask.store(word_of(positions[row]), masks[row]);
     }
   }
 }
@@ -591,11 +517,11 @@ __device__ inline void store_tile(const Outputs<T>& outputs, const Sums<Tile>& s
 /// others of one of them from the lane beside it, quad / 2 of the first four or of the second four.
 template <class T, class Tile>
 __device__ inline void store_pooled_tile(const Outputs<T>& outputs, const Sums<Tile>& sums,
-                                         const Geometry& geometry, const Lane& lane, int first_row,
+                                         const Geometry& geometry, const Lane& lane, int first_window,
                                          int first_channel) {
   const int right = lane.quad % 2;
-  const int window = first_row / kPoolWindow + lane.first_window + right * (kWarpWindows / 2) + lane.quad / 2;
-  const bool inside = window < geometry.positions / kPoolWindow;
+  const int window = first_window + lane.first_window + right * (kWarpWindows / 2) + lane.quad / 2;
+  const bool inside = window < geometry.windows_count;
   const std::int64_t first = static_cast<std::int64_t>(window) * geometry.out_channels + first_channel;
 #pragma unroll
   for (int word = 0; word < Tile::kWords; ++word) {
@@ -651,8 +577,8 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
                  [[maybe_unused]] Geometry geometry) {
   if constexpr (kHasWgmma) {
     FILTERSCOPE_DYNAMIC_SHARED(unsigned char, memory);
-    Ring strips(memory, 0, kStrips);
-    Ring stages(memory, 2 * kStrips, geometry.stages);
+    Ring strips(memory, kStripBarriers, kStrips);
+    Ring stages(memory, kStageBarriers, geometry.stages);
     if (threadIdx.x == 0) {
       strips.init(kPool == FusedPool::input ? Tile::kMakingWarps : 1, Tile::kMultiplyingWarps);
       stages.init(1, Tile::kMultiplyingWarps);
@@ -674,16 +600,16 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
     ptx::take_registers<kMultiplyingRegisters>();
     FragmentLoader<kPool> loader(lane);
     for (TileWalk<Tile> walk; walk.more(geometry); walk.advance()) {
-      const int first_row = walk.first_row(geometry);
+      const int first_window = walk.first_window(geometry);
       const int first_channel = walk.first_channel(geometry);
-      loader.begin_tile(geometry, lane, first_row);
+      loader.begin_tile(geometry, lane, first_window);
       Sums<Tile> sums;
       multiply_tile<T, Tile>(sums, memory, geometry, lane, loader, strips, stages,
                              geometry.resident && !walk.first());
       if constexpr (kPool == FusedPool::output) {
-        store_pooled_tile<T, Tile>(outputs, sums, geometry, lane, first_row, first_channel);
+        store_pooled_tile<T, Tile>(outputs, sums, geometry, lane, first_window, first_channel);
       } else {
-        store_tile<T, Tile>(outputs, sums, geometry, lane, first_row, first_channel);
+        store_tile<T, Tile>(outputs, sums, geometry, lane, first_window, first_channel);
       }
     }
   }
@@ -693,26 +619,27 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
 
 /// Rows of a strip: what the tile with the furthest reach needs.
 template <class Tile>
-constexpr int strip_rows(int width, FusedPool pool) {
-  int reach = Tile::kPositions;  // From a tile's first position to beyond its last.
-  if (pool == FusedPool::output) {
-    // Where a tile begins in a row of windows, it does so again after at most width / 2 tiles.
-    for (int tile = 0; tile < width / 2; ++tile) {
-      const int first = tile * Tile::kWindows;
-      const int last = window_position(first + Tile::kWindows - 1, width) + width + 1;
-      reach = std::max(reach, last + 1 - window_position(first, width));
-    }
-  }
-  return reach + (kKernelSize - 1) * (width + 1) + (pool == FusedPool::input ? 1 : 0);
+constexpr int strip_rows(const ConvolutionShape& shape, const Windows& windows) {
+  int reach = 0;  // From a tile's first position to its last.
+  int first = 0;
+  do {
+    const int last = windows.place(first + Tile::kWindows - 1).position + shape.width + 1;
+    reach = std::max(reach, last - windows.place(first).position);
+    first += Tile::kWindows;
+  } while (first % windows.per_image() != 0);
+  const int before = shape.pool == FusedPool::input ? strip_margin<FusedPool::input>(shape.width)
+                                                    : strip_margin<FusedPool::none>(shape.width);
+  return before + reach + 1 + shape.width + 1;
 }
 
 template <class Tile>
 constexpr Geometry geometry_of(int images, const ConvolutionShape& shape) {
+  const Windows windows(shape.height, shape.width);
   Geometry geometry{.height = shape.height,
                     .width = shape.width,
-                    .half_width = Divisor(std::max(shape.width / 2, 1)),
+                    .windows = windows,
+                    .windows_count = images * windows.per_image(),
                     .out_channels = shape.out_channels,
-                    .positions = images * shape.height * shape.width,
                     .slices = shape.in_channels / kSliceChannels,
                     .channel_tiles = shape.out_channels / Tile::kChannels,
                     .tiles = 0,
@@ -720,8 +647,8 @@ constexpr Geometry geometry_of(int images, const ConvolutionShape& shape) {
                     .box_rows = 0,
                     .stages = 0,
                     .resident = false};
-  geometry.tiles = divide_up(geometry.positions, Tile::kPositions) * geometry.channel_tiles;
-  const int rows = strip_rows<Tile>(shape.width, shape.pool);
+  geometry.tiles = divide_up(geometry.windows_count, Tile::kWindows) * geometry.channel_tiles;
+  const int rows = strip_rows<Tile>(shape, windows);
   geometry.boxes = divide_up(rows, kMostBoxRows);
   geometry.box_rows = divide_up(divide_up(rows, geometry.boxes), kSwizzleRows) * kSwizzleRows;
   const int left = kSharedLimit - kWeights - kStrips * geometry.strip_bytes();
@@ -756,7 +683,11 @@ void launch_tile(const ConvolutionArguments<T>& arguments, cudaStream_t stream) 
                                                                        .out_channels = arguments.out_channels,
                                                                        .pool = kPool});
   if (geometry.tiles == 0) return;
-  const int input_rows = kPool == FusedPool::input ? geometry.positions / kPoolWindow : geometry.positions;
+  if (geometry.stages < kFewestStages)
+    throw LaunchError("convolution_wgmma: a map too wide for shared memory");
+  const int input_rows = kPool == FusedPool::input
+                             ? geometry.windows_count
+                             : arguments.images_count * arguments.height * arguments.width;
   const TensorMap input =
       make_tensor_map(arguments.input, input_rows, arguments.in_channels, geometry.box_rows);
   const TensorMap weights = make_tensor_map(arguments.weights, arguments.out_channels,

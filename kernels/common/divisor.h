@@ -12,19 +12,21 @@ class Divisor {
  public:
   Divisor() = default;
   /// 1 to 2^31 - 1.
-  constexpr explicit Divisor(int divisor) {
+  constexpr explicit Divisor(int divisor) : divisor_(divisor) {
     while (std::int64_t{1} << shift_ < divisor) ++shift_;
     shift_ += 31;
     factor_ = static_cast<std::uint32_t>(((std::uint64_t{1} << shift_) + divisor - 1) / divisor);
   }
 
+  __host__ __device__ constexpr int divisor() const { return divisor_; }
   /// Of a dividend that is not negative.
   __host__ __device__ constexpr int quotient(int dividend) const {
     return static_cast<int>(static_cast<std::uint64_t>(dividend) * factor_ >> shift_);
   }
 
  private:
-  std::uint32_t factor_ = 0;
+  int divisor_ = 1;
+  std::uint32_t factor_ = 1;
   int shift_ = 0;
 };
 

@@ -4,16 +4,26 @@
 
 namespace filterscope::kernels {
 
-/// Which taps of a 3x3 kernel with padding 1 stay in the image: bit 3 r + s for row r and column s. Positions
-/// are counted over all images, one after the other.
-__device__ inline unsigned taps_inside(int position, int height, int width) {
+/// Which taps of a 3x3 kernel with padding 1 stay in the image, for the outputs (y, x) and those below: bit
+/// 3 r + s says that the input (y + r - 1, x + s - 1) does. One output takes three rows of inputs, two take
+/// four.
+template <int kRows = 3>
+__device__ inline unsigned taps_inside(int y, int x, int height, int width) {
+  const unsigned columns = (x > 0 ? 1u : 0u) | 2u | (x + 1 < width ? 4u : 0u);
+  unsigned inside = y > 0 ? columns : 0u;
+#pragma unroll
+  for (int row = 1; row < kRows; ++row) {
+    if (y + row - 1 < height) inside |= columns << 3 * row;
+  }
+  return inside;
+}
+
+/// For one output, counted over all images, one after the other.
+__device__ inline unsigned taps_inside_at(int position, int height, int width) {
   const auto at = static_cast<unsigned>(position);
-  const auto columns_count = static_cast<unsigned>(width);
-  const auto rows_count = static_cast<unsigned>(height);
-  const unsigned x = at % columns_count;
-  const unsigned y = at / columns_count % rows_count;
-  const unsigned columns = (x > 0 ? 1u : 0u) | 2u | (x + 1 < columns_count ? 4u : 0u);
-  return (y > 0 ? columns : 0u) | columns << 3 | (y + 1 < rows_count ? columns << 6 : 0u);
+  const unsigned line = at / static_cast<unsigned>(width);
+  return taps_inside(static_cast<int>(line % static_cast<unsigned>(height)),
+                     static_cast<int>(at - line * static_cast<unsigned>(width)), height, width);
 }
 
 }  // namespace filterscope::kernels
