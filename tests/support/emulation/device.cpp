@@ -222,7 +222,8 @@ class Block {
     while (finished_ < count) {
       const bool progressed = std::ranges::any_of(warp_order, [&](unsigned warp) {
         bool ran = false;
-        while (run_ready_lanes(warp, lane_order)) ran = true;
+        phase_ended_ = false;
+        while (!phase_ended_ && run_ready_lanes(warp, lane_order)) ran = true;
         return ran;
       });
       if (!progressed && !finish_a_copy()) release_barrier();
@@ -272,7 +273,10 @@ class Block {
     if (barrier.missing == 0) fail("more threads arrive on an mbarrier than it was initialised for");
     barrier.bytes += expected_bytes;
     --barrier.missing;
-    end_phase_if_over(barrier);
+    if (!end_phase_if_over(barrier)) return;
+    // Whoever waited for that may come first.
+    phase_ended_ = true;
+    yield();
   }
   void wait(MBarrier& barrier, int parity) {
     while (barrier.parity == parity) {
@@ -403,14 +407,15 @@ class Block {
     if (abandoned_) throw Abandoned();
   }
 
-  void end_phase_if_over(MBarrier& barrier) {
-    if (barrier.missing > 0 || barrier.bytes != 0) return;
+  bool end_phase_if_over(MBarrier& barrier) {
+    if (barrier.missing > 0 || barrier.bytes != 0) return false;
     barrier.missing = barrier.arrivals;
     barrier.parity ^= 1;
     // They look again.
     for (Thread& thread : threads_) {
       if (thread.state == State::at_mbarrier) thread.state = State::ready;
     }
+    return true;
   }
 
   // Copies overtake each other as they like. Whether there was one.
@@ -485,6 +490,7 @@ class Block {
   std::vector<Warp> warps_;
   unsigned running_ = 0;
   unsigned finished_ = 0;
+  bool phase_ended_ = false;  // Since the scheduler chose a warp.
   context::fiber scheduler_;
   const void* scheduler_bottom_ = nullptr;
   std::size_t scheduler_size_ = 0;
@@ -701,6 +707,8 @@ void wgmma_wait(int pending) {
     }
     thread.product_groups.erase(thread.product_groups.begin());
   }
+  // Lanes wait together: none goes on before all have read what they multiply.
+  exchange("wgmma.wait", {});
 }
 
 long ldmatrix_bank_conflicts() {
