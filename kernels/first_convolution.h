@@ -47,8 +47,8 @@ template <class T>
 void first_convolution_direct(const FirstConvolutionArguments<T>& arguments, cudaStream_t stream);
 
 /// Tensor cores (mma.sync, sm_80 and later), Half and Bfloat16, with the accuracy of fp32: pixels and weights
-/// in two fp16 parts each (common/half_parts.h), fp32 sums. Of the sum of the products' magnitudes it loses
-/// at most 3 * 2^-22 by the parts, and what is below 2^-34 of the largest product.
+/// in two fp16 parts each (common/half_parts.h), fp32 sums. By the parts it loses at most 3 * 2^-22 of the
+/// sum of the products' magnitudes and 2^-33 of the largest pixel nearby times the largest weight.
 template <class T>
 void first_convolution_mma(const FirstConvolutionArguments<T>& arguments, cudaStream_t stream);
 
