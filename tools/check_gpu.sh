@@ -10,7 +10,7 @@
 #   BUILD        build folder (default: build/gpu)
 #   CMAKE_FLAGS  more flags for the configuration, such as -DCMAKE_PREFIX_PATH=...
 #   ITERATIONS   of the full render (default: 500)
-#   STEPS        which of "build tests sanitizer render profile fidelity kernels plans" (default: all of them)
+#   STEPS        which of "build tests sanitizer render profile host fidelity kernels plans" (default: all of them)
 set -uo pipefail
 case ${1-} in
   -h | --help) sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p}' "$0"; exit 0 ;;
@@ -22,7 +22,7 @@ out=$(cd "${1:-check-gpu}" && pwd)
 build=${BUILD:-$root/build/gpu}
 weights=${WEIGHTS:-synthetic}
 iterations=${ITERATIONS:-500}
-steps=${STEPS:-build tests sanitizer render profile fidelity kernels plans}
+steps=${STEPS:-build tests sanitizer render profile host fidelity kernels plans}
 cores=$(nproc)
 cd "$root"
 
@@ -98,6 +98,8 @@ if command -v compute-sanitizer >/dev/null; then
 else
   echo "compute-sanitizer is not in PATH: skipped"
 fi
+# What of a render is left to this machine's processors.
+step host "$build/bench/bench_host_stages" --weights "$weights"
 # On a GPU the double-precision and CPU sides take the time; a few filters of each layer.
 step fidelity "$build/bench/fidelity" --device cuda --weights "$weights" --filters 3 --gradients 1 --iterations 200 \
   --size 64 --json "$out/fidelity.json"
@@ -146,7 +148,7 @@ with open(os.path.join(out, "summary.md"), "w") as file:
     print("| step | result | seconds |\n|---|---|---|", file=file)
     for step in steps: print(f"| {step['step']} | {step['status']} | {step['seconds']} |", file=file)
     print(file=file)
-    for name in ("render-cold", "render-warm", "profile", "fidelity", "plans"):
+    for name in ("render-cold", "render-warm", "profile", "host", "fidelity", "plans"):
         path = os.path.join(out, name + ".log")
         if os.path.exists(path):
             print(f"## {name}\n\n{open(path, errors='replace').read()[-12000:]}\n", file=file)
