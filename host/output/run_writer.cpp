@@ -203,7 +203,7 @@ class RunWriter::Implementation {
   /// What is kept of a layer until its last filter is written.
   struct Layer {
     std::size_t first = SIZE_MAX;  ///< Row of its first filter in the manifest.
-    std::size_t remaining = 0;     ///< Filters not written yet; guarded by mutex_.
+    std::size_t remaining = 0;     ///< Filters not written yet; guarded by records_mutex_.
     std::vector<SheetTile> tiles;  ///< One for each filter; each written by one thread. Those of earlier runs
                                    ///< have no picture until they are needed.
     bool closed = false;           ///< Sheet and raw file are up to date, or failed.
@@ -375,14 +375,14 @@ class RunWriter::Implementation {
     Picture tile = timed(encode_seconds_, [&] { return scale_tile(result.picture, manifest_.extent); });
 
     {
-      const std::scoped_lock lock(mutex_);
+      const std::scoped_lock lock(records_mutex_);
       record.engine = enter(item.engine);
     }
     // Dozens of numbers become text; the others need not wait for that.
     const std::string line = journal_line(record, result.trace, raw, seconds_since_start(), manifest_);
     bool last = false;
     {
-      const std::scoped_lock lock(mutex_);
+      const std::scoped_lock lock(records_mutex_);
       timed(write_seconds_, [&] { journal_.append(line); });
       const std::size_t row = row_of(result.id);
       SheetTile& sheet_tile = layer.tiles[row - layer.first];
@@ -466,7 +466,7 @@ class RunWriter::Implementation {
     std::vector<RawPlace> places;
     bool is_joined = true;
     {
-      const std::scoped_lock lock(mutex_);
+      const std::scoped_lock lock(records_mutex_);
       for (const SheetTile& tile : tiles) {
         const auto place = images_.find({index, tile.filter});
         if (!tile.status || place == images_.end()) continue;
@@ -482,7 +482,7 @@ class RunWriter::Implementation {
       writer.append(read_image(folder_ / place.file, place.rows, place.row, manifest_.extent));
     writer.finish();
     {
-      const std::scoped_lock lock(mutex_);
+      const std::scoped_lock lock(records_mutex_);
       journal_.append(journal_line(joined, manifest_.network));
       std::erase_if(manifest_.raw, [index](const RawRecord& raw) { return raw.layer == index; });
       manifest_.raw.push_back(joined);
@@ -524,6 +524,7 @@ class RunWriter::Implementation {
   std::map<int, Layer> layers_;  ///< Its keys stay as they are.
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 
+  /// Of what waits. Never held while something is written: the engine's thread is not to wait for a disk.
   mutable std::mutex mutex_;
   std::condition_variable work_;  ///< Something is queued, or nothing more will be.
   std::condition_variable room_;  ///< Something left the queue.
@@ -532,6 +533,9 @@ class RunWriter::Implementation {
   bool closed_ = false;
   std::exception_ptr error_;  ///< The first.
   std::set<FilterId> added_;
+
+  /// Of what is written.
+  std::mutex records_mutex_;
   Journal journal_;
   std::string engine_line_;  ///< The journal's last one of an engine.
   std::optional<std::pair<EngineDescription, std::size_t>> entered_;  ///< The last one, and its number.
@@ -539,6 +543,7 @@ class RunWriter::Implementation {
   std::vector<std::vector<TracePoint>> traces_;  ///< Of each row of the manifest.
   std::map<FilterId, RawPlace> images_;
   std::map<FilterId, int> animations_;  ///< Of earlier runs; stays as it is.
+
   std::atomic<double> encode_seconds_ = 0;
   std::atomic<double> write_seconds_ = 0;
 
