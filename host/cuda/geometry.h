@@ -48,8 +48,9 @@ struct BatchPlan {
 };
 
 /// Cuts `filters` (ascending) into as few batches of at most `largest` images as can be, all of one geometry,
-/// each with about the same share of every layer. Where `largest` is less than the number of layers among the
-/// filters, each layer gets a plan of its own.
+/// each with about the same share of every layer; the last one, whose pictures are waited for when the device
+/// is done, has the fewest. Where `largest` is less than the number of layers among the filters, each layer
+/// gets a plan of its own.
 std::vector<BatchPlan> plan_batches(std::span<const FilterId> filters, int layer_count, int largest);
 
 /// For results that do not depend on the selection: one plan per layer, batches of exactly `size` images of

@@ -35,20 +35,26 @@ std::vector<FilterId> all_filters(const Network& network) {
   return filters;
 }
 
-// Each filter once, in a place of its layer; places left over are filled with a filter of the same layer.
+// Each filter once, in a place of its layer; places left over, of which the last batch has most, are filled
+// with a filter of the same layer.
 void expect_complete(const std::vector<BatchPlan>& plans, std::span<const FilterId> filters, int largest) {
   std::vector<int> seen(filters.size());
   for (const BatchPlan& plan : plans) {
     EXPECT_LE(plan.geometry.images(), largest);
+    int before = plan.geometry.images();
     for (const Assignment& batch : plan.batches) {
       ASSERT_EQ(batch.filters.size(), std::size_t(plan.geometry.images()));
+      int taken = 0;
       for (int image = 0; image < plan.geometry.images(); ++image) {
         EXPECT_EQ(batch.filters[image].layer, plan.geometry.layer_of(image));
         const std::int64_t selected = batch.selected[image];
         if (selected == Assignment::kNone) continue;
         EXPECT_EQ(filters[selected], batch.filters[image]);
         ++seen[selected];
+        ++taken;
       }
+      EXPECT_LE(taken, before);
+      before = taken;
     }
   }
   EXPECT_THAT(seen, testing::Each(1));
