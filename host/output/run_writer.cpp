@@ -50,7 +50,7 @@ std::size_t bytes_of(const FilterResult& result) {
   return bytes;
 }
 
-/// A picture takes a few milliseconds: one thread in four is more than enough beside a CPU's ascent; an
+/// A picture takes less than a millisecond: one thread in four is more than enough beside a CPU's ascent; an
 /// animation takes dozens of times as long. A GPU gives thousands of pictures at once, and the last ones are
 /// waited for.
 unsigned encoder_count(const RunWriter::Options& options) {
