@@ -4,19 +4,16 @@
 #include <stb_image_write.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
-#include <exception>
-#include <mutex>
 #include <new>
 #include <numbers>
 #include <span>
 #include <system_error>
-#include <thread>
 
 #include "../output/atomic_file.h"
 #include "../output/canvas.h"
 #include "../output/file_names.h"
+#include "../output/parallel.h"
 #include "../output/sheet.h"
 
 namespace filterscope {
@@ -26,34 +23,6 @@ namespace fs = std::filesystem;
 
 // The noise of the pictures hides what this leaves out; 20 MB for 4224 pictures of 96 x 96.
 constexpr int kJpegQuality = 80;
-
-/// body(0) to body(count - 1), spread over all cores; the first exception is thrown again when all are done.
-template <typename Body>
-void for_each_parallel(std::size_t count, Body body) {
-  std::atomic<std::size_t> next{0};
-  std::mutex mutex;
-  std::exception_ptr error;
-  const auto work = [&] {
-    for (std::size_t i = next++; i < count; i = next++) {
-      try {
-        body(i);
-      } catch (...) {
-        const std::scoped_lock lock(mutex);
-        if (!error) error = std::current_exception();
-        next = count;
-      }
-    }
-  };
-  std::vector<std::thread> threads;
-  const std::size_t wanted = std::min<std::size_t>(count, std::max(1u, std::thread::hardware_concurrency()));
-  try {
-    while (threads.size() + 1 < wanted) threads.emplace_back(work);
-  } catch (const std::system_error&) {  // No more threads to be had; fewer will do.
-  }
-  work();
-  for (std::thread& thread : threads) thread.join();
-  if (error) std::rethrow_exception(error);
-}
 
 std::vector<std::uint8_t> encode_jpeg(const Picture& picture) {
   std::vector<std::uint8_t> file;

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <zlib.h>
 
 #include <stdexcept>
 
@@ -26,6 +27,34 @@ TEST(Png, ComesBackPixelByPixel) {
     ASSERT_TRUE(read.has_value());
     EXPECT_EQ(read->extent, extent);
     EXPECT_EQ(read->pixels, pixels);
+  }
+}
+
+// By zlib itself, which looks at the checksum too: stb's decoder does not. A picture is compressed in pieces
+// of 4 MiB.
+TEST(Png, HoldsOneStreamOfDeflate) {
+  for (const Extent extent :
+       {Extent{1, 1}, Extent{96, 96}, Extent{700, 1996}, Extent{700, 1998}, Extent{1500, 2100}}) {
+    SCOPED_TRACE(extent.height);
+    std::vector<std::uint8_t> pixels(static_cast<std::size_t>(extent.positions()) * 3);
+    std::uint32_t state = 1;
+    for (std::size_t i = pixels.size() / 3; i < pixels.size(); ++i)
+      pixels[i] = static_cast<std::uint8_t>((state = state * 1664525 + 1013904223) >> 25);
+    const std::vector<std::uint8_t> file = encode_png(pixels, extent);
+    // The signature and IHDR take 33 bytes; then comes the length of IDAT, its name, data and CRC; then IEND.
+    std::size_t length = 0;
+    for (std::size_t i = 33; i < 37; ++i) length = length << 8 | file[i];
+    ASSERT_EQ(file.size(), 33 + 12 + length + 12);
+    const std::uint8_t* const data = file.data() + 41;
+    uLong crc = 0;
+    for (std::size_t i = 41 + length; i < 45 + length; ++i) crc = crc << 8 | file[i];
+    EXPECT_EQ(crc32(0, data - 4, static_cast<uInt>(length + 4)), crc);
+    std::vector<std::uint8_t> rows(static_cast<std::size_t>(extent.height) *
+                                   (3 * static_cast<std::size_t>(extent.width) + 1));
+    uLongf size = rows.size();
+    EXPECT_EQ(uncompress(rows.data(), &size, data, length), Z_OK);
+    EXPECT_EQ(size, rows.size());
+    EXPECT_EQ(decode_png(file)->pixels, pixels);
   }
 }
 
