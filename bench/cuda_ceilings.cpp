@@ -10,6 +10,7 @@
 #include <memory>
 #include <type_traits>
 
+#include "host/cuda/convolution.h"
 #include "host/cuda/timing.h"
 #include "host/error.h"
 

@@ -11,11 +11,11 @@
 #include <utility>
 
 #include "../error.h"
+#include "convolution_trial.h"
 #include "cudnn_graph.h"
 #include "plan.h"
 #include "plan_cache.h"
 #include "runtime.h"
-#include "timing.h"
 
 namespace filterscope::cuda {
 namespace {
@@ -185,7 +185,7 @@ const PlanCache::Entry* CudnnConvolutions::Device::fastest(const GraphDescriptio
   bool conclusive = selection.graph != nullptr;
   TimedPlan best;
   if (selection.graph != nullptr) {
-    std::optional<ConvolutionTimer> timer;
+    std::optional<ConvolutionTrial> timer;
     CudnnVariant candidate(std::shared_ptr<Device>(std::shared_ptr<void>(), this), selection, problem);
     PlanLimits limits = options_.timed;
     (kind == Kind::compiled ? limits.precompiled : limits.compiled) = 0;
@@ -208,6 +208,8 @@ const PlanCache::Entry* CudnnConvolutions::Device::fastest(const GraphDescriptio
         if (milliseconds < so_far.milliseconds && kind == Kind::compiled)
           selection.setup_seconds = setup.count();
         return milliseconds;
+      } catch (const WrongResult&) {
+        return kNever;
       } catch (const std::exception&) {
         // A plan that fails is none. One that has broken the device is an Error.
         conclusive = false;

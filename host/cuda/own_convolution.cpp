@@ -185,6 +185,29 @@ std::vector<std::unique_ptr<ConvolutionVariant>> own_variants(const ConvolutionP
   return variants;
 }
 
+std::unique_ptr<ConvolutionVariant> plainest_variant(const ConvolutionProblem& problem) {
+  if (problem.pooled) {
+    ConvolutionProblem without_pool = problem;
+    without_pool.pooled = false;
+    auto inner = plainest_variant(without_pool);
+    return inner == nullptr ? nullptr : with_pool(std::move(inner));
+  }
+  if (problem.gate == Gate::activation || problem.gate == Gate::bytes) {
+    assert(problem.gate == Gate::activation || problem.direction == Direction::input_gradient);
+    ConvolutionProblem without_gate = problem;
+    without_gate.gate = Gate::none;
+    auto inner = plainest_variant(without_gate);
+    return inner == nullptr ? nullptr : with_gate(std::move(inner), problem.gate);
+  }
+  return with_storage(problem.precision, [&]<class T>(Storage<T>) -> std::unique_ptr<ConvolutionVariant> {
+    for (const kernels::ConvolutionKernel<T>& kernel : kernels::convolution_kernels<T>()) {
+      if (kernel.launch == kernels::convolution_direct<T> && kernel.supports(shape_of(problem)))
+        return std::make_unique<OwnConvolution<T>>(problem, kernel);
+    }
+    return nullptr;
+  });
+}
+
 std::unique_ptr<ConvolutionVariant> with_pool(std::unique_ptr<ConvolutionVariant> inner) {
   return std::make_unique<PooledConvolution>(std::move(inner));
 }

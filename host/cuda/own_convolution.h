@@ -14,6 +14,10 @@ std::vector<std::unique_ptr<ConvolutionVariant>> own_variants(const ConvolutionP
                                                               PlanSearch search = PlanSearch::untimed,
                                                               const MayTime& may_time = {});
 
+/// By the kernel of the CUDA cores, with the fewest ways to go wrong, whatever else there is: any gate but
+/// bytes that are to be written. In tf32 it multiplies in fp32. Null for other channels than it takes.
+std::unique_ptr<ConvolutionVariant> plainest_variant(const ConvolutionProblem& problem);
+
 /// `inner`, a variant without a gate, made into one with `gate` by a pass over its result: forward packs the
 /// mask (bits; activation needs no pass), input gradient multiplies with it (any gate).
 std::unique_ptr<ConvolutionVariant> with_gate(std::unique_ptr<ConvolutionVariant> inner, Gate gate);

@@ -13,9 +13,9 @@
 
 #include "../error.h"
 #include "check.h"
+#include "convolution_trial.h"
 #include "own_convolution.h"
 #include "runtime.h"
-#include "timing.h"
 
 namespace filterscope::cuda {
 
@@ -103,7 +103,7 @@ Planner::Planner(const Network& network, Extent image, Precision precision, Plan
       timings_(std::move(timings)) {}
 
 Timings::Measure Timings::time_on_device(const ConvolutionProblem& problem) {
-  return [timer = std::make_shared<ConvolutionTimer>(problem)](ConvolutionVariant& variant, double hopeless) {
+  return [timer = std::make_shared<ConvolutionTrial>(problem)](ConvolutionVariant& variant, double hopeless) {
     return timer->milliseconds(variant, hopeless);
   };
 }
@@ -237,8 +237,9 @@ Planner::Choice Planner::choose(const ConvolutionProblem& problem, const PlanUse
     if (best.variant) return best;
   }
   for (const ConvolutionSource& source : sources_) {
-    auto variants = offers(source, problem, PlanSearch::untimed);
-    if (!variants.empty()) return {std::move(variants.front()), kUntimed};
+    for (auto& variant : offers(source, problem, PlanSearch::untimed)) {
+      if (!wrong_.contains(variant->name())) return {std::move(variant), kUntimed};
+    }
   }
   return {};
 }
@@ -265,6 +266,10 @@ Planner::Choice Planner::choose_timed(const ConvolutionProblem& problem, const P
       try {
         if (!measure) measure = timings_.timer(timed);
         return measure(**twin, kHopeless * shortest);
+      } catch (const WrongResult& error) {
+        wrong_.insert(variant.name());
+        if (use.on_notice) use.on_notice(fmt::format("{}. It is not used: please report it.", error.what()));
+        return std::nullopt;
       } catch (const OutOfMemory&) {
         return std::nullopt;  // It may be there another time.
       } catch (const Error&) {
@@ -275,6 +280,7 @@ Planner::Choice Planner::choose_timed(const ConvolutionProblem& problem, const P
     };
     for (auto& variant : offers(source, problem, may_time() ? search : PlanSearch::known, may_time)) {
       if (refused_.contains(to_string(problem) + ": " + variant->name())) continue;
+      if (wrong_.contains(variant->name())) continue;
       const std::string key = to_string(timed) + ": " + variant->name();
       std::optional<double> milliseconds = timings_.find(key);
       if (!milliseconds && seconds_left(use) > 0) {

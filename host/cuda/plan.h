@@ -55,7 +55,8 @@ struct Timings {
     return std::optional<double>();
   };
   std::function<void(const std::string& key, double milliseconds)> store = [](const std::string&, double) {};
-  /// Milliseconds of a variant, or more than `hopeless`; as ConvolutionTimer. Throws OutOfMemory.
+  /// Milliseconds of a variant, or more than `hopeless`; as ConvolutionTrial. Throws OutOfMemory,
+  /// WrongResult.
   using Measure = std::function<double(ConvolutionVariant&, double hopeless)>;
   /// For variants of `problem`.
   std::function<Measure(const ConvolutionProblem& problem)> timer = time_on_device;
@@ -81,6 +82,8 @@ struct PlanUse {
 ConvolutionProblem timed_problem(ConvolutionProblem problem);
 
 /// Makes plans for one network on the current device.
+///
+/// What is timed is also looked at: a variant whose result is wrong is not used, and a notice says so.
 ///
 /// Making a plan takes at most about a tenth of what it is then used for, as estimated from the fastest
 /// kernel seen so far, and at least the timing of one kernel: first what can be launched as it is is timed,
@@ -116,6 +119,7 @@ class Planner {
   std::vector<ConvolutionSource> sources_;
   Timings timings_;
   bool noticed_ = false;
+  std::set<std::string> wrong_;  // Names of variants that computed something else, whatever the problem.
   // Of the plan being made.
   double operations_ = 0;          // Of one iteration.
   double fastest_ = 0;             // Operations a second, of the fastest variant seen.

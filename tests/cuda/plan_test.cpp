@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "host/cuda/convolution_trial.h"
 #include "host/cuda/runtime.h"
 #include "host/error.h"
 #include "tests/support/random_network.h"
@@ -84,6 +85,7 @@ class PlanTest : public testing::Test {
         EXPECT_EQ(variant.problem(), problem);
         now_ += 0.01;
         timed_.push_back(problem);
+        if (variant.name() == wrong_) throw WrongResult("wrong");
         double passes = 0;
         std::string name = variant.name();
         for (const auto& [suffix, milliseconds] : passes_) {
@@ -116,6 +118,7 @@ class PlanTest : public testing::Test {
   double now_ = 100;
   bool compiled_ = false;  // Whether that is known.
   bool out_of_memory_ = false;
+  std::string wrong_;  // A variant that computes something else.
   std::map<std::string, double> known_;
   std::vector<ConvolutionProblem> timed_;
   std::vector<PlanSearch> searches_;
@@ -234,6 +237,29 @@ TEST_F(PlanTest, NothingIsConcludedFromALackOfMemory) {
   out_of_memory_ = false;
   planner().make(geometry_, use(kLong));
   EXPECT_THAT(known_, Not(IsEmpty()));
+}
+
+TEST_F(PlanTest, DoesNotUseWhatGivesWrongResults) {
+  wrong_ = "own";
+  const Plan plan = planner().make(geometry_, use(kLong));
+  for (int layer = 1; layer <= 3; ++layer) {
+    EXPECT_THAT(plan.layers[layer].forward->name(), testing::StartsWith("compiled")) << layer;
+    EXPECT_THAT(plan.layers[layer].input_gradient->name(), testing::StartsWith("compiled")) << layer;
+  }
+  // Once, and of the timing.
+  EXPECT_THAT(notices_,
+              testing::UnorderedElementsAre(HasSubstr("Timing"), HasSubstr("wrong. It is not used")));
+  for (const auto& [key, milliseconds] : known_) EXPECT_THAT(key, Not(testing::EndsWith(": own")));
+}
+
+TEST_F(PlanTest, NorWhereThereIsNoTimeToTimeOthers) {
+  wrong_ = "own";
+  Planner both = planner();
+  both.make(geometry_, use(kLong));
+  out_of_memory_ = true;
+  known_.clear();
+  const Plan plan = both.make(geometry_, use(kLong));
+  EXPECT_THAT(plan.layers[1].forward->name(), testing::StartsWith("other"));
 }
 
 // The other library's plans are there for 48 images, as they are timed, but not for all 60.

@@ -1,0 +1,229 @@
+#include "convolution_trial.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "own_convolution.h"
+#include "storage.h"
+#include "timing.h"
+
+namespace filterscope::cuda {
+
+namespace {
+
+constexpr int kTaps = 9;
+constexpr std::size_t kBitsPerWord = 32;
+constexpr std::size_t kWinnersPerWord = 16;
+
+template <class T>
+DeviceBuffer<T> filled(std::size_t count, int byte) {
+  DeviceBuffer<T> buffer(count);
+  check(cudaMemset(buffer.data(), byte, count * sizeof(T)), "filling device memory");
+  check(cudaStreamSynchronize(nullptr), "filling device memory");
+  return buffer;
+}
+
+template <class T>
+DeviceBuffer<std::byte> upload(const std::vector<T>& values) {
+  return DeviceBuffer<std::byte>(std::as_bytes(std::span(values)));
+}
+
+std::size_t map_bytes(const ConvolutionVariant& variant) {
+  const ConvolutionProblem& problem = variant.problem();
+  return variant.needs_map() ? problem.map_size(problem.out_channels) * storage_bytes(problem.precision) : 0;
+}
+
+// Appends the words' fields of `bits` bits.
+void append_fields(std::vector<std::uint8_t>& fields, const std::vector<std::uint32_t>& words, int bits) {
+  for (const std::uint32_t word : words)
+    for (int at = 0; at < static_cast<int>(kBitsPerWord); at += bits)
+      fields.push_back(static_cast<std::uint8_t>(word >> at & ((1u << bits) - 1)));
+}
+
+double relative_difference(const std::vector<float>& values, const std::vector<float>& expected) {
+  double difference = 0;
+  double norm = 0;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    difference += std::pow(static_cast<double>(values[i]) - expected[i], 2);
+    norm += std::pow(static_cast<double>(expected[i]), 2);
+  }
+  return difference == 0 ? 0 : std::sqrt(difference / norm);
+}
+
+double different_fields(const std::vector<std::uint8_t>& fields, const std::vector<std::uint8_t>& expected) {
+  std::size_t different = 0;
+  for (std::size_t i = 0; i < expected.size(); ++i) different += fields[i] == expected[i] ? 0 : 1;
+  return expected.empty() ? 0 : static_cast<double>(different) / static_cast<double>(expected.size());
+}
+
+}  // namespace
+
+ConvolutionTrial::ConvolutionTrial(const ConvolutionProblem& problem) : problem_(problem), looked_at_{0} {
+  if (problem.images > 1) looked_at_.push_back(problem.images - 1);
+  source_ = random_values(problem.source_size(), problem.precision);
+  krsc_ = random_values(std::size_t{kTaps} * problem.in_channels * problem.out_channels, problem.precision);
+  const DeviceBuffer<std::byte> bias = random_values(problem.out_channels, problem.precision);
+  with_storage(problem.precision, [&]<class T>(Storage<T>) {
+    std::vector<float> values;
+    for (const T value : to_host(reinterpret_cast<const T*>(bias.data()), problem.out_channels))
+      values.push_back(kernels::to_float(value));
+    bias_ = DeviceBuffer<float>(std::span<const float>(values));
+    storage_bias_ = DeviceBuffer<std::byte>(problem.out_channels * sizeof(T));
+    check(cudaMemcpy(storage_bias_.data(), bias.data(), bias.size(), cudaMemcpyDeviceToDevice),
+          "filling device memory");
+  });
+  destination_ = DeviceBuffer<std::byte>(problem.destination_size() * storage_bytes(problem.precision));
+  constexpr int kHalfOpen = 0x5a;
+  if (problem.gate == Gate::activation) {
+    // Forward it is the destination.
+    if (problem.direction == Direction::input_gradient)
+      gate_ = random_values(problem.destination_size(), problem.precision);
+  } else if (problem.gate != Gate::none) {
+    gate_ = filled<std::byte>(gate_bytes(problem, problem.destination_channels()),
+                              problem.gate == Gate::bits ? kHalfOpen : 1);
+  }
+  if (problem.pooled) {
+    constexpr int kAllWinners = 0xe4;  // The four elements of a window, by turns.
+    const std::size_t outputs = problem.pooled_size(problem.out_channels);
+    winners_ = filled<std::uint32_t>(outputs / kWinnersPerWord, kAllWinners);
+    open_ = filled<std::uint32_t>(outputs / kBitsPerWord, kHalfOpen);
+  }
+}
+
+const void* ConvolutionTrial::weights(WeightLayout layout) {
+  if (layout == WeightLayout::krsc) return krsc_.data();
+  if (crsk_rotated_.size() > 0) return crsk_rotated_.data();
+  with_storage(problem_.precision, [&]<class T>(Storage<T>) {
+    const std::size_t inputs = problem_.in_channels;
+    const std::size_t outputs = problem_.out_channels;
+    const std::vector<T> krsc =
+        to_host(reinterpret_cast<const T*>(krsc_.data()), std::size_t{kTaps} * inputs * outputs);
+    std::vector<T> rotated(krsc.size());
+    for (std::size_t c = 0; c < inputs; ++c)
+      for (std::size_t tap = 0; tap < kTaps; ++tap)
+        for (std::size_t k = 0; k < outputs; ++k)
+          rotated[(c * kTaps + tap) * outputs + k] = krsc[(k * kTaps + kTaps - 1 - tap) * inputs + c];
+    crsk_rotated_ = upload(rotated);
+  });
+  return crsk_rotated_.data();
+}
+
+// Without workspace and map.
+ConvolutionArguments ConvolutionTrial::arguments(const ConvolutionVariant& variant) {
+  const bool forward = problem_.direction == Direction::forward;
+  return {.source = source_.data(),
+          .weights = weights(variant.weight_layout()),
+          .bias = variant.bias_type() == BiasType::fp32 ? static_cast<const void*>(bias_.data())
+                                                        : static_cast<const void*>(storage_bias_.data()),
+          .destination = destination_.data(),
+          .gate_out = forward ? gate_.data() : nullptr,
+          .gate_in = forward ? nullptr : gate_.data(),
+          .winners = winners_.data(),
+          .open = open_.data()};
+}
+
+double ConvolutionTrial::milliseconds(ConvolutionVariant& variant, double hopeless) {
+  const DeviceBuffer<std::byte> workspace(variant.workspace_bytes());
+  const DeviceBuffer<std::byte> map(map_bytes(variant));
+  ConvolutionArguments given = arguments(variant);
+  given.workspace = workspace.data();
+  given.map = map.data();
+  const double milliseconds = device_milliseconds(
+      stream_, [&] { variant.launch(given, stream_); }, hopeless);
+  if (milliseconds <= hopeless) expect_right(variant, given);
+  return milliseconds;
+}
+
+void ConvolutionTrial::expect_right(ConvolutionVariant& variant, const ConvolutionArguments& arguments) {
+  // Of the norm, and of what is kept.
+  const double most = problem_.precision == Precision::fp32 ? 1e-3 : 2e-2;
+  constexpr double kMostKept = 3e-2;
+
+  if (expected_.empty())
+    for (const int image : looked_at_) expected_.push_back(expected(image));
+  const auto poison = [&](const auto& buffer) {
+    if (buffer.size() > 0)
+      check(cudaMemsetAsync(buffer.data(), 0xff, buffer.size() * sizeof(*buffer.data()), stream_), "filling");
+  };
+  poison(destination_);
+  if (problem_.direction == Direction::forward) {
+    poison(gate_);
+    poison(winners_);
+    poison(open_);
+  }
+  variant.launch(arguments, stream_);
+  stream_.synchronise();
+  for (std::size_t i = 0; i < looked_at_.size(); ++i) {
+    if (!expected_[i]) continue;
+    const Result got = read(problem_, arguments, looked_at_[i]);
+    const double difference = relative_difference(got.destination, expected_[i]->destination);
+    const double kept = different_fields(got.kept, expected_[i]->kept);
+    if (difference <= most && kept <= kMostKept) continue;
+    throw WrongResult(
+        fmt::format("{} computes something else than {}: of image {} the result differs by {:.2g} of its "
+                    "norm, what is kept of it by {:.2g}",
+                    variant.name(), to_string(problem_), looked_at_[i], difference, kept));
+  }
+}
+
+std::optional<ConvolutionTrial::Result> ConvolutionTrial::expected(int image) {
+  const bool forward = problem_.direction == Direction::forward;
+  ConvolutionProblem one = problem_;
+  one.images = 1;
+  if (forward && one.gate == Gate::bytes) one.gate = Gate::bits;  // The same fields.
+  const std::unique_ptr<ConvolutionVariant> variant = plainest_variant(one);
+  if (variant == nullptr) return std::nullopt;
+  const std::size_t element = storage_bytes(one.precision);
+  const std::size_t pooled = one.pooled ? one.pooled_size(one.out_channels) : 0;
+  const DeviceBuffer<std::byte> destination(one.destination_size() * element);
+  const DeviceBuffer<std::byte> map(map_bytes(*variant));
+  const DeviceBuffer<std::byte> gate(forward ? gate_bytes(one, one.out_channels) : 0);
+  const DeviceBuffer<std::uint32_t> winners(forward ? pooled / kWinnersPerWord : 0);
+  const DeviceBuffer<std::uint32_t> open(forward ? pooled / kBitsPerWord : 0);
+  ConvolutionArguments given = arguments(*variant);
+  given.source = source_.data() + one.source_size() * element * image;
+  given.destination = destination.data();
+  given.map = map.data();
+  if (forward) {
+    given.gate_out = gate.data();
+    given.winners = winners.data();
+    given.open = open.data();
+  } else {
+    if (given.gate_in != nullptr) given.gate_in = gate_.data() + gate_bytes(one, one.in_channels) * image;
+    given.winners += pooled / kWinnersPerWord * image;
+    given.open += pooled / kBitsPerWord * image;
+  }
+  variant->launch(given, stream_);
+  stream_.synchronise();
+  return read(one, given, 0);
+}
+
+// What the last launch has left.
+ConvolutionTrial::Result ConvolutionTrial::read(const ConvolutionProblem& problem,
+                                                const ConvolutionArguments& arguments, int image) {
+  Result result;
+  const std::size_t size = problem.destination_size() / problem.images;
+  const auto part = [&]<class T>(const T* data, std::size_t count) {
+    return to_host(data + count * image, count);
+  };
+  with_storage(problem.precision, [&]<class T>(Storage<T>) {
+    for (const T value : part(static_cast<const T*>(arguments.destination), size))
+      result.destination.push_back(kernels::to_float(value));
+  });
+  if (problem.direction != Direction::forward) return result;
+  if (problem.gate == Gate::bits) {
+    append_fields(result.kept,
+                  part(static_cast<const std::uint32_t*>(arguments.gate_out), size / kBitsPerWord), 1);
+  } else if (problem.gate == Gate::bytes) {
+    result.kept = part(static_cast<const std::uint8_t*>(arguments.gate_out), size);
+  }
+  if (problem.pooled) {
+    append_fields(result.kept, part(arguments.winners, size / kWinnersPerWord), 2);
+    append_fields(result.kept, part(arguments.open, size / kBitsPerWord), 1);
+  }
+  return result;
+}
+
+}  // namespace filterscope::cuda

@@ -1,0 +1,130 @@
+// A trial accepts every way of the project's to compute a convolution, and refuses mistakes: on the emulated
+// device, and where CUDA is, built a second time for a real one.
+#include "host/cuda/convolution_trial.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "host/cuda/own_convolution.h"
+
+namespace filterscope::cuda {
+namespace {
+
+class ConvolutionTrialTest : public testing::Test {
+ protected:
+  void SetUp() override {
+#if !defined(FILTERSCOPE_EMULATED)
+    int count = 0;
+    if (cudaGetDeviceCount(&count) != cudaSuccess || count == 0) GTEST_SKIP() << "no CUDA device";
+#endif
+  }
+};
+
+std::vector<ConvolutionProblem> problems(Precision precision) {
+  std::vector<ConvolutionProblem> problems;
+  for (const Direction direction : {Direction::forward, Direction::input_gradient}) {
+    for (const Gate gate : {Gate::none, Gate::bits, Gate::activation}) {
+      for (const bool pooled : {false, true}) {
+        if (direction == Direction::forward && pooled && gate != Gate::none) continue;
+        problems.push_back({.images = 2,
+                            .height = 2,
+                            .width = 4,
+                            .in_channels = 64,
+                            .out_channels = 64,
+                            .precision = precision,
+                            .direction = direction,
+                            .gate = gate,
+                            .pooled = pooled});
+      }
+    }
+  }
+  return problems;
+}
+
+TEST_F(ConvolutionTrialTest, AcceptsTheProjectsKernels) {
+  for (const Precision precision : {Precision::fp32, Precision::fp16}) {
+    for (const ConvolutionProblem& problem : problems(precision)) {
+      SCOPED_TRACE(to_string(problem));
+      ConvolutionProblem without_gate = problem;
+      if (problem.gate == Gate::activation) without_gate.gate = Gate::none;
+      ConvolutionTrial trial(problem);
+      auto variants = own_variants(without_gate);
+      EXPECT_FALSE(variants.empty());
+      for (auto& variant : variants) {
+        if (problem.gate == Gate::activation) variant = with_gate(std::move(variant), problem.gate);
+        EXPECT_NO_THROW(trial.milliseconds(*variant)) << variant->name();
+      }
+    }
+  }
+}
+
+/// `launch` in place of the inner variant's own.
+class Mistaken final : public ConvolutionVariant {
+ public:
+  using Launch = std::function<void(ConvolutionVariant&, const ConvolutionArguments&, cudaStream_t)>;
+  Mistaken(std::unique_ptr<ConvolutionVariant> inner, Launch launch)
+      : inner_(std::move(inner)), problem_(inner_->problem()), launch_(std::move(launch)) {}
+  std::string name() const override { return "mistaken"; }
+  const ConvolutionProblem& problem() const override { return problem_; }
+  WeightLayout weight_layout() const override { return inner_->weight_layout(); }
+  BiasType bias_type() const override { return inner_->bias_type(); }
+  std::size_t workspace_bytes() const override { return 0; }
+  bool needs_map() const override { return inner_->needs_map(); }
+  void launch(const ConvolutionArguments& arguments, cudaStream_t stream) override {
+    launch_(*inner_, arguments, stream);
+  }
+
+ private:
+  std::unique_ptr<ConvolutionVariant> inner_;
+  ConvolutionProblem problem_;
+  Launch launch_;
+};
+
+TEST_F(ConvolutionTrialTest, RefusesMistakes) {
+  const auto forget_gate = [](ConvolutionVariant& variant, ConvolutionArguments arguments,
+                              cudaStream_t stream) {
+    arguments.gate_in = nullptr;
+    ConvolutionProblem without_gate = variant.problem();
+    without_gate.gate = Gate::none;
+    own_variants(without_gate).front()->launch(arguments, stream);
+  };
+  const auto do_nothing = [](ConvolutionVariant&, const ConvolutionArguments&, cudaStream_t) {};
+  const auto shift_result = [](ConvolutionVariant& variant, ConvolutionArguments arguments,
+                               cudaStream_t stream) {
+    // By a position, and not beyond the end.
+    arguments.destination =
+        static_cast<std::byte*>(arguments.destination) +
+        variant.problem().destination_channels() * storage_bytes(variant.problem().precision);
+    ConvolutionProblem fewer = variant.problem();
+    --fewer.images;
+    plainest_variant(fewer)->launch(arguments, stream);
+  };
+  const auto leave_mask = [](ConvolutionVariant& variant, ConvolutionArguments arguments,
+                             cudaStream_t stream) {
+    arguments.gate_out = nullptr;
+    variant.launch(arguments, stream);
+  };
+  const auto refuse = [](const ConvolutionProblem& problem, const Mistaken::Launch& launch) {
+    Mistaken variant(std::move(own_variants(problem).front()), launch);
+    ConvolutionTrial trial(problem);
+    EXPECT_THROW(trial.milliseconds(variant), WrongResult) << to_string(problem);
+  };
+  for (const Precision precision : {Precision::fp32, Precision::fp16}) {
+    for (const ConvolutionProblem& problem : problems(precision)) {
+      if (problem.gate == Gate::activation) continue;
+      refuse(problem, do_nothing);
+      refuse(problem, shift_result);
+      const bool bits = problem.gate == Gate::bits;
+      if (bits && problem.direction == Direction::input_gradient) refuse(problem, forget_gate);
+      if (bits && problem.direction == Direction::forward) refuse(problem, leave_mask);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace filterscope::cuda
