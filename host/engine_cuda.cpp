@@ -57,10 +57,17 @@ class CudaEngine final : public Engine {
         precision_(options.precision),
         index_(backend.device),
         libraries_(std::move(backend.libraries)),
+        missing_(std::move(backend.missing)),
         planner_(network, options.extent, precision_, backend.rule, std::move(backend.sources),
                  std::move(backend.timings)),
         device_weights_(
             timed(phases_.weights, [&] { return cuda::DeviceWeights(network, weights, precision_); })) {
+    if (!missing_.empty() && precision_ == Precision::tf32) {
+      throw Error(
+          ErrorKind::device,
+          fmt::format("--precision tf32 is computed by cuDNN alone: {}; or use --precision fp16 or fp32",
+                      missing_));
+    }
     make_current();
     cuda::check(cudaGetDeviceProperties(&device_, index_), "asking for the properties of cuda:{}", index_);
   }
@@ -190,6 +197,8 @@ class CudaEngine final : public Engine {
 
   void render_all(std::span<const FilterId> filters, RenderObserver& observer, const std::stop_token& stop) {
     const cuda::nvtx::Range range("run");
+    if (!missing_.empty())
+      observer.on_notice(fmt::format("{}. Going on with the project's own kernels.", missing_));
     int largest = timed(phases_.plans, [&] { return largest_batch(filters); });
     std::vector<FilterId> left(filters.begin(), filters.end());
     while (!left.empty() && !stop.stop_requested()) {
@@ -358,6 +367,7 @@ class CudaEngine final : public Engine {
   const Precision precision_;
   const int index_;
   const Libraries libraries_;
+  const std::string missing_;
   cudaDeviceProp device_{};
   PhaseSeconds phases_;
   cuda::Planner planner_;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "cuda/plan.h"
@@ -15,6 +16,9 @@ struct CudaBackend {
   cuda::PlanRule rule = cuda::PlanRule::timed;
   cuda::Timings timings;
   Libraries libraries;  ///< For the description.
+  /// Why a source is not there that should be: a notice before anything is rendered, and the reason of the
+  /// device Error where the others do not do.
+  std::string missing{};
 };
 
 /// Renders on a GPU. The precision must not be automatic. The engine keeps references to `network` and

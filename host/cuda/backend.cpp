@@ -6,7 +6,10 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "../error.h"
 #include "check.h"
 #include "cudnn_convolution.h"
 #include "cudnn_graph.h"
@@ -18,7 +21,7 @@ namespace filterscope::cuda {
 namespace {
 
 // Plans hold for one kind of device and one version of what runs on it.
-PlanCache::Environment environment(int index) {
+PlanCache::Environment environment(int index, const std::string& cudnn) {
   cudaDeviceProp properties{};
   check(cudaGetDeviceProperties(&properties, index), "asking for the properties of cuda:{}", index);
   int driver = 0;
@@ -29,48 +32,60 @@ PlanCache::Environment environment(int index) {
           {"compute capability", fmt::format("{}.{}", properties.major, properties.minor)},
           {"driver", std::to_string(driver)},
           {"runtime", std::to_string(runtime)},
-          {"cuDNN", cudnn_version()},
+          {"cuDNN", cudnn},
           {"kernels", FILTERSCOPE_KERNELS}};
 }
 
 // The cache must outlive what uses it.
-struct Cudnn {
+struct Choices {
   PlanCache cache;
-  CudnnConvolutions convolutions;
+  std::optional<CudnnConvolutions> cudnn;
 
-  Cudnn(int index, bool reproducible)
-      : cache(reproducible ? std::filesystem::path() : cache_folder(), environment(index)),
-        convolutions({.cache = &cache}) {}
-  ~Cudnn() { cache.save(); }
+  Choices(bool reproducible, PlanCache::Environment environment)
+      : cache(reproducible ? std::filesystem::path() : cache_folder(), std::move(environment)) {}
+  ~Choices() { cache.save(); }
 };
 
 }  // namespace
 
 CudaBackend make_backend(int index, bool reproducible) {
   check(cudaSetDevice(index), "--device cuda:{}", index);
-  const auto cudnn = std::make_shared<Cudnn>(index, reproducible);
-  const auto of_cudnn = [cudnn](const ConvolutionProblem& problem, PlanSearch search,
-                                const MayTime& may_time) {
-    auto variants = cudnn->convolutions.variants(problem, search, may_time);
-    cudnn->cache.save();
+  std::string cudnn = "none";
+  std::string missing;
+  try {
+    cudnn = cudnn_version();
+  } catch (const Error& error) {
+    missing = error.what();
+  }
+  const auto choices = std::make_shared<Choices>(reproducible, environment(index, cudnn));
+  const auto of_cudnn = [choices](const ConvolutionProblem& problem, PlanSearch search,
+                                  const MayTime& may_time) {
+    auto variants = choices->cudnn->variants(problem, search, may_time);
+    choices->cache.save();
     return variants;
   };
-  const auto find = [cudnn](const std::string& key) -> std::optional<double> {
-    const PlanCache::Entry* const known = cudnn->cache.find(key);
+  const auto find = [choices](const std::string& key) -> std::optional<double> {
+    const PlanCache::Entry* const known = choices->cache.find(key);
     return known == nullptr ? std::nullopt : std::optional(known->milliseconds);
   };
-  const auto store = [cudnn](const std::string& key, double milliseconds) {
-    cudnn->cache.store(key, {.plan = "itself", .milliseconds = milliseconds, .setup_seconds = 0});
+  const auto store = [choices](const std::string& key, double milliseconds) {
+    choices->cache.store(key, {.plan = "itself", .milliseconds = milliseconds, .setup_seconds = 0});
   };
-  Libraries libraries = library_versions();
-  libraries.emplace_back("cuDNN", cudnn_version());
   // Where nothing is timed the project's own kernels go first: they fuse masks, and give the same bits
   // whichever cuDNN is loaded.
+  std::vector<ConvolutionSource> sources{own_variants};
+  if (missing.empty()) {
+    choices->cudnn.emplace(CudnnOptions{.cache = &choices->cache});
+    sources.emplace_back(of_cudnn);
+  }
+  Libraries libraries = library_versions();
+  libraries.emplace_back("cuDNN", cudnn);
   return {.device = index,
-          .sources = {own_variants, of_cudnn},
+          .sources = std::move(sources),
           .rule = reproducible ? PlanRule::fixed : PlanRule::timed,
           .timings = {find, store},
-          .libraries = std::move(libraries)};
+          .libraries = std::move(libraries),
+          .missing = std::move(missing)};
 }
 
 }  // namespace filterscope::cuda

@@ -36,8 +36,7 @@ class CudnnConvolutions::Device {
     int plan = kNone;                         // Its number in the graph, once it is built.
   };
 
-  explicit Device(const CudnnOptions& options)
-      : options_(options), handle_(std::make_shared<const CudnnHandle>()) {}
+  explicit Device(const CudnnOptions& options) : options_(options) {}
 
   // As CudnnConvolutions::variants(), by one graph.
   std::vector<Selection*> select(const GraphDescription& description, const ConvolutionProblem& problem,
@@ -55,7 +54,7 @@ class CudnnConvolutions::Device {
   }
   void launch(Selection& selection, const ConvolutionArguments& arguments, cudaStream_t stream) {
     make_ready(selection);
-    selection.graph->launch(selection.plan, *handle_, arguments, stream);
+    selection.graph->launch(selection.plan, *handle(), arguments, stream);
   }
 
  private:
@@ -68,11 +67,15 @@ class CudnnConvolutions::Device {
   const PlanCache::Entry* fastest(const GraphDescription& description, const ConvolutionProblem& problem,
                                   Kind kind, bool search, const MayTime& may_time);
   std::unique_ptr<ConvolutionGraph> make_graph(const GraphDescription& description) {
-    return ConvolutionGraph::make(description, handle_, options_.workspace_limit);
+    return ConvolutionGraph::make(description, handle(), options_.workspace_limit);
+  }
+  const std::shared_ptr<const CudnnHandle>& handle() {
+    if (handle_ == nullptr) handle_ = std::make_shared<const CudnnHandle>();
+    return handle_;
   }
 
   CudnnOptions options_;
-  std::shared_ptr<const CudnnHandle> handle_;
+  std::shared_ptr<const CudnnHandle> handle_;    // Once it is needed: making it loads kernels.
   std::map<std::string, Selection> selections_;  // By graph and plan.
   PlanCache found_{{}, {}};                      // What is not, or not to be, in options_.cache.
 };

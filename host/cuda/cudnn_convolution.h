@@ -30,8 +30,8 @@ class CudnnConvolutions {
  public:
   class Device;  ///< Of the implementation.
 
-  /// On the current device, which must stay the current one. A device Error without one, or if cuDNN cannot
-  /// be loaded or does not start.
+  /// On the current device, which must stay the current one. cuDNN starts when something is first asked of it
+  /// that options.cache does not know; a device Error then without a device, or if it does not start.
   explicit CudnnConvolutions(const CudnnOptions& options = {});
 
   /// Ways in which cuDNN computes `problem`; none for Gate::bits, and in fp32, where cuDNN's only fused

@@ -280,6 +280,30 @@ TEST(CudaEngineRun, EveryFormOfMaskGivesTheSame) {
   }
 }
 
+TEST(CudaEngineRun, WithoutCudnnUsesTheProjectsKernelsAndSaysSo) {
+  const Network network = test::make_network({{64}, {64}});
+  const Weights weights = test::random_weights(network, 3);
+  const auto make = [&](const RenderOptions& options) {
+    return make_cuda_engine(network, weights, short_recipe(1), options,
+                            {.sources = {cuda::own_variants},
+                             .rule = cuda::PlanRule::fixed,
+                             .timings = {},
+                             .libraries = {},
+                             .missing = "cuDNN cannot be loaded; install it"});
+  };
+  Collector collector;
+  make(options_for({4, 4}))->render(std::vector<FilterId>{{1, 3}}, collector, {});
+  EXPECT_EQ(collector.results.size(), 1u);
+  EXPECT_THAT(collector.notices,
+              testing::ElementsAre(testing::StartsWith("cuDNN cannot be loaded; install it")));
+  EXPECT_THAT(
+      [&] {
+        make(options_for({4, 4}, Precision::tf32));
+      },
+      testing::ThrowsMessage<Error>(
+          testing::AllOf(testing::HasSubstr("--precision tf32"), testing::HasSubstr("install it"))));
+}
+
 // Where a kernel includes the pool, the map before it is never there; it includes the gate below it, too.
 TEST(CudaEngineRun, FusedPoolsGiveTheSame) {
   const Network network = test::make_network({{64}, {64, true}, {128}, {128, true}, {64}});
