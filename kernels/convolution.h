@@ -84,7 +84,7 @@ void convolution_implicit_gemm_large(const ConvolutionArguments<T>& arguments, c
 
 /// Tensor cores of sm_90a (wgmma), Half and Bfloat16; channels multiples of 64. The one kernel with pools.
 /// Where convolution_wgmma_takes() says no it must not be launched: for another device, or maps too wide for
-/// shared memory (from some 120 positions on with 128 output channels, some 140 with 64).
+/// shared memory (from some 100 positions on with 128 output channels, 160 with 64).
 template <class T>
 void convolution_wgmma(const ConvolutionArguments<T>& arguments, cudaStream_t stream);
 bool convolution_wgmma_takes(const ConvolutionShape& shape);

@@ -37,6 +37,7 @@ std::size_t map_bytes(const ConvolutionVariant& variant) {
 
 // Appends the words' fields of `bits` bits.
 void append_fields(std::vector<std::uint8_t>& fields, const std::vector<std::uint32_t>& words, int bits) {
+  fields.reserve(fields.size() + words.size() * kBitsPerWord / bits);
   for (const std::uint32_t word : words)
     for (int at = 0; at < static_cast<int>(kBitsPerWord); at += bits)
       fields.push_back(static_cast<std::uint8_t>(word >> at & ((1u << bits) - 1)));
@@ -208,6 +209,7 @@ ConvolutionTrial::Result ConvolutionTrial::read(const ConvolutionProblem& proble
   const auto part = [&]<class T>(const T* data, std::size_t count) {
     return to_host(data + count * image, count);
   };
+  result.destination.reserve(size);
   with_storage(problem.precision, [&]<class T>(Storage<T>) {
     for (const T value : part(static_cast<const T*>(arguments.destination), size))
       result.destination.push_back(kernels::to_float(value));
