@@ -672,8 +672,13 @@ TEST(CudaEngineRun, StopsBetweenIterationsAndKeepsWhatIsFinished) {
   RenderOptions options = options_for({5, 5});
   options.batch = 2;
   Collector collector;
-  collector.stop_after = 2 * 6 + 2 * 3;
-  make_own_engine(network, weights, short_recipe(6), options)
+#if defined(FILTERSCOPE_EMULATED)
+  constexpr int kIterations = 6;
+#else
+  constexpr int kIterations = 400;  // More than are enqueued ahead.
+#endif
+  collector.stop_after = 2 * kIterations + 2 * kIterations / 2;
+  make_own_engine(network, weights, short_recipe(kIterations), options)
       ->render(std::vector<FilterId>{{1, 0}, {1, 1}, {1, 2}, {1, 3}, {1, 4}, {1, 5}}, collector,
                collector.stop.get_token());
   EXPECT_EQ(collector.results.size(), 2u);
@@ -839,7 +844,7 @@ TEST(CudaEngineRun, WithCudnnMatchesTheCpuEngine) {
   for (const Precision precision : {Precision::fp32, Precision::tf32, Precision::fp16, Precision::bf16}) {
     RenderOptions options = options_for({13, 14}, precision);
     options.trace_every = 2;
-    const double tolerance = precision == Precision::fp32 ? 1e-4 : precision == Precision::bf16 ? 3e-2 : 5e-3;
+    const double tolerance = precision == Precision::fp32 ? 1e-3 : precision == Precision::bf16 ? 3e-2 : 5e-3;
     for (const char* plans : {"cold", "warm", "reproducible"}) {
       SCOPED_TRACE(std::string(to_string(precision)) + ", " + plans);
       options.reproducible = plans == std::string("reproducible");
