@@ -5,8 +5,7 @@
 // The floor is that of convolution_implicit_gemm.cu: 18 C K FLOP per position against 2 (C + K) + K / 8 bytes
 // of memory, arithmetic from 64 channels on. mma.sync, the product of one warp, gets at most two thirds of
 // what an sm_90 can do; wgmma gets all of it if it is fed, and that is what this kernel is about:
-// - L2 to shared memory. A block has 64 windows, 256 positions, x 128 channels. Per slice of 64 input
-// channels
+// - L2 to shared memory. A block has 64 windows, 256 positions, x 128 channels. Per slice of 64 inputs
 //   it loads the strip of positions that all nine taps need, once, and the weights of each tap: at 24x24 197
 //   FLOP per byte, so 800 TFLOP/s ask 4.1 TB/s of L2. Where all weights of a layer fit (64 to 64 channels), a
 //   block keeps them for all its tiles, and the strips alone are 280 FLOP per byte.
@@ -20,8 +19,8 @@
 //   together, so one multiplies on while the other stores, and the copies for the next tile are under way.
 // - Pools. Where a 2x2 max-pool follows, the epilogue takes it and writes a quarter of the map and 3 bits for
 //   each of its elements; a pass of its own would write the map and read it again. Two lanes exchange half of
-//   what they have of two windows, and that is all. Backward, strips are not copied but made, by the warps
-//   that else do nothing, from the gradient of the pool's output and the bits; again the map is neither
+//   what they have of two windows, and that is all. Backward, strips are not copied but made, by warps
+//   of their own, from the gradient of the pool's output and the bits; again the map is neither
 //   written nor read. At 96x96 and 64 channels that saves 4 x 1.2 MB of memory for each image and iteration,
 //   1.3 us on an H200.
 //
