@@ -290,6 +290,45 @@ TEST_P(EmulationTest, AWarpThatWaitsForTooLittleFindsTooLittle) {
   EXPECT_EQ(right, 2);
 }
 
+// One lane arrives for its warp, whose lanes have all written.
+template <bool kTogether>
+void gather_lanes(int reader, int arriving, Global<int> result) {
+  FILTERSCOPE_DYNAMIC_SHARED(unsigned char, memory);
+  void* const barrier = memory + 0;
+  const int warp = static_cast<int>(threadIdx.x / 32);
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  if (threadIdx.x == 0) kernels::ptx::mbarrier_init(barrier, 1);
+  __syncthreads();
+  if (warp != reader) {
+    memory[8 + lane] = 1;
+    if constexpr (kTogether) __syncwarp();
+    if (lane == arriving) kernels::ptx::mbarrier_arrive(barrier);
+  } else if (lane == 0) {
+    kernels::ptx::mbarrier_wait(barrier, 0);
+    int sum = 0;
+    for (int i = 0; i < 32; ++i) sum += memory[8 + i];
+    result.store(0, sum);
+  }
+}
+
+TEST_P(EmulationTest, ALaneThatArrivesBeforeTheOthersOfItsWarpIsTooEarly) {
+  int right = 0;
+  for (int reader = 0; reader < 2; ++reader) {
+    for (int arriving = 0; arriving < 32; ++arriving) {
+      const auto run = [&]<bool kTogether>(std::bool_constant<kTogether>) {
+        const auto result = test::poisoned<int>(1);
+        launch("gather", gather_lanes<kTogether>, {dim3(1), dim3(64), 40}, nullptr, reader, arriving,
+               result.data());
+        return test::download(result)[0];
+      };
+      EXPECT_EQ(run(std::true_type{}), 32);
+      if (run(std::false_type{}) == 32) ++right;
+    }
+  }
+  // Whatever lane arrives where the reader's turn comes last, and where it comes first the lane that is last.
+  EXPECT_EQ(right, 32 + 1);
+}
+
 // What a warpgroup can do wrong.
 enum class Fault {
   none,

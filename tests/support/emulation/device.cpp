@@ -361,6 +361,7 @@ class Block {
       any = true;
       resume(i);
       if (failure_) std::rethrow_exception(failure_);
+      if (phase_ended_) break;  // The warp's other lanes are not ahead of those who waited.
     }
     return any;
   }
