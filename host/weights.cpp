@@ -11,7 +11,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
-#include <future>
 #include <span>
 #include <system_error>
 #include <utility>
@@ -198,23 +197,22 @@ Weights load_weights(const fs::path& path, const Network& network) {
   Weights weights;
   weights.name = path.filename().string();
   weights.path = path;
-  // Both take about as long.
-  std::future<std::string> sha256 = std::async(sha256_of_file, path);
+  const auto hash = [&] { weights.sha256 = sha256_of_file(path); };
   switch (container) {
     case Container::hdf5:
       weights.kind = WeightsKind::keras_hdf5;
       weights.natural_input = keras_mapping();
-      weights.layers = weights_formats::read_keras_hdf5(path, network);
+      weights.layers = weights_formats::read_keras_hdf5(path, network, {}, hash);  // Both take about as long.
       break;
     case Container::safetensors:
       weights.kind = WeightsKind::safetensors;
       weights.natural_input = torchvision_mapping();
       weights.layers = weights_formats::read_safetensors(path, network);
+      hash();
       break;
     default:
       refuse(path, container);
   }
-  weights.sha256 = sha256.get();
   return weights;
 }
 

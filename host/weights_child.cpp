@@ -169,7 +169,8 @@ std::string end_text(int status) {
 }  // namespace
 
 Layers read_in_child(const fs::path& file, const Network& network,
-                     const std::function<Layers(const At& at)>& reader, const ChildLimits& limits) {
+                     const std::function<Layers(const At& at)>& reader, const ChildLimits& limits,
+                     const std::function<void()>& meanwhile) {
   const Layout layout(network);
   const SharedMemory memory(layout.size);
   if (!memory) {
@@ -184,6 +185,12 @@ Layers read_in_child(const fs::path& file, const Network& network,
                                               std::strerror(errno)));
   }
   if (process == 0) run_child(network, reader, limits, memory.data());
+  std::exception_ptr failure;
+  try {
+    if (meanwhile) meanwhile();
+  } catch (...) {
+    failure = std::current_exception();
+  }
   int status = 0;
   pid_t waited = 0;
   do {
@@ -203,6 +210,7 @@ Layers read_in_child(const fs::path& file, const Network& network,
     report.message[sizeof report.message - 1] = '\0';
     throw Error(ErrorKind::input, report.message);
   }
+  if (failure) std::rethrow_exception(failure);
   Layers layers(network.convolutions.size());
   const std::byte* next = memory.data() + layout.values;
   for (std::size_t i = 0; i < layers.size(); ++i) {

@@ -35,13 +35,17 @@ struct ChildLimits {
 /// damaged files (its makers fix such faults in every release); checking the structure beforehand would take
 /// a second HDF5 library. In a child none of it matters: the values come back through shared memory of a size
 /// this process has chosen, and however the child ends, this process goes on with the layers or an Error that
-/// names the file and what was being read.
+/// names the file and what was being read. `meanwhile` is called in this process once the child runs; what it
+/// throws is thrown after the child's end, unless the child has something to say. It takes the place of a
+/// thread of its own: while one runs, nothing may be forked, since the child could wait for ever for a lock
+/// which that thread had.
 Layers read_in_child(const std::filesystem::path& file, const Network& network,
-                     const std::function<Layers(const At& at)>& reader, const ChildLimits& limits = {});
+                     const std::function<Layers(const At& at)>& reader, const ChildLimits& limits = {},
+                     const std::function<void()>& meanwhile = {});
 
 /// Keras' HDF5 files, by read_keras_hdf5_unguarded() in a child process.
 Layers read_keras_hdf5(const std::filesystem::path& file, const Network& network,
-                       const ChildLimits& limits = {});
+                       const ChildLimits& limits = {}, const std::function<void()>& meanwhile = {});
 
 /// safetensors with torchvision's names.
 Layers read_safetensors(const std::filesystem::path& file, const Network& network);

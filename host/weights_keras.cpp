@@ -489,13 +489,14 @@ Layers read_keras_hdf5_unguarded(const fs::path& file, const Network& network, c
   return KerasFile(file, network, at).read();
 }
 
-Layers read_keras_hdf5(const fs::path& file, const Network& network, const ChildLimits& limits) {
+Layers read_keras_hdf5(const fs::path& file, const Network& network, const ChildLimits& limits,
+                       const std::function<void()>& meanwhile) {
   const auto reader = [&](const At& at) {
     // No filter plug-ins: they are other code, picked by a number in the file.
     H5PLset_loading_state(0);
     return read_keras_hdf5_unguarded(file, network, at);
   };
-  return read_in_child(file, network, reader, limits);
+  return read_in_child(file, network, reader, limits, meanwhile);
 }
 
 }  // namespace filterscope::weights_formats

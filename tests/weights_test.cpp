@@ -281,6 +281,24 @@ TEST(ChildProcess, ErrorsPassThrough) {
             "some.h5: a fault");
 }
 
+// No thread of this process may run while it forks, so what it has to do itself is done after that.
+TEST(ChildProcess, LeavesTimeForTheParent) {
+  using weights_formats::At;
+  using weights_formats::Layers;
+  int calls = 0;
+  const auto run = [](const std::function<Layers(const At&)>& reader,
+                      const std::function<void()>& meanwhile) {
+    weights_formats::read_in_child("some.h5", tiny(), reader, {}, meanwhile);
+  };
+  const auto nothing = [](const At&) { return Layers(3); };
+  const auto refused = [](const At&) -> Layers { throw Error(ErrorKind::input, "the child's"); };
+  const auto failing = [] { throw Error(ErrorKind::input, "the parent's"); };
+  run(nothing, [&calls] { ++calls; });
+  EXPECT_EQ(calls, 1);
+  EXPECT_EQ(error_of([&] { run(nothing, failing); }), "the parent's");
+  EXPECT_EQ(error_of([&] { run(refused, failing); }), "the child's");
+}
+
 TEST(ChildProcess, CrashIsAnError) {
   for (const int number : {SIGSEGV, SIGABRT, SIGFPE, SIGKILL}) {
     EXPECT_THAT(child_error([number](const weights_formats::At& at) -> weights_formats::Layers {
