@@ -10,6 +10,7 @@
 #include <memory>
 #include <type_traits>
 
+#include "copy.h"
 #include "host/cuda/convolution.h"
 #include "host/cuda/timing.h"
 #include "host/error.h"
@@ -39,12 +40,24 @@ using Handle = std::unique_ptr<std::remove_pointer_t<T>, Destroyer<Destroy>>;
 
 double copy_bandwidth(const Stream& stream) {
   const std::size_t bytes = std::size_t{1} << 30;
-  const DeviceBuffer<std::byte> from = random_values(bytes / sizeof(float), Precision::fp32);
+  const std::size_t words = bytes / sizeof(std::uint32_t);
+  const DeviceBuffer<std::byte> from = random_values(words, Precision::fp32);
   const DeviceBuffer<std::byte> to(bytes);
-  const double milliseconds = device_milliseconds(stream, [&] {
+  const auto by_threads = [&] {
+    copy_words(reinterpret_cast<const std::uint32_t*>(from.data()),
+               reinterpret_cast<std::uint32_t*>(to.data()), words, stream);
+  };
+  const auto by_runtime = [&] {
     check(cudaMemcpyAsync(to.data(), from.data(), bytes, cudaMemcpyDeviceToDevice, stream),
           "copying on the device");
-  });
+  };
+  check(cudaMemsetAsync(to.data(), 0xff, bytes, stream), "filling device memory");
+  by_threads();
+  stream.synchronise();
+  if (to_host(to.data(), bytes) != to_host(from.data(), bytes))
+    throw Error(ErrorKind::device, "a copy on the device is not what was copied");
+  const double milliseconds =
+      std::min(device_milliseconds(stream, by_threads), device_milliseconds(stream, by_runtime));
   return 2 * static_cast<double>(bytes) / milliseconds * 1e3;
 }
 

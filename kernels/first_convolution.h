@@ -36,12 +36,6 @@ struct FirstConvolutionKernel {
 template <class T>
 std::span<const FirstConvolutionKernel<T>> first_convolution_kernels();
 
-/// By the first of them.
-template <class T>
-void first_convolution(const FirstConvolutionArguments<T>& arguments, cudaStream_t stream) {
-  first_convolution_kernels<T>().front().launch(arguments, stream);
-}
-
 /// CUDA cores, any type: fp32.
 template <class T>
 void first_convolution_direct(const FirstConvolutionArguments<T>& arguments, cudaStream_t stream);

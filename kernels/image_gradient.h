@@ -1,6 +1,5 @@
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -46,15 +45,6 @@ struct LastGradientKernel {
 /// All of them for float, Half or Bfloat16; of those that support the channels, the one to take comes first.
 template <class T>
 std::span<const LastGradientKernel<T>> last_gradient_kernels();
-
-/// By that one.
-template <class T>
-void last_gradient(const LastGradientArguments<T>& arguments, cudaStream_t stream) {
-  const auto kernels = last_gradient_kernels<T>();
-  const auto kernel = std::ranges::find_if(
-      kernels, [&](const LastGradientKernel<T>& one) { return one.supports(arguments.channels); });
-  kernel->launch(arguments, stream);
-}
 
 /// CUDA cores, any type: fp32.
 template <class T>

@@ -10,7 +10,9 @@
 #   BUILD        build folder (default: build/gpu)
 #   CMAKE_FLAGS  more flags for the configuration, such as -DCMAKE_PREFIX_PATH=...
 #   ITERATIONS   of the full render (default: 500)
-#   STEPS        which of "build tests sanitizer render profile host fidelity kernels plans" (default: all of them)
+#   STEPS        which of "build tests sanitizer render profile host fidelity kernels plans" (default: all of them); without
+#                "build", BUILD holds what was built before, on another machine perhaps
+#   LIMIT        seconds that a step other than "build" may take before it is ended (default: 240)
 set -uo pipefail
 case ${1-} in
   -h | --help) sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p}' "$0"; exit 0 ;;
@@ -22,9 +24,10 @@ out=$(cd "${1:-check-gpu}" && pwd)
 build=${BUILD:-$root/build/gpu}
 weights=${WEIGHTS:-synthetic}
 iterations=${ITERATIONS:-500}
+limit=${LIMIT:-240}
 steps=${STEPS:-build tests sanitizer render profile host fidelity kernels plans}
 cores=$(nproc)
-cd "$root"
+cd "$root" || exit
 
 command -v nvidia-smi >/dev/null && nvidia-smi >"$out/nvidia-smi.txt" 2>&1 || {
   echo "check_gpu.sh: no GPU: nvidia-smi does not answer" >&2
@@ -42,21 +45,38 @@ step() {
   [[ " $steps " == *" ${name%%-*} "* ]] || return 0
   order+=("$name")
   begin=$(date +%s.%N)
-  "$@" >"$out/$name.log" 2>&1
+  # A step that hangs on the device is not to take the others with it.
+  local most=$limit
+  [[ $name != build ]] || most=0
+  timeout --kill-after=10 "$most" bash -c '"$@"' bash "$@" >"$out/$name.log" 2>&1 &
+  child=$!
+  wait "$child"
   local code=$?
+  child=
   seconds[$name]=$(awk -v a="$begin" -v b="$(date +%s.%N)" 'BEGIN { printf "%.1f", b - a }')
-  status[$name]=$([[ $code -eq 0 ]] && echo ok || echo "failed ($code)")
+  case $code in
+    0) status[$name]=ok ;;
+    124 | 137) status[$name]="ended after $limit s" ;;
+    *) status[$name]="failed ($code)" ;;
+  esac
   printf '%-22s %8s s  %s\n' "$name" "${seconds[$name]}" "${status[$name]}"
 }
 
 configure_and_build() {
   # shellcheck disable=SC2086
   cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DFILTERSCOPE_CUDA=ON ${CMAKE_FLAGS-} &&
-    cmake --build "$build" -j "$cores"
+    cmake --build "$build" -j "$cores" --target filterscope kernels_device_test cudnn_convolution_test \
+      cuda_engine_device_test bench_host_stages fidelity bench_kernels bench_cudnn_plans
 }
 test_of() {
-  rm -f "$out/$(basename "$1").json"
-  "$build/tests/$1" --gtest_output=json:"$out/$(basename "$1").json"
+  local results
+  results=$out/$(basename "$1").json
+  rm -f "$results"
+  "$build/tests/$1" --gtest_output=json:"$results" || return
+  grep -q '"COMPLETED"' "$results" || {
+    echo "All tests were skipped."
+    return 1
+  }
 }
 # Nothing timed under a tool is to be believed by later runs, or taken from earlier ones.
 with_own_cache() {
@@ -73,6 +93,12 @@ profile() {
   FILTERSCOPE="$build/filterscope" OUT="$out/profile" tools/profile.sh nsys --weights "$weights" all &&
     nsys stats --report cuda_gpu_kern_sum,nvtx_gpu_proj_sum "$out/profile.nsys-rep"
 }
+# For the shells that a step's limit is kept with.
+export out build weights cores
+export -f configure_and_build test_of with_own_cache sanitize render profile
+# They are not in the terminal's foreground.
+child=
+trap '[[ -z $child ]] || kill "$child"; exit 130' INT TERM
 
 step build configure_and_build
 step tests-kernels test_of kernels/kernels_device_test
@@ -101,8 +127,8 @@ fi
 # What of a render is left to this machine's processors.
 step host "$build/bench/bench_host_stages" --weights "$weights"
 # On a GPU the double-precision and CPU sides take the time; a few filters of each layer.
-step fidelity "$build/bench/fidelity" --device cuda --weights "$weights" --filters 3 --gradients 1 --iterations 200 \
-  --size 64 --json "$out/fidelity.json"
+step fidelity "$build/bench/fidelity" --device cuda --weights "$weights" --filters 2 --gradients 1 --iterations 100 \
+  --size 48 --json "$out/fidelity.json"
 step kernels "$build/bench/bench_kernels" --benchmark_filter='^cuda/' --precisions fp16 \
   --cuda-batches 512 --benchmark_min_time=0.02 --benchmark_out="$out/kernels.json" --benchmark_out_format=json
 step plans "$build/bench/bench_cudnn_plans" --precisions fp16 --images 512,2048

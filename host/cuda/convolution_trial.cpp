@@ -1,9 +1,6 @@
 #include "convolution_trial.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <cmath>
 
 #include "own_convolution.h"
 #include "storage.h"
@@ -33,30 +30,6 @@ DeviceBuffer<std::byte> upload(const std::vector<T>& values) {
 std::size_t map_bytes(const ConvolutionVariant& variant) {
   const ConvolutionProblem& problem = variant.problem();
   return variant.needs_map() ? problem.map_size(problem.out_channels) * storage_bytes(problem.precision) : 0;
-}
-
-// Appends the words' fields of `bits` bits.
-void append_fields(std::vector<std::uint8_t>& fields, const std::vector<std::uint32_t>& words, int bits) {
-  fields.reserve(fields.size() + words.size() * kBitsPerWord / bits);
-  for (const std::uint32_t word : words)
-    for (int at = 0; at < static_cast<int>(kBitsPerWord); at += bits)
-      fields.push_back(static_cast<std::uint8_t>(word >> at & ((1u << bits) - 1)));
-}
-
-double relative_difference(const std::vector<float>& values, const std::vector<float>& expected) {
-  double difference = 0;
-  double norm = 0;
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    difference += std::pow(static_cast<double>(values[i]) - expected[i], 2);
-    norm += std::pow(static_cast<double>(expected[i]), 2);
-  }
-  return difference == 0 ? 0 : std::sqrt(difference / norm);
-}
-
-double different_fields(const std::vector<std::uint8_t>& fields, const std::vector<std::uint8_t>& expected) {
-  std::size_t different = 0;
-  for (std::size_t i = 0; i < expected.size(); ++i) different += fields[i] == expected[i] ? 0 : 1;
-  return expected.empty() ? 0 : static_cast<double>(different) / static_cast<double>(expected.size());
 }
 
 }  // namespace
@@ -141,10 +114,6 @@ double ConvolutionTrial::milliseconds(ConvolutionVariant& variant, double hopele
 }
 
 void ConvolutionTrial::expect_right(ConvolutionVariant& variant, const ConvolutionArguments& arguments) {
-  // Of the norm, and of what is kept.
-  const double most = problem_.precision == Precision::fp32 ? 1e-3 : 2e-2;
-  constexpr double kMostKept = 3e-2;
-
   if (expected_.empty())
     for (const int image : looked_at_) expected_.push_back(expected(image));
   const auto poison = [&](const auto& buffer) {
@@ -161,18 +130,12 @@ void ConvolutionTrial::expect_right(ConvolutionVariant& variant, const Convoluti
   stream_.synchronise();
   for (std::size_t i = 0; i < looked_at_.size(); ++i) {
     if (!expected_[i]) continue;
-    const Result got = read(problem_, arguments, looked_at_[i]);
-    const double difference = relative_difference(got.destination, expected_[i]->destination);
-    const double kept = different_fields(got.kept, expected_[i]->kept);
-    if (difference <= most && kept <= kMostKept) continue;
-    throw WrongResult(
-        fmt::format("{} computes something else than {}: of image {} the result differs by {:.2g} of its "
-                    "norm, what is kept of it by {:.2g}",
-                    variant.name(), to_string(problem_), looked_at_[i], difference, kept));
+    expect_alike(read(problem_, arguments, looked_at_[i]), *expected_[i],
+                 {variant.name(), to_string(problem_), problem_.precision, looked_at_[i]});
   }
 }
 
-std::optional<ConvolutionTrial::Result> ConvolutionTrial::expected(int image) {
+std::optional<TrialResult> ConvolutionTrial::expected(int image) {
   const bool forward = problem_.direction == Direction::forward;
   ConvolutionProblem one = problem_;
   one.images = 1;
@@ -205,17 +168,17 @@ std::optional<ConvolutionTrial::Result> ConvolutionTrial::expected(int image) {
 }
 
 // What the last launch has left.
-ConvolutionTrial::Result ConvolutionTrial::read(const ConvolutionProblem& problem,
-                                                const ConvolutionArguments& arguments, int image) {
-  Result result;
+TrialResult ConvolutionTrial::read(const ConvolutionProblem& problem, const ConvolutionArguments& arguments,
+                                   int image) {
+  TrialResult result;
   const std::size_t size = problem.destination_size() / problem.images;
   const auto part = [&]<class T>(const T* data, std::size_t count) {
     return to_host(data + count * image, count);
   };
-  result.destination.reserve(size);
+  result.values.reserve(size);
   with_storage(problem.precision, [&]<class T>(Storage<T>) {
     for (const T value : part(static_cast<const T*>(arguments.destination), size))
-      result.destination.push_back(kernels::to_float(value));
+      result.values.push_back(kernels::to_float(value));
   });
   if (problem.direction != Direction::forward) return result;
   if (problem.gate == Gate::bits) {

@@ -29,6 +29,7 @@ constexpr double kTimingShare = 0.1;
 constexpr double kCompilingSeconds = 2;
 // Of one launch when it is timed: enough for many waves of blocks, milliseconds at most.
 constexpr double kTimedOperations = 1e12;
+constexpr double kTimedEndPositions = 512. * 96 * 96;
 constexpr std::string_view kNotice =
     "Timing the convolutions' kernels on this device, which later runs need not do again.";
 // In place of a time: known variants are preferred.
@@ -37,6 +38,14 @@ constexpr double kUntimed = 1e30;
 double operations_of(const ConvolutionProblem& problem) {
   return 2. * 9 * problem.images * problem.height * problem.width * problem.in_channels *
          problem.out_channels;
+}
+
+// Of `images` as many as are timed if they are not to be more than `most`: a power of two, or that times 1.5.
+int timed_images(int images, double most) {
+  const int limit = static_cast<int>(std::clamp(most, 1., static_cast<double>(images)));
+  int timed = 1;
+  while (2 * timed <= limit) timed *= 2;
+  return timed + timed / 2 <= limit ? timed + timed / 2 : timed;
 }
 
 // The ways of `source` to compute `problem`, also by passes of their own where it fuses no pool or no gate.
@@ -86,6 +95,10 @@ std::string Plan::describe(const Network& network) const {
   std::string text = fmt::format("{}x{}, batch of {}", image.height, image.width, targets);
   for (std::size_t layer = 0; layer < layers.size(); ++layer) {
     const Layer& plan = layers[layer];
+    if (layer == 0 && !first_convolution.empty()) {
+      text += fmt::format("; {}: forward {}, gradient {}, mask {}", network.convolutions[layer].name,
+                          first_convolution, last_gradient, to_string(plan.gate));
+    }
     if (!plan.forward && !plan.input_gradient) continue;
     text += fmt::format("; {}: forward {}, gradient {}, mask {}", network.convolutions[layer].name,
                         plan.forward->name(), plan.input_gradient->name(), to_string(plan.gate));
@@ -108,18 +121,24 @@ Timings::Measure Timings::time_on_device(const ConvolutionProblem& problem) {
   };
 }
 
+Timings::MeasureEnd Timings::time_end_on_device(const EndProblem& problem) {
+  return [timer = std::make_shared<EndTrial>(problem)](std::string_view kernel, double hopeless) {
+    return timer->milliseconds(kernel, hopeless);
+  };
+}
+
 double Timings::steady_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 ConvolutionProblem timed_problem(ConvolutionProblem problem) {
-  const int images = problem.images;
-  problem.images = 1;
-  const int most = static_cast<int>(
-      std::clamp(kTimedOperations / operations_of(problem), 1., static_cast<double>(images)));
-  // Powers of two, and those times 1.5.
-  while (2 * problem.images <= most) problem.images *= 2;
-  if (problem.images + problem.images / 2 <= most) problem.images += problem.images / 2;
+  const int images = std::exchange(problem.images, 1);
+  problem.images = timed_images(images, kTimedOperations / operations_of(problem));
+  return problem;
+}
+
+EndProblem timed_problem(EndProblem problem) {
+  problem.images = timed_images(problem.images, kTimedEndPositions / (problem.height * problem.width));
   return problem;
 }
 
@@ -134,12 +153,23 @@ Plan Planner::make(const Geometry& geometry, const PlanUse& use) {
   fastest_ = 0;
   started_ = timings_.now();
   refused_.clear();
-  if (rule_ == PlanRule::fixed) return attempt(geometry, use, PlanSearch::untimed);
-  for (;;) {
-    Plan plan = attempt(geometry, use, PlanSearch::ready_made);
+  Plan plan = attempt(geometry, use, rule_ == PlanRule::fixed ? PlanSearch::untimed : PlanSearch::ready_made);
+  while (rule_ == PlanRule::timed) {
     if (seconds_left(use) >= kCompilingSeconds) plan = attempt(geometry, use, PlanSearch::compiled);
-    if (can_have(plan)) return plan;
+    if (can_have(plan)) break;
+    plan = attempt(geometry, use, PlanSearch::ready_made);
   }
+  if (geometry.passing(0) > 0) {
+    EndProblem end{.images = geometry.passing(0),
+                   .height = image_.height,
+                   .width = image_.width,
+                   .channels = network_.convolutions[0].out_channels,
+                   .precision = precision_};
+    plan.first_convolution = choose_end(end, use);
+    end.direction = Direction::input_gradient;
+    plan.last_gradient = choose_end(end, use);
+  }
+  return plan;
 }
 
 double Planner::seconds_left(const PlanUse& use) const {
@@ -165,7 +195,7 @@ bool Planner::can_have(Plan& plan) {
 
 Plan Planner::attempt(const Geometry& geometry, const PlanUse& use, PlanSearch search) {
   const int layers = geometry.deepest() + 1;
-  Plan plan{geometry, image_, std::vector<Plan::Layer>(layers)};
+  Plan plan{geometry, image_, std::vector<Plan::Layer>(layers), {}, {}};
 
   const auto problem = [&](int layer, Direction direction, Gate gate) {
     const Convolution& convolution = network_.convolutions[layer];
@@ -258,25 +288,12 @@ Planner::Choice Planner::choose_timed(const ConvolutionProblem& problem, const P
   Timings::Measure measure;  // Takes memory: made only if something is to be timed.
   for (const ConvolutionSource& source : sources_) {
     std::vector<std::unique_ptr<ConvolutionVariant>> twins;  // Of the timed problem.
-    const auto time = [&](const ConvolutionVariant& variant) -> std::optional<double> {
-      if (use.on_notice && !std::exchange(noticed_, true)) use.on_notice(std::string(kNotice));
+    const auto measured = [&](const ConvolutionVariant& variant) -> std::optional<double> {
       if (twins.empty()) twins = offers(source, timed, PlanSearch::known);
       const auto twin = std::ranges::find(twins, variant.name(), &ConvolutionVariant::name);
       if (twin == twins.end()) return std::nullopt;
-      try {
-        if (!measure) measure = timings_.timer(timed);
-        return measure(**twin, kHopeless * shortest);
-      } catch (const WrongResult& error) {
-        wrong_.insert(variant.name());
-        if (use.on_notice) use.on_notice(fmt::format("{}. It is not used: please report it.", error.what()));
-        return std::nullopt;
-      } catch (const OutOfMemory&) {
-        return std::nullopt;  // It may be there another time.
-      } catch (const Error&) {
-        // A variant that fails is none. One that has broken the device is an Error.
-        check(cudaDeviceSynchronize(), "after {} failed", variant.name());
-        return std::nullopt;
-      }
+      if (!measure) measure = timings_.timer(timed);
+      return measure(**twin, kHopeless * shortest);
     };
     for (auto& variant : offers(source, problem, may_time() ? search : PlanSearch::known, may_time)) {
       if (refused_.contains(to_string(problem) + ": " + variant->name())) continue;
@@ -284,7 +301,7 @@ Planner::Choice Planner::choose_timed(const ConvolutionProblem& problem, const P
       const std::string key = to_string(timed) + ": " + variant->name();
       std::optional<double> milliseconds = timings_.find(key);
       if (!milliseconds && seconds_left(use) > 0) {
-        milliseconds = time(*variant);
+        milliseconds = time(variant->name(), use, [&] { return measured(*variant); });
         if (milliseconds) timings_.store(key, *milliseconds);
       }
       if (!milliseconds) continue;
@@ -296,6 +313,59 @@ Planner::Choice Planner::choose_timed(const ConvolutionProblem& problem, const P
     }
   }
   return best;
+}
+
+std::string Planner::choose_end(const EndProblem& problem, const PlanUse& use) {
+  const EndProblem timed = timed_problem(problem);
+  const std::string_view end =
+      problem.direction == Direction::forward ? "first convolution" : "last gradient";
+  const std::vector<std::string> kernels = end_kernels(problem);
+  std::string untimed;  // What to take if none is timed.
+  std::string best;
+  double shortest = std::numeric_limits<double>::infinity();
+  Timings::MeasureEnd measure;
+  for (const std::string& kernel : kernels) {
+    const std::string name = fmt::format("{} {}", end, kernel);
+    if (wrong_.contains(name)) continue;
+    if (rule_ == PlanRule::timed && kernels.size() > 1) {
+      const std::string key = fmt::format("{}: {}", to_string(timed), kernel);
+      std::optional<double> milliseconds = timings_.find(key);
+      if (!milliseconds && seconds_left(use) > 0) {
+        milliseconds = time(name, use, [&] {
+          if (!measure) measure = timings_.end_timer(timed);
+          return measure(kernel, kHopeless * shortest);
+        });
+        if (milliseconds) timings_.store(key, *milliseconds);
+        if (wrong_.contains(name)) continue;
+      }
+      if (milliseconds && *milliseconds < shortest) {
+        shortest = *milliseconds;
+        best = kernel;
+      }
+    }
+    if (untimed.empty()) untimed = kernel;
+  }
+  if (!best.empty()) return best;
+  if (!untimed.empty()) return untimed;
+  throw Error(ErrorKind::device,
+              fmt::format("{}: no kernel computes {}", network_.convolutions[0].name, to_string(problem)));
+}
+
+std::optional<double> Planner::time(const std::string& kernel, const PlanUse& use,
+                                    const std::function<std::optional<double>()>& measure) {
+  if (use.on_notice && !std::exchange(noticed_, true)) use.on_notice(std::string(kNotice));
+  try {
+    return measure();
+  } catch (const WrongResult& error) {
+    wrong_.insert(kernel);
+    if (use.on_notice) use.on_notice(fmt::format("{}. It is not used: please report it.", error.what()));
+  } catch (const OutOfMemory&) {
+    // It may be there another time.
+  } catch (const Error&) {
+    // A kernel that fails is none. One that has broken the device is an Error.
+    check(cudaDeviceSynchronize(), "after {} failed", kernel);
+  }
+  return std::nullopt;
 }
 
 }  // namespace filterscope::cuda

@@ -7,19 +7,21 @@
 #include <set>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "../network.h"
 #include "convolution.h"
 #include "device_weights.h"
 #include "geometry.h"
+#include "network_end.h"
 
 namespace filterscope::cuda {
 
 /// How the convolutions of a geometry are computed.
 struct Plan {
   struct Layer {
-    /// Of the images that pass the layer; null where none does, and for the first layer, which has a kernel
+    /// Of the images that pass the layer; null where none does, and for the first layer, which has kernels
     /// of its own.
     std::unique_ptr<ConvolutionVariant> forward;
     std::unique_ptr<ConvolutionVariant> input_gradient;
@@ -31,6 +33,9 @@ struct Plan {
   Geometry geometry;
   Extent image;
   std::vector<Layer> layers;  ///< Up to the geometry's deepest.
+  /// The first layer's kernels, by the names that end_kernels() gives; empty where no image passes it.
+  std::string first_convolution;
+  std::string last_gradient;
 
   std::size_t workspace_bytes() const;
   /// One line that says what fixes the bits of a result: geometry and, by layer and direction, who computes
@@ -60,10 +65,14 @@ struct Timings {
   using Measure = std::function<double(ConvolutionVariant&, double hopeless)>;
   /// For variants of `problem`.
   std::function<Measure(const ConvolutionProblem& problem)> timer = time_on_device;
+  /// The same for kernels of the network's ends; as EndTrial.
+  using MeasureEnd = std::function<double(std::string_view kernel, double hopeless)>;
+  std::function<MeasureEnd(const EndProblem& problem)> end_timer = time_end_on_device;
   /// A clock, in seconds.
   std::function<double()> now = steady_seconds;
 
   static Measure time_on_device(const ConvolutionProblem& problem);
+  static MeasureEnd time_end_on_device(const EndProblem& problem);
   static double steady_seconds();
 };
 
@@ -80,6 +89,9 @@ struct PlanUse {
 /// about 1 TFLOP a launch), and a number that problems of similar size share (1, 2, 3, 4, 6, 8, 12, 16...),
 /// so that what is known of one serves the others. Never more images than the problem's.
 ConvolutionProblem timed_problem(ConvolutionProblem problem);
+/// The same for the network's ends, which read and write more than they compute: of at most as many images
+/// as 512 of 96 x 96.
+EndProblem timed_problem(EndProblem problem);
 
 /// Makes plans for one network on the current device.
 ///
@@ -108,6 +120,10 @@ class Planner {
   Plan attempt(const Geometry& geometry, const PlanUse& use, PlanSearch search);
   Choice choose(const ConvolutionProblem& problem, const PlanUse& use, PlanSearch search);
   Choice choose_timed(const ConvolutionProblem& problem, const PlanUse& use, PlanSearch search);
+  std::string choose_end(const EndProblem& problem, const PlanUse& use);
+  /// What `measure` gives for `kernel`; nothing where that failed, and then for good if its result is wrong.
+  std::optional<double> time(const std::string& kernel, const PlanUse& use,
+                             const std::function<std::optional<double>()>& measure);
   bool can_have(Plan& plan);
   /// Seconds that may still be spent on timing; negative: none.
   double seconds_left(const PlanUse& use) const;
@@ -119,7 +135,7 @@ class Planner {
   std::vector<ConvolutionSource> sources_;
   Timings timings_;
   bool noticed_ = false;
-  std::set<std::string> wrong_;  // Names of variants that computed something else, whatever the problem.
+  std::set<std::string> wrong_;  // Names of kernels that computed something else, whatever the problem.
   // Of the plan being made.
   double operations_ = 0;          // Of one iteration.
   double fastest_ = 0;             // Operations a second, of the fastest variant seen.

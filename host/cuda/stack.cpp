@@ -5,9 +5,8 @@
 #include <vector>
 
 #include "kernels/filter_head.h"
-#include "kernels/first_convolution.h"
-#include "kernels/image_gradient.h"
 #include "kernels/max_pool.h"
+#include "network_end.h"
 #include "nvtx.h"
 #include "runtime.h"
 #include "storage.h"
@@ -98,6 +97,10 @@ class StackOf final : public Stack {
       weights_of_losses[image] = 1.f / positions;
       factors[image] = 1.f / (positions * kHeadGradient);
     }
+    if (geometry.passing(0) > 0) {
+      first_convolution_ = first_convolution_kernel<T>(plan_.first_convolution).launch;
+      last_gradient_ = last_gradient_kernel<T>(plan_.last_gradient).launch;
+    }
     bring_weights();
     loss_weights_ = DeviceBuffer<float>(std::span<const float>(weights_of_losses));
     gradient_factors_ = DeviceBuffer<float>(std::span<const float>(factors));
@@ -185,18 +188,18 @@ class StackOf final : public Stack {
     }
     const nvtx::Range range(network_.convolutions[0].name);
     if (geometry.passing(0) > 0) {
-      kernels::last_gradient<T>({.gradient = gradient,
-                                 .gate = layers_[0].bits.data(),
-                                 .weights = weights_.filters(0),
-                                 .map = map_,
-                                 .factors = gradient_factors_.data(),
-                                 .image_gradients = arguments.gradients,
-                                 .squares = arguments.squares,
-                                 .images_count = geometry.passing(0),
-                                 .height = plan_.image.height,
-                                 .width = plan_.image.width,
-                                 .channels = network_.convolutions[0].out_channels},
-                                stream);
+      last_gradient_({.gradient = gradient,
+                      .gate = layers_[0].bits.data(),
+                      .weights = weights_.filters(0),
+                      .map = map_,
+                      .factors = gradient_factors_.data(),
+                      .image_gradients = arguments.gradients,
+                      .squares = arguments.squares,
+                      .images_count = geometry.passing(0),
+                      .height = plan_.image.height,
+                      .width = plan_.image.width,
+                      .channels = network_.convolutions[0].out_channels},
+                     stream);
     }
     if (geometry.leaving(0) > 0) {
       const int first = geometry.passing(0);
@@ -346,17 +349,17 @@ class StackOf final : public Stack {
   }
 
   void first_convolution(T* output, const StackArguments& arguments, cudaStream_t stream) {
-    kernels::first_convolution<T>({.images = arguments.images,
-                                   .weights = weights_.filters(0),
-                                   .bias = static_cast<const float*>(weights_.bias(0, BiasType::fp32)),
-                                   .map = map_,
-                                   .output = output,
-                                   .mask = layers_[0].bits.data(),
-                                   .images_count = plan_.geometry.passing(0),
-                                   .height = plan_.image.height,
-                                   .width = plan_.image.width,
-                                   .out_channels = network_.convolutions[0].out_channels},
-                                  stream);
+    first_convolution_({.images = arguments.images,
+                        .weights = weights_.filters(0),
+                        .bias = static_cast<const float*>(weights_.bias(0, BiasType::fp32)),
+                        .map = map_,
+                        .output = output,
+                        .mask = layers_[0].bits.data(),
+                        .images_count = plan_.geometry.passing(0),
+                        .height = plan_.image.height,
+                        .width = plan_.image.width,
+                        .out_channels = network_.convolutions[0].out_channels},
+                       stream);
   }
 
   void convolve(int layer, const T* input, T* output, T* map, cudaStream_t stream) {
@@ -430,6 +433,9 @@ class StackOf final : public Stack {
   DeviceWeights& weights_;
   const Plan plan_;
   const kernels::InputMap map_;
+  // Null where no image passes the first layer.
+  decltype(kernels::FirstConvolutionKernel<T>::launch) first_convolution_ = nullptr;
+  decltype(kernels::LastGradientKernel<T>::launch) last_gradient_ = nullptr;
   std::vector<Layer> layers_;
   DeviceBuffer<T> buffers_[2];  // Maps on the way up, gradients on the way down.
   DeviceBuffer<std::byte> workspace_;

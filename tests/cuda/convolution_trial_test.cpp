@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <limits>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -24,6 +25,28 @@ class ConvolutionTrialTest : public testing::Test {
 #endif
   }
 };
+
+TEST(TrialResult, IsAlikeUpToRoundings) {
+  const TrialResult expected{{3, -4, 12}, std::vector<std::uint8_t>(100, 1)};
+  const auto of = [&](const TrialResult& got, Precision precision = Precision::fp16) {
+    expect_alike(got, expected, {"a kernel", "a problem", precision, 7});
+  };
+  EXPECT_NO_THROW(of(expected));
+  TrialResult got = expected;
+  got.values[2] = 12.2f;  // By 1.5 % of the norm.
+  EXPECT_NO_THROW(of(got));
+  EXPECT_THROW(of(got, Precision::fp32), WrongResult);
+  for (int i = 0; i < 3; ++i) got.kept[i] = 0;
+  EXPECT_NO_THROW(of(got));
+  got.kept[3] = 0;
+  EXPECT_THAT([&] { of(got); }, testing::ThrowsMessage<WrongResult>(
+                                    "a kernel computes something else than a problem: of image 7 "
+                                    "the result differs by 0.015 of its norm, what is kept of it "
+                                    "by 0.04"));
+  got = expected;
+  got.values[0] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_THROW(of(got), WrongResult);
+}
 
 std::vector<ConvolutionProblem> problems(Precision precision) {
   std::vector<ConvolutionProblem> problems;

@@ -97,6 +97,15 @@ class PlanTest : public testing::Test {
         return milliseconds_.at(name) + passes;
       };
     };
+    timings.end_timer = [this](const EndProblem& problem) -> Timings::MeasureEnd {
+      if (out_of_memory_) throw OutOfMemory();
+      return [this, problem](std::string_view kernel, double) {
+        now_ += 0.01;
+        timed_ends_.push_back(problem);
+        if (kernel == wrong_) throw WrongResult("wrong");
+        return end_milliseconds_.at(problem.direction).at(std::string(kernel));
+      };
+    };
     timings.now = [this] { return now_; };
     return timings;
   }
@@ -113,6 +122,9 @@ class PlanTest : public testing::Test {
   Geometry geometry_{{0, 0, 4, 0, 60}};
   std::map<std::string, double> milliseconds_{{"own", 1.4}, {"other", 1}, {"compiled", 0.5}};
   std::map<std::string, double> passes_{{" + mask", 2}, {" + pool", 0.3}};
+  std::map<Direction, std::map<std::string, double>> end_milliseconds_{
+      {Direction::forward, {{"mma", 0.2}, {"direct", 0.3}}},
+      {Direction::input_gradient, {{"mma", 0.2}, {"direct", 0.1}}}};
   double seconds_of_search_ = 0.1;
   int most_images_ = 1000;  // That the other library takes.
   double now_ = 100;
@@ -121,6 +133,7 @@ class PlanTest : public testing::Test {
   std::string wrong_;  // A variant that computes something else.
   std::map<std::string, double> known_;
   std::vector<ConvolutionProblem> timed_;
+  std::vector<EndProblem> timed_ends_;
   std::vector<PlanSearch> searches_;
   std::vector<std::string> notices_;
   std::stop_source stop_;
@@ -276,6 +289,82 @@ TEST_F(PlanTest, SearchesOnlyWhileThereIsTime) {
   const double before = now_;
   planner().make(geometry_, use(10));
   EXPECT_LT(now_ - before, 1.5);
+}
+
+TEST_F(PlanTest, TakesTheFastestKernelsOfTheEnds) {
+  const Plan plan = planner().make(geometry_, use(kLong));
+  EXPECT_EQ(plan.first_convolution, "mma");
+  EXPECT_EQ(plan.last_gradient, "direct");
+  EXPECT_THAT(plan.describe(network_),
+              HasSubstr(network_.convolutions[0].name + ": forward mma, gradient direct, mask bits; "));
+  ASSERT_THAT(timed_ends_, SizeIs(4));
+  EXPECT_EQ(timed_ends_[0], (EndProblem{Direction::forward, 64, 96, 96, 64, Precision::fp16}));
+  EXPECT_EQ(timed_ends_[2].direction, Direction::input_gradient);
+  // They are known to later runs of a similar number of images.
+  end_milliseconds_.clear();
+  const Plan known = planner().make(Geometry({0, 0, 12, 0, 55}), use(kLong));
+  EXPECT_EQ(known.first_convolution, "mma");
+  EXPECT_EQ(known.last_gradient, "direct");
+  EXPECT_THAT(timed_ends_, SizeIs(4));
+}
+
+TEST_F(PlanTest, UntimedEndsAreThoseOfferedFirst) {
+  const auto expect_first = [&](Planner planner, const PlanUse& use) {
+    const Plan plan = planner.make(geometry_, use);
+    EXPECT_EQ(plan.first_convolution, "mma");
+    EXPECT_EQ(plan.last_gradient, "mma");
+    EXPECT_THAT(timed_ends_, IsEmpty());
+  };
+  expect_first(planner(PlanRule::fixed), use(kLong));
+  expect_first(planner(), use(10));
+  out_of_memory_ = true;
+  expect_first(planner(), use(kLong));
+  stop_.request_stop();
+  expect_first(planner(), use(kLong));
+}
+
+TEST_F(PlanTest, AnEndThatGivesWrongResultsIsNotUsed) {
+  wrong_ = "mma";
+  Planner one = planner();
+  const auto expect_direct = [&] {
+    const Plan plan = one.make(geometry_, use(kLong));
+    EXPECT_EQ(plan.first_convolution, "direct");
+    EXPECT_EQ(plan.last_gradient, "direct");
+  };
+  expect_direct();
+  EXPECT_THAT(notices_, Contains(HasSubstr("wrong. It is not used")).Times(2));
+  for (const auto& [key, milliseconds] : known_) EXPECT_THAT(key, Not(testing::EndsWith(": mma")));
+  // Nor where there is no time to time the other.
+  known_.clear();
+  stop_.request_stop();
+  expect_direct();
+}
+
+TEST_F(PlanTest, NorIfThenThereIsNoTimeForTheOther) {
+  wrong_ = "mma";
+  PlanUse use = this->use(kLong);
+  use.on_notice = [this](const std::string& text) {
+    if (text.starts_with("wrong")) stop_.request_stop();
+  };
+  EXPECT_EQ(planner().make(geometry_, use).first_convolution, "direct");
+  EXPECT_THAT(timed_ends_, SizeIs(1));
+}
+
+TEST_F(PlanTest, WhereOnlyHeadsReadTheImagesTheEndsHaveNoKernels) {
+  const Plan plan = planner().make(Geometry({64}), use(kLong));
+  EXPECT_EQ(plan.first_convolution, "");
+  EXPECT_EQ(plan.last_gradient, "");
+  EXPECT_THAT(timed_ends_, IsEmpty());
+}
+
+TEST(TimedProblem, OfTheEndsAsManyImagesAsGiveEnoughPositions) {
+  const auto images = [](int count, int size) {
+    return timed_problem(EndProblem{Direction::forward, count, size, size, 64, Precision::fp16}).images;
+  };
+  EXPECT_EQ(images(7, 96), 6);
+  EXPECT_EQ(images(2048, 96), 512);
+  EXPECT_EQ(images(2048, 100), 384);
+  EXPECT_EQ(images(2, 4000), 1);
 }
 
 TEST_F(PlanTest, AProblemThatNobodyComputesIsAnErrorThatNamesTheLayer) {

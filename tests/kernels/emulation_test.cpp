@@ -72,6 +72,17 @@ TEST_P(EmulationTest, AMisalignedVectorFails) {
       ThrowsMessage<emulation::Error>(HasSubstr("misaligned")));
 }
 
+void use_nothing(int) {}
+
+TEST_P(EmulationTest, SharedMemoryIsThatOfTheSmallestDevices) {
+  const auto run = [](std::size_t kilobytes) {
+    launch("use", use_nothing, {dim3(1), dim3(1), kilobytes * 1024}, nullptr, 0);
+  };
+  run(99);
+  EXPECT_THAT([&] { run(100); }, ThrowsMessage<emulation::Error>(HasSubstr("on some devices")));
+  EXPECT_THAT([&] { run(228); }, ThrowsMessage<emulation::Error>(HasSubstr("than a block may have")));
+}
+
 template <bool kBarrier>
 void reverse(Global<float> values) {
   FILTERSCOPE_SHARED(float, tile, 64);

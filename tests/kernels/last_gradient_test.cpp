@@ -292,25 +292,5 @@ TEST_P(LastGradientTest, DoesNotDependOnTheBatch) {
   check_batch<kernels::Bfloat16>();
 }
 
-template <class T>
-void check_choice(std::string_view of_64_channels) {
-  for (const int channels : {64, 128}) {
-    const Case shape{1, {3, 5}, channels};
-    const auto gradient = random_gradient<T>(shape, 11);
-    const std::vector<float> weights = random_weights(shape, 12);
-    const Result chosen = run<T>({"", nullptr, kernels::last_gradient<T>}, shape, gradient, weights, {1.f});
-    for_each_kernel<T>([&](const Kernel<T>& kernel) {
-      if (kernel.name != (channels == 64 ? of_64_channels : "direct")) return;
-      EXPECT_EQ(chosen.gradients, run(kernel, shape, gradient, weights, {1.f}).gradients);
-    });
-  }
-}
-
-TEST_P(LastGradientTest, TakesTensorCoresWhereTheyServe) {
-  check_choice<float>("direct");
-  check_choice<kernels::Half>("mma");
-  check_choice<kernels::Bfloat16>("mma");
-}
-
 }  // namespace
 }  // namespace filterscope

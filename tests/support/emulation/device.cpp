@@ -65,7 +65,8 @@ namespace {
 namespace context = boost::context;
 
 constexpr std::size_t kStackBytes = 64 * 1024;
-constexpr std::size_t kSharedBytes = 227 * 1024;  // The most that a block of sm_90 may have.
+constexpr std::size_t kSharedBytes = 227 * 1024;       // The most that a block of sm_90 may have.
+constexpr std::size_t kCommonSharedBytes = 99 * 1024;  // That, on sm_86 and sm_89.
 constexpr std::size_t kUnaskedSharedBytes = 48 * 1024;
 constexpr std::size_t kSharedAlignment = 1024;
 constexpr std::size_t kBoxRowBytes = 128;
@@ -229,7 +230,12 @@ class Block {
       if (!progressed && !finish_a_copy()) release_barrier();
     }
     if (!copies_.empty()) fail("the block ended before its copies");
+    if (shared_used_ > kCommonSharedBytes && !hopper_)
+      fail("more shared memory than a block may have on some devices, and nothing that those lack");
   }
+
+  /// The kernel uses what only sm_90 has.
+  void use_hopper() { hopper_ = true; }
 
   void block_barrier() {
     thread().state = State::at_block_barrier;
@@ -285,6 +291,7 @@ class Block {
     }
   }
   void start_copy(const BoxCopy& copy) {
+    use_hopper();
     check_shared(copy.shared, kBoxRowBytes);
     const std::size_t bytes = copy.map.box_rows * kBoxRowBytes;
     if (copy.shared + bytes > shared_begin_ + shared_used_) fail("a box beyond the end of shared memory");
@@ -491,6 +498,7 @@ class Block {
   std::vector<Warp> warps_;
   unsigned running_ = 0;
   unsigned finished_ = 0;
+  bool hopper_ = false;
   bool phase_ended_ = false;  // Since the scheduler chose a warp.
   context::fiber scheduler_;
   const void* scheduler_bottom_ = nullptr;
@@ -649,6 +657,7 @@ void tma_load(void* shared, const TensorMap& map, int row, int column, void* bar
 }
 
 void wgmma_fence() {
+  block().use_hopper();
   block().thread().wgmma_fenced = true;
 }
 

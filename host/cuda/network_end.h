@@ -1,0 +1,77 @@
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "../engine.h"
+#include "convolution.h"
+#include "kernels/first_convolution.h"
+#include "kernels/image_gradient.h"
+#include "runtime.h"
+#include "trial_result.h"
+
+// The network's ends, which have kernels of their own: forward the first convolution, from the images, and
+// for the input gradient the last one, which comes out at the images.
+
+namespace filterscope::cuda {
+
+struct EndProblem {
+  Direction direction = Direction::forward;
+  int images = 0;
+  int height = 0;
+  int width = 0;
+  int channels = 0;                       ///< Of the first convolution's output.
+  Precision precision = Precision::fp32;  ///< Not automatic.
+
+  bool operator==(const EndProblem&) const = default;
+  /// Elements of the first convolution's output, and of the images.
+  std::size_t map_size() const { return static_cast<std::size_t>(images) * height * width * channels; }
+  std::size_t images_size() const { return static_cast<std::size_t>(images) * height * width * 3; }
+};
+/// Such as "first convolution fp16 512x96x96 3->64": unique, for keys and messages.
+std::string to_string(const EndProblem& problem);
+
+/// Names of the kernels that compute it, the one to take untimed first. The last is the plainest.
+std::vector<std::string> end_kernels(const EndProblem& problem);
+
+/// The kernel of a name that end_kernels() gives.
+template <class T>
+const kernels::FirstConvolutionKernel<T>& first_convolution_kernel(std::string_view name);
+template <class T>
+const kernels::LastGradientKernel<T>& last_gradient_kernel(std::string_view name);
+
+/// Tries kernels of one problem on the current device, as ConvolutionTrial does.
+class EndTrial {
+ public:
+  /// Throws OutOfMemory.
+  explicit EndTrial(const EndProblem& problem);
+
+  /// As device_milliseconds() does. Throws WrongResult where the first or the last image is not
+  /// expect_alike() to what the plainest kernel makes of it.
+  double milliseconds(std::string_view kernel, double hopeless = std::numeric_limits<double>::infinity());
+
+ private:
+  // Of images number `first` to `first` + `count`, into their own places.
+  void launch(std::string_view kernel, int first, int count);
+  void expect_right(std::string_view kernel);
+  void poison();
+  TrialResult read(int image) const;
+
+  EndProblem problem_;
+  std::vector<int> looked_at_;       // Images.
+  DeviceBuffer<std::byte> map_;      // The first convolution's output or its gradient, in the storage type.
+  DeviceBuffer<std::byte> images_;   // fp32: images or their gradients.
+  DeviceBuffer<std::byte> weights_;  // fp32, as are those below.
+  DeviceBuffer<std::byte> bias_;
+  DeviceBuffer<std::byte> factors_;
+  DeviceBuffer<float> squares_;
+  DeviceBuffer<std::uint32_t> mask_;
+  Stream stream_;
+  std::vector<TrialResult> expected_;  // Of looked_at_, once something is compared.
+};
+
+}  // namespace filterscope::cuda

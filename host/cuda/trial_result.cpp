@@ -1,0 +1,53 @@
+#include "trial_result.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstddef>
+
+namespace filterscope::cuda {
+
+namespace {
+
+constexpr int kBitsPerWord = 32;
+
+double relative_difference(const std::vector<float>& values, const std::vector<float>& expected) {
+  double difference = 0;
+  double norm = 0;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    difference += std::pow(static_cast<double>(values[i]) - expected[i], 2);
+    norm += std::pow(static_cast<double>(expected[i]), 2);
+  }
+  return difference == 0 ? 0 : std::sqrt(difference / norm);
+}
+
+double different_fields(const std::vector<std::uint8_t>& fields, const std::vector<std::uint8_t>& expected) {
+  std::size_t different = 0;
+  for (std::size_t i = 0; i < expected.size(); ++i) different += fields[i] == expected[i] ? 0 : 1;
+  return expected.empty() ? 0 : static_cast<double>(different) / static_cast<double>(expected.size());
+}
+
+}  // namespace
+
+void expect_alike(const TrialResult& got, const TrialResult& expected, const Tried& tried) {
+  // Of the norm, and of what is kept.
+  const double most = tried.precision == Precision::fp32 ? 1e-3 : 2e-2;
+  constexpr double kMostKept = 3e-2;
+
+  const double difference = relative_difference(got.values, expected.values);
+  const double kept = different_fields(got.kept, expected.kept);
+  if (difference <= most && kept <= kMostKept) return;  // Never with a NaN.
+  throw WrongResult(
+      fmt::format("{} computes something else than {}: of image {} the result differs by {:.2g} of its "
+                  "norm, what is kept of it by {:.2g}",
+                  tried.kernel, tried.problem, tried.image, difference, kept));
+}
+
+void append_fields(std::vector<std::uint8_t>& fields, const std::vector<std::uint32_t>& words, int bits) {
+  fields.reserve(fields.size() + words.size() * kBitsPerWord / bits);
+  for (const std::uint32_t word : words)
+    for (int at = 0; at < kBitsPerWord; at += bits)
+      fields.push_back(static_cast<std::uint8_t>(word >> at & ((1u << bits) - 1)));
+}
+
+}  // namespace filterscope::cuda

@@ -1,0 +1,59 @@
+// What computes the network's ends, and that a trial of it accepts the project's kernels and refuses
+// mistakes: on the emulated device, and where CUDA is, built a second time for a real one.
+#include "host/cuda/network_end.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <stdexcept>
+
+namespace filterscope::cuda {
+namespace {
+
+using testing::ElementsAre;
+
+EndProblem problem(Direction direction, Precision precision, int channels = 64) {
+  return {direction, 3, 5, 18, channels, precision};
+}
+
+TEST(EndKernels, TensorCoresWhereTheyServeAndThePlainestLast) {
+  for (const Precision precision : {Precision::fp16, Precision::bf16}) {
+    EXPECT_THAT(end_kernels(problem(Direction::forward, precision)), ElementsAre("mma", "direct"));
+    EXPECT_THAT(end_kernels(problem(Direction::forward, precision, 128)), ElementsAre("mma", "direct"));
+    EXPECT_THAT(end_kernels(problem(Direction::input_gradient, precision)), ElementsAre("mma", "direct"));
+    EXPECT_THAT(end_kernels(problem(Direction::input_gradient, precision, 128)), ElementsAre("direct"));
+  }
+  for (const Precision precision : {Precision::fp32, Precision::tf32})
+    for (const Direction direction : {Direction::forward, Direction::input_gradient})
+      EXPECT_THAT(end_kernels(problem(direction, precision)), ElementsAre("direct"));
+  EXPECT_THROW(first_convolution_kernel<float>("mma"), std::invalid_argument);
+}
+
+TEST(EndProblem, HasAKeyOfItsOwn) {
+  EXPECT_EQ(to_string(problem(Direction::forward, Precision::fp16)), "first convolution fp16 3x5x18 3->64");
+  EXPECT_EQ(to_string(problem(Direction::input_gradient, Precision::bf16)),
+            "last gradient bf16 3x5x18 64->3");
+}
+
+class EndTrialTest : public testing::Test {
+ protected:
+  void SetUp() override {
+#if !defined(FILTERSCOPE_EMULATED)
+    int count = 0;
+    if (cudaGetDeviceCount(&count) != cudaSuccess || count == 0) GTEST_SKIP() << "no CUDA device";
+#endif
+  }
+};
+
+TEST_F(EndTrialTest, AcceptsTheProjectsKernels) {
+  for (const Direction direction : {Direction::forward, Direction::input_gradient}) {
+    for (const Precision precision : {Precision::fp32, Precision::fp16, Precision::bf16}) {
+      EndTrial trial(problem(direction, precision));
+      for (const std::string& kernel : end_kernels(problem(direction, precision)))
+        EXPECT_NO_THROW(trial.milliseconds(kernel)) << to_string(direction) << ' ' << kernel;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace filterscope::cuda
