@@ -1,6 +1,7 @@
 #include "convolution_trial.h"
 
 #include <algorithm>
+#include <array>
 
 #include "own_convolution.h"
 #include "storage.h"
@@ -57,9 +58,9 @@ ConvolutionTrial::ConvolutionTrial(const ConvolutionProblem& problem) : problem_
   } else if (problem.gate == Gate::bits) {
     gate_ = filled<std::byte>(gate_bytes(problem, problem.destination_channels()), kHalfOpen);
   } else if (problem.gate == Gate::bytes) {
-    std::vector<std::byte> bytes(gate_bytes(problem, problem.destination_channels()));
-    for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = std::byte(kHalfOpen >> i % 8 & 1);
-    gate_ = DeviceBuffer<std::byte>(std::span<const std::byte>(bytes));
+    std::array<std::byte, 8> bytes;
+    for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = std::byte(kHalfOpen >> i & 1);
+    gate_ = repeated(bytes, gate_bytes(problem, problem.destination_channels()));
   }
   if (problem.pooled) {
     constexpr int kAllWinners = 0xe4;  // The four elements of a window, by turns.
@@ -175,10 +176,8 @@ TrialResult ConvolutionTrial::read(const ConvolutionProblem& problem, const Conv
   const auto part = [&]<class T>(const T* data, std::size_t count) {
     return to_host(data + count * image, count);
   };
-  result.values.reserve(size);
   with_storage(problem.precision, [&]<class T>(Storage<T>) {
-    for (const T value : part(static_cast<const T*>(arguments.destination), size))
-      result.values.push_back(kernels::to_float(value));
+    result.values = to_floats(part(static_cast<const T*>(arguments.destination), size));
   });
   if (problem.direction != Direction::forward) return result;
   if (problem.gate == Gate::bits) {

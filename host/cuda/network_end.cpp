@@ -177,10 +177,8 @@ TrialResult EndTrial::read(int image) const {
   };
   if (problem_.direction == Direction::forward) {
     const std::size_t size = problem_.map_size() / problem_.images;
-    result.values.reserve(size);
     with_storage(problem_.precision, [&]<class T>(Storage<T>) {
-      for (const T value : part(reinterpret_cast<const T*>(map_.data()), size))
-        result.values.push_back(kernels::to_float(value));
+      result.values = to_floats(part(reinterpret_cast<const T*>(map_.data()), size));
     });
     append_fields(result.kept, part(mask_.data(), size / kBitsPerWord), 1);
   } else {

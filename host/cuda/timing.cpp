@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <random>
+#include <span>
 #include <vector>
 
 #include "storage.h"
@@ -40,26 +41,33 @@ double device_milliseconds(const Stream& stream, const std::function<void()>& la
   return times[kReplays / 2] / launches;
 }
 
+DeviceBuffer<std::byte> repeated(std::span<const std::byte> sequence, std::size_t bytes) {
+  DeviceBuffer<std::byte> buffer(bytes);
+  const auto copy = [&](std::size_t to, const void* from, std::size_t count, cudaMemcpyKind kind) {
+    check(cudaMemcpy(buffer.data() + to, from, count, kind), "filling device memory");
+  };
+  std::size_t done = std::min(sequence.size(), bytes);
+  copy(0, sequence.data(), done, cudaMemcpyHostToDevice);
+  // Doubling what is there.
+  for (std::size_t more = 0; done < bytes; done += more) {
+    more = std::min(done, bytes - done);
+    copy(done, buffer.data(), more, cudaMemcpyDeviceToDevice);
+  }
+  check(cudaStreamSynchronize(nullptr), "filling device memory");
+  return buffer;
+}
+
 DeviceBuffer<std::byte> random_values(std::size_t count, Precision precision) {
   return with_storage(precision, [&]<class T>(Storage<T>) {
-    constexpr std::size_t kSequence = 1 << 18;
-    std::mt19937 generator(1);
-    std::uniform_real_distribution<float> uniform(-1.f, 1.f);
-    std::vector<T> sequence(std::min(count, kSequence));
-    for (T& value : sequence) value = kernels::from_float<T>(uniform(generator));
-    DeviceBuffer<std::byte> buffer(count * sizeof(T));
-    const auto copy = [&](std::size_t to, const void* from, std::size_t values, cudaMemcpyKind kind) {
-      check(cudaMemcpy(buffer.data() + to * sizeof(T), from, values * sizeof(T), kind),
-            "filling device memory with random values");
-    };
-    copy(0, sequence.data(), sequence.size(), cudaMemcpyHostToDevice);
-    // The sequence over and over, doubling what is there.
-    for (std::size_t done = sequence.size(), more = 0; done < count; done += more) {
-      more = std::min(done, count - done);
-      copy(done, buffer.data(), more, cudaMemcpyDeviceToDevice);
-    }
-    check(cudaStreamSynchronize(nullptr), "filling device memory with random values");
-    return buffer;
+    // Made once: it takes milliseconds, and every problem that is timed has several arrays.
+    static const std::vector<T> sequence = [] {
+      std::mt19937 generator(1);
+      std::uniform_real_distribution<float> uniform(-1.f, 1.f);
+      std::vector<T> values(1 << 18);
+      for (T& value : values) value = kernels::from_float<T>(uniform(generator));
+      return values;
+    }();
+    return repeated(std::as_bytes(std::span(sequence)), count * sizeof(T));
   });
 }
 

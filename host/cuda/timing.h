@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <functional>
 #include <limits>
+#include <span>
 
 #include "../engine.h"
 #include "runtime.h"
@@ -14,6 +15,9 @@ namespace filterscope::cuda {
 /// `hopeless`, that is returned at once.
 double device_milliseconds(const Stream& stream, const std::function<void()>& launch,
                            double hopeless = std::numeric_limits<double>::infinity());
+
+/// `bytes` bytes, `sequence` over and over. Throws OutOfMemory.
+DeviceBuffer<std::byte> repeated(std::span<const std::byte> sequence, std::size_t bytes);
 
 /// `count` values in [-1, 1) in the precision's storage type. Random, since tensor cores draw less power, and
 /// run faster, on zeros. Throws OutOfMemory.

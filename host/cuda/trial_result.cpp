@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstddef>
 
+#include "kernels/common/types.h"
+
 namespace filterscope::cuda {
 
 namespace {
@@ -14,6 +16,7 @@ constexpr int kBitsPerWord = 32;
 double relative_difference(const std::vector<float>& values, const std::vector<float>& expected) {
   double difference = 0;
   double norm = 0;
+#pragma omp parallel for reduction(+ : difference, norm)
   for (std::size_t i = 0; i < values.size(); ++i) {
     difference += std::pow(static_cast<double>(values[i]) - expected[i], 2);
     norm += std::pow(static_cast<double>(expected[i]), 2);
@@ -42,6 +45,17 @@ void expect_alike(const TrialResult& got, const TrialResult& expected, const Tri
                   "norm, what is kept of it by {:.2g}",
                   tried.kernel, tried.problem, tried.image, difference, kept));
 }
+
+template <class T>
+std::vector<float> to_floats(const std::vector<T>& values) {
+  std::vector<float> floats(values.size());
+#pragma omp parallel for
+  for (std::size_t i = 0; i < values.size(); ++i) floats[i] = kernels::to_float(values[i]);
+  return floats;
+}
+template std::vector<float> to_floats(const std::vector<float>&);
+template std::vector<float> to_floats(const std::vector<kernels::Half>&);
+template std::vector<float> to_floats(const std::vector<kernels::Bfloat16>&);
 
 void append_fields(std::vector<std::uint8_t>& fields, const std::vector<std::uint32_t>& words, int bits) {
   fields.reserve(fields.size() + words.size() * kBitsPerWord / bits);

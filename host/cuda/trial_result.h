@@ -33,6 +33,10 @@ struct Tried {
 /// roundings explain: 2 % of the norm of the values, 0.1 % in fp32, or 3 % of the fields that are kept.
 void expect_alike(const TrialResult& got, const TrialResult& expected, const Tried& tried);
 
+/// Of float, Half or Bfloat16; by all processors, since it is done for every kernel that is tried.
+template <class T>
+std::vector<float> to_floats(const std::vector<T>& values);
+
 /// Appends the fields of `bits` bits that `words` are made of, the lowest first.
 void append_fields(std::vector<std::uint8_t>& fields, const std::vector<std::uint32_t>& words, int bits);
 
