@@ -14,7 +14,6 @@
 #include "convolution_trial.h"
 #include "cudnn_graph.h"
 #include "plan.h"
-#include "plan_cache.h"
 #include "runtime.h"
 
 namespace filterscope::cuda {
@@ -211,7 +210,8 @@ const PlanCache::Entry* CudnnConvolutions::Device::fastest(const GraphDescriptio
         if (milliseconds < so_far.milliseconds && kind == Kind::compiled)
           selection.setup_seconds = setup.count();
         return milliseconds;
-      } catch (const WrongResult&) {
+      } catch (const WrongResult& error) {
+        options_.warn(fmt::format("{}. It is not used: please report it.", error.what()));
         return kNever;
       } catch (const std::exception&) {
         // A plan that fails is none. One that has broken the device is an Error.

@@ -1,18 +1,19 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "convolution.h"
 #include "cudnn_graph.h"
+#include "plan_cache.h"
 
 // Convolutions by cuDNN, one graph each, with the plan that is the fastest on the device. This header needs
 // no header of cuDNN.
 
 namespace filterscope::cuda {
-
-class PlanCache;
 
 /// How the plan of a graph is chosen.
 struct CudnnOptions {
@@ -22,6 +23,8 @@ struct CudnnOptions {
   PlanLimits timed{};
   /// What earlier runs timed; may be null. Must outlive what uses it.
   PlanCache* cache = nullptr;
+  /// Told of each plan whose result is wrong. It is not used.
+  std::function<void(const std::string&)> warn = PlanCache::warn_on_stderr;
 };
 
 /// The convolutions that cuDNN computes on one device. Results of timing are kept. For one thread at a time,
