@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -297,6 +298,26 @@ TEST(ChildProcess, LeavesTimeForTheParent) {
   EXPECT_EQ(calls, 1);
   EXPECT_EQ(error_of([&] { run(nothing, failing); }), "the parent's");
   EXPECT_EQ(error_of([&] { run(refused, failing); }), "the child's");
+
+  // Neither is done before the other.
+  int to_parent[2];
+  int to_child[2];
+  ASSERT_EQ(pipe(to_parent), 0);
+  ASSERT_EQ(pipe(to_child), 0);
+  const auto meet = [](int own, int other) {
+    constexpr int kMilliseconds = 20'000;
+    char byte = 0;
+    pollfd readable{.fd = other, .events = POLLIN, .revents = 0};
+    const bool met = ::write(own, &byte, 1) == 1 && poll(&readable, 1, kMilliseconds) == 1;
+    if (!met) throw Error(ErrorKind::input, "waited in vain");
+  };
+  EXPECT_NO_THROW(run(
+      [&](const At&) {
+        meet(to_parent[1], to_child[0]);
+        return Layers(3);
+      },
+      [&] { meet(to_child[1], to_parent[0]); }));
+  for (const int end : {to_parent[0], to_parent[1], to_child[0], to_child[1]}) close(end);
 }
 
 TEST(ChildProcess, CrashIsAnError) {

@@ -12,7 +12,7 @@
 #   ITERATIONS   of the full render (default: 500)
 #   STEPS        which of "build tests sanitizer render profile host fidelity kernels plans" (default: all of them); without
 #                "build", BUILD holds what was built before, on another machine perhaps
-#   LIMIT        seconds that a step other than "build" may take before it is ended (default: 240)
+#   LIMIT        seconds that a step other than "build" may take before it is ended (default: 600)
 set -uo pipefail
 case ${1-} in
   -h | --help) sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p}' "$0"; exit 0 ;;
@@ -24,7 +24,7 @@ out=$(cd "${1:-check-gpu}" && pwd)
 build=${BUILD:-$root/build/gpu}
 weights=${WEIGHTS:-synthetic}
 iterations=${ITERATIONS:-500}
-limit=${LIMIT:-240}
+limit=${LIMIT:-600}
 steps=${STEPS:-build tests sanitizer render profile host fidelity kernels plans}
 cores=$(nproc)
 cd "$root" || exit
@@ -34,7 +34,8 @@ command -v nvidia-smi >/dev/null && nvidia-smi >"$out/nvidia-smi.txt" 2>&1 || {
   exit 4
 }
 
-rm -rf "$out"/cache-* "$out"/render-{few,cold,warm}{,.json}
+# Nothing of an earlier run is to be taken for this one's.
+rm -rf "$out"/cache-* "$out"/render-{few,cold,warm}{,.json} "$out"/*.log "$out"/{fidelity,kernels,*_test}.json "$out"/sheet-*.png
 
 declare -A status seconds
 order=()
@@ -56,7 +57,8 @@ step() {
   seconds[$name]=$(awk -v a="$begin" -v b="$(date +%s.%N)" 'BEGIN { printf "%.1f", b - a }')
   case $code in
     0) status[$name]=ok ;;
-    124 | 137) status[$name]="ended after $limit s" ;;
+    124) status[$name]="ended after $limit s" ;;
+    137) status[$name]="killed (of memory, or it did not end after $limit s)" ;;
     *) status[$name]="failed ($code)" ;;
   esac
   printf '%-22s %8s s  %s\n' "$name" "${seconds[$name]}" "${status[$name]}"

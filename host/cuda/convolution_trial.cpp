@@ -1,7 +1,6 @@
 #include "convolution_trial.h"
 
-#include <algorithm>
-#include <array>
+#include <utility>
 
 #include "own_convolution.h"
 #include "storage.h"
@@ -16,14 +15,6 @@ constexpr std::size_t kBitsPerWord = 32;
 constexpr std::size_t kWinnersPerWord = 16;
 
 template <class T>
-DeviceBuffer<T> filled(std::size_t count, int byte) {
-  DeviceBuffer<T> buffer(count);
-  check(cudaMemset(buffer.data(), byte, count * sizeof(T)), "filling device memory");
-  check(cudaStreamSynchronize(nullptr), "filling device memory");
-  return buffer;
-}
-
-template <class T>
 DeviceBuffer<std::byte> upload(const std::vector<T>& values) {
   return DeviceBuffer<std::byte>(std::as_bytes(std::span(values)));
 }
@@ -35,8 +26,8 @@ std::size_t map_bytes(const ConvolutionVariant& variant) {
 
 }  // namespace
 
-ConvolutionTrial::ConvolutionTrial(const ConvolutionProblem& problem) : problem_(problem), looked_at_{0} {
-  if (problem.images > 1) looked_at_.push_back(problem.images - 1);
+ConvolutionTrial::ConvolutionTrial(const ConvolutionProblem& problem)
+    : problem_(problem), looks_(looks(problem.images, problem.destination_size() / problem.images)) {
   source_ = random_values(problem.source_size(), problem.precision);
   krsc_ = random_values(std::size_t{kTaps} * problem.in_channels * problem.out_channels, problem.precision);
   const DeviceBuffer<std::byte> bias = random_values(problem.out_channels, problem.precision);
@@ -48,25 +39,23 @@ ConvolutionTrial::ConvolutionTrial(const ConvolutionProblem& problem) : problem_
     storage_bias_ = DeviceBuffer<std::byte>(problem.out_channels * sizeof(T));
     check(cudaMemcpy(storage_bias_.data(), bias.data(), bias.size(), cudaMemcpyDeviceToDevice),
           "filling device memory");
+    check(cudaStreamSynchronize(nullptr), "filling device memory");
   });
   destination_ = DeviceBuffer<std::byte>(problem.destination_size() * storage_bytes(problem.precision));
-  constexpr int kHalfOpen = 0x5a;
+  const std::size_t gates = gate_bytes(problem, problem.destination_channels());
   if (problem.gate == Gate::activation) {
     // Forward it is the destination.
     if (problem.direction == Direction::input_gradient)
       gate_ = random_values(problem.destination_size(), problem.precision);
   } else if (problem.gate == Gate::bits) {
-    gate_ = filled<std::byte>(gate_bytes(problem, problem.destination_channels()), kHalfOpen);
+    gate_ = random_bytes(gates);
   } else if (problem.gate == Gate::bytes) {
-    std::array<std::byte, 8> bytes;
-    for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = std::byte(kHalfOpen >> i & 1);
-    gate_ = repeated(bytes, gate_bytes(problem, problem.destination_channels()));
+    gate_ = random_bytes(gates, std::byte{1});
   }
   if (problem.pooled) {
-    constexpr int kAllWinners = 0xe4;  // The four elements of a window, by turns.
     const std::size_t outputs = problem.pooled_size(problem.out_channels);
-    winners_ = filled<std::uint32_t>(outputs / kWinnersPerWord, kAllWinners);
-    open_ = filled<std::uint32_t>(outputs / kBitsPerWord, kHalfOpen);
+    winners_ = random_bytes(outputs / kWinnersPerWord * sizeof(std::uint32_t));
+    open_ = random_bytes(outputs / kBitsPerWord * sizeof(std::uint32_t));
   }
 }
 
@@ -98,8 +87,8 @@ ConvolutionArguments ConvolutionTrial::arguments(const ConvolutionVariant& varia
           .destination = destination_.data(),
           .gate_out = forward ? gate_.data() : nullptr,
           .gate_in = forward ? nullptr : gate_.data(),
-          .winners = winners_.data(),
-          .open = open_.data()};
+          .winners = reinterpret_cast<std::uint32_t*>(winners_.data()),
+          .open = reinterpret_cast<std::uint32_t*>(open_.data())};
 }
 
 double ConvolutionTrial::milliseconds(ConvolutionVariant& variant, double hopeless) {
@@ -115,8 +104,11 @@ double ConvolutionTrial::milliseconds(ConvolutionVariant& variant, double hopele
 }
 
 void ConvolutionTrial::expect_right(ConvolutionVariant& variant, const ConvolutionArguments& arguments) {
-  if (expected_.empty())
-    for (const int image : looked_at_) expected_.push_back(expected(image));
+  if (expected_.empty()) {
+    std::vector<std::optional<TrialResult>> all;  // Or none, if one of them fails.
+    for (const Look& look : looks_) all.push_back(expected(look));
+    expected_ = std::move(all);
+  }
   const auto poison = [&](const auto& buffer) {
     if (buffer.size() > 0)
       check(cudaMemsetAsync(buffer.data(), 0xff, buffer.size() * sizeof(*buffer.data()), stream_), "filling");
@@ -129,14 +121,14 @@ void ConvolutionTrial::expect_right(ConvolutionVariant& variant, const Convoluti
   }
   variant.launch(arguments, stream_);
   stream_.synchronise();
-  for (std::size_t i = 0; i < looked_at_.size(); ++i) {
+  for (std::size_t i = 0; i < looks_.size(); ++i) {
     if (!expected_[i]) continue;
-    expect_alike(read(problem_, arguments, looked_at_[i]), *expected_[i],
-                 {variant.name(), to_string(problem_), problem_.precision, looked_at_[i]});
+    expect_alike(read(problem_, arguments, looks_[i]), *expected_[i],
+                 {variant.name(), to_string(problem_), problem_.precision, looks_[i].image});
   }
 }
 
-std::optional<TrialResult> ConvolutionTrial::expected(int image) {
+std::optional<TrialResult> ConvolutionTrial::expected(const Look& look) {
   const bool forward = problem_.direction == Direction::forward;
   ConvolutionProblem one = problem_;
   one.images = 1;
@@ -151,7 +143,7 @@ std::optional<TrialResult> ConvolutionTrial::expected(int image) {
   const DeviceBuffer<std::uint32_t> winners(forward ? pooled / kWinnersPerWord : 0);
   const DeviceBuffer<std::uint32_t> open(forward ? pooled / kBitsPerWord : 0);
   ConvolutionArguments given = arguments(*variant);
-  given.source = source_.data() + one.source_size() * element * image;
+  given.source = source_.data() + one.source_size() * element * look.image;
   given.destination = destination.data();
   given.map = map.data();
   if (forward) {
@@ -159,36 +151,35 @@ std::optional<TrialResult> ConvolutionTrial::expected(int image) {
     given.winners = winners.data();
     given.open = open.data();
   } else {
-    if (given.gate_in != nullptr) given.gate_in = gate_.data() + gate_bytes(one, one.in_channels) * image;
-    given.winners += pooled / kWinnersPerWord * image;
-    given.open += pooled / kBitsPerWord * image;
+    if (given.gate_in != nullptr)
+      given.gate_in = gate_.data() + gate_bytes(one, one.in_channels) * look.image;
+    given.winners += pooled / kWinnersPerWord * look.image;
+    given.open += pooled / kBitsPerWord * look.image;
   }
   variant->launch(given, stream_);
   stream_.synchronise();
-  return read(one, given, 0);
+  return read(one, given, {0, look.first, look.count});
 }
 
 // What the last launch has left.
 TrialResult ConvolutionTrial::read(const ConvolutionProblem& problem, const ConvolutionArguments& arguments,
-                                   int image) {
+                                   const Look& look) {
   TrialResult result;
   const std::size_t size = problem.destination_size() / problem.images;
-  const auto part = [&]<class T>(const T* data, std::size_t count) {
-    return to_host(data + count * image, count);
-  };
   with_storage(problem.precision, [&]<class T>(Storage<T>) {
-    result.values = to_floats(part(static_cast<const T*>(arguments.destination), size));
+    result.values = to_floats(look_at(static_cast<const T*>(arguments.destination), look, size));
   });
   if (problem.direction != Direction::forward) return result;
   if (problem.gate == Gate::bits) {
     append_fields(result.kept,
-                  part(static_cast<const std::uint32_t*>(arguments.gate_out), size / kBitsPerWord), 1);
+                  look_at(static_cast<const std::uint32_t*>(arguments.gate_out), look, size, kBitsPerWord),
+                  1);
   } else if (problem.gate == Gate::bytes) {
-    result.kept = part(static_cast<const std::uint8_t*>(arguments.gate_out), size);
+    result.kept = look_at(static_cast<const std::uint8_t*>(arguments.gate_out), look, size);
   }
   if (problem.pooled) {
-    append_fields(result.kept, part(arguments.winners, size / kWinnersPerWord), 2);
-    append_fields(result.kept, part(arguments.open, size / kBitsPerWord), 1);
+    append_fields(result.kept, look_at<std::uint32_t>(arguments.winners, look, size, kWinnersPerWord), 2);
+    append_fields(result.kept, look_at<std::uint32_t>(arguments.open, look, size, kBitsPerWord), 1);
   }
   return result;
 }

@@ -21,22 +21,22 @@ class ConvolutionTrial {
   explicit ConvolutionTrial(const ConvolutionProblem& problem);
 
   /// As device_milliseconds() does. `variant` computes the trial's problem. Throws OutOfMemory, and
-  /// WrongResult where the first or the last image is not expect_alike() to what the plainest kernel makes of
-  /// it.
+  /// WrongResult where something that is looked at (looks()) is not expect_alike() to what the plainest
+  /// kernel makes of it.
   double milliseconds(ConvolutionVariant& variant, double hopeless = std::numeric_limits<double>::infinity());
 
  private:
   static TrialResult read(const ConvolutionProblem& problem, const ConvolutionArguments& arguments,
-                          int image);
+                          const Look& look);
 
   const void* weights(WeightLayout layout);
   ConvolutionArguments arguments(const ConvolutionVariant& variant);
   void expect_right(ConvolutionVariant& variant, const ConvolutionArguments& arguments);
   // By the plainest kernel. Nothing where there is none.
-  std::optional<TrialResult> expected(int image);
+  std::optional<TrialResult> expected(const Look& look);
 
   ConvolutionProblem problem_;
-  std::vector<int> looked_at_;  // Images.
+  std::vector<Look> looks_;
   DeviceBuffer<std::byte> source_;
   DeviceBuffer<std::byte> krsc_;
   DeviceBuffer<std::byte> crsk_rotated_;  // Once it is asked for.
@@ -44,10 +44,10 @@ class ConvolutionTrial {
   DeviceBuffer<std::byte> storage_bias_;
   DeviceBuffer<std::byte> destination_;
   DeviceBuffer<std::byte> gate_;
-  DeviceBuffer<std::uint32_t> winners_;
-  DeviceBuffer<std::uint32_t> open_;
+  DeviceBuffer<std::byte> winners_;
+  DeviceBuffer<std::byte> open_;
   Stream stream_;
-  std::vector<std::optional<TrialResult>> expected_;  // Of looked_at_, once something is compared.
+  std::vector<std::optional<TrialResult>> expected_;  // Of looks_, once something is compared.
 };
 
 }  // namespace filterscope::cuda

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <span>
 #include <stdexcept>
+#include <utility>
 
 #include "storage.h"
 #include "timing.h"
@@ -30,6 +31,12 @@ const Kernel& named(std::span<const Kernel> kernels, std::string_view name) {
 
 int parts(const EndProblem& problem) {
   return kernels::image_gradient_parts(problem.height, problem.width);
+}
+
+// Elements, of an image.
+std::size_t result_size(const EndProblem& problem) {
+  return (problem.direction == Direction::forward ? problem.map_size() : problem.images_size()) /
+         problem.images;
 }
 
 const float* floats(const DeviceBuffer<std::byte>& buffer) {
@@ -76,11 +83,10 @@ template const kernels::LastGradientKernel<kernels::Bfloat16>& last_gradient_ker
 
 EndTrial::EndTrial(const EndProblem& problem)
     : problem_(problem),
-      looked_at_{0},
+      looks_(looks(problem.images, result_size(problem))),
       weights_(random_values(std::size_t{kTaps} * kColours * problem.channels, Precision::fp32)),
       bias_(random_values(problem.channels, Precision::fp32)),
-      mask_(problem.map_size() / kBitsPerWord) {
-  if (problem.images > 1) looked_at_.push_back(problem.images - 1);
+      mask_(random_bytes(problem.map_size() / 8)) {
   if (problem.direction == Direction::forward) {
     images_ = random_values(problem.images_size(), Precision::fp32);
     map_ = DeviceBuffer<std::byte>(problem.map_size() * storage_bytes(problem.precision));
@@ -90,9 +96,6 @@ EndTrial::EndTrial(const EndProblem& problem)
   images_ = DeviceBuffer<std::byte>(problem.images_size() * sizeof(float));
   factors_ = random_values(problem.images, Precision::fp32);
   squares_ = DeviceBuffer<float>(static_cast<std::size_t>(problem.images) * parts(problem));
-  constexpr int kHalfOpen = 0x5a;
-  check(cudaMemset(mask_.data(), kHalfOpen, mask_.size() * sizeof(std::uint32_t)), "filling device memory");
-  check(cudaStreamSynchronize(nullptr), "filling device memory");
 }
 
 double EndTrial::milliseconds(std::string_view kernel, double hopeless) {
@@ -108,7 +111,7 @@ void EndTrial::launch(std::string_view kernel, int first, int count) {
     const std::size_t image_element = problem_.images_size() / problem_.images * first;
     T* const map = reinterpret_cast<T*>(map_.data()) + map_element;
     float* const images = reinterpret_cast<float*>(images_.data()) + image_element;
-    std::uint32_t* const mask = mask_.data() + map_element / kBitsPerWord;
+    std::uint32_t* const mask = reinterpret_cast<std::uint32_t*>(mask_.data()) + map_element / kBitsPerWord;
     if (problem_.direction == Direction::forward) {
       first_convolution_kernel<T>(kernel).launch({.images = images,
                                                   .weights = floats(weights_),
@@ -142,18 +145,20 @@ void EndTrial::launch(std::string_view kernel, int first, int count) {
 void EndTrial::expect_right(std::string_view kernel) {
   if (expected_.empty()) {
     const std::string plainest = end_kernels(problem_).back();
-    for (const int image : looked_at_) {
-      launch(plainest, image, 1);
+    std::vector<TrialResult> all;  // Or none, if one of them fails.
+    for (const Look& look : looks_) {
+      launch(plainest, look.image, 1);
       stream_.synchronise();
-      expected_.push_back(read(image));
+      all.push_back(read(look));
     }
+    expected_ = std::move(all);
   }
   poison();
   launch(kernel, 0, problem_.images);
   stream_.synchronise();
-  for (std::size_t i = 0; i < looked_at_.size(); ++i)
-    expect_alike(read(looked_at_[i]), expected_[i],
-                 {kernel, to_string(problem_), problem_.precision, looked_at_[i]});
+  for (std::size_t i = 0; i < looks_.size(); ++i)
+    expect_alike(read(looks_[i]), expected_[i],
+                 {kernel, to_string(problem_), problem_.precision, looks_[i].image});
 }
 
 void EndTrial::poison() {
@@ -170,21 +175,20 @@ void EndTrial::poison() {
 }
 
 // What the last launch has left.
-TrialResult EndTrial::read(int image) const {
+TrialResult EndTrial::read(const Look& look) const {
   TrialResult result;
-  const auto part = [&]<class T>(const T* data, std::size_t count) {
-    return to_host(data + count * image, count);
-  };
+  const std::size_t size = result_size(problem_);
   if (problem_.direction == Direction::forward) {
-    const std::size_t size = problem_.map_size() / problem_.images;
     with_storage(problem_.precision, [&]<class T>(Storage<T>) {
-      result.values = to_floats(part(reinterpret_cast<const T*>(map_.data()), size));
+      result.values = to_floats(look_at(reinterpret_cast<const T*>(map_.data()), look, size));
     });
-    append_fields(result.kept, part(mask_.data(), size / kBitsPerWord), 1);
+    append_fields(result.kept,
+                  look_at(reinterpret_cast<const std::uint32_t*>(mask_.data()), look, size, kBitsPerWord), 1);
   } else {
-    result.values = part(floats(images_), problem_.images_size() / problem_.images);
+    result.values = look_at(floats(images_), look, size);
     // Norms, which are as large as what they are of.
-    for (const float square : part(squares_.data(), parts(problem_)))
+    const int count = parts(problem_);
+    for (const float square : to_host(squares_.data() + std::size_t(count) * look.image, count))
       result.values.push_back(std::sqrt(square));
   }
   return result;

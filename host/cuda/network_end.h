@@ -49,29 +49,34 @@ class EndTrial {
  public:
   /// Throws OutOfMemory.
   explicit EndTrial(const EndProblem& problem);
+  virtual ~EndTrial() = default;
+  EndTrial(const EndTrial&) = delete;
+  EndTrial& operator=(const EndTrial&) = delete;
 
-  /// As device_milliseconds() does. Throws WrongResult where the first or the last image is not
-  /// expect_alike() to what the plainest kernel makes of it.
+  /// As device_milliseconds() does. Throws WrongResult where something that is looked at
+  /// (looks()) is not expect_alike() to what the plainest kernel makes of it.
   double milliseconds(std::string_view kernel, double hopeless = std::numeric_limits<double>::infinity());
 
+ protected:
+  /// Of the images from number `first` on, into their own places. Virtual for what makes mistakes.
+  virtual void launch(std::string_view kernel, int first, int count);
+
  private:
-  // Of images number `first` to `first` + `count`, into their own places.
-  void launch(std::string_view kernel, int first, int count);
   void expect_right(std::string_view kernel);
   void poison();
-  TrialResult read(int image) const;
+  TrialResult read(const Look& look) const;
 
   EndProblem problem_;
-  std::vector<int> looked_at_;       // Images.
+  std::vector<Look> looks_;
   DeviceBuffer<std::byte> map_;      // The first convolution's output or its gradient, in the storage type.
   DeviceBuffer<std::byte> images_;   // fp32: images or their gradients.
   DeviceBuffer<std::byte> weights_;  // fp32, as are those below.
   DeviceBuffer<std::byte> bias_;
   DeviceBuffer<std::byte> factors_;
   DeviceBuffer<float> squares_;
-  DeviceBuffer<std::uint32_t> mask_;
+  DeviceBuffer<std::byte> mask_;
   Stream stream_;
-  std::vector<TrialResult> expected_;  // Of looked_at_, once something is compared.
+  std::vector<TrialResult> expected_;  // Of looks_, once something is compared.
 };
 
 }  // namespace filterscope::cuda

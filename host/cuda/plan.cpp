@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <exception>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -30,14 +31,17 @@ constexpr double kCompilingSeconds = 2;
 // Of one launch when it is timed: enough for many waves of blocks, milliseconds at most.
 constexpr double kTimedOperations = 1e12;
 constexpr double kTimedEndPositions = 512. * 96 * 96;
-constexpr std::string_view kNotice =
-    "Timing the convolutions' kernels on this device, which later runs need not do again.";
+constexpr std::string_view kNotice = "Timing kernels on this device, which later runs need not do again.";
 // In place of a time: known variants are preferred.
 constexpr double kUntimed = 1e30;
 
 double operations_of(const ConvolutionProblem& problem) {
   return 2. * 9 * problem.images * problem.height * problem.width * problem.in_channels *
          problem.out_channels;
+}
+
+double operations_of(const EndProblem& problem) {
+  return 2. * 9 * 3 * static_cast<double>(problem.map_size());
 }
 
 // Of `images` as many as are timed if they are not to be more than `most`: a power of two, or that times 1.5.
@@ -143,7 +147,12 @@ EndProblem timed_problem(EndProblem problem) {
 }
 
 Plan Planner::make(const Geometry& geometry, const PlanUse& use) {
-  operations_ = 0;
+  EndProblem end{.images = geometry.passing(0),
+                 .height = image_.height,
+                 .width = image_.width,
+                 .channels = network_.convolutions[0].out_channels,
+                 .precision = precision_};
+  operations_ = 2 * operations_of(end);
   for (int layer = 1; layer <= geometry.deepest(); ++layer) {
     const Convolution& convolution = network_.convolutions[layer];
     operations_ += 2 * 2. * 9 * geometry.passing(layer) *
@@ -153,18 +162,14 @@ Plan Planner::make(const Geometry& geometry, const PlanUse& use) {
   fastest_ = 0;
   started_ = timings_.now();
   refused_.clear();
+  found_wrong_ = false;
   Plan plan = attempt(geometry, use, rule_ == PlanRule::fixed ? PlanSearch::untimed : PlanSearch::ready_made);
   while (rule_ == PlanRule::timed) {
     if (seconds_left(use) >= kCompilingSeconds) plan = attempt(geometry, use, PlanSearch::compiled);
-    if (can_have(plan)) break;
+    if (!std::exchange(found_wrong_, false) && can_have(plan)) break;
     plan = attempt(geometry, use, PlanSearch::ready_made);
   }
   if (geometry.passing(0) > 0) {
-    EndProblem end{.images = geometry.passing(0),
-                   .height = image_.height,
-                   .width = image_.width,
-                   .channels = network_.convolutions[0].out_channels,
-                   .precision = precision_};
     plan.first_convolution = choose_end(end, use);
     end.direction = Direction::input_gradient;
     plan.last_gradient = choose_end(end, use);
@@ -338,9 +343,10 @@ std::string Planner::choose_end(const EndProblem& problem, const PlanUse& use) {
         if (milliseconds) timings_.store(key, *milliseconds);
         if (wrong_.contains(name)) continue;
       }
-      if (milliseconds && *milliseconds < shortest) {
-        shortest = *milliseconds;
-        best = kernel;
+      if (milliseconds) {
+        fastest_ = std::max(fastest_, operations_of(timed) / (1e-3 * std::max(*milliseconds, 1e-6)));
+        if (*milliseconds < shortest) best = kernel;
+        shortest = std::min(shortest, *milliseconds);
       }
     }
     if (untimed.empty()) untimed = kernel;
@@ -358,11 +364,13 @@ std::optional<double> Planner::time(const std::string& kernel, const PlanUse& us
     return measure();
   } catch (const WrongResult& error) {
     wrong_.insert(kernel);
+    found_wrong_ = true;
     if (use.on_notice) use.on_notice(fmt::format("{}. It is not used: please report it.", error.what()));
   } catch (const OutOfMemory&) {
     // It may be there another time.
-  } catch (const Error&) {
-    // A kernel that fails is none. One that has broken the device is an Error.
+  } catch (const std::exception&) {
+    // A kernel that fails, or is not to be launched here, is none. One that has broken the device is an
+    // Error.
     check(cudaDeviceSynchronize(), "after {} failed", kernel);
   }
   return std::nullopt;

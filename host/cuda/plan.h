@@ -136,6 +136,7 @@ class Planner {
   Timings timings_;
   bool noticed_ = false;
   std::set<std::string> wrong_;  // Names of kernels that computed something else, whatever the problem.
+  bool found_wrong_ = false;     // One of them, so that what has been chosen may have it elsewhere.
   // Of the plan being made.
   double operations_ = 0;          // Of one iteration.
   double fastest_ = 0;             // Operations a second, of the fastest variant seen.

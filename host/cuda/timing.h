@@ -3,7 +3,6 @@
 #include <cstddef>
 #include <functional>
 #include <limits>
-#include <span>
 
 #include "../engine.h"
 #include "runtime.h"
@@ -16,11 +15,11 @@ namespace filterscope::cuda {
 double device_milliseconds(const Stream& stream, const std::function<void()>& launch,
                            double hopeless = std::numeric_limits<double>::infinity());
 
-/// `bytes` bytes, `sequence` over and over. Throws OutOfMemory.
-DeviceBuffer<std::byte> repeated(std::span<const std::byte> sequence, std::size_t bytes);
-
 /// `count` values in [-1, 1) in the precision's storage type. Random, since tensor cores draw less power, and
-/// run faster, on zeros. Throws OutOfMemory.
+/// run faster, on zeros. They repeat themselves after a number that is prime, so no image is like another.
+/// Throws OutOfMemory.
 DeviceBuffer<std::byte> random_values(std::size_t count, Precision precision);
+/// `count` bytes of which only the bits of `mask` are random, in the same way. Throws OutOfMemory.
+DeviceBuffer<std::byte> random_bytes(std::size_t count, std::byte mask = std::byte{0xff});
 
 }  // namespace filterscope::cuda

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 
@@ -31,6 +32,14 @@ double different_fields(const std::vector<std::uint8_t>& fields, const std::vect
 }
 
 }  // namespace
+
+std::vector<Look> looks(int images, std::size_t size) {
+  constexpr std::size_t kMost = std::size_t{1} << 24;
+  const std::size_t count = std::min(size, kMost);
+  std::vector<Look> looks{{0, 0, count}};
+  if (images > 1 || count < size) looks.push_back({images - 1, size - count, count});
+  return looks;
+}
 
 void expect_alike(const TrialResult& got, const TrialResult& expected, const Tried& tried) {
   // Of the norm, and of what is kept.

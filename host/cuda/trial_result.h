@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -7,6 +8,7 @@
 
 #include "../engine.h"
 #include "../error.h"
+#include "runtime.h"
 
 namespace filterscope::cuda {
 
@@ -16,11 +18,27 @@ class WrongResult : public Error {
   explicit WrongResult(const std::string& message) : Error(ErrorKind::device, message) {}
 };
 
-/// What a kernel has made of one image, on the host.
+/// What a kernel has made of a part of one image, on the host.
 struct TrialResult {
   std::vector<float> values;
   std::vector<std::uint8_t> kept;  ///< For the way back: fields of masks and of a pool's winners.
 };
+
+/// A part of a result that is looked at.
+struct Look {
+  int image = 0;
+  std::size_t first = 0;  ///< Element of the image's result; a multiple of 32 if the size is.
+  std::size_t count = 0;
+};
+/// Of the results of `images` images, `size` elements each: the first and the last, or of images larger than
+/// 2^24 elements the beginning of the first and the end of the last.
+std::vector<Look> looks(int images, std::size_t size);
+
+/// A look's share of an array that has one T for `elements` elements of the results, on the host.
+template <class T>
+std::vector<T> look_at(const T* results, const Look& look, std::size_t size, std::size_t elements = 1) {
+  return to_host(results + (size * look.image + look.first) / elements, look.count / elements);
+}
 
 struct Tried {
   std::string_view kernel;

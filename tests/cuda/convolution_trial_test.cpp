@@ -5,13 +5,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <limits>
 #include <memory>
+#include <ranges>
 #include <utility>
 #include <vector>
 
 #include "host/cuda/own_convolution.h"
+#include "host/cuda/timing.h"
 
 namespace filterscope::cuda {
 namespace {
@@ -25,6 +28,40 @@ class ConvolutionTrialTest : public testing::Test {
 #endif
   }
 };
+
+TEST_F(ConvolutionTrialTest, NoTwoImagesAreAlike) {
+  // Sizes of maps are often powers of two.
+  constexpr std::size_t kImage = 64 * 64 * 64;
+  const auto expect_different = [](const DeviceBuffer<std::byte>& images) {
+    const std::vector<std::byte> bytes = to_host(images.data(), images.size());
+    const std::size_t image = bytes.size() / 4;
+    for (int one = 1; one < 4; ++one) {
+      const auto differ = [&](std::size_t i) { return bytes[i] != bytes[one * image + i]; };
+      const auto range = std::views::iota(std::size_t{0}, image);
+      EXPECT_GT(std::ranges::count_if(range, differ), static_cast<std::ptrdiff_t>(image / 3)) << one;
+    }
+  };
+  expect_different(random_values(4 * kImage, Precision::fp16));
+  expect_different(random_bytes(4 * kImage));
+  expect_different(random_bytes(4 * kImage, std::byte{1}));
+  for (const std::byte byte : to_host(random_bytes(100, std::byte{1}).data(), 100))
+    EXPECT_LE(byte, std::byte{1});
+}
+
+TEST(Looks, AreAtTheFirstImageAndTheLast) {
+  const auto looks_of = [](int images, std::size_t size) {
+    std::vector<std::vector<std::size_t>> all;
+    for (const Look& look : looks(images, size))
+      all.push_back({static_cast<std::size_t>(look.image), look.first, look.count});
+    return all;
+  };
+  using testing::ElementsAre;
+  constexpr std::size_t kMost = 1 << 24;
+  EXPECT_THAT(looks_of(1, 64), ElementsAre(ElementsAre(0, 0, 64)));
+  EXPECT_THAT(looks_of(7, 64), ElementsAre(ElementsAre(0, 0, 64), ElementsAre(6, 0, 64)));
+  EXPECT_THAT(looks_of(1, kMost + 64), ElementsAre(ElementsAre(0, 0, kMost), ElementsAre(0, 64, kMost)));
+  EXPECT_THAT(looks_of(2, kMost + 64), ElementsAre(ElementsAre(0, 0, kMost), ElementsAre(1, 64, kMost)));
+}
 
 TEST(TrialResult, IsAlikeUpToRoundings) {
   const TrialResult expected{{3, -4, 12}, std::vector<std::uint8_t>(100, 1)};
@@ -132,6 +169,18 @@ TEST_F(ConvolutionTrialTest, RefusesMistakes) {
     arguments.gate_out = nullptr;
     variant.launch(arguments, stream);
   };
+  // Every image's gate, or what a pool kept, is taken from the first.
+  const auto forget_images = [](ConvolutionVariant& variant, ConvolutionArguments arguments,
+                                cudaStream_t stream) {
+    ConvolutionProblem one = variant.problem();
+    one.images = 1;
+    const std::size_t bytes = storage_bytes(one.precision);
+    for (int image = 0; image < variant.problem().images; ++image) {
+      own_variants(one).front()->launch(arguments, stream);
+      arguments.source = static_cast<const std::byte*>(arguments.source) + one.source_size() * bytes;
+      arguments.destination = static_cast<std::byte*>(arguments.destination) + one.destination_size() * bytes;
+    }
+  };
   const auto refuse = [](const ConvolutionProblem& problem, const Mistaken::Launch& launch) {
     Mistaken variant(std::move(own_variants(problem).front()), launch);
     ConvolutionTrial trial(problem);
@@ -145,6 +194,8 @@ TEST_F(ConvolutionTrialTest, RefusesMistakes) {
       const bool bits = problem.gate == Gate::bits;
       if (bits && problem.direction == Direction::input_gradient) refuse(problem, forget_gate);
       if (bits && problem.direction == Direction::forward) refuse(problem, leave_mask);
+      if (problem.direction == Direction::input_gradient && (bits || problem.pooled))
+        refuse(problem, forget_images);
     }
   }
 }

@@ -5,7 +5,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <stdexcept>
+#include <string>
+#include <utility>
 
 namespace filterscope::cuda {
 namespace {
@@ -52,6 +55,38 @@ TEST_F(EndTrialTest, AcceptsTheProjectsKernels) {
       for (const std::string& kernel : end_kernels(problem(direction, precision)))
         EXPECT_NO_THROW(trial.milliseconds(kernel)) << to_string(direction) << ' ' << kernel;
     }
+  }
+}
+
+/// The tensor cores' kernel by `launch`, and the plainest as it is.
+class Mistaken final : public EndTrial {
+ public:
+  using Launch = std::function<void(Mistaken&)>;
+  Mistaken(const EndProblem& problem, Launch launch) : EndTrial(problem), launch_(std::move(launch)) {}
+  void launch(std::string_view kernel, int first, int count) override {
+    kernel == "mma" ? launch_(*this) : EndTrial::launch(kernel, first, count);
+  }
+  void images(int first, int count) { EndTrial::launch("mma", first, count); }
+
+ private:
+  Launch launch_;
+};
+
+TEST_F(EndTrialTest, RefusesMistakes) {
+  for (const Direction direction : {Direction::forward, Direction::input_gradient}) {
+    const EndProblem of = problem(direction, Precision::fp16);
+    const auto refuse = [&](const Mistaken::Launch& launch) {
+      Mistaken trial(of, launch);
+      EXPECT_THROW(trial.milliseconds("mma"), WrongResult) << to_string(of);
+      EXPECT_NO_THROW(trial.milliseconds("direct"));
+    };
+    refuse([](Mistaken&) {});
+    refuse([&](Mistaken& trial) { trial.images(0, of.images - 1); });
+    refuse([&](Mistaken& trial) { trial.images(1, of.images - 1); });
+    Mistaken right(of, [&](Mistaken& trial) {
+      for (int image = 0; image < of.images; ++image) trial.images(image, 1);
+    });
+    EXPECT_NO_THROW(right.milliseconds("mma"));
   }
 }
 

@@ -11,6 +11,7 @@
 #include "host/cuda/convolution_trial.h"
 #include "host/cuda/runtime.h"
 #include "host/error.h"
+#include "kernels/common/launch.h"
 #include "tests/support/random_network.h"
 
 namespace filterscope::cuda {
@@ -86,6 +87,7 @@ class PlanTest : public testing::Test {
         now_ += 0.01;
         timed_.push_back(problem);
         if (variant.name() == wrong_) throw WrongResult("wrong");
+        if (variant.name() == refused_) throw kernels::LaunchError("refused");
         double passes = 0;
         std::string name = variant.name();
         for (const auto& [suffix, milliseconds] : passes_) {
@@ -103,6 +105,7 @@ class PlanTest : public testing::Test {
         now_ += 0.01;
         timed_ends_.push_back(problem);
         if (kernel == wrong_) throw WrongResult("wrong");
+        if (kernel == refused_) throw kernels::LaunchError("refused");
         return end_milliseconds_.at(problem.direction).at(std::string(kernel));
       };
     };
@@ -130,7 +133,8 @@ class PlanTest : public testing::Test {
   double now_ = 100;
   bool compiled_ = false;  // Whether that is known.
   bool out_of_memory_ = false;
-  std::string wrong_;  // A variant that computes something else.
+  std::string wrong_;    // A variant that computes something else.
+  std::string refused_;  // One that the device does not launch.
   std::map<std::string, double> known_;
   std::vector<ConvolutionProblem> timed_;
   std::vector<EndProblem> timed_ends_;
@@ -319,6 +323,7 @@ TEST_F(PlanTest, UntimedEndsAreThoseOfferedFirst) {
   expect_first(planner(), use(10));
   out_of_memory_ = true;
   expect_first(planner(), use(kLong));
+  out_of_memory_ = false;
   stop_.request_stop();
   expect_first(planner(), use(kLong));
 }
@@ -348,6 +353,42 @@ TEST_F(PlanTest, NorIfThenThereIsNoTimeForTheOther) {
   };
   EXPECT_EQ(planner().make(geometry_, use).first_convolution, "direct");
   EXPECT_THAT(timed_ends_, SizeIs(1));
+}
+
+TEST_F(PlanTest, WhatIsNotToBeLaunchedIsNotUsed) {
+  refused_ = "own";
+  const Plan plan = planner().make(geometry_, use(kLong));
+  EXPECT_THAT(plan.layers[1].forward->name(), testing::StartsWith("compiled"));
+  refused_ = "mma";
+  known_.clear();
+  EXPECT_EQ(planner().make(geometry_, use(kLong)).first_convolution, "direct");
+}
+
+// The first layers' own kernels are known to be fast, and a later layer finds them wrong.
+TEST_F(PlanTest, NorIsItWhereItWasChosenBefore) {
+  milliseconds_["own"] = 0.1;
+  ASSERT_EQ(planner().make(geometry_, use(kLong)).layers[1].forward->name(), "own");
+  const std::size_t erased = std::erase_if(known_, [](const auto& known) {
+    return known.first.starts_with("input gradient") && known.first.find("64->128") != std::string::npos;
+  });
+  ASSERT_GT(erased, 0u);
+  wrong_ = "own";
+  PlanUse use = this->use(kLong);
+  use.on_notice = [this](const std::string& text) {
+    if (text.starts_with("wrong")) stop_.request_stop();  // Nothing else is searched.
+  };
+  const Plan plan = planner().make(geometry_, use);
+  for (int layer = 1; layer <= 3; ++layer) EXPECT_NE(plan.layers[layer].forward->name(), "own") << layer;
+}
+
+TEST_F(PlanTest, WithoutConvolutionsToo) {
+  // Two launches at most: some 0.2 ms an iteration.
+  const Plan plan = planner().make(Geometry({0, 64}), use(2));
+  EXPECT_EQ(plan.first_convolution, "mma");
+  EXPECT_THAT(timed_ends_, SizeIs(1));
+  known_.clear();
+  planner().make(Geometry({0, 64}), use(kLong));
+  EXPECT_THAT(timed_ends_, SizeIs(1 + 4));
 }
 
 TEST_F(PlanTest, WhereOnlyHeadsReadTheImagesTheEndsHaveNoKernels) {
