@@ -394,6 +394,15 @@ TEST_F(Cli, AnimationsHoldAFrameEveryFewIterations) {
   EXPECT_EQ(manifest()["filters"][1]["frame_every"], 1);
 }
 
+TEST_F(Cli, FramesThatNoMemoryHoldsAreRefused) {
+  EXPECT_THAT(
+      error_of({"render", "--weights", "synthetic", "block1_conv1:0", "--size", "16384", "--iterations",
+                "2000000", "--animate", "1"},
+               kUsage),
+      AllOf(HasSubstr("--animate 1: 2,000,001 frames"), HasSubstr("GB of memory"), HasSubstr("a larger N")));
+  EXPECT_FALSE(fs::exists(folder_ / "filterscope-out"));
+}
+
 TEST_F(Cli, StartImagesDecideTheSize) {
   write_npy("start.npy", {33, 40, 3}, 0.5f);
   std::vector<std::string> arguments{"render", "--weights", "synthetic",        "--iterations", "2",

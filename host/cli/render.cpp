@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
@@ -18,6 +19,7 @@
 #include "../output/stored_run.h"
 #include "../phases.h"
 #include "../recipe.h"
+#include "../schedule.h"
 #include "../selection.h"
 #include "../sha256.h"
 #include "../shard.h"
@@ -39,7 +41,14 @@ constexpr double kLongRunSeconds = 60;
 // Below this much work no CPU takes a minute, and timing iterations for an estimate would be a good part of
 // the run.
 constexpr double kShortRunFlops = 2e11;
+// Of the run, the most that timing iterations for an estimate may take.
+constexpr double kEstimateShare = 0.03;
+// Of a layer at once, unless --batch asks for others; the engine may take fewer.
+constexpr int kEstimateFilters = 64;
+constexpr int kEstimateIterations = 3;
 constexpr std::size_t kDeadListed = 12;
+// No fewer are proposed.
+constexpr std::ptrdiff_t kFewFilters = 8;
 // Of an animation, unless told otherwise: enough to look smooth.
 constexpr int kFrames = 50;
 
@@ -444,6 +453,21 @@ void print_start(const Request& request, const std::vector<FilterId>& filters, c
   }
 }
 
+// Frames wait in memory for their filter's end, and once more while they are encoded.
+void refuse_frames_beyond_memory(const Request& request) {
+  const double bytes = 2 * static_cast<double>(frame_bytes(request.recipe, request.render));
+  const double memory =
+      static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
+  if (memory <= 0 || bytes <= memory) return;
+  throw Error(
+      ErrorKind::usage,
+      fmt::format("--animate {}: {} frames of a filter, {} x {} each, take {:.1f} GB of memory until "
+                  "they are written, and there are {:.1f} GB. Keep fewer: a larger N",
+                  request.render.frame_every,
+                  with_thousands(frame_count(request.recipe.iterations, request.render.frame_every)),
+                  request.render.extent.height, request.render.extent.width, 1e-9 * bytes, 1e-9 * memory));
+}
+
 bool errors_on_terminal() {
   return isatty(fileno(stderr)) != 0;
 }
@@ -451,16 +475,26 @@ bool errors_on_terminal() {
 // Seconds, or 0 where the run is too short to be worth timing, or is interrupted meanwhile.
 double estimate_and_print(Engine& engine, const Request& request, const std::vector<FilterId>& filters,
                           const Network& network, const Interrupt& interrupt) {
-  double flops = 0;
-  for (const FilterId& id : filters) flops += network.iteration_flops(id.layer, request.render.extent);
-  if (flops * request.recipe.iterations < kShortRunFlops) return 0;
+  const auto end_of_layer = [&](auto first) {
+    return std::find_if(first, filters.end(), [&](const FilterId& id) { return id.layer != first->layer; });
+  };
+  double run_flops = 0;
+  double timed_flops = 0;
+  for (auto first = filters.begin(); first != filters.end();) {
+    const auto end = end_of_layer(first);
+    const double flops = network.iteration_flops(first->layer, request.render.extent);
+    const std::ptrdiff_t at_once = request.render.batch > 0 ? request.render.batch : kEstimateFilters;
+    run_flops += flops * static_cast<double>(end - first) * request.recipe.iterations;
+    timed_flops += flops * static_cast<double>(std::min(end - first, at_once)) * kEstimateIterations;
+    first = end;
+  }
+  if (run_flops < kShortRunFlops || timed_flops > kEstimateShare * run_flops) return 0;
 
   if (errors_on_terminal()) fmt::print(stderr, "Timing an iteration of each layer ...");
   double seconds = 0;
   // One layer at a time, so that an interruption need not wait for all.
   for (auto first = filters.begin(); first != filters.end() && !interrupt.requested();) {
-    const auto end =
-        std::find_if(first, filters.end(), [&](const FilterId& id) { return id.layer != first->layer; });
+    const auto end = end_of_layer(first);
     seconds += engine.estimate({first, end});
     first = end;
   }
@@ -469,9 +503,11 @@ double estimate_and_print(Engine& engine, const Request& request, const std::vec
   if (seconds < kLongRunSeconds) return seconds;
   fmt::print(stderr,
              "This will take about {} for {}. Ctrl-C stops and keeps what is finished.\n"
-             "For less: fewer filters, as '{}:0-7' or '*:random3', or smaller --iterations or --size.\n",
+             "For less: {}smaller --iterations or --size.\n",
              duration_text(seconds), counted(std::ssize(filters), "filter"),
-             network.convolutions[filters.front().layer].name);
+             std::ssize(filters) > kFewFilters ? fmt::format("fewer filters, as '{}:0-7' or '*:random3', or ",
+                                                             network.convolutions[filters.front().layer].name)
+                                               : "");
   return seconds;
 }
 
@@ -516,6 +552,10 @@ void write_page(const Request& request) {
 }  // namespace
 
 int run_render(const std::vector<std::string>& arguments) {
+  const auto started = std::chrono::steady_clock::now();
+  const auto seconds_so_far = [&] {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  };
   const Arguments options = render_options().parse(arguments);
   if (options.has("help")) {
     print_help();
@@ -536,6 +576,8 @@ int run_render(const std::vector<std::string>& arguments) {
     request.selection = filters_of_shard(request.whole, network, request.render.extent, *request.shard);
     request.out /= shard_folder(*request.shard);
   }
+
+  refuse_frames_beyond_memory(request);
 
   const Interrupt interrupt;
   if (request.render.initial_images.count > 1) keep_start_images(request, network);
@@ -579,26 +621,27 @@ int run_render(const std::vector<std::string>& arguments) {
   Progress progress(stderr, style, network, filters, request.render.extent, request.recipe.iterations,
                     expected_seconds);
   RunObserver observer(*engine, writer, progress, network, request.verbose, request.selection.size() > 1);
-  double wall_seconds = 0;
   const auto all_phases = [&] {
     PhaseSeconds all = phases;
     all += engine->phases();
     return all;
   };
   try {
-    timed(wall_seconds, [&] { engine->render(filters, observer, interrupt.token()); });
+    engine->render(filters, observer, interrupt.token());
   } catch (...) {
     progress.clear();
     // The files of what is finished and a manifest that says so; the first failure is the one to report.
     try {
-      writer.finish(wall_seconds, all_phases());
+      writer.finish(seconds_so_far(), all_phases());
     } catch (const Error&) {
     }
     throw;
   }
   progress.clear();
-  writer.finish(wall_seconds, all_phases());
+  if (style == Progress::Style::terminal) fmt::print(stderr, "Writing what is left ...");
+  writer.finish(seconds_so_far(), all_phases());
   write_page(request);
+  if (style == Progress::Style::terminal) fmt::print(stderr, "\r\x1b[K");
 
   const RunWriter::Counts counts = writer.counts();
   if (counts.missing > 0) {
@@ -612,7 +655,7 @@ int run_render(const std::vector<std::string>& arguments) {
     }
     return kInterrupted;
   }
-  if (!request.quiet) print_summary(request, std::ssize(filters), network, weights, counts, wall_seconds);
+  if (!request.quiet) print_summary(request, std::ssize(filters), network, weights, counts, seconds_so_far());
   return 0;
 }
 

@@ -429,12 +429,11 @@ std::string to_json(const Manifest& manifest) {
 
   const auto done = std::ranges::count_if(
       manifest.filters, [](const FilterRecord& record) { return record.status.has_value(); });
-  json["wall_seconds"] = seconds(manifest.wall_seconds);
+  const double wall_seconds = seconds(manifest.wall_seconds);  // As they are read again.
+  json["wall_seconds"] = wall_seconds;
   json["phases"] = to_json(manifest.phases);
   json["filters_per_second"] =
-      manifest.wall_seconds > 0
-          ? number(static_cast<float>(static_cast<double>(done) / manifest.wall_seconds))
-          : Json(nullptr);
+      wall_seconds > 0 ? number(static_cast<float>(static_cast<double>(done) / wall_seconds)) : Json(nullptr);
   json["counts"] = counts(manifest.filters);
   json["filters"] = Json::array();
   for (const FilterRecord& record : manifest.filters) json["filters"].push_back(to_json(record, manifest));

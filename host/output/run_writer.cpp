@@ -163,7 +163,8 @@ class RunWriter::Implementation {
   }
 
   void finish(double seconds, PhaseSeconds phases) {
-    timed(phases.finish, [&] {
+    double finishing = 0;
+    timed(finishing, [&] {
       join();
       // Nobody else is there any more; what fails must not keep the rest from being written.
       for (auto& [index, layer] : layers_)
@@ -171,9 +172,12 @@ class RunWriter::Implementation {
     });
     phases.encode += encode_seconds_;
     phases.write += write_seconds_;
-    manifest_.wall_seconds += seconds;
+    phases.finish += finishing;
     // A run that found everything done leaves the manifest as it is.
-    if (!remaining_.empty()) manifest_.phases += phases;
+    if (!remaining_.empty()) {
+      manifest_.wall_seconds += seconds + finishing;
+      manifest_.phases += phases;
+    }
     manifest_.complete = std::ranges::all_of(
         manifest_.filters, [](const FilterRecord& record) { return record.status.has_value(); });
     // The journal last: until both are there, it tells what they lack.
