@@ -28,9 +28,13 @@ inline std::size_t edit_distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
-/// The one of `known` that a misspelt name most likely means; none when nothing is near.
+/// The one of `known` that a misspelt or shortened name most likely means; none when nothing is near.
 inline std::optional<std::string> nearest_name(std::string_view name, std::span<const std::string> known) {
   constexpr std::size_t kFarthest = 3;
+  constexpr std::size_t kShortest = 3;  // That is a beginning rather than a mistake.
+  const auto begins = [&](const std::string& candidate) { return candidate.starts_with(name); };
+  if (name.size() >= kShortest && std::ranges::count_if(known, begins) == 1)
+    return *std::ranges::find_if(known, begins);
   std::optional<std::string> nearest;
   std::size_t smallest = std::min(kFarthest, name.size() / 2) + 1;
   for (const std::string& candidate : known) {

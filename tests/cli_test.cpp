@@ -95,6 +95,7 @@ TEST_F(Cli, UnknownOptionsAndMissingValuesAreUsageErrors) {
   EXPECT_THAT(error_of({"render", "--sise", "64"}, kUsage),
               AllOf(HasSubstr("--sise"), HasSubstr("did you mean --size?"), HasSubstr("render --help")));
   EXPECT_THAT(error_of({"render", "-size", "64"}, kUsage), HasSubstr("did you mean --size?"));
+  EXPECT_THAT(error_of({"render", "--iter", "3"}, kUsage), HasSubstr("did you mean --iterations?"));
   EXPECT_THAT(error_of({"render", "-x"}, kUsage), HasSubstr("unknown option -x"));
   EXPECT_THAT(error_of({"render", "--unheard-of=3"}, kUsage), HasSubstr("unknown option --unheard-of;"));
   EXPECT_THAT(error_of({"render", "all", "--size"}, kUsage),
@@ -218,6 +219,12 @@ TEST_F(Cli, CudaWhereThereIsNoneIsADeviceError) {
               HasSubstr("--device cuda"));
   EXPECT_THAT(error_of({"render", "--weights", "synthetic", "--device", "cuda:7"}, kDevice),
               HasSubstr("cuda:7"));
+  EXPECT_FALSE(exists("filterscope-out"));
+}
+
+TEST_F(Cli, NothingIsProfiledOnACpu) {
+  EXPECT_THAT(error_of({"render", "--weights", "synthetic", "--device", "cpu", "--profile", "1:2"}, kUsage),
+              AllOf(HasSubstr("--profile"), HasSubstr("CUDA"), HasSubstr("--device")));
   EXPECT_FALSE(exists("filterscope-out"));
 }
 

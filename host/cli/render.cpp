@@ -588,6 +588,13 @@ int run_render(const std::vector<std::string>& arguments) {
     return make_engine(network, weights, request.recipe, request.render, &why_not_gpu);
   });
   phases.start_up -= engine->phases().weights;
+  if (request.render.profile_count > 0 && engine->describe().device == "cpu") {
+    throw Error(
+        ErrorKind::usage,
+        fmt::format("--profile: it is for CUDA devices, and this run would be on the CPU{}. Leave it out "
+                    "or give another --device",
+                    why_not_gpu.empty() ? "" : " (" + why_not_gpu + ")"));
+  }
   Manifest run = describe_run(network, weights, request.recipe, request.render, engine->describe());
   std::vector<std::string> command{"filterscope", "render"};
   command.insert(command.end(), arguments.begin(), arguments.end());
