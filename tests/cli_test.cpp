@@ -228,6 +228,17 @@ TEST_F(Cli, NothingIsProfiledOnACpu) {
   EXPECT_FALSE(exists("filterscope-out"));
 }
 
+TEST_F(Cli, APageOfOthersIsNotReplaced) {
+  fs::create_directory(folder_ / "site");
+  std::ofstream(folder_ / "site/index.html") << "mine";
+  EXPECT_THAT(error_of({"render", "--weights", "synthetic", "block1_conv1:0", "--out", "site"}, kUsage),
+              AllOf(HasSubstr("--out site"), HasSubstr("index.html"), HasSubstr("--force")));
+  EXPECT_EQ(read_text(folder_ / "site/index.html"), "mine");
+  EXPECT_FALSE(exists("site/manifest.json"));
+  EXPECT_EQ(render({"block1_conv1:0", "--out", "site", "--force"}).exit_code, 0);
+  EXPECT_EQ(render({"block1_conv1:1", "--out", "site"}).exit_code, 0);
+}
+
 TEST_F(Cli, FolderThatCannotBeWrittenIsAnOutputError) {
   std::ofstream(folder_ / "file") << "in the way";
   EXPECT_THAT(

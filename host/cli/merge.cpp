@@ -48,7 +48,8 @@ const OptionTable& merge_options() {
       "filterscope merge",
       {{"Output", "out", "DIR", fmt::format("Folder of the results (default: {})", kDefaultOut)},
        {"Output", "force", "",
-        "Forget what is in that folder; without it results with the same settings are added to"},
+        "Forget what is in that folder (files that are not replaced stay); without it results with the same "
+        "settings are added to"},
        {"Output", "quiet", "", "Print nothing but errors"}});
   return table;
 }

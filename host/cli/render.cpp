@@ -150,7 +150,8 @@ const OptionTable& render_options() {
                recipe.size * recipe.size * 3 / 1000, kFrames),
            "auto"},
           {"Output", "force", "",
-           "Forget what earlier runs left in the folder; without it a run with the same settings adds to it"},
+           "Forget what earlier runs left in the folder (files that are not replaced stay); without it a run "
+           "with the same settings adds to it"},
           {"Output", "quiet", "", "Print nothing but errors"},
           {"Output", "verbose", "", "Print every recorded loss as `Iteration: 10, Loss: 0.784250`"},
       });
@@ -468,6 +469,18 @@ void refuse_frames_beyond_memory(const Request& request) {
                   request.render.extent.height, request.render.extent.width, 1e-9 * bytes, 1e-9 * memory));
 }
 
+// The page is the one file that others are likely to have, too.
+void refuse_foreign_page(const Request& request) {
+  const auto is_there = [&](const char* name) { return std::filesystem::exists(request.out / name); };
+  if (request.force || !is_there("index.html") || is_there("manifest.json") || is_there("journal.jsonl"))
+    return;
+  throw Error(
+      ErrorKind::usage,
+      fmt::format("--out {}: expected a new folder or one of an earlier run, found an index.html without "
+                  "a manifest.json, which would be replaced. Give another folder, or --force",
+                  request.out.string()));
+}
+
 bool errors_on_terminal() {
   return isatty(fileno(stderr)) != 0;
 }
@@ -578,6 +591,7 @@ int run_render(const std::vector<std::string>& arguments) {
   }
 
   refuse_frames_beyond_memory(request);
+  refuse_foreign_page(request);
 
   const Interrupt interrupt;
   if (request.render.initial_images.count > 1) keep_start_images(request, network);
