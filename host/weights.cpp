@@ -239,9 +239,11 @@ Weights resolve_weights(const std::optional<std::string>& option, const Network&
   std::string looked;
   for (const WeightsPlace& candidate : places) {
     if (candidate.found) return load_weights(*candidate.found, network);
-    const bool folder = is_folder(candidate.path);
+    std::error_code ignored;
     const std::string_view trouble =
-        folder ? "a folder without weights (.h5, .safetensors)" : "no such file or folder";
+        is_folder(candidate.path)             ? "a folder without weights (.h5, .safetensors)"
+        : fs::exists(candidate.path, ignored) ? "expected a file or a folder, found a device or a pipe"
+                                              : "no such file or folder";
     // A place that the user names must not give way silently to other weights.
     if (candidate.origin == "--weights" || candidate.origin.starts_with('$')) {
       throw Error(ErrorKind::input,

@@ -228,6 +228,11 @@ TEST_F(Cli, NothingIsProfiledOnACpu) {
   EXPECT_FALSE(exists("filterscope-out"));
 }
 
+TEST_F(Cli, WeightsAreAFile) {
+  EXPECT_THAT(error_of({"render", "--weights", "/dev/zero", "block1_conv1:0"}, kInput),
+              AllOf(HasSubstr("--weights /dev/zero"), HasSubstr("found a device or a pipe")));
+}
+
 TEST_F(Cli, APageOfOthersIsNotReplaced) {
   fs::create_directory(folder_ / "site");
   std::ofstream(folder_ / "site/index.html") << "mine";
@@ -302,7 +307,8 @@ TEST_F(Cli, KernelsCanBeChosenForMeasuring) {
 TEST_F(Cli, InfoTellsWhereWeightsWereFound) {
   fs::create_directory(folder_ / "weights");
   write_first_layer("weights/mine.safetensors");
-  EXPECT_TRUE(std::regex_search(run({"info"}).out, std::regex("weights/ .*mine\\.safetensors +<- used\n")));
+  EXPECT_TRUE(std::regex_search(
+      run({"info"}).out, std::regex("weights/ .*mine\\.safetensors +<- read when weights are needed\n")));
   EXPECT_THAT(run({"list"}).out, HasSubstr("holds 1 of 13 layers"));
 }
 
