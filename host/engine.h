@@ -164,7 +164,7 @@ class Engine {
   /// Renders `filters` (ascending, each once) in batches of the engine's choosing, and gives each result to
   /// `observer` when it is done. Returns early, between iterations, when `stop` is requested: what was given
   /// to the observer is complete, the rest is dropped. A filter of a layer whose weights (or those of a layer
-  /// below) are missing is an input Error.
+  /// below) are missing is an input Error, one that the network has not a usage Error.
   virtual void render(std::span<const FilterId> filters, RenderObserver& observer, std::stop_token stop) = 0;
 
   /// Losses and gradients of `images`, [filters][height][width][3], one for each of `filters` (ascending,
@@ -174,7 +174,8 @@ class Engine {
 };
 
 /// The engine for `options.device`. The engine keeps references to `network` and `weights`. A device or a
-/// precision that cannot be had is a device Error; but `auto` takes the CPU where no GPU can be used, and
+/// precision that cannot be had is a device Error, and what no engine can do, such as 0 iterations, a usage
+/// Error; but `auto` takes the CPU where no GPU can be used, and
 /// then `why_not_gpu`, if given, tells why, as the end of a sentence.
 std::unique_ptr<Engine> make_engine(const Network& network, const Weights& weights, const Recipe& recipe,
                                     const RenderOptions& options, std::string* why_not_gpu = nullptr);

@@ -17,6 +17,7 @@
 #include "cpu/stack.h"
 #include "error.h"
 #include "schedule.h"
+#include "validation.h"
 
 namespace filterscope {
 
@@ -73,6 +74,7 @@ class CpuEngine final : public Engine {
   PhaseSeconds phases() const override { return phases_; }
 
   double estimate(std::span<const FilterId> filters) override {
+    require_filters(network_, filters);
     const PhaseTimer timer(phases_.plans);
     const std::vector<Batch> batches = schedule(filters, largest_batch_);
     if (batches.empty()) return 0;
@@ -100,6 +102,7 @@ class CpuEngine final : public Engine {
   std::vector<FilterGradient> gradients(std::span<const FilterId> filters,
                                         std::span<const float> images) override {
     const cpu::ThreadCount thread_count(threads_);
+    require_filters(network_, filters);
     require_weights(network_, weights_, filters);
     std::vector<FilterGradient> results;
     for (const Batch& batch : schedule(filters, largest_batch_)) {
@@ -124,6 +127,7 @@ class CpuEngine final : public Engine {
 
   void render(std::span<const FilterId> filters, RenderObserver& observer, std::stop_token stop) override {
     const cpu::ThreadCount thread_count(threads_);
+    require_filters(network_, filters);
     require_weights(network_, weights_, filters);
     std::size_t rendered = 0;
     for (const Batch& batch : schedule(filters, largest_batch_)) {

@@ -21,6 +21,7 @@
 #include "kernels/filter_head.h"
 #include "kernels/image_gradient.h"
 #include "schedule.h"
+#include "validation.h"
 
 namespace filterscope {
 
@@ -84,6 +85,7 @@ class CudaEngine final : public Engine {
   PhaseSeconds phases() const override { return phases_; }
 
   double estimate(std::span<const FilterId> filters) override {
+    require_filters(network_, filters);
     const PhaseTimer timer(phases_.plans);
     make_current();
     constexpr int kWarmUp = 2;  // The first is not yet a graph, the second makes it.
@@ -107,6 +109,7 @@ class CudaEngine final : public Engine {
   }
 
   void render(std::span<const FilterId> filters, RenderObserver& observer, std::stop_token stop) override {
+    require_filters(network_, filters);
     require_weights(network_, weights_, filters);
     make_current();
     with_launch_errors([&] { render_all(filters, observer, stop); });
@@ -114,6 +117,7 @@ class CudaEngine final : public Engine {
 
   std::vector<FilterGradient> gradients(std::span<const FilterId> filters,
                                         std::span<const float> images) override {
+    require_filters(network_, filters);
     require_weights(network_, weights_, filters);
     make_current();
     std::vector<FilterGradient> results(filters.size());

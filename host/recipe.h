@@ -70,7 +70,7 @@ struct Recipe {
   GradientNormalisation gradient_normalisation;
   Optimiser optimiser;
   PictureMapping picture_mapping = PictureMapping::min_max;
-  int size = 96;          ///< Height and width of the image.
+  int size = 96;          ///< Height and width of the image, as published; RenderOptions::extent decides.
   int iterations = 500;   ///< Steps.
   int trace_points = 50;  ///< The loss is reported every max(1, iterations / trace_points) iterations.
 

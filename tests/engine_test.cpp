@@ -55,6 +55,72 @@ Collector render(const Network& network, const Weights& weights, const Recipe& r
   return collector;
 }
 
+TEST(Engine, RefusesFiltersThatTheNetworkHasNot) {
+  const Network network = test::small_network();
+  const Weights weights = test::random_weights(network, 3);
+  const auto engine = make_engine(network, weights, short_recipe(1), small_options({16, 16}));
+  const auto refused = [&](const std::vector<FilterId>& filters, const std::string& message) {
+    const auto expect_usage = [&](const auto& call) {
+      try {
+        call();
+        ADD_FAILURE() << "no Error: " << message;
+      } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::usage);
+        EXPECT_EQ(std::string(error.what()), message);
+      }
+    };
+    Collector collector;
+    expect_usage([&] { engine->render(filters, collector, {}); });
+    expect_usage([&] { engine->estimate(filters); });
+    expect_usage([&] {
+      const std::vector<float> images(filters.size() * 16 * 16 * 3);
+      engine->gradients(filters, images);
+    });
+  };
+  const int filters = network.convolutions[0].out_channels;
+  const std::string name = network.convolutions[0].name;
+  const int layers = static_cast<int>(network.convolutions.size());
+  const std::string range = ": expected 0 to " + std::to_string(filters - 1);
+  refused({{0, filters}}, "filter " + std::to_string(filters) + " of " + name + range);
+  refused({{0, -1}}, "filter -1 of " + name + range);
+  refused({{layers, 0}},
+          "layer number " + std::to_string(layers) + ": expected 0 to " + std::to_string(layers - 1));
+  refused({{-1, 0}}, "layer number -1: expected 0 to " + std::to_string(layers - 1));
+  refused({{0, 1}, {0, 1}},
+          "filters: expected ascending order, each once; found 1 of " + name + " followed by 1 of " + name);
+}
+
+TEST(Engine, RefusesSettingsThatNobodyCanDo) {
+  const Network network = test::small_network();
+  const Weights weights = test::random_weights(network, 3);
+  const auto refused = [&](const auto& change, const std::string& message) {
+    Recipe recipe = short_recipe(1);
+    RenderOptions options = small_options({16, 16});
+    change(recipe, options);
+    try {
+      make_engine(network, weights, recipe, options);
+      ADD_FAILURE() << "no Error: " << message;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::usage);
+      EXPECT_EQ(std::string(error.what()), message);
+    }
+  };
+  refused([](Recipe& recipe, RenderOptions&) { recipe.iterations = 0; },
+          "Recipe::iterations: expected at least 1, found 0");
+  refused([](Recipe& recipe, RenderOptions&) { recipe.trace_points = 0; },
+          "Recipe::trace_points: expected at least 1, found 0");
+  refused([](Recipe& recipe, RenderOptions&) { recipe.optimiser.step = 0; },
+          "Optimiser::step: expected a finite number above 0, found 0");
+  refused([](Recipe&, RenderOptions& options) { options.trace_every = -1; },
+          "RenderOptions::trace_every: expected at least 0, found -1");
+  refused([](Recipe&, RenderOptions& options) { options.frame_every = -1; },
+          "RenderOptions::frame_every: expected at least 0, found -1");
+  refused([](Recipe&, RenderOptions& options) { options.batch = -1; },
+          "RenderOptions::batch: expected at least 0, found -1");
+  refused([](Recipe&, RenderOptions& options) { options.threads = -1; },
+          "RenderOptions::threads: expected at least 0, found -1");
+}
+
 TEST(Engine, AscentIsTheReferences) {
   const Network network = test::small_network();
   const Weights weights = test::random_weights(network, 3);

@@ -1,0 +1,60 @@
+#include "validation.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string_view>
+
+#include "error.h"
+
+namespace filterscope {
+
+namespace {
+
+void require_at_least(std::string_view what, int smallest, int value) {
+  if (value >= smallest) return;
+  throw Error(ErrorKind::usage, fmt::format("{}: expected at least {}, found {}", what, smallest, value));
+}
+
+}  // namespace
+
+void require_settings(const Recipe& recipe, const RenderOptions& options) {
+  require_at_least("Recipe::iterations", 1, recipe.iterations);
+  require_at_least("Recipe::trace_points", 1, recipe.trace_points);
+  const double step = recipe.optimiser.step;
+  if (!std::isfinite(step) || step <= 0)
+    throw Error(ErrorKind::usage,
+                fmt::format("Optimiser::step: expected a finite number above 0, found {}", step));
+  require_at_least("RenderOptions::trace_every", 0, options.trace_every);
+  require_at_least("RenderOptions::frame_every", 0, options.frame_every);
+  require_at_least("RenderOptions::batch", 0, options.batch);
+  require_at_least("RenderOptions::threads", 0, options.threads);
+  require_at_least("RenderOptions::local_rank", 0, options.local_rank);
+  require_at_least("RenderOptions::profile_first", 1, options.profile_first);
+  require_at_least("RenderOptions::profile_count", 0, options.profile_count);
+}
+
+void require_filters(const Network& network, std::span<const FilterId> filters) {
+  const auto layers = std::ssize(network.convolutions);
+  for (const FilterId id : filters) {
+    if (id.layer < 0 || id.layer >= layers)
+      throw Error(ErrorKind::usage, fmt::format("layer number {}: expected 0 to {}", id.layer, layers - 1));
+    const Convolution& convolution = network.convolutions[id.layer];
+    if (id.filter < 0 || id.filter >= convolution.out_channels) {
+      throw Error(ErrorKind::usage, fmt::format("filter {} of {}: expected 0 to {}", id.filter,
+                                                convolution.name, convolution.out_channels - 1));
+    }
+  }
+  const auto unsorted = std::ranges::adjacent_find(filters, [](FilterId a, FilterId b) { return !(a < b); });
+  if (unsorted != filters.end()) {
+    throw Error(
+        ErrorKind::usage,
+        fmt::format("filters: expected ascending order, each once; found {} of {} followed by {} of {}",
+                    unsorted->filter, network.convolutions[unsorted->layer].name, (unsorted + 1)->filter,
+                    network.convolutions[(unsorted + 1)->layer].name));
+  }
+}
+
+}  // namespace filterscope
