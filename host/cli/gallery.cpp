@@ -75,6 +75,16 @@ int run_gallery(const std::vector<std::string>& arguments) {
       comparison ? std::filesystem::path(
                        parse_path("--out", "a folder", options.value("out").value_or(kDefaultComparison)))
                  : first;
+  for (const std::filesystem::path& run :
+       {first, std::filesystem::path(folders.empty() ? "" : folders.back())}) {
+    std::error_code none_yet;
+    if (comparison && std::filesystem::equivalent(run, out, none_yet)) {
+      throw Error(
+          ErrorKind::usage,
+          fmt::format("--out {}: expected another folder than those compared, whose own page is there",
+                      out.string()));
+    }
+  }
   const GalleryCounts counts =
       comparison ? write_comparison(first, folders.back(), out) : write_gallery(first);
   if (!options.has("quiet")) {

@@ -95,9 +95,10 @@ Picture draw_poster(const StoredRun& run, const PictureSurvey& survey) {
   const int content = std::max(
       {strip_left - kMargin + columns * cell_width - kGap, text_width(title, kTitleScale), badge_width});
   const std::vector<std::string> details =
-      wrap(fmt::format("{} filters, recipe {}, {} iterations, {} x {} pixels, seed {}, weights {}",
+      wrap(fmt::format("{} filters, recipe {}, {} iteration{}, {} x {} pixels, seed {}, weights {}",
                        manifest.filters.size(), manifest.recipe.name, manifest.recipe.iterations,
-                       manifest.extent.width, manifest.extent.height, manifest.seed, manifest.weights.name),
+                       manifest.recipe.iterations == 1 ? "" : "s", manifest.extent.width,
+                       manifest.extent.height, manifest.seed, manifest.weights.name),
            static_cast<std::size_t>(content / (kGlyphWidth * kTextScale)));
   const bool badge_beside = text_width(title, kTitleScale) + kMargin + badge_width <= content;
   const int badge_line = synthetic && !badge_beside ? kTitleLine + kBadgePadding : 0;

@@ -15,19 +15,12 @@
 
 #include "host/cuda/own_convolution.h"
 #include "host/cuda/timing.h"
+#include "tests/cuda/on_device.h"
 
 namespace filterscope::cuda {
 namespace {
 
-class ConvolutionTrialTest : public testing::Test {
- protected:
-  void SetUp() override {
-#if !defined(FILTERSCOPE_EMULATED)
-    int count = 0;
-    if (cudaGetDeviceCount(&count) != cudaSuccess || count == 0) GTEST_SKIP() << "no CUDA device";
-#endif
-  }
-};
+class ConvolutionTrialTest : public OnDevice {};
 
 TEST_F(ConvolutionTrialTest, NoTwoImagesAreAlike) {
   // Sizes of maps are often powers of two.

@@ -10,6 +10,8 @@
 #include <string>
 #include <utility>
 
+#include "tests/cuda/on_device.h"
+
 namespace filterscope::cuda {
 namespace {
 
@@ -38,15 +40,7 @@ TEST(EndProblem, HasAKeyOfItsOwn) {
             "last gradient bf16 3x5x18 64->3");
 }
 
-class EndTrialTest : public testing::Test {
- protected:
-  void SetUp() override {
-#if !defined(FILTERSCOPE_EMULATED)
-    int count = 0;
-    if (cudaGetDeviceCount(&count) != cudaSuccess || count == 0) GTEST_SKIP() << "no CUDA device";
-#endif
-  }
-};
+class EndTrialTest : public OnDevice {};
 
 TEST_F(EndTrialTest, AcceptsTheProjectsKernels) {
   for (const Direction direction : {Direction::forward, Direction::input_gradient}) {

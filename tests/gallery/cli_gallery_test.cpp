@@ -47,6 +47,16 @@ TEST_F(Cli, GalleryComparesTwoRuns) {
   EXPECT_TRUE(exists("seeds/0 and 1/gallery/b"));
 }
 
+TEST_F(Cli, AComparisonDoesNotReplaceTheRunsOwnPages) {
+  for (const char* run : {"one", "two"}) ASSERT_EQ(render({"block1_conv1:0", "--out", run}).exit_code, 0);
+  const std::string page = read_text(folder_ / "two/index.html");
+  for (const char* out : {"one", "two", "./two/"}) {
+    EXPECT_THAT(error_of({"gallery", "one", "two", "--out", out}, 2),
+                AllOf(HasSubstr("--out"), HasSubstr("another folder")));
+  }
+  EXPECT_EQ(read_text(folder_ / "two/index.html"), page);
+}
+
 TEST_F(Cli, GalleryTellsWhatIsWrong) {
   EXPECT_THAT(error_of({"gallery", "a", "b", "c"}, kUsage), HasSubstr("found 3"));
   EXPECT_THAT(error_of({"gallery", "a", "--out", "b"}, kUsage), HasSubstr("--out"));
