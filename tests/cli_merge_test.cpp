@@ -70,6 +70,17 @@ TEST_F(CliMerge, SharesAreJoinedToWhatOneRunLeaves) {
   EXPECT_EQ(part.exit_code, 0);
   EXPECT_THAT(part.err, HasSubstr("Note: 1 share is not among the folders: shard-2-of-3."));
 
+  // One after the other; and one that is left over of other shares.
+  EXPECT_THAT(run({"merge", "shares/shard-1-of-3", "--out", "later"}).err, HasSubstr("Note: 2 shares are"));
+  EXPECT_THAT(run({"merge", "shares/shard-2-of-3", "--out", "later"}).err,
+              HasSubstr("Note: 1 share is not among the folders: shard-3-of-3."));
+  const Outcome last = run({"merge", "shares/shard-3-of-3", "--out", "later"});
+  EXPECT_EQ(last.err, "");
+  EXPECT_THAT(last.out, HasSubstr("in later/, 14 in all"));
+  fs::copy(folder_ / "shares/shard-1-of-3", folder_ / "shares/shard-1-of-2", fs::copy_options::recursive);
+  EXPECT_EQ(run({"merge", "shares/shard-1-of-2", "--out", "later"}).err, "");
+  expect_same("later", "whole");
+
   // Into a folder that has a part already, which is one of those to be merged.
   ASSERT_EQ(run({"merge", "shares/shard-1-of-3", "shares/shard-2-of-3", "shares/shard-3-of-3", "--out",
                  "shares/shard-2-of-3", "--quiet"})

@@ -87,16 +87,22 @@ const EngineDescription& engine_of(const Source& source) {
   return manifest.engines[manifest.filters[source.row].engine];
 }
 
-/// The shares that, to go by the folders' names, belong to those given and are not among them.
-std::vector<std::string> absent_shares(const std::vector<std::string>& folders) {
+/// The shares that, to go by the names of folders in the commands that merged, belong to those merged and are
+/// not among them. None where there is a whole set.
+std::vector<std::string> absent_shares(const std::vector<std::string>& commands) {
   std::map<int, std::set<int>> given;  // Of each number of shares.
-  for (const std::string& folder : folders) {
-    const fs::path path = fs::path(folder) / "";
-    if (const auto shard = shard_of_folder(path.parent_path().filename().string()))
-      given[shard->count].insert(shard->index);
+  for (const std::string& command : commands) {
+    if (!command.starts_with("filterscope merge")) continue;
+    for (std::size_t first = 0; first < command.size();) {
+      const std::size_t end = std::min(command.find_first_of(" '\"/", first), command.size());
+      if (const auto shard = shard_of_folder(command.substr(first, end - first)))
+        given[shard->count].insert(shard->index);
+      first = end + 1;
+    }
   }
   std::vector<std::string> absent;
   for (const auto& [count, indices] : given) {
+    if (std::ssize(indices) == count) return {};
     for (int index = 1; index <= count; ++index)
       if (!indices.contains(index)) absent.push_back(shard_folder({index, count}));
   }
@@ -184,8 +190,13 @@ int run_merge(const std::vector<std::string>& arguments) {
   const auto missing = writer.counts().missing;
   if (interrupt.requested() && missing > 0) return kInterrupted;
   if (quiet) return 0;
-  fmt::print("{} of {} are in {}\n", counted(std::ssize(selected) - missing, "filter"),
-             counted(std::ssize(folders), "folder"), (out / "").string());
+  const Manifest whole = read(out.string(), network).manifest;
+  const auto taken = std::ssize(selected) - missing;
+  const auto in_all = std::ranges::count_if(
+      whole.filters, [](const FilterRecord& record) { return record.status.has_value(); });
+  fmt::print("{} of {} {} in {}{}\n", counted(taken, "filter"), counted(std::ssize(folders), "folder"),
+             taken == 1 ? "is" : "are", (out / "").string(),
+             in_all > taken ? fmt::format(", {} in all", with_thousands(in_all)) : "");
   if (missing > 0) {
     fmt::print(
         stderr,
@@ -193,7 +204,7 @@ int run_merge(const std::vector<std::string>& arguments) {
         "again.\n",
         missing == 1 ? "1 filter was" : fmt::format("{} were", counted(missing, "filter")));
   }
-  if (const auto absent = absent_shares(folders); !absent.empty()) {
+  if (const auto absent = absent_shares(whole.command_lines); !absent.empty()) {
     constexpr std::size_t kNamed = 8;
     const std::size_t named = std::min(absent.size(), kNamed);
     fmt::print(
