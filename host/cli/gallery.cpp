@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <system_error>
 
 #include "../error.h"
 #include "commands.h"
@@ -75,15 +76,12 @@ int run_gallery(const std::vector<std::string>& arguments) {
       comparison ? std::filesystem::path(
                        parse_path("--out", "a folder", options.value("out").value_or(kDefaultComparison)))
                  : first;
-  for (const std::filesystem::path& run :
-       {first, std::filesystem::path(folders.empty() ? "" : folders.back())}) {
-    std::error_code none_yet;
-    if (comparison && std::filesystem::equivalent(run, out, none_yet)) {
-      throw Error(
-          ErrorKind::usage,
-          fmt::format("--out {}: expected another folder than those compared, whose own page is there",
-                      out.string()));
-    }
+  std::error_code ignored;  // What cannot be asked cannot be written either.
+  if (comparison && std::filesystem::exists(out / "manifest.json", ignored)) {
+    throw Error(ErrorKind::usage,
+                fmt::format("--out {}: expected a folder without a run, whose own page is there; "
+                            "found a manifest.json",
+                            out.string()));
   }
   const GalleryCounts counts =
       comparison ? write_comparison(first, folders.back(), out) : write_gallery(first);

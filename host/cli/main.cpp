@@ -11,6 +11,7 @@
 #include <exception>
 #include <new>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "../error.h"
@@ -95,6 +96,11 @@ int fail(int exit_code, const std::string& message) {
   return exit_code;
 }
 
+int fail_of_output(int number) {
+  return fail(static_cast<int>(ErrorKind::output),
+              fmt::format("standard output: could not be written: {}", std::strerror(number)));
+}
+
 }  // namespace
 
 // Between two convolutions libgomp's threads spin, by default for milliseconds. Where something else needs
@@ -113,15 +119,16 @@ int main(int argc, char** argv) {
   prctl(PR_SET_NAME, "filterscope");  // For ps and pkill: after limit_spinning() it would be "exe".
   try {
     const int exit_code = run({argv + std::min(argc, 1), argv + argc});
-    if (std::fflush(stdout) != 0) {
-      return fail(static_cast<int>(ErrorKind::output),
-                  fmt::format("standard output: could not be written: {}", std::strerror(errno)));
-    }
+    if (std::fflush(stdout) != 0) return fail_of_output(errno);
     return exit_code;
   } catch (const Error& error) {
     return fail(error.exit_code(), error.what());
   } catch (const std::bad_alloc&) {
     return fail(kOutOfMemory, "out of memory; give a smaller --batch or --size");
+  } catch (const std::system_error& error) {
+    // By fmt::print(), where the text is longer than the stream's buffer.
+    if (std::ferror(stdout) != 0) return fail_of_output(error.code().value());
+    return fail(kProgramError, fmt::format("unexpected: {}", error.what()));
   } catch (const std::exception& exception) {
     return fail(kProgramError, fmt::format("unexpected: {}", exception.what()));
   }

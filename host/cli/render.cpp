@@ -667,12 +667,11 @@ int run_render(const std::vector<std::string>& arguments) {
   const RunWriter::Counts counts = writer.counts();
   if (counts.missing > 0) {
     if (!request.quiet) {
-      fmt::print(
-          stderr,
-          "Interrupted: {} of {} are finished, in {}; manifest.json there says which are missing, and the "
-          "same command goes on\n",
-          with_thousands(std::ssize(request.selection) - counts.missing),
-          counted(std::ssize(request.selection), "filter"), (request.out / "").string());
+      fmt::print(stderr,
+                 "Interrupted: {} of {} finished, in {}; manifest.json there says which are missing, and the "
+                 "same command goes on\n",
+                 with_thousands(std::ssize(request.selection) - counts.missing),
+                 counted(std::ssize(request.selection), "filter"), (request.out / "").string());
     }
     return kInterrupted;
   }

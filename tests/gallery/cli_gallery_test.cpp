@@ -52,7 +52,7 @@ TEST_F(Cli, AComparisonDoesNotReplaceTheRunsOwnPages) {
   const std::string page = read_text(folder_ / "two/index.html");
   for (const char* out : {"one", "two", "./two/"}) {
     EXPECT_THAT(error_of({"gallery", "one", "two", "--out", out}, 2),
-                AllOf(HasSubstr("--out"), HasSubstr("another folder")));
+                AllOf(HasSubstr("--out"), HasSubstr("a folder without a run")));
   }
   EXPECT_EQ(read_text(folder_ / "two/index.html"), page);
 }
