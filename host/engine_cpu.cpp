@@ -103,6 +103,7 @@ class CpuEngine final : public Engine {
                                         std::span<const float> images) override {
     const cpu::ThreadCount thread_count(threads_);
     require_filters(network_, filters);
+    require_images(options_, filters, images);
     require_weights(network_, weights_, filters);
     std::vector<FilterGradient> results;
     for (const Batch& batch : schedule(filters, largest_batch_)) {
@@ -128,6 +129,7 @@ class CpuEngine final : public Engine {
   void render(std::span<const FilterId> filters, RenderObserver& observer, std::stop_token stop) override {
     const cpu::ThreadCount thread_count(threads_);
     require_filters(network_, filters);
+    require_start_images(options_, filters);
     require_weights(network_, weights_, filters);
     std::size_t rendered = 0;
     for (const Batch& batch : schedule(filters, largest_batch_)) {
@@ -286,12 +288,7 @@ std::unique_ptr<Engine> make_cpu_engine(const Network& network, const Weights& w
                             "fp32, or a CUDA device (--device cuda)",
                             to_string(options.precision)));
   }
-  const int smallest = network.smallest_image();
-  if (options.extent.height < smallest || options.extent.width < smallest) {
-    throw Error(ErrorKind::usage,
-                fmt::format("--size: {} by {} is too small for {}; expected at least {}",
-                            options.extent.height, options.extent.width, network.name, smallest));
-  }
+  require_settings(network, recipe, options);
   return std::make_unique<CpuEngine>(network, weights, recipe, options);
 }
 

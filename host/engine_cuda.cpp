@@ -110,6 +110,7 @@ class CudaEngine final : public Engine {
 
   void render(std::span<const FilterId> filters, RenderObserver& observer, std::stop_token stop) override {
     require_filters(network_, filters);
+    require_start_images(options_, filters);
     require_weights(network_, weights_, filters);
     make_current();
     with_launch_errors([&] { render_all(filters, observer, stop); });
@@ -118,6 +119,7 @@ class CudaEngine final : public Engine {
   std::vector<FilterGradient> gradients(std::span<const FilterId> filters,
                                         std::span<const float> images) override {
     require_filters(network_, filters);
+    require_images(options_, filters, images);
     require_weights(network_, weights_, filters);
     make_current();
     std::vector<FilterGradient> results(filters.size());
@@ -384,12 +386,7 @@ class CudaEngine final : public Engine {
 
 std::unique_ptr<Engine> make_cuda_engine(const Network& network, const Weights& weights, const Recipe& recipe,
                                          const RenderOptions& options, CudaBackend backend) {
-  const int smallest = network.smallest_image();
-  if (options.extent.height < smallest || options.extent.width < smallest) {
-    throw Error(ErrorKind::usage,
-                fmt::format("--size: {} by {} is too small for {}; expected at least {}",
-                            options.extent.height, options.extent.width, network.name, smallest));
-  }
+  require_settings(network, recipe, options);
   return std::make_unique<CudaEngine>(network, weights, recipe, options, std::move(backend));
 }
 

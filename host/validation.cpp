@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <cstddef>
 #include <string_view>
 
 #include "error.h"
@@ -18,15 +18,43 @@ void require_at_least(std::string_view what, int smallest, int value) {
   throw Error(ErrorKind::usage, fmt::format("{}: expected at least {}, found {}", what, smallest, value));
 }
 
+std::size_t values_of(Extent extent, std::size_t images) {
+  return static_cast<std::size_t>(extent.positions()) * 3 * images;
+}
+
 }  // namespace
 
-void require_settings(const Recipe& recipe, const RenderOptions& options) {
+void require_settings(const Network& network, const Recipe& recipe, const RenderOptions& options) {
   require_at_least("Recipe::iterations", 1, recipe.iterations);
   require_at_least("Recipe::trace_points", 1, recipe.trace_points);
   const double step = recipe.optimiser.step;
   if (!std::isfinite(step) || step <= 0)
     throw Error(ErrorKind::usage,
                 fmt::format("Optimiser::step: expected a finite number above 0, found {}", step));
+  const double epsilon = recipe.gradient_normalisation.epsilon;
+  if (!std::isfinite(epsilon) || epsilon < 0) {
+    throw Error(
+        ErrorKind::usage,
+        fmt::format("GradientNormalisation::epsilon: expected a finite number from 0, found {}", epsilon));
+  }
+  const Extent extent = options.extent;
+  const int smallest = network.smallest_image();
+  if (extent.height < smallest || extent.width < smallest) {
+    throw Error(ErrorKind::usage, fmt::format("--size: {} by {} is too small for {}; expected at least {}",
+                                              extent.height, extent.width, network.name, smallest));
+  }
+  const InitialImages& start = options.initial_images;
+  require_at_least("InitialImages::count", 0, start.count);
+  if (start.count > 0 && start.extent != extent) {
+    throw Error(ErrorKind::usage,
+                fmt::format("InitialImages::extent: expected RenderOptions::extent, {} x {}, found {} x {}",
+                            extent.height, extent.width, start.extent.height, start.extent.width));
+  }
+  if (start.count > 0 && start.values.size() != values_of(extent, start.count)) {
+    throw Error(ErrorKind::usage,
+                fmt::format("InitialImages::values: expected {} for {} images, found {}",
+                            values_of(extent, start.count), start.count, start.values.size()));
+  }
   require_at_least("RenderOptions::trace_every", 0, options.trace_every);
   require_at_least("RenderOptions::frame_every", 0, options.frame_every);
   require_at_least("RenderOptions::batch", 0, options.batch);
@@ -55,6 +83,22 @@ void require_filters(const Network& network, std::span<const FilterId> filters) 
                     unsorted->filter, network.convolutions[unsorted->layer].name, (unsorted + 1)->filter,
                     network.convolutions[(unsorted + 1)->layer].name));
   }
+}
+
+void require_start_images(const RenderOptions& options, std::span<const FilterId> filters) {
+  const int count = options.initial_images.count;
+  if (count <= 1 || static_cast<std::size_t>(count) == filters.size()) return;
+  throw Error(ErrorKind::usage,
+              fmt::format("InitialImages::count: expected 1 or one for each of {} filters, found {}",
+                          filters.size(), count));
+}
+
+void require_images(const RenderOptions& options, std::span<const FilterId> filters,
+                    std::span<const float> images) {
+  const std::size_t expected = values_of(options.extent, filters.size());
+  if (images.size() == expected) return;
+  throw Error(ErrorKind::usage, fmt::format("images: expected {} values for {} filters, found {}", expected,
+                                            filters.size(), images.size()));
 }
 
 }  // namespace filterscope

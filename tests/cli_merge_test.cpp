@@ -79,6 +79,13 @@ TEST_F(CliMerge, SharesAreJoinedToWhatOneRunLeaves) {
   EXPECT_THAT(last.out, HasSubstr("in later/, 14 in all"));
   fs::copy(folder_ / "shares/shard-1-of-3", folder_ / "shares/shard-1-of-2", fs::copy_options::recursive);
   EXPECT_EQ(run({"merge", "shares/shard-1-of-2", "--out", "later"}).err, "");
+  // The folder of the results is none of those merged.
+  for (const std::vector<std::string>& out :
+       {std::vector<std::string>{"--out", "elsewhere/shard-2-of-3"}, {"--out=elsewhere too/shard-2-of-3"}}) {
+    const Outcome other = run(std::vector<std::string>{"merge", "shares/shard-1-of-3"} + out);
+    EXPECT_THAT(other.err,
+                HasSubstr("Note: 2 shares are not among the folders: shard-2-of-3, shard-3-of-3."));
+  }
   expect_same("later", "whole");
 
   // Into a folder that has a part already, which is one of those to be merged.

@@ -53,6 +53,7 @@ TEST(CliText, FiltersAreListedAsSelectorsUpToALimit) {
 TEST(CliText, ShellQuoting) {
   const std::vector<std::string> words{"render", "block3_*:0-7", "--out=a b", "it's", ""};
   EXPECT_EQ(shell_quoted(words), "render 'block3_*:0-7' '--out=a b' 'it'\\''s' ''");
+  EXPECT_EQ(shell_words(shell_quoted(words)), words);
 }
 
 TEST(CliText, SelectorsOfTheFirstLayers) {

@@ -90,6 +90,36 @@ TEST(Engine, RefusesFiltersThatTheNetworkHasNot) {
           "filters: expected ascending order, each once; found 1 of " + name + " followed by 1 of " + name);
 }
 
+TEST(Engine, RefusesImagesThatAreNotOneForEach) {
+  const Network network = test::small_network();
+  const Weights weights = test::random_weights(network, 3);
+  RenderOptions options = small_options({16, 16});
+  options.initial_images = {std::vector<float>(2 * 16 * 16 * 3), 2, {16, 16}};
+  const auto engine = make_engine(network, weights, short_recipe(1), options);
+  const auto refused = [&](const auto& call, const std::string& message) {
+    try {
+      call();
+      ADD_FAILURE() << "no Error: " << message;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::usage);
+      EXPECT_EQ(std::string(error.what()), message);
+    }
+  };
+  Collector collector;
+  refused(
+      [&] {
+        engine->render(std::vector<FilterId>{{0, 0}, {0, 1}, {0, 2}}, collector, {});
+      },
+      "InitialImages::count: expected 1 or one for each of 3 filters, found 2");
+  refused(
+      [&] {
+        engine->gradients(std::vector<FilterId>{{0, 0}}, {});
+      },
+      "images: expected 768 values for 1 filters, found 0");
+  engine->render(std::vector<FilterId>{{0, 0}, {0, 1}}, collector, {});
+  EXPECT_EQ(collector.results.size(), 2u);
+}
+
 TEST(Engine, RefusesSettingsThatNobodyCanDo) {
   const Network network = test::small_network();
   const Weights weights = test::random_weights(network, 3);
@@ -111,6 +141,18 @@ TEST(Engine, RefusesSettingsThatNobodyCanDo) {
           "Recipe::trace_points: expected at least 1, found 0");
   refused([](Recipe& recipe, RenderOptions&) { recipe.optimiser.step = 0; },
           "Optimiser::step: expected a finite number above 0, found 0");
+  refused([](Recipe& recipe, RenderOptions&) { recipe.gradient_normalisation.epsilon = std::nan(""); },
+          "GradientNormalisation::epsilon: expected a finite number from 0, found nan");
+  const auto start_images = [](int count, Extent extent, std::size_t values) {
+    return [=](Recipe&, RenderOptions& options) {
+      options.initial_images = {std::vector<float>(values), count, extent};
+    };
+  };
+  refused(start_images(-1, {16, 16}, 0), "InitialImages::count: expected at least 0, found -1");
+  refused(start_images(1, {16, 16}, 0), "InitialImages::values: expected 768 for 1 images, found 0");
+  refused(start_images(2, {16, 16}, 769), "InitialImages::values: expected 1536 for 2 images, found 769");
+  refused(start_images(1, {8, 16}, 384),
+          "InitialImages::extent: expected RenderOptions::extent, 16 x 16, found 8 x 16");
   refused([](Recipe&, RenderOptions& options) { options.trace_every = -1; },
           "RenderOptions::trace_every: expected at least 0, found -1");
   refused([](Recipe&, RenderOptions& options) { options.frame_every = -1; },

@@ -80,7 +80,8 @@ void print_weights(const std::optional<std::string>& option) {
   for (const WeightsPlace& place : places) {
     const bool used = place.found.has_value() && !found;
     found = found || used;
-    print_row(place.origin, place.found ? fmt::format("{}{}", place.found->string(), used ? "   <- read when weights are needed" : "")
+    print_row(place.origin, place.found ? fmt::format("{}{}", place.found->string(),
+                                                      used ? "   <- read when weights are needed" : "")
                                         : fmt::format("{}: nothing found", place.path.string()));
   }
   if (!found)

@@ -87,17 +87,17 @@ const EngineDescription& engine_of(const Source& source) {
   return manifest.engines[manifest.filters[source.row].engine];
 }
 
-/// The shares that, to go by the names of folders in the commands that merged, belong to those merged and are
-/// not among them. None where there is a whole set.
+/// The shares that, to go by the names of the folders that `commands` merged, belong to those and are not
+/// among them. None where there is a whole set.
 std::vector<std::string> absent_shares(const std::vector<std::string>& commands) {
   std::map<int, std::set<int>> given;  // Of each number of shares.
   for (const std::string& command : commands) {
-    if (!command.starts_with("filterscope merge")) continue;
-    for (std::size_t first = 0; first < command.size();) {
-      const std::size_t end = std::min(command.find_first_of(" '\"/", first), command.size());
-      if (const auto shard = shard_of_folder(command.substr(first, end - first)))
-        given[shard->count].insert(shard->index);
-      first = end + 1;
+    const std::vector<std::string> words = shell_words(command);
+    if (words.size() < 2 || words[1] != "merge") continue;
+    for (std::size_t i = 2; i < words.size(); ++i) {
+      if (words[i].starts_with("--out=") || words[i - 1] == "--out") continue;
+      const fs::path folder = (fs::path(words[i]) / "").parent_path().filename();
+      if (const auto shard = shard_of_folder(folder.string())) given[shard->count].insert(shard->index);
     }
   }
   std::vector<std::string> absent;
@@ -190,7 +190,7 @@ int run_merge(const std::vector<std::string>& arguments) {
   const auto missing = writer.counts().missing;
   if (interrupt.requested() && missing > 0) return kInterrupted;
   if (quiet) return 0;
-  const Manifest whole = read(out.string(), network).manifest;
+  const Manifest& whole = writer.manifest();
   const auto taken = std::ssize(selected) - missing;
   const auto in_all = std::ranges::count_if(
       whole.filters, [](const FilterRecord& record) { return record.status.has_value(); });

@@ -485,6 +485,22 @@ bool errors_on_terminal() {
   return isatty(fileno(stderr)) != 0;
 }
 
+// What is being done, until that is over, also by an exception.
+class LineOnTerminal {
+ public:
+  explicit LineOnTerminal(std::string_view text) : printed_(!text.empty()) {
+    if (printed_) fmt::print(stderr, "{}", text);
+  }
+  ~LineOnTerminal() {
+    if (printed_) std::fputs("\r\x1b[K", stderr);
+  }
+  LineOnTerminal(const LineOnTerminal&) = delete;
+  LineOnTerminal& operator=(const LineOnTerminal&) = delete;
+
+ private:
+  bool printed_;
+};
+
 // Seconds, or 0 where the run is too short to be worth timing, or is interrupted meanwhile.
 double estimate_and_print(Engine& engine, const Request& request, const std::vector<FilterId>& filters,
                           const Network& network, const Interrupt& interrupt) {
@@ -503,7 +519,8 @@ double estimate_and_print(Engine& engine, const Request& request, const std::vec
   }
   if (run_flops < kShortRunFlops || timed_flops > kEstimateShare * run_flops) return 0;
 
-  if (errors_on_terminal()) fmt::print(stderr, "Timing an iteration of each layer ...");
+  std::optional<LineOnTerminal> line;
+  if (errors_on_terminal()) line.emplace("Timing an iteration of each layer ...");
   double seconds = 0;
   // One layer at a time, so that an interruption need not wait for all.
   for (auto first = filters.begin(); first != filters.end() && !interrupt.requested();) {
@@ -511,7 +528,7 @@ double estimate_and_print(Engine& engine, const Request& request, const std::vec
     seconds += engine.estimate({first, end});
     first = end;
   }
-  if (errors_on_terminal()) fmt::print(stderr, "\r\x1b[K");
+  line.reset();
   if (interrupt.requested()) return 0;
   if (seconds < kLongRunSeconds) return seconds;
   fmt::print(stderr,
@@ -659,10 +676,11 @@ int run_render(const std::vector<std::string>& arguments) {
     throw;
   }
   progress.clear();
-  if (style == Progress::Style::terminal) fmt::print(stderr, "Writing what is left ...");
-  writer.finish(seconds_so_far(), all_phases());
-  write_page(request);
-  if (style == Progress::Style::terminal) fmt::print(stderr, "\r\x1b[K");
+  {
+    const LineOnTerminal line(style == Progress::Style::terminal ? "Writing what is left ..." : "");
+    writer.finish(seconds_so_far(), all_phases());
+    write_page(request);
+  }
 
   const RunWriter::Counts counts = writer.counts();
   if (counts.missing > 0) {

@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "../network.h"
 #include "../selection.h"
@@ -27,6 +28,8 @@ std::string weights_text(const Weights& weights);
 std::string filters_text(std::span<const FilterId> filters, const Network& network, std::size_t limit);
 /// `arguments` as one would type them into a shell.
 std::string shell_quoted(std::span<const std::string> arguments);
+/// The arguments of a line that shell_quoted() made.
+std::vector<std::string> shell_words(std::string_view line);
 
 /// The layers that can be rendered with `weights`: those that have all layers before them and themselves.
 int renderable_layers(const Network& network, const Weights& weights);

@@ -186,6 +186,8 @@ class RunWriter::Implementation {
     if (error_) std::rethrow_exception(error_);
   }
 
+  const Manifest& manifest() const { return manifest_; }
+
   Counts counts() const {
     Counts counts;
     for (std::size_t row = 0; row < manifest_.filters.size(); ++row) {
@@ -571,6 +573,9 @@ bool RunWriter::has_room(std::size_t bytes) const {
 }
 void RunWriter::finish(double seconds, const PhaseSeconds& phases) {
   implementation_->finish(seconds, phases);
+}
+const Manifest& RunWriter::manifest() const {
+  return implementation_->manifest();
 }
 RunWriter::Counts RunWriter::counts() const {
   return implementation_->counts();

@@ -64,11 +64,14 @@ class RunWriter {
   bool has_room(std::size_t bytes) const;
 
   /// Waits until everything is written, then writes the sheets that are not up to date, manifest.json and
-  /// traces.csv, whatever failed before. `seconds` is how long the run took so far, and `phases` where its time
-  /// went as far as the caller knows; what finishing takes, and the phases finish, encode and write, are added
-  /// here. Throws the first error,
-  /// if there was one. Call it once, also after an interruption or a failed render.
+  /// traces.csv, whatever failed before. `seconds` is how long the run took so far, and `phases` where its
+  /// time went as far as the caller knows; what finishing takes, and the phases finish, encode and write, are
+  /// added here. Throws the first error, if there was one. Call it once, also after an interruption or a
+  /// failed render.
   void finish(double seconds, const PhaseSeconds& phases = {});
+
+  /// After finish(): what is in the folder now.
+  const Manifest& manifest() const;
 
   /// After finish(): the filters of the selection by outcome.
   struct Counts {
