@@ -125,21 +125,25 @@ WeightsPlace place(std::string origin, fs::path path, std::string_view prefix = 
   return result;
 }
 
-/// The seed of `synthetic[:SEED]`; nothing if `option` is not of that form.
-std::optional<std::uint64_t> synthetic_seed(std::string_view option) {
+/// The seed of `synthetic[:SEED]`; nothing if `option`, given by `origin`, is not of that form.
+std::optional<std::uint64_t> synthetic_seed(std::string_view origin, std::string_view option) {
   if (option == kSyntheticOption) return 0;
-  if (!option.starts_with(kSyntheticOption) || option[kSyntheticOption.size()] != ':') return std::nullopt;
+  if (!is_synthetic(option)) return std::nullopt;
   const std::string_view digits = option.substr(kSyntheticOption.size() + 1);
   std::uint64_t seed = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), seed);
   if (error != std::errc{} || end != digits.data() + digits.size()) {
     throw Error(
         ErrorKind::usage,
-        fmt::format(
-            "--weights {}: expected synthetic:SEED with a whole number from 0 to 2^64-1, found \"{}\"",
-            option, digits));
+        fmt::format("{} {}: expected synthetic:SEED with a whole number from 0 to 2^64-1, found \"{}\"",
+                    origin, option, digits));
   }
   return seed;
+}
+
+std::optional<std::string> from_environment() {
+  const char* const variable = std::getenv(kVariable);
+  return variable != nullptr && *variable != '\0' ? std::optional<std::string>(variable) : std::nullopt;
 }
 
 constexpr std::string_view kAdvice =
@@ -148,6 +152,11 @@ constexpr std::string_view kAdvice =
     "download";
 
 }  // namespace
+
+bool is_synthetic(std::string_view option) {
+  return option == kSyntheticOption ||
+         (option.starts_with(kSyntheticOption) && option[kSyntheticOption.size()] == ':');
+}
 
 std::string_view to_string(WeightsKind kind) {
   switch (kind) {
@@ -219,9 +228,8 @@ Weights load_weights(const fs::path& path, const Network& network) {
 std::vector<WeightsPlace> weights_places(const std::optional<std::string>& option) {
   if (option) return {place("--weights", *option)};
   std::vector<WeightsPlace> places;
-  if (const char* variable = std::getenv(kVariable); variable != nullptr && *variable != '\0') {
-    places.push_back(place(fmt::format("${}", kVariable), variable));
-  }
+  if (const auto variable = from_environment())
+    places.push_back(place(fmt::format("${}", kVariable), *variable));
   places.push_back(place("weights/", "weights"));
   const char* home = std::getenv("HOME");
   places.push_back(
@@ -232,8 +240,9 @@ std::vector<WeightsPlace> weights_places(const std::optional<std::string>& optio
 }
 
 Weights resolve_weights(const std::optional<std::string>& option, const Network& network) {
-  if (option) {
-    if (const auto seed = synthetic_seed(*option)) return synthetic_weights(network, *seed);
+  if (const auto named = option ? option : from_environment()) {
+    const std::string origin = option ? "--weights" : fmt::format("${}", kVariable);
+    if (const auto seed = synthetic_seed(origin, *named)) return synthetic_weights(network, *seed);
   }
   const std::vector<WeightsPlace> places = weights_places(option);
   std::string looked;

@@ -66,8 +66,12 @@ struct WeightsPlace {
 /// missing file.
 std::vector<WeightsPlace> weights_places(const std::optional<std::string>& option = std::nullopt);
 
-/// What --weights means: `synthetic[:SEED]`, a path, or (without it) the first file found in
-/// weights_places(). Nothing found is an input Error that lists the places and names weights/fetch.sh and
+/// Whether --weights or $FILTERSCOPE_WEIGHTS means made-up weights and no file: `synthetic[:SEED]`.
+bool is_synthetic(std::string_view option);
+
+/// What --weights, or without it $FILTERSCOPE_WEIGHTS, means: `synthetic[:SEED]` or a path; without both, the
+/// first file found in weights_places(). Nothing found is an input Error that lists the places and names
+/// weights/fetch.sh and
 /// `--weights synthetic`; so is a --weights or a $FILTERSCOPE_WEIGHTS that leads nowhere. A SEED that is no
 /// number is a usage Error.
 Weights resolve_weights(const std::optional<std::string>& option, const Network& network);

@@ -315,6 +315,31 @@ TEST_F(Cli, InfoTellsWhereWeightsWereFound) {
   EXPECT_THAT(run({"list"}).out, HasSubstr("holds 1 of 13 layers"));
 }
 
+TEST_F(Cli, InfoAnswersWhetherWeightsAreFound) {
+  const Outcome nowhere = run({"info", "--weights", "nowhere.h5"});
+  EXPECT_EQ(nowhere.exit_code, kInput);
+  EXPECT_THAT(nowhere.out, HasSubstr("nowhere.h5: nothing found"));
+  const Outcome synthetic = run({"info", "--weights", "synthetic:3"});
+  EXPECT_EQ(synthetic.exit_code, 0);
+  EXPECT_THAT(synthetic.out, HasSubstr("synthetic:3: made by the program"));
+  environment_ = {{"FILTERSCOPE_WEIGHTS", "synthetic:4"}};
+  EXPECT_THAT(run({"info"}).out, HasSubstr("synthetic:4: made by the program"));
+}
+
+TEST_F(Cli, LostTracesAreToldAndTheRestIsUsed) {
+  ASSERT_EQ(render({"block1_conv1:0"}).exit_code, 0);
+  fs::remove(folder_ / "filterscope-out/traces.csv");
+  for (const auto& command :
+       {std::vector<std::string>{"gallery"}, {"merge", "filterscope-out", "--out", "other"}}) {
+    const Outcome outcome = run(command);
+    EXPECT_EQ(outcome.exit_code, 0);
+    EXPECT_THAT(outcome.err, HasSubstr("filterscope-out/traces.csv is not there")) << command.front();
+  }
+  const Outcome again = render({"block1_conv1:0-1"});
+  EXPECT_EQ(again.exit_code, 0);
+  EXPECT_THAT(again.err, AllOf(HasSubstr("traces.csv is not there"), HasSubstr("Already: 1 filter")));
+}
+
 // --- render ---
 
 TEST_F(Cli, RendersPicturesSheetTracesAndManifest) {

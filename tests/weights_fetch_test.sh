@@ -18,10 +18,11 @@ md5=$(md5sum < "$source" | cut -d' ' -f1)
 sed -e "s/^readonly size=.*/readonly size=$size/" -e "s/^readonly md5=.*/readonly md5=$md5/" "$script" > "$folder/fetch.sh"
 
 failures=0
-# expect NAME STATUS TEXT URL: runs the script and checks its status and that its output holds TEXT.
+# expect NAME STATUS TEXT URL [ARGUMENT...]: runs the script and checks its status and that its output holds TEXT.
+# ARGUMENTs are the script's own.
 expect() {
   local output status
-  output=$(HOME=$folder/home FILTERSCOPE_WEIGHTS_URL=$4 bash "$folder/fetch.sh" 2>&1)
+  output=$(HOME=$folder/home FILTERSCOPE_WEIGHTS_URL=$4 bash "$folder/fetch.sh" "${@:5}" 2>&1)
   status=$?
   if [[ $status != "$2" || $output != *"$3"* ]]; then
     printf 'FAILED %s: expected status %s and "%s", found status %s and\n%s\n' "$1" "$2" "$3" "$status" "$output"
@@ -33,6 +34,13 @@ check() {
   "${@:2}" || { echo "FAILED $1"; failures=$((failures + 1)); }
 }
 
+for help in -h --help; do
+  expect "$help" 0 "FILTERSCOPE_WEIGHTS_DIR" "file://$source" "$help"
+done
+expect "an argument" 2 'found "now"' "file://$source" now
+expect "no argument, and one" 2 'found " now"' "file://$source" "" now
+expect "help and more" 2 'found "--help now"' "file://$source" --help now
+check "nothing was downloaded" test ! -e "$target"
 expect "no such address" 1 "put it at" "file://$folder/nowhere"
 check "nothing under the final name" test ! -e "$target"
 expect "download" 0 "Done: $target" "file://$source"

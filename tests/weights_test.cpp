@@ -672,6 +672,11 @@ TEST_F(WeightsPlaces, Variable) {
   setenv("FILTERSCOPE_WEIGHTS", "nowhere", 1);
   EXPECT_THAT(error_of([] { resolve_weights(std::nullopt, tiny()); }),
               HasSubstr("$FILTERSCOPE_WEIGHTS nowhere: no such file"));
+  setenv("FILTERSCOPE_WEIGHTS", "synthetic:7", 1);
+  EXPECT_EQ(resolve_weights(std::nullopt, tiny()).name, "synthetic:7");
+  setenv("FILTERSCOPE_WEIGHTS", "synthetic:x", 1);
+  EXPECT_THAT(error_of([] { resolve_weights(std::nullopt, tiny()); }, ErrorKind::usage),
+              HasSubstr("$FILTERSCOPE_WEIGHTS synthetic:x"));
   setenv("FILTERSCOPE_WEIGHTS", "", 1);
   EXPECT_EQ(resolve_weights(std::nullopt, tiny()).name, "mine.h5");
 }

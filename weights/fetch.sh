@@ -5,11 +5,11 @@
 #   FILTERSCOPE_WEIGHTS_URL   another address of the same file, such as a mirror or file:///...
 #   FILTERSCOPE_WEIGHTS_DIR   another folder
 set -euo pipefail
-case ${1-} in
-  "") ;;
-  -h | --help) sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p;}' "$0"; exit 0 ;;
+case $#${1-} in
+  0) ;;
+  1-h | 1--help) sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p;}' "$0"; exit 0 ;;
   *)
-    echo "weights/fetch.sh: expected no argument, or --help; found \"$1\"" >&2
+    echo "weights/fetch.sh: expected no argument, or --help; found \"$*\"" >&2
     exit 2
     ;;
 esac

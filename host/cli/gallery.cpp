@@ -90,6 +90,8 @@ int run_gallery(const std::vector<std::string>& arguments) {
       fmt::print(stderr, "Note: {} of {} missing or damaged; the page shows where\n",
                  counted(counts.missing_pictures, "picture"), counted(counts.filters, "filter"));
     }
+    for (const std::filesystem::path& folder : counts.without_traces)
+      fmt::print(stderr, "{}", lost_traces_note(folder));
     fmt::print("{}\n", (out / "index.html").string());
   }
   return 0;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "../engine.h"
+#include "../error.h"
 #include "../weights.h"
 #include "build_info.h"
 #include "commands.h"
@@ -66,11 +67,8 @@ void print_libraries() {
   for (const auto& [name, version] : libraries) print_row(name, version);
 }
 
-void print_weights(const std::optional<std::string>& option) {
-  if (option && (*option == "synthetic" || option->starts_with("synthetic:"))) {
-    print_row("--weights", *option + ": made by the program, nothing to find");
-    return;
-  }
+// Whether there are any.
+bool print_weights(const std::optional<std::string>& option) {
   constexpr std::string_view kVariable = "$FILTERSCOPE_WEIGHTS";
   const auto places = weights_places(option);
   if (!option && std::ranges::find(places, kVariable, &WeightsPlace::origin) == places.end()) {
@@ -78,14 +76,18 @@ void print_weights(const std::optional<std::string>& option) {
   }
   bool found = false;
   for (const WeightsPlace& place : places) {
-    const bool used = place.found.has_value() && !found;
+    const bool named = place.origin == "--weights" || place.origin == kVariable;
+    const bool synthetic = named && is_synthetic(place.path.string());
+    const bool used = (place.found.has_value() || synthetic) && !found;
     found = found || used;
-    print_row(place.origin, place.found ? fmt::format("{}{}", place.found->string(),
-                                                      used ? "   <- read when weights are needed" : "")
-                                        : fmt::format("{}: nothing found", place.path.string()));
+    print_row(place.origin, synthetic     ? place.path.string() + ": made by the program, nothing to find"
+                            : place.found ? fmt::format("{}{}", place.found->string(),
+                                                        used ? "   <- read when weights are needed" : "")
+                                          : place.path.string() + ": nothing found");
   }
   if (!found)
     print_row("", "weights/fetch.sh gets the file; `--weights synthetic` is a stand-in without one");
+  return found;
 }
 
 }  // namespace
@@ -109,8 +111,10 @@ int run_info(const std::vector<std::string>& arguments) {
   });
   print_part("Devices", print_devices);
   print_part("Libraries", print_libraries);
-  print_part("Weights, in the order they are looked for", [&] { print_weights(weights); });
-  return 0;
+  bool found = true;
+  print_part("Weights, in the order they are looked for", [&] { found = print_weights(weights); });
+  // Asked about a file, the exit code answers.
+  return weights && !found ? static_cast<int>(ErrorKind::input) : 0;
 }
 
 }  // namespace filterscope::cli

@@ -197,6 +197,9 @@ int run_merge(const std::vector<std::string>& arguments) {
   fmt::print("{} of {} {} in {}{}\n", counted(taken, "filter"), counted(std::ssize(folders), "folder"),
              taken == 1 ? "is" : "are", (out / "").string(),
              in_all > taken ? fmt::format(", {} in all", with_thousands(in_all)) : "");
+  for (const StoredRun& run : runs)
+    if (run.traces_lost) fmt::print(stderr, "{}", lost_traces_note(run.folder));
+  if (writer.traces_lost()) fmt::print(stderr, "{}", lost_traces_note(out));
   if (missing > 0) {
     fmt::print(
         stderr,

@@ -638,6 +638,7 @@ int run_render(const std::vector<std::string>& arguments) {
                     .processors_free = engine->describe().device != "cpu"});
   const std::vector<FilterId>& filters = writer.remaining();
   require_start_images(request, filters);
+  if (writer.traces_lost() && !request.quiet) fmt::print(stderr, "{}", lost_traces_note(request.out));
   if (filters.empty()) {
     writer.finish(0);
     write_page(request);

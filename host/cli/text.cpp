@@ -7,6 +7,8 @@
 #include <cmath>
 #include <vector>
 
+#include "../output/file_names.h"
+
 namespace filterscope::cli {
 
 std::string with_thousands(std::int64_t number) {
@@ -110,6 +112,12 @@ std::string selectors_text(const Network& network, int layers) {
     first = end;
   }
   return fmt::format("{}", fmt::join(selectors, " "));
+}
+
+std::string lost_traces_note(const std::filesystem::path& folder) {
+  return fmt::format(
+      "Note: {} is not there; of the filters finished before only the first and the last loss are left\n",
+      (folder / kTracesFile).string());
 }
 
 std::string_view exit_codes_help() {

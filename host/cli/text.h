@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <span>
 #include <string>
 #include <string_view>
@@ -35,6 +36,9 @@ std::vector<std::string> shell_words(std::string_view line);
 int renderable_layers(const Network& network, const Weights& weights);
 /// The selectors that name exactly the first `layers` layers: whole blocks as "block1_*", others by name.
 std::string selectors_text(const Network& network, int layers);
+
+/// That of the run in `folder` the losses between the first and the last are gone: a line.
+std::string lost_traces_note(const std::filesystem::path& folder);
 
 /// What the exit codes mean, for the help.
 std::string_view exit_codes_help();

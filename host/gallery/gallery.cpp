@@ -25,6 +25,7 @@ namespace fs = std::filesystem;
 
 void count(GalleryCounts& counts, const StoredRun& run, const PictureSurvey& survey) {
   counts.filters += static_cast<int>(run.manifest.filters.size());
+  if (run.traces_lost) counts.without_traces.push_back(run.folder);
   counts.missing_pictures +=
       static_cast<int>(std::ranges::count_if(survey.pictures, [](const PictureRecord& picture) {
         return picture.state == PictureState::missing || picture.state == PictureState::damaged;

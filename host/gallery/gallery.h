@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <vector>
 
 namespace filterscope {
 
@@ -8,6 +9,8 @@ namespace filterscope {
 struct GalleryCounts {
   int filters = 0;           ///< Selected by the runs; two runs' filters count once each.
   int missing_pictures = 0;  ///< Named by a manifest, but not there or not readable.
+  /// Folders with finished filters and no traces.csv: curves have the first and the last loss.
+  std::vector<std::filesystem::path> without_traces;
 };
 
 /// Writes into the folder of a run, from its manifest.json, traces.csv and pictures:

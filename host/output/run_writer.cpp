@@ -141,6 +141,7 @@ class RunWriter::Implementation {
   }
 
   const std::vector<FilterId>& remaining() const { return remaining_; }
+  bool traces_lost() const { return traces_lost_; }
 
   void add(FilterResult result, const EngineDescription& engine) {
     const auto found = std::ranges::lower_bound(remaining_, result.id);
@@ -237,6 +238,7 @@ class RunWriter::Implementation {
     manifest_.raw = before.manifest.raw;
     images_ = before.images;
     animations_ = before.animations;
+    traces_lost_ = before.traces_lost;
   }
 
   /// The rows of the manifest: what is there, and what is selected.
@@ -550,6 +552,7 @@ class RunWriter::Implementation {
   std::vector<std::vector<TracePoint>> traces_;  ///< Of each row of the manifest.
   std::map<FilterId, RawPlace> images_;
   std::map<FilterId, int> animations_;  ///< Of earlier runs; stays as it is.
+  bool traces_lost_ = false;
 
   std::atomic<double> encode_seconds_ = 0;
   std::atomic<double> write_seconds_ = 0;
@@ -564,6 +567,10 @@ RunWriter::RunWriter(fs::path folder, Manifest run, std::vector<FilterId> select
 RunWriter::~RunWriter() = default;
 const std::vector<FilterId>& RunWriter::remaining() const {
   return implementation_->remaining();
+}
+
+bool RunWriter::traces_lost() const {
+  return implementation_->traces_lost();
 }
 void RunWriter::add(FilterResult result, const EngineDescription& engine) {
   implementation_->add(std::move(result), engine);

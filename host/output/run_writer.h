@@ -55,6 +55,10 @@ class RunWriter {
   /// What of the selection was not there at the start, ascending.
   const std::vector<FilterId>& remaining() const;
 
+  /// The folder held results and no traces.csv: of these filters' losses only the first and the last are
+  /// left.
+  bool traces_lost() const;
+
   /// Takes a result and returns at once, unless more than a fixed amount of memory waits to be written.
   /// `engine` computed it. Throws the first error of the writing threads, if there was one. Results may come
   /// in any order, each filter of remaining() at most once (std::invalid_argument).

@@ -23,11 +23,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-[[noreturn]] void refuse(const fs::path& path, std::string_view reason) {
-  throw Error(ErrorKind::input,
-              fmt::format("{}: this is not what a run of this program leaves: {}; choose another folder, or "
-                          "begin anew in this one with `filterscope render --force`",
-                          path.string(), reason));
+constexpr std::string_view kOrForce =
+    "choose another folder, or begin anew in this one with `filterscope render --force`";
+
+[[noreturn]] void refuse(const fs::path& path, std::string_view reason, std::string_view advice = kOrForce) {
+  throw Error(ErrorKind::input, fmt::format("{}: this is not what a run of this program leaves: {}; {}",
+                                            path.string(), reason, advice));
 }
 
 std::optional<std::string> read_file(const fs::path& path) {
@@ -163,7 +164,8 @@ std::optional<StoredRun> read_records(const fs::path& folder, const Network& net
   const fs::path manifest_path = folder / kManifestFile;
   const auto manifest = read_file(manifest_path);
   if (!manifest) return std::nullopt;
-  StoredRun run{.folder = folder, .manifest = {}, .traces = {}, .images = {}, .animations = {}};
+  StoredRun run;
+  run.folder = folder;
   try {
     run.manifest = parse_manifest(*manifest, network);
   } catch (const std::invalid_argument& problem) {
@@ -177,11 +179,11 @@ std::optional<StoredRun> read_records(const fs::path& folder, const Network& net
                           [](const FilterRecord& record) { return record.status.has_value(); })) {
     const fs::path traces_path = folder / kTracesFile;
     const auto traces = read_file(traces_path);
-    if (!traces) refuse(traces_path, "it is not there");
+    run.traces_lost = !traces;
     try {
-      parse_traces(*traces, run);
+      if (traces) parse_traces(*traces, run);
     } catch (const std::invalid_argument& problem) {
-      refuse(traces_path, problem.what());
+      refuse(traces_path, problem.what(), "move it away to go on with the pictures alone");
     }
   }
   if (const auto journal = read_file(folder / kJournalFile)) replay_journal(*journal, run);

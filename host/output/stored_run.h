@@ -30,10 +30,12 @@ struct StoredRun {
   std::vector<std::vector<TracePoint>> traces;  ///< Of each of manifest.filters.
   std::map<FilterId, RawPlace> images;          ///< Unscaled ones that are there whole.
   std::map<FilterId, int> animations;  ///< Those that are there whole: iterations between their frames.
+  /// Filters are finished and traces.csv is not there: of their losses only the first and the last are left.
+  bool traces_lost = false;
 };
 
 /// Reads manifest.json, traces.csv and the journal, and looks whether the pictures are there. Nothing where
-/// there is no manifest. One that cannot be read, or no traces beside it, is an input Error.
+/// there is no manifest. A file that cannot be read is an input Error.
 std::optional<StoredRun> read_run(const std::filesystem::path& folder, const Network& network);
 
 /// The same without a look at the pictures, animations and unscaled images: what the manifest and the journal

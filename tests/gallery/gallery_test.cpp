@@ -286,6 +286,14 @@ TEST_F(GalleryTest, LongTracesAreThinned) {
   EXPECT_TRUE(std::ranges::is_sorted(steps));
 }
 
+TEST_F(GalleryTest, ShowsPicturesWhoseTracesAreLost) {
+  render({{0, 0}});
+  std::filesystem::remove(out_ / "traces.csv");
+  EXPECT_THAT(write_gallery(out_).without_traces, ElementsAre(out_));
+  EXPECT_EQ(page_data(out_)["runs"][0]["layers"][0]["status"], "o");
+  EXPECT_THAT(page_data(out_)["runs"][0]["steps"], SizeIs(2));  // From the first loss to the last.
+}
+
 TEST_F(GalleryTest, ShowsWhatAKilledRunHadFinished) {
   const EngineDescription engine{.device = "cpu", .device_name = "test", .libraries = {}, .plans = {}};
   {

@@ -755,16 +755,31 @@ TEST_F(ResumedRunTest, OneProcessAtATime) {
   EXPECT_EQ(run.counts().ok, 1);
 }
 
+TEST_F(ResumedRunTest, WithoutTheTracesThePicturesAreKept) {
+  render({{0, 3}});
+  std::filesystem::remove(out_ / "traces.csv");
+  const json before = manifest()["filters"][0];
+  {
+    RunWriter run = writer({{0, 3}, {0, 4}});
+    EXPECT_TRUE(run.traces_lost());
+    EXPECT_THAT(run.remaining(), ElementsAre(FilterId{0, 4}));
+    run.add(result_of({0, 4}), engine_);
+    run.finish(kSeconds);
+  }
+  EXPECT_EQ(manifest()["filters"][0], before);
+  EXPECT_THAT(read_text(out_ / "traces.csv"),
+              AllOf(HasSubstr("block1_conv1,4,"), Not(HasSubstr("block1_conv1,3,"))));
+  EXPECT_FALSE(writer({{0, 3}}).traces_lost());
+}
+
 TEST_F(ResumedRunTest, RefusesFoldersThatItCannotRead) {
   render(selection_);
   const std::string traces = read_text(out_ / "traces.csv");
-  std::filesystem::remove(out_ / "traces.csv");
-  EXPECT_THAT(error_of(ErrorKind::input, [&] { writer(selection_); }),
-              AllOf(HasSubstr("traces.csv"), HasSubstr("--force")));
   for (const std::string& bad :
        {std::string("nonsense"), traces + "block1_conv1,3,x,1\n", traces + "block9_conv9,3,1,1\n"}) {
     write_text(out_ / "traces.csv", bad);
-    EXPECT_THAT(error_of(ErrorKind::input, [&] { writer(selection_); }), HasSubstr("traces.csv"));
+    EXPECT_THAT(error_of(ErrorKind::input, [&] { writer(selection_); }),
+                AllOf(HasSubstr("traces.csv"), HasSubstr("move it away")));
   }
   write_text(out_ / "traces.csv", traces);
   write_text(out_ / "manifest.json", "nonsense");
