@@ -21,6 +21,7 @@
 #include "kernels/filter_head.h"
 #include "kernels/image_gradient.h"
 #include "schedule.h"
+#include "text.h"
 #include "validation.h"
 
 namespace filterscope {
@@ -217,8 +218,8 @@ class CudaEngine final : public Engine {
       } catch (const cuda::OutOfMemory&) {
         largest = std::min(largest, plan.geometry.images()) / 2;
         if (largest == 0 || options_.reproducible) throw too_little_memory(plan.geometry.images());
-        observer.on_notice(
-            fmt::format("Out of device memory; going on with at most {} filters at once.", largest));
+        observer.on_notice(fmt::format("Out of device memory; going on with at most {} at once.",
+                                       counted(largest, "filter")));
         continue;
       }
       const PhaseTimer timer(phases_.ascent);
@@ -272,11 +273,10 @@ class CudaEngine final : public Engine {
   Error too_little_memory(int images) const {
     return Error(
         ErrorKind::device,
-        fmt::format(
-            "cuda:{}: too little device memory for {} image{} of {}x{} at {}; free some, take a smaller "
-            "--size{}, or use --device cpu",
-            index_, images, images == 1 ? "" : "s", options_.extent.height, options_.extent.width,
-            to_string(precision_), images == 1 ? "" : " or --batch"));
+        fmt::format("cuda:{}: too little device memory for {} of {} at {}; free some, take a smaller "
+                    "--size{}, or use --device cpu",
+                    index_, counted(images, "image"), size_text(options_.extent), to_string(precision_),
+                    images == 1 ? "" : " or --batch"));
   }
 
   // Numbers the plan's filters by their place in `all`, and returns them, ascending.

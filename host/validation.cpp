@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "error.h"
+#include "text.h"
 
 namespace filterscope {
 
@@ -40,20 +41,21 @@ void require_settings(const Network& network, const Recipe& recipe, const Render
   const Extent extent = options.extent;
   const int smallest = network.smallest_image();
   if (extent.height < smallest || extent.width < smallest) {
-    throw Error(ErrorKind::usage, fmt::format("--size: {} by {} is too small for {}; expected at least {}",
-                                              extent.height, extent.width, network.name, smallest));
+    throw Error(ErrorKind::usage, fmt::format("--size: {} is too small for {}; expected at least {}",
+                                              size_text(extent), network.name, smallest));
   }
   const InitialImages& start = options.initial_images;
   require_at_least("InitialImages::count", 0, start.count);
   if (start.count > 0 && start.extent != extent) {
-    throw Error(ErrorKind::usage,
-                fmt::format("InitialImages::extent: expected RenderOptions::extent, {} x {}, found {} x {}",
-                            extent.height, extent.width, start.extent.height, start.extent.width));
+    throw Error(
+        ErrorKind::usage,
+        fmt::format("InitialImages::extent: expected RenderOptions::extent, {}, found {} (width x height)",
+                    size_text(extent), size_text(start.extent)));
   }
   if (start.count > 0 && start.values.size() != values_of(extent, start.count)) {
-    throw Error(ErrorKind::usage,
-                fmt::format("InitialImages::values: expected {} for {} images, found {}",
-                            values_of(extent, start.count), start.count, start.values.size()));
+    throw Error(ErrorKind::usage, fmt::format("InitialImages::values: expected {} for {}, found {}",
+                                              values_of(extent, start.count), counted(start.count, "image"),
+                                              start.values.size()));
   }
   require_at_least("RenderOptions::trace_every", 0, options.trace_every);
   require_at_least("RenderOptions::frame_every", 0, options.frame_every);
@@ -89,16 +91,16 @@ void require_start_images(const RenderOptions& options, std::span<const FilterId
   const int count = options.initial_images.count;
   if (count <= 1 || static_cast<std::size_t>(count) == filters.size()) return;
   throw Error(ErrorKind::usage,
-              fmt::format("InitialImages::count: expected 1 or one for each of {} filters, found {}",
-                          filters.size(), count));
+              fmt::format("InitialImages::count: expected 1 or one for each of {}, found {}",
+                          counted(std::ssize(filters), "filter"), count));
 }
 
 void require_images(const RenderOptions& options, std::span<const FilterId> filters,
                     std::span<const float> images) {
   const std::size_t expected = values_of(options.extent, filters.size());
   if (images.size() == expected) return;
-  throw Error(ErrorKind::usage, fmt::format("images: expected {} values for {} filters, found {}", expected,
-                                            filters.size(), images.size()));
+  throw Error(ErrorKind::usage, fmt::format("images: expected {} values for {}, found {}", expected,
+                                            counted(std::ssize(filters), "filter"), images.size()));
 }
 
 }  // namespace filterscope

@@ -201,7 +201,7 @@ TEST_F(Cli, StartImagesThatDoNotFitAreAnInputError) {
   write_npy("grey.npy", {32, 32, 1}, 0.f);
   EXPECT_THAT(error({"--init", "grey.npy"}), HasSubstr("grey.npy"));
   write_npy("small.npy", {32, 31, 3}, 0.f);
-  EXPECT_THAT(error({"--init", "small.npy"}), AllOf(HasSubstr("from 32"), HasSubstr("32 x 31")));
+  EXPECT_THAT(error({"--init", "small.npy"}), AllOf(HasSubstr("from 32"), HasSubstr("31 x 32 (width x height)")));
   write_npy("two.npy", {2, 32, 32, 3}, 0.f);
   EXPECT_THAT(error({"--init", "two.npy"}), AllOf(HasSubstr("3 selected filters"), HasSubstr("found 2")));
   write_npy("one.npy", {32, 32, 3}, 0.f);
@@ -463,7 +463,7 @@ TEST_F(Cli, StartImagesDecideTheSize) {
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_EQ(manifest()["size"]["height"], 33);
   EXPECT_EQ(manifest()["size"]["width"], 40);
-  EXPECT_EQ(manifest()["init"]["file"], "start.npy");
+  EXPECT_EQ(manifest()["init"]["file"], (folder_ / "start.npy").string());
   EXPECT_EQ(manifest()["init"]["sha256"].get<std::string>().size(), 64u);
   EXPECT_EQ(manifest()["init"]["filters"], nullptr);
 

@@ -27,7 +27,7 @@ const OptionTable& list_options() {
 }
 
 std::string shape_text(Extent extent, int channels) {
-  return fmt::format("{} x {} x {}", extent.height, extent.width, channels);
+  return fmt::format("{} x {}", size_text(extent), channels);
 }
 
 void print_row(std::string_view layer, std::string_view shape, std::string_view filters,
@@ -64,8 +64,8 @@ int run_list(const std::vector<std::string>& arguments) {
   const Extent image = parse_size(options, network, recipes().front().size);
   const std::optional<Weights> weights = weights_if_any(parse_weights(options), network);
 
-  fmt::print("{} without its top, as Keras names the layers; image {} x {} x 3\n\n", network.name,
-             image.height, image.width);
+  fmt::print("{} without its top, as Keras names the layers; image {}\n\n", network.name,
+             shape_text(image, 3));
   print_row("layer", "output shape", "filters", "parameters", "GFLOP", "weights");
   int held = 0;
   for (int layer = 0; layer < network.layer_count(); ++layer) {

@@ -74,9 +74,9 @@ std::string Progress::line(Clock::time_point now) const {
   const double elapsed = std::chrono::duration<double>(now - start_).count();
   const double fraction = work_done();
   const double rate = static_cast<double>(steps_done_) / std::max(elapsed, 1e-9);
-  std::string text =
-      fmt::format("{}/{} filters, {:.{}f} %, {} iterations/s", filters_done_, work_before_.size() - 1,
-                  100 * fraction, fraction < 0.0995 ? 1 : 0, rate_text(rate));
+  std::string text = fmt::format("{}/{}, {:.{}f} %, {} iterations/s", filters_done_,
+                                 counted(std::ssize(work_before_) - 1, "filter"), 100 * fraction,
+                                 fraction < 0.0995 ? 1 : 0, rate_text(rate));
   if (fraction > 0 && (expected_seconds_ > 0 || elapsed > kSilentSeconds)) {
     text += fmt::format(", {} left", duration_text(seconds_left(fraction, elapsed)));
   }

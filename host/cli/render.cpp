@@ -313,26 +313,26 @@ void read_start_images(Request& request, const Network& network) {
   const int smallest = network.smallest_image();
   if (extent.height < smallest || extent.width < smallest || extent.height > kLargestImage ||
       extent.width > kLargestImage) {
-    throw Error(ErrorKind::input,
-                fmt::format("--init {}: expected images of height and width from {} to {}, found {} x {}",
-                            file, smallest, kLargestImage, extent.height, extent.width));
+    throw Error(
+        ErrorKind::input,
+        fmt::format("--init {}: expected images of height and width from {} to {}, found {} (width x height)",
+                    file, smallest, kLargestImage, size_text(extent)));
   }
   if (request.size_given && extent != request.render.extent) {
     throw Error(
         ErrorKind::input,
         fmt::format(
-            "--init {}: expected images of {} x {} as --size says, found {} x {}; leave --size out to "
+            "--init {}: expected images of {} as --size says, found {} (width x height); leave --size out to "
             "take the file's",
-            file, request.render.extent.height, request.render.extent.width, extent.height, extent.width));
+            file, size_text(request.render.extent), size_text(extent)));
   }
   if (images.count != 1 && static_cast<std::size_t>(images.count) != request.whole.size()) {
-    throw Error(
-        ErrorKind::input,
-        fmt::format("--init {}: expected one image or one for each of the {} selected filters, found {}",
-                    file, request.whole.size(), images.count));
+    throw Error(ErrorKind::input,
+                fmt::format("--init {}: expected one image or one for each of {}, found {}", file,
+                            counted(std::ssize(request.whole), "selected filter"), images.count));
   }
   request.init = {
-      .file = file,
+      .file = std::filesystem::absolute(file).string(),
       .sha256 = sha256_of_file(file),
       .filters = images.count == 1 ? "" : filters_text(request.whole, network, request.whole.size())};
   request.render.extent = extent;
@@ -424,10 +424,10 @@ int layers_of(const std::vector<FilterId>& selection) {
 
 void print_start(const Request& request, const std::vector<FilterId>& filters, const Network& network,
                  const Weights& weights, const EngineDescription& engine, const std::string& why_not_gpu) {
-  fmt::print(stderr, "{} of {} of {}, {} at {} x {}, recipe {}\n", counted(std::ssize(filters), "filter"),
+  fmt::print(stderr, "{} of {} of {}, {} at {}, recipe {}\n", counted(std::ssize(filters), "filter"),
              counted(layers_of(filters), "layer"), network.name,
-             counted(request.recipe.iterations, "iteration"), request.render.extent.height,
-             request.render.extent.width, request.recipe.name);
+             counted(request.recipe.iterations, "iteration"), size_text(request.render.extent),
+             request.recipe.name);
   if (request.shard) {
     fmt::print(stderr, "Share:   {} of {}, {} of {}\n", request.shard->index, request.shard->count,
                with_thousands(std::ssize(request.selection)), counted(std::ssize(request.whole), "filter"));
@@ -435,6 +435,10 @@ void print_start(const Request& request, const std::vector<FilterId>& filters, c
   if (const auto there = std::ssize(request.selection) - std::ssize(filters); there > 0)
     fmt::print(stderr, "Already: {} of the selection, in {}\n", counted(there, "filter"),
                (request.out / "").string());
+  if (request.init) {
+    fmt::print(stderr, "Start:   {}{}\n", request.init->filters.empty() ? "" : "one image for each filter, ",
+               *request.init_file);
+  }
   fmt::print(stderr, "Weights: {}\n", weights_text(weights));
   fmt::print(stderr, "Device:  {} ({}), {}{}\n", engine.device, engine.device_name,
              to_string(engine.precision),
@@ -462,11 +466,11 @@ void refuse_frames_beyond_memory(const Request& request) {
   if (memory <= 0 || bytes <= memory) return;
   throw Error(
       ErrorKind::usage,
-      fmt::format("--animate {}: {} frames of a filter, {} x {} each, take {:.1f} GB of memory until "
+      fmt::format("--animate {}: {} of a filter, {} each, take {:.1f} GB of memory until "
                   "they are written, and there are {:.1f} GB. Keep fewer: a larger N",
                   request.render.frame_every,
-                  with_thousands(frame_count(request.recipe.iterations, request.render.frame_every)),
-                  request.render.extent.height, request.render.extent.width, 1e-9 * bytes, 1e-9 * memory));
+                  counted(frame_count(request.recipe.iterations, request.render.frame_every), "frame"),
+                  size_text(request.render.extent), 1e-9 * bytes, 1e-9 * memory));
 }
 
 // The page is the one file that others are likely to have, too.

@@ -11,14 +11,6 @@
 
 namespace filterscope::cli {
 
-std::string with_thousands(std::int64_t number) {
-  std::string digits = fmt::to_string(number);
-  for (std::size_t from_end = 3; from_end + (number < 0 ? 1 : 0) < digits.size(); from_end += 4) {
-    digits.insert(digits.size() - from_end, 1, ',');
-  }
-  return digits;
-}
-
 std::string duration_text(double seconds) {
   if (!std::isfinite(seconds) || seconds < 0) return "unknown time";
   if (seconds < 9.95) return fmt::format("{:.1f} s", seconds);
@@ -31,10 +23,6 @@ std::string duration_text(double seconds) {
 
 std::string rate_text(double rate) {
   return rate < 999.5 ? fmt::format("{:.3g}", rate) : with_thousands(std::llround(rate));
-}
-
-std::string counted(std::int64_t count, std::string_view noun) {
-  return fmt::format("{} {}{}", with_thousands(count), noun, count == 1 ? "" : "s");
 }
 
 std::string weights_text(const Weights& weights) {
@@ -54,23 +42,6 @@ std::string filters_text(std::span<const FilterId> filters, const Network& netwo
   }
   if (shown < filters.size()) text += fmt::format(" and {} more", filters.size() - shown);
   return text;
-}
-
-std::string shell_quoted(std::span<const std::string> arguments) {
-  constexpr std::string_view kPlain =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-+=./,:@%";
-  std::string line;
-  for (const std::string& argument : arguments) {
-    if (!line.empty()) line += ' ';
-    if (!argument.empty() && argument.find_first_not_of(kPlain) == std::string::npos) {
-      line += argument;
-      continue;
-    }
-    line += '\'';
-    for (const char c : argument) line += c == '\'' ? std::string("'\\''") : std::string(1, c);
-    line += '\'';
-  }
-  return line;
 }
 
 std::vector<std::string> shell_words(std::string_view line) {

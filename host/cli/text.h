@@ -10,25 +10,20 @@
 
 #include "../network.h"
 #include "../selection.h"
+#include "../text.h"
 #include "../weights.h"
 
 namespace filterscope::cli {
 
-/// 14714688 as "14,714,688".
-std::string with_thousands(std::int64_t number);
 /// Seconds for a reader: "0.8 s", "12 s", "3 min 20 s", "2 h 05 min", "3 days 4 h".
 std::string duration_text(double seconds);
 /// A rate for a reader: three digits, as "0.0123", "7.25", "1,140".
 std::string rate_text(double rate);
-/// "1 filter", "8 filters".
-std::string counted(std::int64_t count, std::string_view noun);
 /// "vgg16_weights.h5", or "synthetic:0 (a stand-in, not trained)".
 std::string weights_text(const Weights& weights);
 /// Filters for a reader, as selectors: "block1_conv1:3,17 block5_conv3:0", at most `limit` of them, then how
 /// many more.
 std::string filters_text(std::span<const FilterId> filters, const Network& network, std::size_t limit);
-/// `arguments` as one would type them into a shell.
-std::string shell_quoted(std::span<const std::string> arguments);
 /// The arguments of a line that shell_quoted() made.
 std::vector<std::string> shell_words(std::string_view line);
 

@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "../text.h"
+
 namespace filterscope {
 namespace {
 
@@ -201,12 +203,10 @@ std::string draw_curves(const StoredRun& run, std::size_t first, std::size_t cou
   const std::string& layer =
       manifest.network.convolutions[static_cast<std::size_t>(filters.front().id.layer)].name;
 
-  std::string summary = fmt::format("{} filter{}", filters.size(), filters.size() == 1 ? "" : "s");
+  std::string summary = counted(std::ssize(filters), "filter");
   if (dead > 0) summary += fmt::format(", {} dead (red)", dead);
   if (missing > 0) summary += fmt::format(", {} missing", missing);
-  summary += fmt::format("; the median is thick. Recipe {}, {} x {} pixels, seed {}, weights {}",
-                         manifest.recipe.name, manifest.extent.width, manifest.extent.height, manifest.seed,
-                         escaped(manifest.weights.name));
+  summary += "; the median is thick; " + escaped(recipe_text(manifest));
 
   std::string svg = fmt::format(
       "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0} {1}\" width=\"{0}\" height=\"{1}\" "

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
@@ -11,6 +12,7 @@
 #include "../output/canvas.h"
 #include "../output/font.h"
 #include "../output/sheet.h"
+#include "../text.h"
 
 namespace filterscope {
 namespace {
@@ -58,7 +60,7 @@ std::vector<std::string> text_of(const StoredRun& run, const LayerAtlases& layer
   };
   std::vector<std::string> lines{
       run.manifest.network.convolutions[static_cast<std::size_t>(layer.layer)].name,
-      fmt::format("{} filter{}", layer.count, layer.count == 1 ? "" : "s")};
+      counted(static_cast<std::int64_t>(layer.count), "filter")};
   if (const auto dead = count(FilterStatus::dead)) lines.push_back(fmt::format("{} dead", dead));
   if (const auto nonfinite = count(FilterStatus::nonfinite))
     lines.push_back(fmt::format("{} NaN", nonfinite));
@@ -95,10 +97,7 @@ Picture draw_poster(const StoredRun& run, const PictureSurvey& survey) {
   const int content = std::max(
       {strip_left - kMargin + columns * cell_width - kGap, text_width(title, kTitleScale), badge_width});
   const std::vector<std::string> details =
-      wrap(fmt::format("{} filters, recipe {}, {} iteration{}, {} x {} pixels, seed {}, weights {}",
-                       manifest.filters.size(), manifest.recipe.name, manifest.recipe.iterations,
-                       manifest.recipe.iterations == 1 ? "" : "s", manifest.extent.width,
-                       manifest.extent.height, manifest.seed, manifest.weights.name),
+      wrap(fmt::format("{}, {}", counted(std::ssize(manifest.filters), "filter"), recipe_text(manifest)),
            static_cast<std::size_t>(content / (kGlyphWidth * kTextScale)));
   const bool badge_beside = text_width(title, kTitleScale) + kMargin + badge_width <= content;
   const int badge_line = synthetic && !badge_beside ? kTitleLine + kBadgePadding : 0;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <ctime>
+#include <filesystem>
 #include <initializer_list>
 #include <iomanip>
 #include <limits>
@@ -13,6 +14,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "../text.h"
 #include "file_names.h"
 #include "json.h"
 #include "version.h"
@@ -216,10 +218,10 @@ std::vector<Setting> settings_of(const Manifest& manifest) {
   add("--recipe", manifest.recipe.name);
   add("--iterations", std::to_string(manifest.recipe.iterations));
   add("--step", fmt::format("{}", manifest.recipe.optimiser.step));
-  add("--size", fmt::format("{} x {}", manifest.extent.height, manifest.extent.width));
+  add("--size", size_text(manifest.extent));
   add("--seed", std::to_string(manifest.seed));
   if (manifest.init)
-    add_file("--init", manifest.init->file, manifest.init->sha256);
+    add_file("--init", start_file_name(*manifest.init), manifest.init->sha256);
   else
     add("--init", "none");
   const std::string filters = manifest.init ? manifest.init->filters : "";
@@ -461,7 +463,7 @@ Manifest describe_run(const Network& network, const Weights& weights, const Reci
   manifest.started = std::chrono::system_clock::now();
   manifest.network = network;
   manifest.weights = {.name = weights.name,
-                      .path = weights.path.string(),
+                      .path = weights.path.empty() ? "" : std::filesystem::absolute(weights.path).string(),
                       .kind = weights.kind,
                       .sha256 = weights.sha256,
                       .natural_input = weights.natural_input};
@@ -472,6 +474,20 @@ Manifest describe_run(const Network& network, const Weights& weights, const Reci
   manifest.reproducible = options.reproducible;
   manifest.engines = {engine};
   return manifest;
+}
+
+std::string start_file_name(const InitRecord& init) {
+  return std::filesystem::path(init.file).filename().string();
+}
+
+std::string recipe_text(const Manifest& manifest) {
+  const std::string start = !manifest.init ? fmt::format("seed {}", manifest.seed)
+                            : manifest.init->filters.empty()
+                                ? "started from " + start_file_name(*manifest.init)
+                                : "started from the images in " + start_file_name(*manifest.init);
+  return fmt::format("recipe {}, {}, {} pixels, {}, weights {}", manifest.recipe.name,
+                     counted(manifest.recipe.iterations, "iteration"), size_text(manifest.extent), start,
+                     manifest.weights.name);
 }
 
 void add_command_line(Manifest& manifest, const std::string& command_line) {

@@ -39,7 +39,7 @@ struct RawRecord {
 /// Of Weights, all but the values.
 struct WeightsRecord {
   std::string name;
-  std::string path;  ///< Empty: no file.
+  std::string path;  ///< Absolute. Empty: no file.
   WeightsKind kind = WeightsKind::synthetic;
   std::string sha256;  ///< Empty: no file.
   InputMapping natural_input;
@@ -47,7 +47,7 @@ struct WeightsRecord {
 
 /// Start images instead of noise.
 struct InitRecord {
-  std::string file;
+  std::string file;  ///< Absolute.
   std::string sha256;
   std::string filters;  ///< As selectors: whose start images they are, in ascending order. Empty: one image
                         ///< for every filter.
@@ -82,6 +82,13 @@ struct Manifest {
 /// The manifest of a run that begins now: no filters, no command line, no start images.
 Manifest describe_run(const Network& network, const Weights& weights, const Recipe& recipe,
                       const RenderOptions& options, const EngineDescription& engine);
+
+/// The name of the file of start images, without its folders.
+std::string start_file_name(const InitRecord& init);
+
+/// How the pictures were made, for a reader: "recipe seed, 500 iterations, 96 x 96 pixels, seed 0, weights
+/// NAME"; with start images "started from FILE" in place of the seed.
+std::string recipe_text(const Manifest& manifest);
 
 /// The file: UTF-8, members in a fixed order, one filter to a line so that runs can be compared line by line.
 /// Values that are not finite, or not known, are null.

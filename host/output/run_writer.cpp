@@ -502,10 +502,7 @@ class RunWriter::Implementation {
   SheetHeading heading_of(int index) const {
     const Convolution& convolution = manifest_.network.convolutions[static_cast<std::size_t>(index)];
     return {.title = fmt::format("{} {}", manifest_.network.name, convolution.name),
-            .details = fmt::format("recipe {}, {} iteration{}, {} x {} pixels, seed {}, weights {}",
-                                   manifest_.recipe.name, manifest_.recipe.iterations,
-                                   manifest_.recipe.iterations == 1 ? "" : "s", manifest_.extent.width,
-                                   manifest_.extent.height, manifest_.seed, manifest_.weights.name),
+            .details = recipe_text(manifest_),
             .synthetic = manifest_.weights.kind == WeightsKind::synthetic};
   }
 

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <utility>
 
+#include "../text.h"
 #include "canvas.h"
 #include "font.h"
 
@@ -55,7 +56,7 @@ std::string summary_of(const std::vector<SheetTile>& tiles) {
   const auto count = [&](std::optional<FilterStatus> status) {
     return std::ranges::count(tiles, status, &SheetTile::status);
   };
-  std::string text = fmt::format("{} filter{}", tiles.size(), tiles.size() == 1 ? "" : "s");
+  std::string text = counted(std::ssize(tiles), "filter");
   if (const auto dead = count(FilterStatus::dead)) text += fmt::format(", {} dead (red)", dead);
   if (const auto nonfinite = count(FilterStatus::nonfinite))
     text += fmt::format(", {} stopped at a value that is not finite (amber)", nonfinite);

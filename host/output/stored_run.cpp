@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "../error.h"
+#include "../text.h"
 #include "apng.h"
 #include "file_names.h"
 #include "json.h"
@@ -216,11 +217,10 @@ std::vector<FilterId> unfinished(const std::vector<FilterId>& selection, const S
 Picture read_picture(const fs::path& folder, const std::string& file, Extent extent) {
   std::optional<Picture> picture = read_png(folder / file);
   if (!picture || picture->extent != extent)
-    throw Error(
-        ErrorKind::input,
-        fmt::format("{}: this is no picture of {} x {}, as the manifest says; delete it and render it "
-                    "again",
-                    (folder / file).string(), extent.height, extent.width));
+    throw Error(ErrorKind::input,
+                fmt::format("{}: this is no picture of {}, as the manifest says; delete it and render it "
+                            "again",
+                            (folder / file).string(), size_text(extent)));
   return std::move(*picture);
 }
 
@@ -247,10 +247,10 @@ FilterResult read_result(const StoredRun& run, std::size_t row) {
     if (result.frames.empty())
       throw Error(
           ErrorKind::input,
-          fmt::format("{}: this is no animation of {} frames of {} x {}, as the manifest says; delete "
+          fmt::format("{}: this is no animation of {} of {}, as the manifest says; delete "
                       "it and render it again with --animate {}",
-                      file.string(), frame_count(record.iterations, record.frame_every),
-                      run.manifest.extent.height, run.manifest.extent.width, record.frame_every));
+                      file.string(), counted(frame_count(record.iterations, record.frame_every), "frame"),
+                      size_text(run.manifest.extent), record.frame_every));
   }
   return result;
 }

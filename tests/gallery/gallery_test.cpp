@@ -10,6 +10,7 @@
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <regex>
 #include <set>
 
@@ -19,6 +20,7 @@
 #include "host/gallery/poster.h"
 #include "host/output/run_writer.h"
 #include "tests/output/files.h"
+#include "tests/output/picture_text.h"
 #include "tests/support/temporary_folder.h"
 
 namespace filterscope {
@@ -85,6 +87,7 @@ class GalleryTest : public testing::Test {
     const EngineDescription engine{.device = "cpu", .device_name = "test", .libraries = {}, .plans = {}};
     Manifest run = describe_run(vgg16(), weights_, recipe_, options_, engine);
     run.command_lines = {command_line_};
+    run.init = init_;
     RunWriter writer(out_, std::move(run), selection, {.force = true});
     for (const FilterId id : selection)
       if (!missing.contains(id)) writer.add(result_of(id), engine);
@@ -122,6 +125,7 @@ class GalleryTest : public testing::Test {
   const std::filesystem::path out_ = folder_ / "a run, 100 % #1";
   std::string command_line_ = "filterscope render";
   RenderOptions options_;
+  std::optional<InitRecord> init_;
   Weights weights_;
   Recipe recipe_ = find_recipe("seed");
   std::map<FilterId, FilterStatus> status_;
@@ -446,6 +450,28 @@ TEST_F(GalleryTest, PosterHoldsEveryPicture) {
   // Of few filters, larger ones.
   render({{0, 0}, {0, 1}});
   EXPECT_EQ(poster_tile(stored()), 128);
+}
+
+TEST_F(GalleryTest, PosterAndCurvesTellHowThePicturesWereMade) {
+  const auto poster = [&] {
+    const StoredRun run = stored();
+    return draw_poster(run, survey_pictures(run, out_, "small", poster_tile(run)));
+  };
+  options_.seed = 7;
+  recipe_.iterations = 1;
+  render({{0, 0}});
+  // In lines as wide as the poster.
+  for (const char* part : {"1 filter,", "1 iteration,", "24 x 16", "seed 7,"})
+    EXPECT_TRUE(holds_text(poster(), part)) << part;
+  EXPECT_THAT(draw_curves(stored(), 0, 1), HasSubstr("1 filter; "));
+
+  init_ = InitRecord{.file = "/home/someone/photo.npy", .sha256 = "0123", .filters = ""};
+  render({{0, 0}, {0, 1}});
+  EXPECT_TRUE(holds_text(poster(), "photo.npy,"));
+  EXPECT_FALSE(holds_text(poster(), "seed 7"));
+  EXPECT_TRUE(holds_text(read_png(out_ / "block1_conv1/sheet.png").value(), "photo.npy,"));
+  EXPECT_THAT(draw_curves(stored(), 0, 2),
+              HasSubstr("recipe seed, 1 iteration, 24 x 16 pixels, started from photo.npy"));
 }
 
 }  // namespace

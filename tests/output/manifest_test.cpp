@@ -304,7 +304,7 @@ TEST(Manifest, ComparesSettings) {
             "--weights: vgg16.h5 (SHA-256 00ff...), synthetic:1; ");
   EXPECT_EQ(difference([](Manifest& m) { m.recipe.iterations = 7; }), "--iterations: 200, 7; ");
   EXPECT_EQ(difference([](Manifest& m) { m.recipe.optimiser.step = 0.25f; }), "--step: 0.1, 0.25; ");
-  EXPECT_EQ(difference([](Manifest& m) { m.extent = {32, 33}; }), "--size: 96 x 80, 32 x 33; ");
+  EXPECT_EQ(difference([](Manifest& m) { m.extent = {32, 33}; }), "--size: 80 x 96, 33 x 32; ");
   EXPECT_EQ(difference([](Manifest& m) { m.seed = 1; }), "--seed: 18446744073709551615, 1; ");
   EXPECT_EQ(difference([](Manifest& m) {
               m.init = InitRecord{"a.npy", "123", ""};
@@ -337,6 +337,18 @@ TEST(Manifest, ComparesSettings) {
               m.wall_seconds = 1;
             }),
             "");
+}
+
+TEST(ManifestRecipe, IsToldWithItsStart) {
+  Manifest manifest = example();
+  EXPECT_EQ(recipe_text(manifest),
+            "recipe seed, 200 iterations, 80 x 96 pixels, seed 18446744073709551615, weights vgg16.h5");
+  manifest.recipe.iterations = 1;
+  manifest.init = {.file = "/home/someone/a photo.npy", .sha256 = "0123", .filters = ""};
+  EXPECT_EQ(recipe_text(manifest),
+            "recipe seed, 1 iteration, 80 x 96 pixels, started from a photo.npy, weights vgg16.h5");
+  manifest.init->filters = "block1_conv1:0,1";
+  EXPECT_THAT(recipe_text(manifest), HasSubstr("started from the images in a photo.npy"));
 }
 
 }  // namespace

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "network.h"
+
+namespace filterscope {
+
+/// 14714688 as "14,714,688".
+std::string with_thousands(std::int64_t number);
+/// "1 filter", "8 filters", "4,224 filters".
+std::string counted(std::int64_t count, std::string_view noun);
+/// Pixels as they are told everywhere, width first: "128 x 96".
+std::string size_text(Extent extent);
+/// `arguments` as one would type them into a shell.
+std::string shell_quoted(std::span<const std::string> arguments);
+
+}  // namespace filterscope
