@@ -12,9 +12,12 @@
 #include <set>
 #include <stdexcept>
 #include <string_view>
+#include <vector>
 
 #include "../output/file_names.h"
 #include "../output/json.h"
+#include "../selection.h"
+#include "../text.h"
 #include "curves.h"
 #include "page_sources.h"
 #include "version.h"
@@ -135,6 +138,79 @@ Json layer_data(const LayerAtlases& layer, const PageRun& page, const std::vecto
           {"curves", base64(losses)}};
 }
 
+/// `filters`, ascending, as short selectors: "block1_conv1 block2_conv1:0-7,9".
+std::string short_selectors(const std::vector<FilterId>& filters, const Network& network) {
+  std::string text;
+  for (std::size_t first = 0; first < filters.size();) {
+    const int layer = filters[first].layer;
+    const Convolution& convolution = network.convolutions[static_cast<std::size_t>(layer)];
+    if (!text.empty()) text += ' ';
+    text += convolution.name;
+    std::size_t end = first;
+    while (end < filters.size() && filters[end].layer == layer) ++end;
+    if (static_cast<int>(end - first) < convolution.out_channels) {
+      char separator = ':';
+      for (std::size_t i = first, last = i; i < end; i = last + 1, separator = ',') {
+        for (last = i; last + 1 < end && filters[last + 1].filter == filters[last].filter + 1;) ++last;
+        text += separator + std::to_string(filters[i].filter);
+        if (last > i) text += '-' + std::to_string(filters[last].filter);
+      }
+    }
+    first = end;
+  }
+  return text;
+}
+
+/// The selectors of all filters where each has a start image of its own, which cannot be rendered alone; else
+/// nothing.
+std::string selectors_of(const Manifest& manifest) {
+  if (!manifest.init || manifest.init->filters.empty()) return "";
+  std::vector<std::string> selectors(1);
+  for (const char character : manifest.init->filters) {
+    if (character == ' ')
+      selectors.emplace_back();
+    else
+      selectors.back() += character;
+  }
+  return short_selectors(parse_selection(selectors, manifest.network, manifest.seed), manifest.network);
+}
+
+/// The options that make `filterscope render` do what this run did: the seed, what is found by looking around
+/// (weights and device), and all that is not the default.
+std::string options_of(const Manifest& manifest) {
+  std::vector<std::string> options;
+  const auto add = [&](const char* flag, std::string value) {
+    options.emplace_back(flag);
+    options.push_back(std::move(value));
+  };
+  const Recipe& recipe = manifest.recipe;
+  const auto known = std::ranges::find(recipes(), recipe.name, &Recipe::name);
+  const Recipe* const usual = known == recipes().end() ? nullptr : &*known;
+  const EngineDescription& engine = manifest.engines.front();
+
+  const WeightsRecord& weights = manifest.weights;
+  add("--weights", weights.path.empty() ? weights.name : weights.path);
+  if (usual != &recipes().front()) add("--recipe", recipe.name);
+  if (!usual || recipe.iterations != usual->iterations)
+    add("--iterations", std::to_string(recipe.iterations));
+  if (!usual || recipe.optimiser.step != usual->optimiser.step)
+    add("--step", fmt::format("{}", recipe.optimiser.step));
+  if (manifest.init) {
+    add("--init", manifest.init->file);  // It has the size, too.
+  } else if (!usual || manifest.extent != Extent{usual->size, usual->size}) {
+    add("--size", std::to_string(manifest.extent.height));
+  }
+  if (!manifest.init || manifest.seed != 0) add("--seed", std::to_string(manifest.seed));
+  if (manifest.trace_every != recipe.trace_every())
+    add("--trace-every", std::to_string(manifest.trace_every));
+  const bool on_cpu = engine.device == "cpu";
+  add("--device", on_cpu ? "cpu" : "cuda");
+  if (engine.precision != (on_cpu ? Precision::fp32 : Precision::fp16))  // What `auto` means.
+    add("--precision", std::string(to_string(engine.precision)));
+  if (manifest.reproducible) options.emplace_back("--reproducible");
+  return shell_quoted(options);
+}
+
 Json run_data(const PageRun& page) {
   const Manifest& manifest = page.run.manifest;
   std::vector<std::vector<CurvePoint>> curves;
@@ -160,6 +236,11 @@ Json run_data(const PageRun& page) {
           {"width", manifest.extent.width},
           {"iterations", manifest.recipe.iterations},
           {"seed", std::to_string(manifest.seed)},
+          {"start", manifest.init ? Json(start_file_name(*manifest.init)) : Json(nullptr)},
+          {"start_sha256", manifest.init ? manifest.init->sha256 : ""},
+          {"selectors", selectors_of(manifest)},
+          {"options", options_of(manifest)},
+          {"reproducible", manifest.reproducible},
           {"engines", engines},
           {"precision", manifest.engines.empty() ? "" : to_string(manifest.engines.front().precision)},
           {"thumbnail",

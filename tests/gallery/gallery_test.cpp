@@ -78,19 +78,18 @@ class GalleryTest : public testing::Test {
     result.final_loss = result.status == FilterStatus::nonfinite ? kNaN : 3 * result.first_loss;
     result.gradient_norm = 0.25f;
     if (result.iterations > 0) result.trace = {{10, 1.5f * result.first_loss}, {20, 2 * result.first_loss}};
-    result.picture = uniform(kExtent, colour_of(id)).pixels;
+    result.picture = uniform(options_.extent, colour_of(id)).pixels;
     return result;
   }
 
   /// The files of a run that finished all of `selection` but `missing`.
   void render(const std::vector<FilterId>& selection, const std::set<FilterId>& missing = {}) const {
-    const EngineDescription engine{.device = "cpu", .device_name = "test", .libraries = {}, .plans = {}};
-    Manifest run = describe_run(vgg16(), weights_, recipe_, options_, engine);
+    Manifest run = describe_run(vgg16(), weights_, recipe_, options_, engine_);
     run.command_lines = {command_line_};
     run.init = init_;
     RunWriter writer(out_, std::move(run), selection, {.force = true});
     for (const FilterId id : selection)
-      if (!missing.contains(id)) writer.add(result_of(id), engine);
+      if (!missing.contains(id)) writer.add(result_of(id), engine_);
     writer.finish(1);
   }
 
@@ -126,6 +125,7 @@ class GalleryTest : public testing::Test {
   std::string command_line_ = "filterscope render";
   RenderOptions options_;
   std::optional<InitRecord> init_;
+  EngineDescription engine_{.device = "cpu", .device_name = "test", .libraries = {}, .plans = {}};
   Weights weights_;
   Recipe recipe_ = find_recipe("seed");
   std::map<FilterId, FilterStatus> status_;
@@ -268,6 +268,53 @@ TEST_F(GalleryTest, PageHoldsTheRun) {
   ASSERT_EQ(curves.size(), expected.size());
   for (std::size_t i = 0; i < expected.size(); ++i)
     EXPECT_TRUE(curves[i] == expected[i] || (std::isnan(curves[i]) && std::isnan(expected[i]))) << i;
+}
+
+TEST_F(GalleryTest, PageHoldsTheOptionsThatRenderItAgain) {
+  const auto run_data = [&](const std::vector<FilterId>& selection) {
+    render(selection);
+    write_gallery(out_);
+    return page_data(out_)["runs"][0];
+  };
+  options_.extent = {96, 96};
+  options_.seed = 7;
+  recipe_ = find_recipe("seed");
+  EXPECT_EQ(run_data({{0, 0}})["options"], "--weights synthetic:0 --seed 7 --device cpu");
+  EXPECT_EQ(run_data({{0, 0}})["start"], nullptr);
+
+  engine_ = {
+      .device = "cuda:1", .device_name = "t", .precision = Precision::fp16, .libraries = {}, .plans = {}};
+  weights_.name = "it's.h5";
+  weights_.path = "/data of/it's.h5";
+  weights_.kind = WeightsKind::keras_hdf5;
+  EXPECT_EQ(run_data({{0, 0}})["options"], "--weights '/data of/it'\\''s.h5' --seed 7 --device cuda");
+  engine_.precision = Precision::bf16;
+  options_.reproducible = true;
+  options_.trace_every = 3;
+  recipe_.optimiser.step = 0.25f;
+  options_.extent = {40, 40};
+  EXPECT_EQ(run_data({{0, 0}})["options"],
+            "--weights '/data of/it'\\''s.h5' --step 0.25 --size 40 --seed 7 --trace-every 3 --device cuda "
+            "--precision bf16 --reproducible");
+
+  // A start image for each filter, as the program notes it down.
+  std::string first_layer = "block1_conv1:0";
+  std::vector<FilterId> selection{{0, 0}};
+  for (int filter = 1; filter < 64; ++filter) {
+    first_layer += fmt::format(",{}", filter);
+    selection.push_back({0, filter});
+  }
+  for (const int filter : {2, 3, 4, 9}) selection.push_back({3, filter});
+  options_ = {};
+  options_.extent = {40, 56};
+  recipe_ = find_recipe("seed");
+  init_ =
+      InitRecord{.file = "/a/each.npy", .sha256 = "0123", .filters = first_layer + " block2_conv2:2,3,4,9"};
+  const json each = run_data(selection);
+  EXPECT_EQ(each["selectors"], "block1_conv1 block2_conv2:2-4,9");
+  EXPECT_EQ(each["options"],
+            "--weights '/data of/it'\\''s.h5' --init /a/each.npy --device cuda --precision bf16");
+  EXPECT_EQ(each["start"], "each.npy");
 }
 
 TEST_F(GalleryTest, LongTracesAreThinned) {

@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -174,6 +175,13 @@ class Page(unittest.TestCase):
             Promise.all([pixels(first), pixels(second)]).then(([a, b]) =>
               done(a.reduce((sum, value, i) => sum + Math.abs(value - b[i]), 0) / (a.length * 3 / 4)));""", *images)
 
+    def command(self):
+        """The command under the numbers of the large view, as it is copied."""
+        text = browser.execute_script("getSelection().selectAllChildren(document.querySelector('#numbers pre'));"
+                                      "return getSelection().toString()")
+        browser.execute_script("getSelection().removeAllRanges()")
+        return text
+
     def assert_no_sideways_scrolling(self):
         self.assertLessEqual(browser.execute_script("return document.documentElement.scrollWidth"), self.extent[0])
 
@@ -333,11 +341,7 @@ class Run(Page):
         self.assertIn("in 500 steps", self.one("#curve svg").get_attribute("aria-label"))
         image = self.one("#pictures img")
         self.until(lambda: image.get_property("naturalWidth") == 32)
-        # As it is copied.
-        command = browser.execute_script("getSelection().selectAllChildren(document.querySelector('#numbers pre'));"
-                                         "return getSelection().toString()")
-        self.assertTrue(command.startswith("filterscope render block3_conv1:20 --seed 0 --recipe seed --iterations 500 "), command)
-        browser.execute_script("getSelection().removeAllRanges()")
+        self.assertEqual(self.command(), "filterscope render block3_conv1:20 --weights synthetic:0 --size 32 --seed 0 --device cpu")
         self.screen("large")
 
     def test_ascent(self):
@@ -523,6 +527,7 @@ class Comparison(Page):
         self.assertEqual([caption.text.split(":")[0] for caption in self.all("figcaption")], ["A first", "B second"])
         self.assertEqual(len(self.all("#curve path")), 2)
         self.assertEqual([cell.text for cell in self.all("#numbers tbody tr:nth-child(7) td")], ["0", "7"])
+        self.assertEqual([command.text.split(" ")[0] for command in self.all("#numbers .command")], ["A:", "B:"])
         self.screen("compare-large")
         self.keys(Keys.END)
         self.until(lambda: self.text("#viewer-title") == "block5_conv2 15")
@@ -547,6 +552,110 @@ class Comparison(Page):
 
         self.select("#show", "B")
         self.assertEqual(sum(picture.is_displayed() for picture in self.all(".tile .picture")), 16)
+
+
+def write_images(path, shape):
+    """Smooth images as a .npy file of float32."""
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}"
+    header += " " * (-(11 + len(header)) % 64) + "\n"
+    count = 1
+    for extent in shape:
+        count *= extent
+    values = [0.5 + 0.5 * ((i * 37) % 256 - 128) / 128 for i in range(count)]
+    path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode()
+                     + struct.pack(f"<{count}f", *values))
+
+
+def write_first_layer(path):
+    """torchvision's file, its first layer alone."""
+    kernel = 64 * 3 * 3 * 3
+    header = json.dumps({
+        "features.0.weight": {"dtype": "F32", "shape": [64, 3, 3, 3], "data_offsets": [0, 4 * kernel]},
+        "features.0.bias": {"dtype": "F32", "shape": [64], "data_offsets": [4 * kernel, 4 * kernel + 256]}}).encode()
+    values = [0.01 * ((i * 31) % 17 - 7) for i in range(kernel)] + 64 * [0.5]
+    path.write_bytes(struct.pack("<Q", len(header)) + header + struct.pack(f"<{len(values)}f", *values))
+
+
+class Commands(Page):
+    """What the page says renders a picture again does so, in another folder, with no weights to be found by chance."""
+
+    def setUp(self):
+        pass
+
+    def program(self, folder, *arguments, **options):
+        home = work / "home"
+        home.mkdir(exist_ok=True)
+        environment = {name: value for name, value in os.environ.items() if name != "FILTERSCOPE_WEIGHTS"}
+        environment |= {"HOME": str(home), "PATH": f"{pathlib.Path(PROGRAM).parent}{os.pathsep}{os.environ['PATH']}"}
+        done = subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, **options)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def again(self, name, arguments, filters=("block1_conv1/3",), selection=None):
+        """Renders with `arguments` and then, for each of `filters`, what the page says: the same bytes."""
+        first = work / f"the {name} run"
+        first.mkdir()
+        self.program(first, "filterscope", "render", *(selection or [filters[0].replace("/", ":")]), "--quiet",
+                     "--device", "cpu", *arguments)
+        self.folder = first / "filterscope-out"
+        Page.setUp(self)
+        commands = []
+        for number, filter in enumerate(filters):
+            self.open(filter)
+            self.until(lambda: self.text("#viewer-title") == filter.replace("/", " "))
+            commands.append(self.command())
+            second = work / f"the {name} run, again {number}"
+            second.mkdir()
+            self.program(second, "sh", "-c", commands[-1])
+            layer, index = filter.split("/")
+            file = f"filterscope-out/{layer}/{layer}_f{int(index):04}.png"
+            self.assertEqual((first / file).read_bytes(), (second / file).read_bytes(), commands[-1])
+        self.screen(f"again-{name}")
+        return commands
+
+    def test_of_defaults_says_nothing(self):
+        command, = self.again("plain", ["--weights", "synthetic", "--iterations", "3"])
+        self.assertEqual(command, "filterscope render block1_conv1:3 --weights synthetic:0 --iterations 3 --seed 0 --device cpu")
+
+    def test_of_another_seed_step_and_size(self):
+        command, = self.again("other", ["--weights", "synthetic:5", "--iterations", "7", "--seed", "18446744073709551615",
+                                        "--step", "0.37", "--size", "40", "--trace-every", "2"], ["block2_conv1/9"])
+        for option in ("--step 0.37", "--size 40", "--seed 18446744073709551615", "--weights synthetic:5", "--trace-every 2"):
+            self.assertIn(option, command)
+
+    def test_of_one_of_several_reproducible_filters(self):
+        first, second = self.again("reproducible", ["--weights", "synthetic", "--iterations", "5", "--size", "32",
+                                                    "--reproducible"],
+                                   ["block1_conv2/2", "block2_conv2/64"], ["block1_conv2:0-9", "block2_conv2:60-69"])
+        self.assertTrue(first.endswith(" --reproducible"), first)
+        self.assertIn("to the byte", self.text("#numbers .command"))
+
+    def test_of_a_weights_file_with_a_name_that_needs_quotes(self):
+        place = work / "weights of it's own"
+        place.mkdir()
+        write_first_layer(place / "the first layer --of $HOME.safetensors")
+        command, = self.again("weights", ["--iterations", "4", "--weights",
+                                          f"../{place.name}/the first layer --of $HOME.safetensors"])
+        self.assertIn("--weights '/", command)
+        self.assertIn("the first layer --of $HOME.safetensors", self.text("#about"))
+
+    def test_of_an_oblong_start_image(self):
+        write_images(work / "a photo.npy", (40, 64, 3))
+        command, = self.again("start", ["--weights", "synthetic", "--iterations", "4", "--init", "../a photo.npy"])
+        self.assertNotIn("--size", command)
+        self.assertNotIn("--seed", command)
+        self.assertIn("64 × 40 pixels, started from a photo.npy, weights", self.text("#about"))
+        self.assertIn("Start a photo.npy", self.text("#numbers"))
+        self.assertIn("started from a photo.npy", self.text("#about"))
+        self.keys(Keys.ESCAPE)
+        self.until(lambda: not self.one("#viewer").is_displayed())
+        self.assertIn("map 64 × 40", self.text("#view-about"))
+
+    def test_of_a_start_image_for_each_filter(self):
+        write_images(work / "each.npy", (4, 32, 48, 3))
+        command, = self.again("each", ["--weights", "synthetic", "--iterations", "4", "--init", str(work / "each.npy")],
+                              ["block1_conv2/7"], ["block1_conv1:5", "block1_conv2:6-8"])
+        self.assertTrue(command.startswith("filterscope render block1_conv1:5 block1_conv2:6-8 --weights"), command)
+        self.assertIn("with all others", self.text("#numbers .command"))
 
 
 if __name__ == "__main__":

@@ -511,7 +511,7 @@
       const {name, inputs, filters, field} = layers[view.layer];
       byId("view-title").textContent = name;
       const block = runs[0].layers.find(({layer}) => layer === view.layer);
-      const map = block ? `, map ${block.map[0]} × ${block.map[1]}` : "";
+      const map = block ? `, map ${block.map[1]} × ${block.map[0]}` : "";
       about.append(`${inputs} → ${filters} channels${map}; a position sees ${field} × ${field} pixels. `);
       if (!comparing && filtersOfLayer[view.layer].size > 0) {
         about.append(element("a", {href: `${address(name)}/sheet.png`, textContent: "Sheet"}), " ",
@@ -658,7 +658,7 @@
     const y = (loss) => box.bottom - ((box.bottom - box.top) * loss) / scale;
 
     const spoken = filter.records.map((record, which) => (record ? `${comparing ? `${runNames[which]}: ` : ""}loss from ` +
-      `${digits(record.first)} to ${digits(record.final)} in ${record.iterations} steps` : "")).filter(Boolean);
+      `${digits(record.first)} to ${digits(record.final)} in ${counted(record.iterations, "step")}` : "")).filter(Boolean);
     const chart = drawing("svg", {viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": spoken.join("; ")});
     for (const loss of ticks(scale, 5)) {
       chart.append(drawing("line", {class: "rule", x1: box.left, x2: box.right, y1: y(loss), y2: y(loss)}),
@@ -728,17 +728,23 @@
       row("Gain", done((record) => gainText(record.gain))),
       row("Gradient norm", done((record) => digits(record.gradient))),
       row("Steps", done((record) => String(record.iterations))),
-      row("Seed", (record) => record.run.seed),
+      row("Seed", (record) => (record.run.start ? "–" : record.run.seed)),
+      row("Start", (record) => startText(record.run)),
       row("Recipe", (record) => record.run.recipe.name),
       row("Precision", (record) => record.run.precision || "–"),
       row("Hue", (record) => sorts.hue.show(record.hue === null ? null : sorts.hue.value({record}))),
       row("Contrast", (record) => digits(record.contrast, 3)),
     ];
     const all = element("div", {}, table(rows));
-    const commands = new Set(filter.records.filter(Boolean).map((record) => commandFor(filter, record)));
-    for (const command of commands) {
+    const commands = new Map(filter.records.filter(Boolean).map((record) => [commandFor(filter, record), record.run]));
+    for (const [command, run] of commands) {
+      const others = run.selectors ? ", with all others that have a start image of their own" : "";
+      const which = commands.size > 1 ? `${runNames[runs.indexOf(run)]}: renders` : "Renders";
+      all.append(element("p", {className: "command", textContent: run.reproducible
+        ? `${which} it again${others}, to the byte on the same machine:`
+        : `${which} it again${others}, within rounding, since the run was not reproducible:`}));
       // An option stays with its value and is not broken at its hyphens.
-      const parts = command.split(/ (?=--)/).flatMap((part) => [element("span", {textContent: part}), " "]);
+      const parts = command.split(/ (?=--[a-z])(?=(?:[^']*'[^']*')*[^']*$)/).flatMap((part) => [element("span", {textContent: part}), " "]);
       all.append(element("pre", {tabIndex: 0}, ...parts.slice(0, -1)));
     }
     return all;
@@ -746,11 +752,7 @@
 
   // What renders this filter again.
   function commandFor(filter, {run}) {
-    const options = [`--seed ${run.seed}`, `--recipe ${run.recipe.name}`, `--iterations ${run.iterations}`];
-    if (run.height === run.width) options.push(`--size ${run.height}`);
-    if (run.recipe.optimiser?.step) options.push(`--step ${run.recipe.optimiser.step}`);
-    if (run.synthetic) options.push(`--weights ${run.weights}`);
-    return `filterscope render ${filter.layerName}:${filter.number} ${options.join(" ")}`;
+    return `filterscope render ${run.selectors || `${filter.layerName}:${filter.number}`} ${run.options}`;
   }
 
   function move(step) {
@@ -968,15 +970,18 @@
     return into;
   };
 
+  const startText = (run) => (run.start ?? "noise");
+
   const folderOf = (run) => run.folder.split("/").filter((part) => part && part !== "..").at(-1) ?? "this folder";
 
   function factsOf(run) {
     const {recipe} = run;
     const facts = new Map([
       ["recipe", recipe.name], ["steps", String(run.iterations)], ["size", `${run.width} × ${run.height}`],
-      ["seed", run.seed], ["weights", run.weights + (run.synthetic ? " (made up, never trained)" : "")],
+      ["seed", run.seed], ["start", startText(run)], ["SHA-256 of the start", run.start_sha256],
+      ["weights", run.weights + (run.synthetic ? " (made up, never trained)" : "")],
       ["SHA-256 of the weights", run.sha256], ["device", run.engines.join(", ")],
-      ["precision", run.precision], ["started", run.started],
+      ["precision", run.precision], ["reproducible", run.reproducible ? "yes" : "no"], ["started", run.started],
       ["took", run.wall_seconds === null ? "" : `${digits(run.wall_seconds, 3)} s`],
       ["complete", run.complete ? "yes" : "no"], ["version", run.version], ["command", run.commands.join("\n")],
     ]);
@@ -988,7 +993,7 @@
   const factNames = [...new Set(facts.flatMap((one) => [...one.keys()]))];
   // What two runs of one comparison differ in, but for what always differs.
   const differences = factNames.filter((name) => comparing && facts[0].get(name) !== facts[1].get(name) &&
-    !["started", "took", "command", "complete", "SHA-256 of the weights"].includes(name));
+    !["started", "took", "command", "complete", "SHA-256 of the weights", "SHA-256 of the start"].includes(name));
 
   function runLabel(which) {
     const names = differences.length ? differences : ["recipe", "seed"];
@@ -1010,12 +1015,12 @@
     byId("about").replaceChildren(...runs.flatMap((run, which) => {
       const text = comparing ? runLabel(which)
         : `Recipe ${run.recipe.name}, ${counted(run.iterations, "step")}, ${run.width} × ${run.height} pixels, ` +
-          `seed ${run.seed}, weights ${run.weights}` + (run.complete ? "" : ". This run is not complete.");
+          `${run.start ? `started from ${run.start}` : `seed ${run.seed}`}, weights ${run.weights}` + (run.complete ? "" : ". This run is not complete.");
       return [element("span", {className: `run run-${runNames[which]}`},
         ...(comparing ? [element("b", {textContent: runNames[which]}), " "] : []), text)];
     }));
     if (comparing) {
-      const common = ["recipe", "steps", "size", "seed", "weights", "precision"].filter((fact) => !differences.includes(fact));
+      const common = ["recipe", "steps", "size", "seed", "weights", "precision", "start"].filter((fact) => !differences.includes(fact));
       byId("about").append(`Both: ${common.map((fact) => `${fact} ${facts[0].get(fact) || "–"}`).join(", ")}`);
     }
     byId("facts").append(table(factNames.filter((fact) => facts.some((one) => one.get(fact)))
