@@ -95,6 +95,11 @@ TEST(CliProgress, RewritesOneLineOnATerminalAndTakesItAway) {
   EXPECT_THAT(text, ::testing::EndsWith("\r\x1b[K"));
 }
 
+TEST(CliProgress, OneFilterIsNoPlural) {
+  EXPECT_THAT(progress_output(Progress::Style::terminal, {{4, 0}}, 100, 10, std::chrono::milliseconds(30)),
+              HasSubstr("/1 filter, "));
+}
+
 TEST(CliProgress, TimeLeftStartsFromTheEstimate) {
   const std::string text =
       progress_output(Progress::Style::terminal, std::vector<FilterId>(640, FilterId{4, 0}), 86400, 120);

@@ -53,8 +53,9 @@ layers=$("$filterscope" list "${weights[@]}" |
   awk '/^block[0-9]+_conv/ { if ($NF != "yes") exit; print $1 }')
 [[ -n $layers ]] || { "$filterscope" list "${weights[@]}"; exit 3; }
 
+count=$(wc -w <<<"$layers")
 if "$filterscope" info "${weights[@]}" | grep -q -e '--device auto .*cuda'; then
-  say "Rendering every filter of $(wc -w <<<"$layers") layers on the GPU"
+  say "Rendering every filter of $count layer$([[ $count -eq 1 ]] || echo s) on the GPU"
   mapfile -t selectors <<<"$layers"
   options=()
 else
@@ -64,7 +65,7 @@ else
     options=(--iterations "$cpu_iterations")
     length="$cpu_iterations iterations instead of 500"
   fi
-  say "Rendering 8 filters of each of $(wc -w <<<"$layers") layers on the CPU, with $length"
+  say "Rendering 8 filters of each of $count layer$([[ $count -eq 1 ]] || echo s) on the CPU, with $length"
   mapfile -t selectors <<<"$layers"
   selectors=("${selectors[@]/%/:0-7}")
 fi

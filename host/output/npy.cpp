@@ -18,9 +18,14 @@
 #include <utility>
 
 #include "../error.h"
+#include "../text.h"
 
 namespace filterscope {
 namespace {
+
+std::string bytes_text(std::uint64_t bytes) {
+  return counted(static_cast<std::int64_t>(bytes), "byte");
+}
 
 static_assert(std::endian::native == std::endian::little, "values go to .npy files as they lie in memory");
 
@@ -217,7 +222,7 @@ InitialImages read_initial_images(const std::filesystem::path& path) {
   if (static_cast<std::size_t>(file.gcount()) < start.size() ||
       !std::equal(kMagic.begin(), kMagic.end(), start.begin(),
                   [](char a, unsigned char b) { return static_cast<unsigned char>(a) == b; }))
-    refuse(path, fmt::format("{} bytes that do not begin like a .npy file", file_size));
+    refuse(path, fmt::format("a file of {} that does not begin like a .npy file", bytes_text(file_size)));
   const int format = start[6];
   if (format < 1 || format > 3) refuse(path, fmt::format("version {} of the .npy format", format));
   const std::uint64_t prefix = format == 1 ? 10 : 12;
@@ -226,8 +231,8 @@ InitialImages read_initial_images(const std::filesystem::path& path) {
   // A shape of up to four numbers needs far less; numpy itself reads at most 10000.
   constexpr std::uint64_t kMaxHeader = 65536;
   if (header_size > kMaxHeader || prefix + header_size > file_size)
-    refuse(path, fmt::format("a header of {} bytes in a file of {} bytes (damaged or cut off)", header_size,
-                             file_size));
+    refuse(path, fmt::format("a header of {} in a file of {} (damaged or cut off)", bytes_text(header_size),
+                             bytes_text(file_size)));
   std::string text(header_size, '\0');
   file.seekg(static_cast<std::streamoff>(prefix));
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
@@ -252,14 +257,12 @@ InitialImages read_initial_images(const std::filesystem::path& path) {
       static_cast<std::uint64_t>(images.count) * values_of(images.extent) * sizeof(float);
   const std::uint64_t available = file_size - prefix - header_size;
   if (bytes != available)
-    refuse(path,
-           fmt::format("shape [{}], which takes {} bytes, and {} bytes after the header (damaged or cut off)",
-                       fmt::join(shape, ", "), bytes, available));
+    refuse(path, fmt::format("shape [{}], which takes {}, and {} after the header (damaged or cut off)",
+                             fmt::join(shape, ", "), bytes_text(bytes), bytes_text(available)));
   if (bytes > kMaxBytes)
-    throw Error(ErrorKind::input,
-                fmt::format("--init {}: expected at most {} GiB of start images; found {} bytes; "
-                            "render fewer filters at once",
-                            path.string(), kMaxBytes >> 30, bytes));
+    throw Error(ErrorKind::input, fmt::format("--init {}: expected at most {} GiB of start images; found {}; "
+                                              "render fewer filters at once",
+                                              path.string(), kMaxBytes >> 30, bytes_text(bytes)));
   images.values.resize(bytes / sizeof(float));
   file.read(reinterpret_cast<char*>(images.values.data()), static_cast<std::streamsize>(bytes));
   if (!file) refuse(path, "values that cannot be read to the end");

@@ -134,8 +134,9 @@ TEST_F(NpyTest, RefusesWhatIsNoFile) {
   EXPECT_THAT(refusal(folder_.path()), HasSubstr("not a regular file"));
   ASSERT_EQ(::mkfifo((folder_ / "pipe.npy").c_str(), 0600), 0);
   EXPECT_THAT(refusal(folder_ / "pipe.npy"), HasSubstr("not a regular file"));
-  EXPECT_THAT(refusal_of(""), HasSubstr("0 bytes that do not begin like a .npy file"));
-  EXPECT_THAT(refusal_of("\x89PNG and more than that"), HasSubstr("do not begin like"));
+  EXPECT_THAT(refusal_of(""), HasSubstr("a file of 0 bytes that does not begin like a .npy file"));
+  EXPECT_THAT(refusal_of("x"), HasSubstr("a file of 1 byte that"));
+  EXPECT_THAT(refusal_of("\x89PNG and more than that"), HasSubstr("does not begin like"));
   EXPECT_THAT(refusal_of(std::string("\x93NUMPY\x04\x00\x00\x00\x00\x00", 12)), HasSubstr("version 4"));
 }
 

@@ -62,7 +62,7 @@ exit 1")
 merge=${merge%%;*}
 
 cat <<END
-Job $render renders $shares shares, job $merge merges them into $out
+Job $render renders $shares share$([[ $shares -eq 1 ]] || echo s), job $merge merges them into $out
   squeue -j $render,$merge      # where they are
   tail $(quoted "$out/slurm/${render}")_*   # what they say
 END
