@@ -115,7 +115,7 @@ TEST(Engine, RefusesImagesThatAreNotOneForEach) {
       [&] {
         engine->gradients(std::vector<FilterId>{{0, 0}}, {});
       },
-      "images: expected 768 values for 1 filters, found 0");
+      "images: expected 768 values for 1 filter, found 0");
   engine->render(std::vector<FilterId>{{0, 0}, {0, 1}}, collector, {});
   EXPECT_EQ(collector.results.size(), 2u);
 }
@@ -149,10 +149,10 @@ TEST(Engine, RefusesSettingsThatNobodyCanDo) {
     };
   };
   refused(start_images(-1, {16, 16}, 0), "InitialImages::count: expected at least 0, found -1");
-  refused(start_images(1, {16, 16}, 0), "InitialImages::values: expected 768 for 1 images, found 0");
+  refused(start_images(1, {16, 16}, 0), "InitialImages::values: expected 768 for 1 image, found 0");
   refused(start_images(2, {16, 16}, 769), "InitialImages::values: expected 1536 for 2 images, found 769");
   refused(start_images(1, {8, 16}, 384),
-          "InitialImages::extent: expected RenderOptions::extent, 16 x 16, found 8 x 16");
+          "InitialImages::extent: expected RenderOptions::extent, 16 x 16, found 16 x 8 (width x height)");
   refused([](Recipe&, RenderOptions& options) { options.trace_every = -1; },
           "RenderOptions::trace_every: expected at least 0, found -1");
   refused([](Recipe&, RenderOptions& options) { options.frame_every = -1; },
