@@ -49,7 +49,8 @@ struct ConvolutionArguments {
   /// FusedPool::output if they are not null: out. The output is [images][height / 2][width /
   /// 2][out_channels], there is a bias and neither mask nor gate.
   PoolBits<std::uint32_t> output_pool{};
-  /// FusedPool::input if they are not null: in. The input is [images][height / 2][width / 2][in_channels].
+  /// FusedPool::input if they are not null: in. The input is [images][height / 2][width / 2][in_channels],
+  /// and there is neither bias nor mask.
   PoolBits<const std::uint32_t> input_pool{};
 };
 
@@ -82,11 +83,15 @@ void convolution_implicit_gemm_small(const ConvolutionArguments<T>& arguments, c
 template <class T>
 void convolution_implicit_gemm_large(const ConvolutionArguments<T>& arguments, cudaStream_t stream);
 
-/// Tensor cores of sm_90a (wgmma), Half and Bfloat16; channels multiples of 64. The one kernel with pools.
-/// Where convolution_wgmma_takes() says no it must not be launched: for another device, or maps too wide for
-/// shared memory (from some 100 positions on with 128 output channels, 160 with 64).
+/// Tensor cores of sm_90a (wgmma), Half and Bfloat16; channels multiples of 64. With the next one the kernel
+/// that takes pools. Where convolution_wgmma_takes() says no it must not be launched: for another device, or
+/// maps too wide for shared memory (from some 100 positions on with 128 output channels, 160 with 64).
 template <class T>
 void convolution_wgmma(const ConvolutionArguments<T>& arguments, cudaStream_t stream);
 bool convolution_wgmma_takes(const ConvolutionShape& shape);
+/// The same sums, bit for bit, by larger blocks, for odd multiples of 64 output channels.
+template <class T>
+void convolution_wgmma_large(const ConvolutionArguments<T>& arguments, cudaStream_t stream);
+bool convolution_wgmma_large_takes(const ConvolutionShape& shape);
 
 }  // namespace filterscope::kernels

@@ -14,6 +14,11 @@
 //   (2 KB, by ldmatrix) two times out of three: with their windows' upper row in one product and the lower in
 //   another, two rows of outputs take four rows of inputs for the three taps of a column, not six. That is
 //   two thirds of what the memory gives; with 64 channels it is five sixths, which is the bound there.
+// - Somebody always multiplies. A tile of 64 to 64 channels is 4600 clocks of products, and while one of its
+//   two warpgroups stores, the other is alone: 473 TFLOP/s at 96x96 with a pool, where tiles of 512 inputs
+//   and 128 channels get 800 (H200). Of three warpgroups (convolution_wgmma_large) two are left, and at 96x96
+//   their 96 windows are two whole rows, whose strip is no longer than that of 64: a third less of L2.
+//   The bound of five sixths would be 650 TFLOP/s, 0.2 ms less for 512 images; not measured yet.
 // - Registers to memory. The sums go from registers to memory without a way through shared memory; the lanes
 //   of a quad exchange words so that each stores 16 bytes. No barrier ties the two warpgroups of a block
 //   together, so one multiplies on while the other stores, and the copies for the next tile are under way.
@@ -87,19 +92,14 @@ constexpr int kFewestStages = kKernelSize + 1;  // A column of taps, and the las
 constexpr int kMostStages = 16;
 constexpr int kSharedLimit = 227 * 1024;  // Of a block on sm_90.
 constexpr int kMostBoxRows = 256;
+constexpr int kMultiprocessorRegisters = 64 * 1024;
 
-// Of a thread: a launch gives all of them as many, and one that multiplies needs more (some 200) than others.
-template <FusedPool kPool>
-constexpr int kMultiplyingRegisters = kPool == FusedPool::input ? 208 : 216;
-template <FusedPool kPool>
-constexpr int kCopyingRegisters = kPool == FusedPool::input ? 48 : 72;
-
-/// A block's part of the product. Two warpgroups multiply; of a third one a thread starts the copies. Where
-/// strips are made, its other warps and a fourth warpgroup make them: alone, the three would take twice as
-/// long as the products (measured on an H200 at 96x96, 64 to 64 channels).
-template <int kChannels_>
+/// A block's part of the product. Two or three warpgroups multiply; of another one a thread starts the
+/// copies. Where strips are made, its other warps and one more warpgroup make them: alone, the three would
+/// take twice as long as the products (measured on an H200 at 96x96, 64 to 64 channels).
+template <int kChannels_, int kWarpgroups_>
 struct Tile {
-  static constexpr int kWarpgroups = 2;
+  static constexpr int kWarpgroups = kWarpgroups_;  ///< That multiply.
   static constexpr int kMultiplyingWarps = kWarpgroups * kWarpgroupWarps;
   static constexpr int kWindows = kMultiplyingWarps * kWarpWindows;  ///< Of output positions.
   static constexpr int kChannels = kChannels_;                       ///< Of the output.
@@ -112,9 +112,21 @@ struct Tile {
   static_assert(kWords <= kQuadLanes, "each lane of a quad has a word of the gate and of the mask");
 };
 
+/// How many threads of a block multiply, and how many do not; and of how many registers each of these has.
 template <class Tile, FusedPool kPool>
-constexpr int kThreads =
-    (Tile::kMultiplyingWarps + (kPool == FusedPool::input ? 2 : 1) * kWarpgroupWarps) * kWarpSize;
+struct Threads {
+  static constexpr int kMultiplying = Tile::kMultiplyingWarps * kWarpSize;
+  static constexpr int kOther = (kPool == FusedPool::input ? 2 : 1) * kWarpgroupWarps * kWarpSize;
+  static constexpr int kAll = kMultiplying + kOther;
+
+  // A launch gives all of them as many, and those that multiply need more than others: some 200 for 128
+  // channels.
+  static constexpr int kStep = 8;
+  static constexpr int kLaunched = kMultiprocessorRegisters / kAll / kStep * kStep;
+  static constexpr int kOtherRegisters = kPool == FusedPool::input ? 48 : Tile::kWarpgroups == 2 ? 72 : 40;
+  static constexpr int kMultiplyingRegisters =
+      (kLaunched * kAll - kOtherRegisters * kOther) / kMultiplying / kStep * kStep;
+};
 
 /// What the host works out once per launch.
 struct Geometry {
@@ -440,11 +452,14 @@ __device__ inline void transpose_quad(std::uint32_t (&words)[kQuadLanes], int in
   }
 }
 
-template <class T, class Tile>
+/// Those of a gradient, `kGradient`, have neither bias nor mask.
+template <class T, class Tile, bool kGradient>
 __device__ inline void store_tile(const Outputs<T>& outputs, const Sums<Tile>& sums, const Geometry& geometry,
                                   const Lane& lane, int first_window, int first_channel) {
   constexpr int kRows = 2 * kProducts;  // Of a lane.
   constexpr int kOutside = -1;
+  const bool has_bias = !kGradient && outputs.bias;
+  const bool has_mask = !kGradient && outputs.mask;
   const int words = geometry.out_channels / 32;
   const int shift = lane.in_quad * kChunkElements;  // Of the lane's bits in a word.
   // A lane's rows of a product belong to two windows.
@@ -476,7 +491,7 @@ __device__ inline void store_tile(const Outputs<T>& outputs, const Sums<Tile>& s
 #pragma unroll
   for (int word = 0; word < Tile::kWords; ++word) {
     LaneBias bias = {};
-    if (outputs.bias) load_bias(bias, outputs, lane, first_channel + word * 32);
+    if (has_bias) load_bias(bias, outputs, lane, first_channel + word * 32);
 #pragma unroll
     for (int row = 0; row < kRows; ++row) {
       std::uint32_t pairs[kQuadLanes];
@@ -485,9 +500,9 @@ __device__ inline void store_tile(const Outputs<T>& outputs, const Sums<Tile>& s
         const int sum = (word * kQuadLanes + i) * 4 + row % 2 * 2;
         const float first = sums[row / 2][sum] + bias[i][0];
         const float second = sums[row / 2][sum + 1] + bias[i][1];
-        pairs[i] = outputs.bias ? ptx::relu_pair<T>(first, second)
-                                : __builtin_bit_cast(std::uint32_t, Vector<T, 2>{from_float<T>(first),
-                                                                                 from_float<T>(second)});
+        pairs[i] = has_bias ? ptx::relu_pair<T>(first, second)
+                            : __builtin_bit_cast(std::uint32_t,
+                                                 Vector<T, 2>{from_float<T>(first), from_float<T>(second)});
       }
       transpose_quad(pairs, lane.in_quad);
       Chunk chunk{pairs[0], pairs[1], pairs[2], pairs[3]};
@@ -503,13 +518,13 @@ __device__ inline void store_tile(const Outputs<T>& outputs, const Sums<Tile>& s
             first + word * 32 + lane.in_quad * kChunkElements,
             __builtin_bit_cast(Vector<T, kChunkElements>, chunk));
       }
-      if (outputs.mask) {
+      if (has_mask) {
         const std::uint32_t bits = join_bits<kQuadLanes>(above_zero(chunk) << shift);
         if (lane.in_quad == word) masks[row] = bits;
       }
     }
   }
-  if (outputs.mask && has_word) {
+  if (has_mask && has_word) {
 #pragma unroll
     for (int row = 0; row < kRows; ++row) {
       if (positions[row] != kOutside) outputs.mask.store(word_of(positions[row]), masks[row]);
@@ -574,7 +589,7 @@ __device__ inline void store_pooled_tile(const Outputs<T>& outputs, const Sums<T
 // ---- the kernel
 
 template <class T, class Tile, FusedPool kPool>
-__global__ void __launch_bounds__(kThreads<Tile, kPool>, 1)
+__global__ void __launch_bounds__(Threads<Tile, kPool>::kAll, 1)
     wgmma_kernel([[maybe_unused]] const __grid_constant__ TensorMap input,
                  [[maybe_unused]] const __grid_constant__ TensorMap weights,
                  [[maybe_unused]] PoolGradient<T> pool_gradient, [[maybe_unused]] Outputs<T> outputs,
@@ -593,7 +608,7 @@ __global__ void __launch_bounds__(kThreads<Tile, kPool>, 1)
 
     const Lane lane;
     if (lane.warp >= Tile::kMultiplyingWarps) {
-      ptx::give_registers<kCopyingRegisters<kPool>>();
+      ptx::give_registers<Threads<Tile, kPool>::kOtherRegisters>();
       if (lane.warp == Tile::kCopyingWarp) {
         if (lane.lane == 0) copy_all<Tile, kPool>(memory, geometry, input, weights, strips, stages);
       } else if constexpr (kPool == FusedPool::input) {
@@ -601,7 +616,7 @@ __global__ void __launch_bounds__(kThreads<Tile, kPool>, 1)
       }
       return;
     }
-    ptx::take_registers<kMultiplyingRegisters<kPool>>();
+    ptx::take_registers<Threads<Tile, kPool>::kMultiplyingRegisters>();
     FragmentLoader<kPool> loader(lane);
     for (TileWalk<Tile> walk; walk.more(geometry); walk.advance()) {
       const int first_window = walk.first_window(geometry);
@@ -613,7 +628,8 @@ __global__ void __launch_bounds__(kThreads<Tile, kPool>, 1)
       if constexpr (kPool == FusedPool::output) {
         store_pooled_tile<T, Tile>(outputs, sums, geometry, lane, first_window, first_channel);
       } else {
-        store_tile<T, Tile>(outputs, sums, geometry, lane, first_window, first_channel);
+        store_tile<T, Tile, kPool == FusedPool::input>(outputs, sums, geometry, lane, first_window,
+                                                       first_channel);
       }
     }
   }
@@ -662,8 +678,9 @@ constexpr Geometry geometry_of(int images, const ConvolutionShape& shape) {
   return geometry;
 }
 
-using Tile128 = Tile<128>;
-using Tile64 = Tile<64>;
+using Tile128 = Tile<128, 2>;
+using Tile64 = Tile<64, 2>;
+using LargeTile64 = Tile<64, 3>;
 
 int multiprocessors() {
 #if defined(FILTERSCOPE_EMULATED)
@@ -708,7 +725,7 @@ void launch_tile(const ConvolutionArguments<T>& arguments, cudaStream_t stream) 
   const int shared_bytes = kWeights + geometry.stages * Tile::kStageBytes + kStrips * geometry.strip_bytes();
   launch("convolution_wgmma", wgmma_kernel<T, Tile, kPool>,
          {dim3(static_cast<unsigned>(std::min(geometry.tiles, multiprocessors()))),
-          dim3(kThreads<Tile, kPool>), static_cast<std::size_t>(shared_bytes)},
+          dim3(Threads<Tile, kPool>::kAll), static_cast<std::size_t>(shared_bytes)},
          stream, input, weights, pool_gradient, outputs, geometry);
 }
 
@@ -738,13 +755,22 @@ bool has_code() {
 #endif
 }
 
+/// Whether a kernel of such tiles computes it on the current device.
+template <class Tile>
+bool takes(const ConvolutionShape& shape) {
+  if (shape.in_channels % kSliceChannels != 0 || shape.out_channels % Tile::kChannels != 0) return false;
+  if (shape.pool != FusedPool::none && (shape.height % 2 != 0 || shape.width % 2 != 0)) return false;
+  return geometry_of<Tile>(1, shape).stages >= kFewestStages && has_code();
+}
+
 }  // namespace
 
 bool convolution_wgmma_takes(const ConvolutionShape& shape) {
-  if (shape.in_channels % kSliceChannels != 0 || shape.out_channels % Tile64::kChannels != 0) return false;
-  if (shape.pool != FusedPool::none && (shape.height % 2 != 0 || shape.width % 2 != 0)) return false;
-  const auto fits = [&]<class Tile>(Tile) { return geometry_of<Tile>(1, shape).stages >= kFewestStages; };
-  return (shape.out_channels % Tile128::kChannels == 0 ? fits(Tile128{}) : fits(Tile64{})) && has_code();
+  return shape.out_channels % Tile128::kChannels == 0 ? takes<Tile128>(shape) : takes<Tile64>(shape);
+}
+
+bool convolution_wgmma_large_takes(const ConvolutionShape& shape) {
+  return shape.out_channels % Tile128::kChannels != 0 && takes<LargeTile64>(shape);
 }
 
 template <class T>
@@ -756,7 +782,14 @@ void convolution_wgmma(const ConvolutionArguments<T>& arguments, cudaStream_t st
   }
 }
 
+template <class T>
+void convolution_wgmma_large(const ConvolutionArguments<T>& arguments, cudaStream_t stream) {
+  launch_pool<T, LargeTile64>(arguments, stream);
+}
+
 template void convolution_wgmma<Half>(const ConvolutionArguments<Half>&, cudaStream_t);
 template void convolution_wgmma<Bfloat16>(const ConvolutionArguments<Bfloat16>&, cudaStream_t);
+template void convolution_wgmma_large<Half>(const ConvolutionArguments<Half>&, cudaStream_t);
+template void convolution_wgmma_large<Bfloat16>(const ConvolutionArguments<Bfloat16>&, cudaStream_t);
 
 }  // namespace filterscope::kernels

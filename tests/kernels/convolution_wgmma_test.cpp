@@ -32,6 +32,15 @@ class ConvolutionWgmmaTest : public test::DeviceTest {
 };
 FILTERSCOPE_DEVICE_TEST_SUITE(ConvolutionWgmmaTest);
 
+template <class T>
+kernels::ConvolutionKernel<T> large() {
+  return {"wgmma_large", kernels::convolution_wgmma_large_takes, kernels::convolution_wgmma_large<T>};
+}
+template <class T>
+kernels::ConvolutionKernel<T> usual() {
+  return {"wgmma", kernels::convolution_wgmma_takes, kernels::convolution_wgmma<T>};
+}
+
 constexpr ConvolutionOptions kForward{.bias = true, .mask = true};
 constexpr ConvolutionOptions kGradient{.gate = true};
 
@@ -63,6 +72,23 @@ TEST_P(ConvolutionWgmmaTest, Bfloat16MatchesReference) {
   check_shapes<kernels::Bfloat16>();
 }
 
+template <class T>
+void check_shapes_of_large_blocks() {
+  const test::ConvolutionLaunch<T> launch = kernels::convolution_wgmma_large<T>;
+  check_convolution<T>(launch, {1, 1, 1, 64, 64}, kForward);
+  check_convolution<T>(launch, {2, 2, 3, 64, 64}, {});
+  // As above: weights that stay, that come anew, and that are of one tile of several.
+  check_convolution<T>(launch, {29, 7, 9, 64, 64}, kForward);
+  check_convolution<T>(launch, {13, 7, 9, 192, 64}, {.bias = true});
+  check_convolution<T>(launch, {9, 13, 5, 64, 192}, {.bias = true, .mask = true, .gate = true});
+  check_input_gradient<T>(launch, {17, 7, 9, 128, 64}, kGradient);
+}
+
+TEST_P(ConvolutionWgmmaTest, LargeBlocksMatchReference) {
+  check_shapes_of_large_blocks<kernels::Half>();
+  check_shapes_of_large_blocks<kernels::Bfloat16>();
+}
+
 // The wider the map, the fewer tiles of weights have room beside the strips.
 TEST_P(ConvolutionWgmmaTest, WideMaps) {
   using kernels::Half;
@@ -75,6 +101,10 @@ TEST_P(ConvolutionWgmmaTest, WideMaps) {
   while (takes(widest + 1, 64, 64)) ++widest;
   check_convolution<Half>(launch, {1, 2, widest, 64, 64}, kForward);
   EXPECT_LT(widest, 1000);
+  widest = 96;
+  while (kernels::convolution_wgmma_large_takes({2, widest + 1, 64, 64})) ++widest;
+  check_convolution<Half>(kernels::convolution_wgmma_large<Half>, {1, 2, widest, 64, 64}, kForward);
+  EXPECT_LT(widest, 1000);
 }
 
 #if defined(FILTERSCOPE_EMULATED)
@@ -85,6 +115,8 @@ TEST_P(ConvolutionWgmmaTest, ReadsPositionsWithoutBankConflicts) {
   const long before = emulation::ldmatrix_bank_conflicts();
   check_convolution<kernels::Half>(launch, {1, 6, 24, 64, 128}, kForward);
   check_convolution<kernels::Half>(launch, {1, 4, 48, 64, 64}, kForward);
+  check_convolution<kernels::Half>(kernels::convolution_wgmma_large<kernels::Half>, {1, 4, 48, 64, 64},
+                                   kForward);
   EXPECT_EQ(emulation::ldmatrix_bank_conflicts(), before);
 }
 #endif
@@ -93,10 +125,13 @@ TEST_P(ConvolutionWgmmaTest, TakesMultiplesOf64Channels) {
   EXPECT_TRUE(takes(96, 64, 128));
   EXPECT_FALSE(takes(96, 32, 128));
   EXPECT_FALSE(takes(96, 64, 96));
+  EXPECT_TRUE(kernels::convolution_wgmma_large_takes({96, 96, 64, 64}));
+  EXPECT_TRUE(kernels::convolution_wgmma_large_takes({48, 48, 128, 64}));
+  EXPECT_FALSE(kernels::convolution_wgmma_large_takes({48, 48, 64, 128}));
 }
 
-// What the kernel does with a pool is what it does without one beside the pool's own kernel, bit for bit: the
-// sums are the same.
+// What a kernel does with a pool is what the usual one does without a pool beside the pool's own kernel, bit
+// for bit: the sums are the same.
 
 std::vector<float> small_integers(std::size_t count, std::uint64_t seed) {
   std::vector<float> values = test::random_values(count, seed, -1.5f, 1.5f);
@@ -105,10 +140,11 @@ std::vector<float> small_integers(std::size_t count, std::uint64_t seed) {
 }
 
 template <class T>
-void check_output_pool(const ConvolutionShape& shape) {
-  SCOPED_TRACE(testing::Message() << shape.images << "x" << shape.height << "x" << shape.width << ", "
-                                  << shape.in_channels << " -> " << shape.out_channels);
-  ASSERT_TRUE(kernels::convolution_wgmma_takes(
+void check_output_pool(const kernels::ConvolutionKernel<T>& kernel, const ConvolutionShape& shape) {
+  SCOPED_TRACE(testing::Message() << kernel.name << " " << shape.images << "x" << shape.height << "x"
+                                  << shape.width << ", " << shape.in_channels << " -> "
+                                  << shape.out_channels);
+  ASSERT_TRUE(kernel.supports(
       {shape.height, shape.width, shape.in_channels, shape.out_channels, kernels::FusedPool::output}));
   const std::size_t outputs = shape.positions() * shape.out_channels;
   // Few distinct sums: many of a window's elements are equal, at zero and above.
@@ -152,17 +188,19 @@ void check_output_pool(const ConvolutionShape& shape) {
   const Pooled got = pooled();
   arguments.output = got.output.data();
   arguments.output_pool = {got.winners.data(), got.open.data()};
-  kernels::convolution_wgmma<T>(arguments, nullptr);
+  kernel.launch(arguments, nullptr);
   EXPECT_EQ(test::widen(test::download(got.output)), test::widen(test::download(expected.output)));
   EXPECT_EQ(test::download(got.winners), test::download(expected.winners));
   EXPECT_EQ(test::download(got.open), test::download(expected.open));
 }
 
 template <class T>
-void check_input_pool(const ConvolutionShape& shape, bool gated) {
-  SCOPED_TRACE(testing::Message() << "gradient " << shape.images << "x" << shape.height << "x" << shape.width
-                                  << ", " << shape.in_channels << " -> " << shape.out_channels);
-  ASSERT_TRUE(kernels::convolution_wgmma_takes(
+void check_input_pool(const kernels::ConvolutionKernel<T>& kernel, const ConvolutionShape& shape,
+                      bool gated) {
+  SCOPED_TRACE(testing::Message() << kernel.name << " gradient " << shape.images << "x" << shape.height << "x"
+                                  << shape.width << ", " << shape.in_channels << " -> "
+                                  << shape.out_channels);
+  ASSERT_TRUE(kernel.supports(
       {shape.height, shape.width, shape.in_channels, shape.out_channels, kernels::FusedPool::input}));
   const std::size_t inputs = shape.positions() * shape.in_channels;
   const std::size_t outputs = shape.positions() * shape.out_channels;
@@ -205,7 +243,7 @@ void check_input_pool(const ConvolutionShape& shape, bool gated) {
   arguments.input = gradient.data();
   arguments.input_pool = {winners.data(), open.data()};
   arguments.output = got.data();
-  kernels::convolution_wgmma<T>(arguments, nullptr);
+  kernel.launch(arguments, nullptr);
   EXPECT_EQ(test::widen(test::download(got)), test::widen(test::download(expected)));
 }
 
@@ -216,20 +254,30 @@ const std::vector<ConvolutionShape> kPooledShapes{
     {1, 2, 2, 64, 64},   {3, 4, 6, 64, 128},  {2, 6, 32, 64, 64},  {5, 8, 16, 64, 64},
     {7, 12, 12, 64, 64}, {3, 6, 24, 128, 64}, {9, 6, 6, 128, 256}, {1, 4, 48, 128, 128}};
 
+const std::vector<ConvolutionShape> kPooledShapesOfLargeBlocks{
+    {1, 2, 2, 64, 64}, {3, 4, 6, 128, 64}, {2, 6, 32, 64, 192}, {7, 8, 16, 64, 64}, {3, 6, 24, 192, 64}};
+
 TEST_P(ConvolutionWgmmaTest, PoolsItsOutput) {
-  for (const ConvolutionShape& shape : kPooledShapes) check_output_pool<kernels::Half>(shape);
-  check_output_pool<kernels::Bfloat16>(kPooledShapes[1]);
+  using kernels::Half;
+  for (const ConvolutionShape& shape : kPooledShapes) check_output_pool(usual<Half>(), shape);
+  check_output_pool(usual<kernels::Bfloat16>(), kPooledShapes[1]);
+  for (const ConvolutionShape& shape : kPooledShapesOfLargeBlocks) check_output_pool(large<Half>(), shape);
 }
 
 TEST_P(ConvolutionWgmmaTest, TakesItsInputThroughAPool) {
-  for (const ConvolutionShape& shape : kPooledShapes) check_input_pool<kernels::Half>(shape, true);
-  check_input_pool<kernels::Bfloat16>(kPooledShapes[1], false);
+  using kernels::Half;
+  for (const ConvolutionShape& shape : kPooledShapes) check_input_pool(usual<Half>(), shape, true);
+  check_input_pool(usual<kernels::Bfloat16>(), kPooledShapes[1], false);
+  for (const ConvolutionShape& shape : kPooledShapesOfLargeBlocks)
+    check_input_pool(large<Half>(), shape, true);
 }
 
-// As in the network: a tile then covers parts of two rows of windows.
+// As in the network: a tile then covers parts of two rows of windows, or, of the large ones, two whole rows.
 TEST_P(ConvolutionWgmmaTest, PoolsWideMaps) {
-  check_output_pool<kernels::Half>({1, 8, 96, 64, 64});
-  check_input_pool<kernels::Half>({1, 6, 96, 64, 64}, false);
+  for (const auto& kernel : {usual<kernels::Half>(), large<kernels::Half>()}) {
+    check_output_pool(kernel, {1, 8, 96, 64, 64});
+    check_input_pool(kernel, {1, 6, 96, 64, 64}, false);
+  }
 }
 
 TEST_P(ConvolutionWgmmaTest, PoolsMapsOfEvenSize) {
