@@ -201,7 +201,8 @@ TEST_F(Cli, StartImagesThatDoNotFitAreAnInputError) {
   write_npy("grey.npy", {32, 32, 1}, 0.f);
   EXPECT_THAT(error({"--init", "grey.npy"}), HasSubstr("grey.npy"));
   write_npy("small.npy", {32, 31, 3}, 0.f);
-  EXPECT_THAT(error({"--init", "small.npy"}), AllOf(HasSubstr("from 32"), HasSubstr("31 x 32 (width x height)")));
+  EXPECT_THAT(error({"--init", "small.npy"}),
+              AllOf(HasSubstr("from 32"), HasSubstr("31 x 32 (width x height)")));
   write_npy("two.npy", {2, 32, 32, 3}, 0.f);
   EXPECT_THAT(error({"--init", "two.npy"}), AllOf(HasSubstr("3 selected filters"), HasSubstr("found 2")));
   write_npy("one.npy", {32, 32, 3}, 0.f);
@@ -613,8 +614,9 @@ TEST_P(CliInterrupted, KeepsWhatIsFinished) {
   kill(child, GetParam());
   const Outcome outcome = wait_for(child);
   EXPECT_EQ(outcome.exit_code, kInterrupted) << outcome.err;
-  EXPECT_THAT(outcome.err, AllOf(HasSubstr("Interrupted: "), HasSubstr(" of 128 filters"),
-                                 HasSubstr("filterscope-out/"), HasSubstr("manifest.json")));
+  EXPECT_THAT(outcome.err,
+              AllOf(HasSubstr("Ctrl-C again ends at once"), HasSubstr("Interrupted: "),
+                    HasSubstr(" of 128 filters"), HasSubstr("filterscope-out/"), HasSubstr("manifest.json")));
 
   const auto record = manifest();
   EXPECT_EQ(record["complete"], false);

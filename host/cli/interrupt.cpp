@@ -5,7 +5,9 @@
 
 #include <atomic>
 #include <cerrno>
+#include <cstdio>
 #include <system_error>
+#include <utility>
 
 namespace filterscope::cli {
 
@@ -39,7 +41,7 @@ void handle(int signal, struct sigaction& old) {
 
 }  // namespace
 
-Interrupt::Interrupt() {
+Interrupt::Interrupt(std::string answer) : answer_(std::move(answer)) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) throw std::system_error(errno, std::generic_category(), "pipe");
   read_end_ = ends[0];
@@ -50,7 +52,9 @@ Interrupt::Interrupt() {
       const auto count = read(read_end_, &byte, 1);
       if (count < 0 && errno == EINTR) continue;
       if (count <= 0) return;
-      if (byte == kSignal) source_.request_stop();
+      if (byte != kSignal) continue;
+      source_.request_stop();
+      std::fputs(answer_.c_str(), stderr);
     }
   });
   handle(SIGINT, old_int_);

@@ -2,16 +2,18 @@
 
 #include <csignal>
 #include <stop_token>
+#include <string>
 #include <thread>
 
 namespace filterscope::cli {
 
 /// While it lives, the first SIGINT or SIGTERM requests a stop; the second one ends the program at once, as
-/// if it were not handled. A signal that was ignored before (nohup, a background job) stays ignored. One at a
+/// if it were not handled. The first one is answered on stderr by `answer`, since what it stops may take a
+/// while. A signal that was ignored before (nohup, a background job) stays ignored. One at a
 /// time.
 class Interrupt {
  public:
-  Interrupt();
+  explicit Interrupt(std::string answer = "");
   ~Interrupt();
   Interrupt(const Interrupt&) = delete;
   Interrupt& operator=(const Interrupt&) = delete;
@@ -20,6 +22,7 @@ class Interrupt {
   bool requested() const { return source_.stop_requested(); }
 
  private:
+  std::string answer_;
   std::stop_source source_;
   struct sigaction old_int_ {};
   struct sigaction old_term_ {};

@@ -489,6 +489,13 @@ bool errors_on_terminal() {
   return isatty(fileno(stderr)) != 0;
 }
 
+// Of large images an iteration takes a while, and so does what is still to be written.
+std::string stopping_text(const Request& request) {
+  if (request.quiet) return "";
+  return fmt::format("{}Stopping when this iteration is done; Ctrl-C again ends at once\n",
+                     errors_on_terminal() ? "\r\x1b[K" : "");
+}
+
 // What is being done, until that is over, also by an exception.
 class LineOnTerminal {
  public:
@@ -614,7 +621,7 @@ int run_render(const std::vector<std::string>& arguments) {
   refuse_frames_beyond_memory(request);
   refuse_foreign_page(request);
 
-  const Interrupt interrupt;
+  const Interrupt interrupt(stopping_text(request));
   if (request.render.initial_images.count > 1) keep_start_images(request, network);
 
   // The engine first: when it cannot be had, what is in the folder stays as it is.
