@@ -83,13 +83,17 @@ void convolution_implicit_gemm_small(const ConvolutionArguments<T>& arguments, c
 template <class T>
 void convolution_implicit_gemm_large(const ConvolutionArguments<T>& arguments, cudaStream_t stream);
 
-/// Tensor cores of sm_90a (wgmma), Half and Bfloat16; channels multiples of 64. With the next one the kernel
-/// that takes pools. Where convolution_wgmma_takes() says no it must not be launched: for another device, or
+/// Tensor cores of sm_90a (wgmma), Half and Bfloat16; channels multiples of 64. It and the next two
+/// take pools. Where convolution_wgmma_takes() says no it must not be launched: for another device, or
 /// maps too wide for shared memory (from some 100 positions on with 128 output channels, 160 with 64).
 template <class T>
 void convolution_wgmma(const ConvolutionArguments<T>& arguments, cudaStream_t stream);
 bool convolution_wgmma_takes(const ConvolutionShape& shape);
-/// The same sums, bit for bit, by larger blocks, for odd multiples of 64 output channels.
+/// The same sums, bit for bit, with warpgroups that begin one after the other, so that they do not all store
+/// at the same time.
+template <class T>
+void convolution_wgmma_staggered(const ConvolutionArguments<T>& arguments, cudaStream_t stream);
+/// And by larger blocks, for odd multiples of 64 output channels.
 template <class T>
 void convolution_wgmma_large(const ConvolutionArguments<T>& arguments, cudaStream_t stream);
 bool convolution_wgmma_large_takes(const ConvolutionShape& shape);

@@ -14,14 +14,17 @@
 //   (2 KB, by ldmatrix) two times out of three: with their windows' upper row in one product and the lower in
 //   another, two rows of outputs take four rows of inputs for the three taps of a column, not six. That is
 //   two thirds of what the memory gives; with 64 channels it is five sixths, which is the bound there.
-// - Somebody always multiplies. A tile of 64 to 64 channels is 4600 clocks of products, and while one of its
-//   two warpgroups stores, the other is alone: 473 TFLOP/s at 96x96 with a pool, where tiles of 512 inputs
-//   and 128 channels get 800 (H200). Of three warpgroups (convolution_wgmma_large) two are left, and at 96x96
-//   their 96 windows are two whole rows, whose strip is no longer than that of 64: a third less of L2.
-//   The bound of five sixths would be 650 TFLOP/s, 0.2 ms less for 512 images; not measured yet.
 // - Registers to memory. The sums go from registers to memory without a way through shared memory; the lanes
-//   of a quad exchange words so that each stores 16 bytes. No barrier ties the two warpgroups of a block
-//   together, so one multiplies on while the other stores, and the copies for the next tile are under way.
+//   of a quad exchange words so that each stores 16 bytes. No barrier ties the warpgroups of a block
+//   together, and the copies for the next tile are under way.
+// - Somebody always multiplies. One warpgroup can keep the tensor cores busy, but warpgroups that begin
+//   together also end together, and then all of them store: the fewer inputs, the more of the time. On an
+//   H200 512 inputs get 800 TFLOP/s, 256 get 740, 128 get 680, and 64 to 64 at 96x96 with a pool, 4600 clocks
+//   of products to a tile, 473. So each begins later than the one before it (convolution_wgmma_staggered),
+//   once: whoever is alone while the others store keeps its distance. And where sums are few enough for it
+//   there are three (convolution_wgmma_large); at 96x96 their 96 windows are two whole rows, whose strip is
+//   no longer than that of 64, a third less of L2. 64 to 64 channels could come to the 650 TFLOP/s of the
+//   bound above, 0.2 ms less for 512 images, 128 inputs to 740. Not measured yet.
 // - Pools. Where a 2x2 max-pool follows, the epilogue takes it and writes a quarter of the map and 3 bits for
 //   each of its elements; a pass of its own would write the map and read it again. Two lanes exchange half of
 //   what they have of two windows, and that is all. Backward, strips are not copied but made, by warps
@@ -46,6 +49,7 @@
 #include "common/tensor_map.h"
 #include "common/windows.h"
 #include "convolution.h"
+#include "ptx/clock.h"
 #include "ptx/convert.h"
 #include "ptx/ldmatrix.h"
 #include "ptx/registers.h"
@@ -92,6 +96,8 @@ constexpr int kFewestStages = kKernelSize + 1;  // A column of taps, and the las
 constexpr int kMostStages = 16;
 constexpr int kSharedLimit = 227 * 1024;  // Of a block on sm_90.
 constexpr int kMostBoxRows = 256;
+// Clocks: about what storing a tile takes, 12 for each of the 128 sums that a thread has at most.
+constexpr int kStagger = 1536;
 constexpr int kMultiprocessorRegisters = 64 * 1024;
 
 /// A block's part of the product. Two or three warpgroups multiply; of another one a thread starts the
@@ -142,6 +148,7 @@ struct Geometry {
   int box_rows;
   int stages;     ///< Tiles of weights that shared memory has room for.
   bool resident;  ///< It has room for all there are.
+  int stagger;    ///< Clocks by which a warpgroup begins after the one before it.
 
   __host__ __device__ constexpr int strip_rows() const { return boxes * box_rows; }
   __host__ __device__ constexpr int strip_bytes() const { return strip_rows() * kRowBytes; }
@@ -617,6 +624,7 @@ __global__ void __launch_bounds__(Threads<Tile, kPool>::kAll, 1)
       return;
     }
     ptx::take_registers<Threads<Tile, kPool>::kMultiplyingRegisters>();
+    ptx::wait_clocks(lane.warp / kWarpgroupWarps * geometry.stagger);
     FragmentLoader<kPool> loader(lane);
     for (TileWalk<Tile> walk; walk.more(geometry); walk.advance()) {
       const int first_window = walk.first_window(geometry);
@@ -666,7 +674,8 @@ constexpr Geometry geometry_of(int images, const ConvolutionShape& shape) {
                     .boxes = 0,
                     .box_rows = 0,
                     .stages = 0,
-                    .resident = false};
+                    .resident = false,
+                    .stagger = 0};
   geometry.tiles = divide_up(geometry.windows_count, Tile::kWindows) * geometry.channel_tiles;
   const int rows = strip_rows<Tile>(shape, windows);
   geometry.boxes = divide_up(rows, kMostBoxRows);
@@ -697,12 +706,13 @@ int multiprocessors() {
 }
 
 template <class T, class Tile, FusedPool kPool>
-void launch_tile(const ConvolutionArguments<T>& arguments, cudaStream_t stream) {
-  const Geometry geometry = geometry_of<Tile>(arguments.images_count, {.height = arguments.height,
-                                                                       .width = arguments.width,
-                                                                       .in_channels = arguments.in_channels,
-                                                                       .out_channels = arguments.out_channels,
-                                                                       .pool = kPool});
+void launch_tile(const ConvolutionArguments<T>& arguments, cudaStream_t stream, int stagger) {
+  Geometry geometry = geometry_of<Tile>(arguments.images_count, {.height = arguments.height,
+                                                                 .width = arguments.width,
+                                                                 .in_channels = arguments.in_channels,
+                                                                 .out_channels = arguments.out_channels,
+                                                                 .pool = kPool});
+  geometry.stagger = stagger;
   if (geometry.tiles == 0) return;
   if (geometry.stages < kFewestStages)
     throw LaunchError("convolution_wgmma: a map too wide for shared memory");
@@ -730,13 +740,22 @@ void launch_tile(const ConvolutionArguments<T>& arguments, cudaStream_t stream) 
 }
 
 template <class T, class Tile>
-void launch_pool(const ConvolutionArguments<T>& arguments, cudaStream_t stream) {
+void launch_pool(const ConvolutionArguments<T>& arguments, cudaStream_t stream, int stagger) {
   if (arguments.output_pool.winners != nullptr) {
-    launch_tile<T, Tile, FusedPool::output>(arguments, stream);
+    launch_tile<T, Tile, FusedPool::output>(arguments, stream, stagger);
   } else if (arguments.input_pool.winners != nullptr) {
-    launch_tile<T, Tile, FusedPool::input>(arguments, stream);
+    launch_tile<T, Tile, FusedPool::input>(arguments, stream, stagger);
   } else {
-    launch_tile<T, Tile, FusedPool::none>(arguments, stream);
+    launch_tile<T, Tile, FusedPool::none>(arguments, stream, stagger);
+  }
+}
+
+template <class T>
+void launch_two_warpgroups(const ConvolutionArguments<T>& arguments, cudaStream_t stream, int stagger) {
+  if (arguments.out_channels % Tile128::kChannels == 0) {
+    launch_pool<T, Tile128>(arguments, stream, stagger);
+  } else {
+    launch_pool<T, Tile64>(arguments, stream, stagger);
   }
 }
 
@@ -775,20 +794,23 @@ bool convolution_wgmma_large_takes(const ConvolutionShape& shape) {
 
 template <class T>
 void convolution_wgmma(const ConvolutionArguments<T>& arguments, cudaStream_t stream) {
-  if (arguments.out_channels % Tile128::kChannels == 0) {
-    launch_pool<T, Tile128>(arguments, stream);
-  } else {
-    launch_pool<T, Tile64>(arguments, stream);
-  }
+  launch_two_warpgroups(arguments, stream, 0);
+}
+
+template <class T>
+void convolution_wgmma_staggered(const ConvolutionArguments<T>& arguments, cudaStream_t stream) {
+  launch_two_warpgroups(arguments, stream, kStagger);
 }
 
 template <class T>
 void convolution_wgmma_large(const ConvolutionArguments<T>& arguments, cudaStream_t stream) {
-  launch_pool<T, LargeTile64>(arguments, stream);
+  launch_pool<T, LargeTile64>(arguments, stream, kStagger);
 }
 
 template void convolution_wgmma<Half>(const ConvolutionArguments<Half>&, cudaStream_t);
 template void convolution_wgmma<Bfloat16>(const ConvolutionArguments<Bfloat16>&, cudaStream_t);
+template void convolution_wgmma_staggered<Half>(const ConvolutionArguments<Half>&, cudaStream_t);
+template void convolution_wgmma_staggered<Bfloat16>(const ConvolutionArguments<Bfloat16>&, cudaStream_t);
 template void convolution_wgmma_large<Half>(const ConvolutionArguments<Half>&, cudaStream_t);
 template void convolution_wgmma_large<Bfloat16>(const ConvolutionArguments<Bfloat16>&, cudaStream_t);
 

@@ -62,6 +62,8 @@ void check_shapes() {
   check_convolution<T>(launch, {1, 5, 13, 64, 64}, {.bias = true, .mask = true, .gate = true});
   check_input_gradient<T>(launch, {9, 7, 9, 128, 64}, kGradient);
   check_input_gradient<T>(launch, {5, 13, 5, 64, 128}, kGradient);
+  // On a device, where clocks pass.
+  check_convolution<T>(kernels::convolution_wgmma_staggered<T>, {17, 6, 6, 64, 256}, kForward);
 }
 
 TEST_P(ConvolutionWgmmaTest, HalfMatchesReference) {
