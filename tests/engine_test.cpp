@@ -55,27 +55,27 @@ Collector render(const Network& network, const Weights& weights, const Recipe& r
   return collector;
 }
 
+template <class Call>
+void expect_usage_error(const Call& call, const std::string& message) {
+  try {
+    call();
+    ADD_FAILURE() << "no Error: " << message;
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::usage);
+    EXPECT_EQ(std::string(error.what()), message);
+  }
+}
+
 TEST(Engine, RefusesFiltersThatTheNetworkHasNot) {
   const Network network = test::small_network();
   const Weights weights = test::random_weights(network, 3);
   const auto engine = make_engine(network, weights, short_recipe(1), small_options({16, 16}));
   const auto refused = [&](const std::vector<FilterId>& filters, const std::string& message) {
-    const auto expect_usage = [&](const auto& call) {
-      try {
-        call();
-        ADD_FAILURE() << "no Error: " << message;
-      } catch (const Error& error) {
-        EXPECT_EQ(error.kind(), ErrorKind::usage);
-        EXPECT_EQ(std::string(error.what()), message);
-      }
-    };
     Collector collector;
-    expect_usage([&] { engine->render(filters, collector, {}); });
-    expect_usage([&] { engine->estimate(filters); });
-    expect_usage([&] {
-      const std::vector<float> images(filters.size() * 16 * 16 * 3);
-      engine->gradients(filters, images);
-    });
+    expect_usage_error([&] { engine->render(filters, collector, {}); }, message);
+    expect_usage_error([&] { engine->estimate(filters); }, message);
+    const std::vector<float> images(filters.size() * 16 * 16 * 3);
+    expect_usage_error([&] { engine->gradients(filters, images); }, message);
   };
   const int filters = network.convolutions[0].out_channels;
   const std::string name = network.convolutions[0].name;
@@ -96,22 +96,13 @@ TEST(Engine, RefusesImagesThatAreNotOneForEach) {
   RenderOptions options = small_options({16, 16});
   options.initial_images = {std::vector<float>(2 * 16 * 16 * 3), 2, {16, 16}};
   const auto engine = make_engine(network, weights, short_recipe(1), options);
-  const auto refused = [&](const auto& call, const std::string& message) {
-    try {
-      call();
-      ADD_FAILURE() << "no Error: " << message;
-    } catch (const Error& error) {
-      EXPECT_EQ(error.kind(), ErrorKind::usage);
-      EXPECT_EQ(std::string(error.what()), message);
-    }
-  };
   Collector collector;
-  refused(
+  expect_usage_error(
       [&] {
         engine->render(std::vector<FilterId>{{0, 0}, {0, 1}, {0, 2}}, collector, {});
       },
       "InitialImages::count: expected 1 or one for each of 3 filters, found 2");
-  refused(
+  expect_usage_error(
       [&] {
         engine->gradients(std::vector<FilterId>{{0, 0}}, {});
       },
