@@ -10,6 +10,7 @@
 #include "engine.h"
 #include "engine_cpu.h"
 #include "error.h"
+#include "validation.h"
 #if defined(FILTERSCOPE_WITH_CUDA)
 #include "cuda/backend.h"
 #include "cuda_devices.h"
@@ -100,6 +101,7 @@ Libraries library_versions() {
 
 std::unique_ptr<Engine> make_engine(const Network& network, const Weights& weights, const Recipe& recipe,
                                     const RenderOptions& options, std::string* why_not_gpu) {
+  require_settings(network, recipe, options);
   if (options.device == "auto") {
     DeviceChoice choice = default_device(options.local_rank);
     RenderOptions chosen = options;

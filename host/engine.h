@@ -26,8 +26,8 @@ Precision parse_precision(std::string_view name);  ///< A usage Error for an unk
 /// Start images given by the user instead of noise.
 struct InitialImages {
   std::vector<float> values;  ///< Row-major [count, height, width, 3].
-  int count = 0;  ///< 1 (every filter starts from it) or one for each filter rendered, in ascending order.
-  Extent extent{};
+  int count = 0;    ///< 1 (every filter starts from it) or one for each filter rendered, in ascending order.
+  Extent extent{};  ///< RenderOptions::extent.
 };
 
 /// One run's parameters beyond the recipe.
@@ -164,19 +164,21 @@ class Engine {
   /// Renders `filters` (ascending, each once) in batches of the engine's choosing, and gives each result to
   /// `observer` when it is done. Returns early, between iterations, when `stop` is requested: what was given
   /// to the observer is complete, the rest is dropped. A filter of a layer whose weights (or those of a layer
-  /// below) are missing is an input Error, one that the network has not a usage Error.
+  /// below) are missing is an input Error, one that the network has not a usage Error; so are start images
+  /// that are not one for all or one for each.
   virtual void render(std::span<const FilterId> filters, RenderObserver& observer, std::stop_token stop) = 0;
 
   /// Losses and gradients of `images`, [filters][height][width][3], one for each of `filters` (ascending,
-  /// each once): to check what render() climbs. In the order of `filters`.
+  /// each once): to check what render() climbs. In the order of `filters`. Other filters and another number
+  /// of images are usage Errors, missing weights input Errors.
   virtual std::vector<FilterGradient> gradients(std::span<const FilterId> filters,
                                                 std::span<const float> images) = 0;
 };
 
-/// The engine for `options.device`. The engine keeps references to `network` and `weights`. A device or a
-/// precision that cannot be had is a device Error, and what no engine can do, such as 0 iterations, a usage
-/// Error; but `auto` takes the CPU where no GPU can be used, and
-/// then `why_not_gpu`, if given, tells why, as the end of a sentence.
+/// The engine for `options.device`. The engine keeps references to `network` and `weights`. What no engine
+/// can do, such as 0 iterations, is a usage Error; a device or a precision that cannot be had is a device
+/// Error, but `auto` takes the CPU where no GPU can be used, and then `why_not_gpu`, if given, tells why, as
+/// the end of a sentence.
 std::unique_ptr<Engine> make_engine(const Network& network, const Weights& weights, const Recipe& recipe,
                                     const RenderOptions& options, std::string* why_not_gpu = nullptr);
 

@@ -288,7 +288,6 @@ std::unique_ptr<Engine> make_cpu_engine(const Network& network, const Weights& w
                             "fp32, or a CUDA device (--device cuda)",
                             to_string(options.precision)));
   }
-  require_settings(network, recipe, options);
   return std::make_unique<CpuEngine>(network, weights, recipe, options);
 }
 

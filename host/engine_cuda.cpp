@@ -386,7 +386,6 @@ class CudaEngine final : public Engine {
 
 std::unique_ptr<Engine> make_cuda_engine(const Network& network, const Weights& weights, const Recipe& recipe,
                                          const RenderOptions& options, CudaBackend backend) {
-  require_settings(network, recipe, options);
   return std::make_unique<CudaEngine>(network, weights, recipe, options, std::move(backend));
 }
 

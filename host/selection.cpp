@@ -10,6 +10,7 @@
 #include <optional>
 #include <set>
 #include <string_view>
+#include <utility>
 
 #include "error.h"
 #include "nearest_name.h"
@@ -170,6 +171,28 @@ std::vector<FilterId> parse_selection(std::span<const std::string> selectors, co
   if (selectors.empty()) add_selector(selection, "all", network, seed);
   for (const std::string& selector : selectors) add_selector(selection, selector, network, seed);
   return {selection.begin(), selection.end()};
+}
+
+std::string selectors_of(std::span<const FilterId> filters, const Network& network) {
+  std::string text;
+  for (std::size_t first = 0; first < filters.size();) {
+    const int layer = filters[first].layer;
+    const Convolution& convolution = network.convolutions[layer];
+    if (!text.empty()) text += ' ';
+    text += convolution.name;
+    std::size_t end = first;
+    while (end < filters.size() && filters[end].layer == layer) ++end;
+    if (std::cmp_less(end - first, convolution.out_channels)) {
+      char separator = ':';
+      for (std::size_t i = first, last = i; i < end; i = last + 1, separator = ',') {
+        for (last = i; last + 1 < end && filters[last + 1].filter == filters[last].filter + 1;) ++last;
+        text += separator + std::to_string(filters[i].filter);
+        if (last > i) text += '-' + std::to_string(filters[last].filter);
+      }
+    }
+    first = end;
+  }
+  return text;
 }
 
 }  // namespace filterscope

@@ -25,4 +25,8 @@ struct FilterId {
 std::vector<FilterId> parse_selection(std::span<const std::string> selectors, const Network& network,
                                       std::uint64_t seed);
 
+/// Selectors, separated by spaces, that name exactly `filters` (ascending, each once), in short:
+/// "block1_conv1 block2_conv1:0-7,9".
+std::string selectors_of(std::span<const FilterId> filters, const Network& network);
+
 }  // namespace filterscope

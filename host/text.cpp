@@ -37,4 +37,20 @@ std::string shell_quoted(std::span<const std::string> arguments) {
   return line;
 }
 
+std::vector<std::string> shell_words(std::string_view line) {
+  std::vector<std::string> words(1);
+  bool quoted = false;
+  for (std::size_t i = 0; i < line.size(); ++i) {
+    if (line[i] == '\'') {
+      quoted = !quoted;
+    } else if (line[i] == ' ' && !quoted) {
+      words.emplace_back();
+    } else {
+      if (line[i] == '\\' && !quoted && i + 1 < line.size()) ++i;
+      words.back() += line[i];
+    }
+  }
+  return words;
+}
+
 }  // namespace filterscope

@@ -4,6 +4,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "network.h"
 
@@ -17,5 +18,7 @@ std::string counted(std::int64_t count, std::string_view noun);
 std::string size_text(Extent extent);
 /// `arguments` as one would type them into a shell.
 std::string shell_quoted(std::span<const std::string> arguments);
+/// The arguments of a line that shell_quoted() made.
+std::vector<std::string> shell_words(std::string_view line);
 
 }  // namespace filterscope

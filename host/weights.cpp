@@ -116,7 +116,8 @@ std::optional<fs::path> find_in_folder(const fs::path& folder, std::string_view 
 }
 
 WeightsPlace place(std::string origin, fs::path path, std::string_view prefix = "") {
-  WeightsPlace result{.origin = std::move(origin), .path = std::move(path), .found = std::nullopt};
+  WeightsPlace result{
+      .origin = std::move(origin), .path = std::move(path), .found = {}, .synthetic_seed = {}};
   if (is_folder(result.path)) {
     result.found = find_in_folder(result.path, prefix);
   } else if (is_file(result.path)) {
@@ -127,8 +128,9 @@ WeightsPlace place(std::string origin, fs::path path, std::string_view prefix = 
 
 /// The seed of `synthetic[:SEED]`; nothing if `option`, given by `origin`, is not of that form.
 std::optional<std::uint64_t> synthetic_seed(std::string_view origin, std::string_view option) {
+  if (!option.starts_with(kSyntheticOption)) return std::nullopt;
   if (option == kSyntheticOption) return 0;
-  if (!is_synthetic(option)) return std::nullopt;
+  if (option[kSyntheticOption.size()] != ':') return std::nullopt;
   const std::string_view digits = option.substr(kSyntheticOption.size() + 1);
   std::uint64_t seed = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), seed);
@@ -139,6 +141,15 @@ std::optional<std::uint64_t> synthetic_seed(std::string_view origin, std::string
                     origin, option, digits));
   }
   return seed;
+}
+
+WeightsPlace named_place(std::string origin, const std::string& text) {
+  const auto seed = synthetic_seed(origin, text);
+  WeightsPlace result =
+      seed ? WeightsPlace{.origin = std::move(origin), .path = text, .found = {}, .synthetic_seed = seed}
+           : place(std::move(origin), text);
+  result.named = true;
+  return result;
 }
 
 std::optional<std::string> from_environment() {
@@ -152,11 +163,6 @@ constexpr std::string_view kAdvice =
     "download";
 
 }  // namespace
-
-bool is_synthetic(std::string_view option) {
-  return option == kSyntheticOption ||
-         (option.starts_with(kSyntheticOption) && option[kSyntheticOption.size()] == ':');
-}
 
 std::string_view to_string(WeightsKind kind) {
   switch (kind) {
@@ -226,27 +232,25 @@ Weights load_weights(const fs::path& path, const Network& network) {
 }
 
 std::vector<WeightsPlace> weights_places(const std::optional<std::string>& option) {
-  if (option) return {place("--weights", *option)};
+  if (option) return {named_place("--weights", *option)};
   std::vector<WeightsPlace> places;
   if (const auto variable = from_environment())
-    places.push_back(place(fmt::format("${}", kVariable), *variable));
+    places.push_back(named_place(fmt::format("${}", kVariable), *variable));
   places.push_back(place("weights/", "weights"));
   const char* home = std::getenv("HOME");
   places.push_back(
       home != nullptr && *home != '\0'
           ? place("~/.keras/models/", fs::path(home) / ".keras" / "models", "vgg16")
-          : WeightsPlace{.origin = "~/.keras/models/", .path = "~/.keras/models", .found = std::nullopt});
+          : WeightsPlace{
+                .origin = "~/.keras/models/", .path = "~/.keras/models", .found = {}, .synthetic_seed = {}});
   return places;
 }
 
 Weights resolve_weights(const std::optional<std::string>& option, const Network& network) {
-  if (const auto named = option ? option : from_environment()) {
-    const std::string origin = option ? "--weights" : fmt::format("${}", kVariable);
-    if (const auto seed = synthetic_seed(origin, *named)) return synthetic_weights(network, *seed);
-  }
   const std::vector<WeightsPlace> places = weights_places(option);
   std::string looked;
   for (const WeightsPlace& candidate : places) {
+    if (candidate.synthetic_seed) return synthetic_weights(network, *candidate.synthetic_seed);
     if (candidate.found) return load_weights(*candidate.found, network);
     std::error_code ignored;
     const std::string_view trouble =
@@ -254,7 +258,7 @@ Weights resolve_weights(const std::optional<std::string>& option, const Network&
         : fs::exists(candidate.path, ignored) ? "expected a file or a folder, found a device or a pipe"
                                               : "no such file or folder";
     // A place that the user names must not give way silently to other weights.
-    if (candidate.origin == "--weights" || candidate.origin.starts_with('$')) {
+    if (candidate.named) {
       throw Error(ErrorKind::input,
                   fmt::format("{} {}: {}; {}", candidate.origin, candidate.path.string(), trouble, kAdvice));
     }

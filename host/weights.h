@@ -55,25 +55,22 @@ Weights synthetic_weights(const Network& network, std::uint64_t seed = 0);
 
 /// Where weights may be, in the order they are looked for.
 struct WeightsPlace {
-  std::string origin;          ///< "--weights", "$FILTERSCOPE_WEIGHTS", "weights/", "~/.keras/models/"
-  std::filesystem::path path;  ///< A file or a folder.
-  std::optional<std::filesystem::path> found;  ///< The file, if one is there.
+  std::string origin;  ///< "--weights", "$FILTERSCOPE_WEIGHTS", "weights/", "~/.keras/models/"
+  bool named = false;  ///< By the user, in one of the first two: if nothing is there, nothing else will do.
+  std::filesystem::path path;                   ///< A file or a folder; what was given, if `synthetic_seed`.
+  std::optional<std::filesystem::path> found;   ///< The file, if one is there.
+  std::optional<std::uint64_t> synthetic_seed;  ///< Made-up weights are asked for: `synthetic[:SEED]`.
 };
 /// Looks in `option` if given, else in $FILTERSCOPE_WEIGHTS (if set), ./weights/ and ~/.keras/models/. In a
 /// folder: Keras' official VGG16 without its top, the one with it, then any other .h5 or .safetensors in
-/// alphabetical order;
-/// ~/.keras/models/ holds other networks too, so there only names that start with vgg16. Never throws for a
-/// missing file.
+/// alphabetical order; ~/.keras/models/ holds other networks too, so there only names that start with vgg16.
+/// Never throws for a missing file; a SEED that is no number is a usage Error.
 std::vector<WeightsPlace> weights_places(const std::optional<std::string>& option = std::nullopt);
-
-/// Whether --weights or $FILTERSCOPE_WEIGHTS means made-up weights and no file: `synthetic[:SEED]`.
-bool is_synthetic(std::string_view option);
 
 /// What --weights, or without it $FILTERSCOPE_WEIGHTS, means: `synthetic[:SEED]` or a path; without both, the
 /// first file found in weights_places(). Nothing found is an input Error that lists the places and names
-/// weights/fetch.sh and
-/// `--weights synthetic`; so is a --weights or a $FILTERSCOPE_WEIGHTS that leads nowhere. A SEED that is no
-/// number is a usage Error.
+/// weights/fetch.sh and `--weights synthetic`; so is a --weights or a $FILTERSCOPE_WEIGHTS that leads
+/// nowhere.
 Weights resolve_weights(const std::optional<std::string>& option, const Network& network);
 
 }  // namespace filterscope

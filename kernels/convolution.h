@@ -85,7 +85,7 @@ void convolution_implicit_gemm_large(const ConvolutionArguments<T>& arguments, c
 
 /// Tensor cores of sm_90a (wgmma), Half and Bfloat16; channels multiples of 64. It and the next two
 /// take pools. Where convolution_wgmma_takes() says no it must not be launched: for another device, or
-/// maps too wide for shared memory (from some 100 positions on with 128 output channels, 160 with 64).
+/// maps too wide for shared memory.
 template <class T>
 void convolution_wgmma(const ConvolutionArguments<T>& arguments, cudaStream_t stream);
 bool convolution_wgmma_takes(const ConvolutionShape& shape);
@@ -93,7 +93,7 @@ bool convolution_wgmma_takes(const ConvolutionShape& shape);
 /// at the same time.
 template <class T>
 void convolution_wgmma_staggered(const ConvolutionArguments<T>& arguments, cudaStream_t stream);
-/// And by larger blocks, for odd multiples of 64 output channels.
+/// And by larger blocks. Made for odd multiples of 64 output channels; right for every multiple.
 template <class T>
 void convolution_wgmma_large(const ConvolutionArguments<T>& arguments, cudaStream_t stream);
 bool convolution_wgmma_large_takes(const ConvolutionShape& shape);

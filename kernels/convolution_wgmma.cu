@@ -23,8 +23,8 @@
 //   of products to a tile, 473. So each begins later than the one before it (convolution_wgmma_staggered),
 //   once: whoever is alone while the others store keeps its distance. And where sums are few enough for it
 //   there are three (convolution_wgmma_large); at 96x96 their 96 windows are two whole rows, whose strip is
-//   no longer than that of 64, a third less of L2. 64 to 64 channels could come to the 650 TFLOP/s of the
-//   bound above, 0.2 ms less for 512 images, 128 inputs to 740. Not measured yet.
+//   no longer than that of 64, a third less of L2. At most the bound above can be reached with 64 to 64
+//   channels, 650 TFLOP/s, which is 0.2 ms less for 512 images.
 // - Pools. Where a 2x2 max-pool follows, the epilogue takes it and writes a quarter of the map and 3 bits for
 //   each of its elements; a pass of its own would write the map and read it again. Two lanes exchange half of
 //   what they have of two windows, and that is all. Backward, strips are not copied but made, by warps
@@ -96,8 +96,6 @@ constexpr int kFewestStages = kKernelSize + 1;  // A column of taps, and the las
 constexpr int kMostStages = 16;
 constexpr int kSharedLimit = 227 * 1024;  // Of a block on sm_90.
 constexpr int kMostBoxRows = 256;
-// Clocks: about what storing a tile takes, 12 for each of the 128 sums that a thread has at most.
-constexpr int kStagger = 1536;
 constexpr int kMultiprocessorRegisters = 64 * 1024;
 
 /// A block's part of the product. Two or three warpgroups multiply; of another one a thread starts the
@@ -111,27 +109,32 @@ struct Tile {
   static constexpr int kChannels = kChannels_;                       ///< Of the output.
   static constexpr int kCopyingWarp = kMultiplyingWarps;
   static constexpr int kMakingWarps = 2 * kWarpgroupWarps - 1;
-  static constexpr int kSums = kChannels / 2;  ///< Of a thread, per product.
+  static constexpr int kSums = kChannels / 2;              ///< Of a thread, per product.
+  static constexpr int kStagger = 12 * kProducts * kSums;  ///< Clocks: about what storing a tile takes.
   static constexpr int kStageBytes = kChannels * kRowBytes;
   static constexpr int kWords = kChannels / 32;  ///< Of a mask.
 
   static_assert(kWords <= kQuadLanes, "each lane of a quad has a word of the gate and of the mask");
 };
 
-/// How many threads of a block multiply, and how many do not; and of how many registers each of these has.
+/// How many threads of a block multiply, how many do not, and how many registers each of them has.
 template <class Tile, FusedPool kPool>
 struct Threads {
   static constexpr int kMultiplying = Tile::kMultiplyingWarps * kWarpSize;
   static constexpr int kOther = (kPool == FusedPool::input ? 2 : 1) * kWarpgroupWarps * kWarpSize;
   static constexpr int kAll = kMultiplying + kOther;
 
-  // A launch gives all of them as many, and those that multiply need more than others: some 200 for 128
-  // channels.
+  // A launch gives all of them the same number, and those that multiply need more than others: some 200 for
+  // 128 channels.
   static constexpr int kStep = 8;
   static constexpr int kLaunched = kMultiprocessorRegisters / kAll / kStep * kStep;
   static constexpr int kOtherRegisters = kPool == FusedPool::input ? 48 : Tile::kWarpgroups == 2 ? 72 : 40;
   static constexpr int kMultiplyingRegisters =
       (kLaunched * kAll - kOtherRegisters * kOther) / kMultiplying / kStep * kStep;
+  static_assert(kOtherRegisters >= ptx::kFewestRegisters && kOtherRegisters <= kLaunched,
+                "registers that are given away must have been there");
+  static_assert(kMultiplyingRegisters >= kLaunched && kMultiplyingRegisters <= ptx::kMostRegisters,
+                "registers are taken, and no more than a thread can have");
 };
 
 /// What the host works out once per launch.
@@ -459,7 +462,7 @@ __device__ inline void transpose_quad(std::uint32_t (&words)[kQuadLanes], int in
   }
 }
 
-/// Those of a gradient, `kGradient`, have neither bias nor mask.
+/// With `kGradient` there is neither bias nor mask.
 template <class T, class Tile, bool kGradient>
 __device__ inline void store_tile(const Outputs<T>& outputs, const Sums<Tile>& sums, const Geometry& geometry,
                                   const Lane& lane, int first_window, int first_channel) {
@@ -706,13 +709,13 @@ int multiprocessors() {
 }
 
 template <class T, class Tile, FusedPool kPool>
-void launch_tile(const ConvolutionArguments<T>& arguments, cudaStream_t stream, int stagger) {
+void launch_tile(const ConvolutionArguments<T>& arguments, cudaStream_t stream, bool staggered) {
   Geometry geometry = geometry_of<Tile>(arguments.images_count, {.height = arguments.height,
                                                                  .width = arguments.width,
                                                                  .in_channels = arguments.in_channels,
                                                                  .out_channels = arguments.out_channels,
                                                                  .pool = kPool});
-  geometry.stagger = stagger;
+  geometry.stagger = staggered ? Tile::kStagger : 0;
   if (geometry.tiles == 0) return;
   if (geometry.stages < kFewestStages)
     throw LaunchError("convolution_wgmma: a map too wide for shared memory");
@@ -740,22 +743,22 @@ void launch_tile(const ConvolutionArguments<T>& arguments, cudaStream_t stream, 
 }
 
 template <class T, class Tile>
-void launch_pool(const ConvolutionArguments<T>& arguments, cudaStream_t stream, int stagger) {
+void launch_pool(const ConvolutionArguments<T>& arguments, cudaStream_t stream, bool staggered) {
   if (arguments.output_pool.winners != nullptr) {
-    launch_tile<T, Tile, FusedPool::output>(arguments, stream, stagger);
+    launch_tile<T, Tile, FusedPool::output>(arguments, stream, staggered);
   } else if (arguments.input_pool.winners != nullptr) {
-    launch_tile<T, Tile, FusedPool::input>(arguments, stream, stagger);
+    launch_tile<T, Tile, FusedPool::input>(arguments, stream, staggered);
   } else {
-    launch_tile<T, Tile, FusedPool::none>(arguments, stream, stagger);
+    launch_tile<T, Tile, FusedPool::none>(arguments, stream, staggered);
   }
 }
 
 template <class T>
-void launch_two_warpgroups(const ConvolutionArguments<T>& arguments, cudaStream_t stream, int stagger) {
+void launch_two_warpgroups(const ConvolutionArguments<T>& arguments, cudaStream_t stream, bool staggered) {
   if (arguments.out_channels % Tile128::kChannels == 0) {
-    launch_pool<T, Tile128>(arguments, stream, stagger);
+    launch_pool<T, Tile128>(arguments, stream, staggered);
   } else {
-    launch_pool<T, Tile64>(arguments, stream, stagger);
+    launch_pool<T, Tile64>(arguments, stream, staggered);
   }
 }
 
@@ -779,7 +782,9 @@ template <class Tile>
 bool takes(const ConvolutionShape& shape) {
   if (shape.in_channels % kSliceChannels != 0 || shape.out_channels % Tile::kChannels != 0) return false;
   if (shape.pool != FusedPool::none && (shape.height % 2 != 0 || shape.width % 2 != 0)) return false;
-  return geometry_of<Tile>(1, shape).stages >= kFewestStages && has_code();
+  // A strip has more than two rows of the map; the geometry of much larger maps would take long to work out.
+  if (kStrips * 2 * shape.width * kRowBytes > kSharedLimit) return false;
+  return has_code() && geometry_of<Tile>(1, shape).stages >= kFewestStages;
 }
 
 }  // namespace
@@ -794,17 +799,17 @@ bool convolution_wgmma_large_takes(const ConvolutionShape& shape) {
 
 template <class T>
 void convolution_wgmma(const ConvolutionArguments<T>& arguments, cudaStream_t stream) {
-  launch_two_warpgroups(arguments, stream, 0);
+  launch_two_warpgroups(arguments, stream, /*staggered=*/false);
 }
 
 template <class T>
 void convolution_wgmma_staggered(const ConvolutionArguments<T>& arguments, cudaStream_t stream) {
-  launch_two_warpgroups(arguments, stream, kStagger);
+  launch_two_warpgroups(arguments, stream, /*staggered=*/true);
 }
 
 template <class T>
 void convolution_wgmma_large(const ConvolutionArguments<T>& arguments, cudaStream_t stream) {
-  launch_pool<T, LargeTile64>(arguments, stream, kStagger);
+  launch_pool<T, LargeTile64>(arguments, stream, /*staggered=*/true);
 }
 
 template void convolution_wgmma<Half>(const ConvolutionArguments<Half>&, cudaStream_t);

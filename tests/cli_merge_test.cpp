@@ -141,6 +141,23 @@ TEST_F(CliMerge, WhatIsMissingIsToldAndComesLater) {
   EXPECT_EQ(manifest()["counts"]["ok"], 6);
 }
 
+// Nor is a folder taken that is still being copied; the pictures alone can be had if that is all there is.
+TEST_F(CliMerge, SharesWithoutTheirLossesAreRefused) {
+  ASSERT_EQ(render({"block1_conv1:0", "--out", "one"}).exit_code, 0);
+  ASSERT_EQ(render({"block1_conv1:1", "--out", "other"}).exit_code, 0);
+  fs::remove(folder_ / "other/traces.csv");
+  EXPECT_THAT(error_of({"merge", "one", "other", "--out", "both"}, kInput),
+              AllOf(HasSubstr("other: expected traces.csv"), HasSubstr("copy the whole folder")));
+  EXPECT_FALSE(exists("both"));
+  ASSERT_EQ(render({"block1_conv1:1", "--out", "other"}).exit_code, 0);
+  EXPECT_EQ(run({"merge", "one", "other", "--out", "both"}).exit_code, 0);
+
+  fs::remove(folder_ / "both/traces.csv");
+  const Outcome again = run({"merge", "one", "other", "--out", "both"});
+  EXPECT_EQ(again.exit_code, 0);
+  EXPECT_THAT(again.err, HasSubstr("both/traces.csv is not there"));
+}
+
 TEST_F(CliMerge, FoldersThatDoNotBelongTogetherAreRefused) {
   ASSERT_EQ(render({"block1_conv1:0", "--out", "a"}).exit_code, 0);
   ASSERT_EQ(render({"block1_conv1:1", "--out", "b", "--seed", "7", "--iterations", "3"}).exit_code, 0);

@@ -41,11 +41,6 @@ TEST(CliText, FiltersAreListedAsSelectorsUpToALimit) {
   EXPECT_EQ(filters_text(filters, vgg16(), 2), "block1_conv1:3,17 and 2 more");
 }
 
-TEST(CliText, ShellWordsAreReadAsTheyWereQuoted) {
-  const std::vector<std::string> words{"render", "block3_*:0-7", "--out=a b", "it's", ""};
-  EXPECT_EQ(shell_words(shell_quoted(words)), words);
-}
-
 TEST(CliText, SelectorsOfTheFirstLayers) {
   EXPECT_EQ(selectors_text(vgg16(), 4), "'block1_*' 'block2_*'");
   EXPECT_EQ(selectors_text(vgg16(), 6), "'block1_*' 'block2_*' block3_conv1 block3_conv2");

@@ -48,6 +48,17 @@ TEST(Selection, NoSelectorMeansAll) {
   EXPECT_TRUE(std::ranges::is_sorted(all));
 }
 
+TEST(Selection, ShortSelectorsNameTheSameFilters) {
+  for (const char* selectors : {"block1_conv1", "block1_conv1:0", "block1_conv1:62-63 block2_conv1",
+                                "block1_conv2:0-62 block5_conv3:7,9-10"}) {
+    const std::string text = selectors;
+    std::vector<std::string> words{text.substr(0, text.find(' '))};
+    if (text.find(' ') != std::string::npos) words.push_back(text.substr(text.find(' ') + 1));
+    EXPECT_EQ(selectors_of(parse(words), vgg16()), text);
+  }
+  EXPECT_EQ(selectors_of({}, vgg16()), "");
+}
+
 TEST(Selection, LayerNamesAllItsFilters) {
   const auto selection = parse({"block3_conv1"});
   ASSERT_EQ(selection.size(), 256u);

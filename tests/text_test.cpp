@@ -30,6 +30,7 @@ TEST(Text, SizesHaveTheWidthFirst) {
 TEST(Text, ShellQuoting) {
   const std::vector<std::string> words{"render", "block3_*:0-7", "--out=a b", "it's", ""};
   EXPECT_EQ(shell_quoted(words), "render 'block3_*:0-7' '--out=a b' 'it'\\''s' ''");
+  EXPECT_EQ(shell_words(shell_quoted(words)), words);
 }
 
 }  // namespace

@@ -4,7 +4,7 @@
 #   tools/quickstart.sh [OPTION OF filterscope render...]
 #
 # On a GPU every filter is rendered; on a CPU eight filters of each layer, with fewer iterations.
-# FILTERSCOPE_WEIGHTS (a file) is used in place of the download. FILTERSCOPE_OUT (a folder) is where the pictures go;
+# FILTERSCOPE_WEIGHTS (a file, or synthetic) is used in place of the download. FILTERSCOPE_OUT (a folder) is where the pictures go;
 # without it filterscope-out in the clone.
 set -euo pipefail
 
@@ -22,10 +22,10 @@ say() { printf '\n== %s\n' "$*"; }
 
 out=$root/filterscope-out
 [[ -z ${FILTERSCOPE_OUT-} ]] || out=$(absolute "$FILTERSCOPE_OUT")
-if [[ -n ${FILTERSCOPE_WEIGHTS-} ]]; then
-  FILTERSCOPE_WEIGHTS=$(absolute "$FILTERSCOPE_WEIGHTS")
-  export FILTERSCOPE_WEIGHTS
-fi
+case ${FILTERSCOPE_WEIGHTS-} in
+  '' | synthetic | synthetic:*) ;;
+  *) FILTERSCOPE_WEIGHTS=$(absolute "$FILTERSCOPE_WEIGHTS"); export FILTERSCOPE_WEIGHTS ;;
+esac
 cd "$root"
 
 say "Installing what is missing"

@@ -5,14 +5,14 @@
 #   FILTERSCOPE_WEIGHTS_URL   another address of the same file, such as a mirror or file:///...
 #   FILTERSCOPE_WEIGHTS_DIR   another folder
 set -euo pipefail
-case $#${1-} in
-  0) ;;
-  1-h | 1--help) sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p;}' "$0"; exit 0 ;;
-  *)
-    echo "weights/fetch.sh: expected no argument, or --help; found \"$*\"" >&2
-    exit 2
-    ;;
-esac
+if [[ $# -eq 1 && ($1 == -h || $1 == --help) ]]; then
+  sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p;}' "$0"
+  exit 0
+fi
+if [[ $# -gt 0 ]]; then
+  echo "weights/fetch.sh: expected no argument, or --help; found \"$*\"" >&2
+  exit 2
+fi
 
 readonly name=vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5
 readonly official=https://storage.googleapis.com/tensorflow/keras-applications/vgg16/$name

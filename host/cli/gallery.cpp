@@ -87,11 +87,10 @@ int run_gallery(const std::vector<std::string>& arguments) {
       comparison ? write_comparison(first, folders.back(), out) : write_gallery(first);
   if (!options.has("quiet")) {
     if (counts.missing_pictures > 0) {
-      fmt::print(stderr, "Note: {} of {} missing or damaged; the page shows where\n",
-                 counted(counts.missing_pictures, "picture"), counted(counts.filters, "filter"));
+      tell("Note: {} of {} missing or damaged; the page shows where\n",
+           counted(counts.missing_pictures, "picture"), counted(counts.filters, "filter"));
     }
-    for (const std::filesystem::path& folder : counts.without_traces)
-      fmt::print(stderr, "{}", lost_traces_note(folder));
+    for (const std::filesystem::path& folder : counts.without_traces) tell("{}", lost_traces_note(folder));
     fmt::print("{}\n", (out / "index.html").string());
   }
   return 0;

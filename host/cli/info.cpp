@@ -67,7 +67,7 @@ void print_libraries() {
   for (const auto& [name, version] : libraries) print_row(name, version);
 }
 
-// Whether there are any.
+// Prints where weights are looked for; tells whether any were found.
 bool print_weights(const std::optional<std::string>& option) {
   constexpr std::string_view kVariable = "$FILTERSCOPE_WEIGHTS";
   const auto places = weights_places(option);
@@ -76,13 +76,12 @@ bool print_weights(const std::optional<std::string>& option) {
   }
   bool found = false;
   for (const WeightsPlace& place : places) {
-    const bool named = place.origin == "--weights" || place.origin == kVariable;
-    const bool synthetic = named && is_synthetic(place.path.string());
-    const bool used = (place.found.has_value() || synthetic) && !found;
-    found = found || used;
-    print_row(place.origin, synthetic     ? place.path.string() + ": made by the program, nothing to find"
+    const bool first = (place.found || place.synthetic_seed) && !found;
+    found = found || first;
+    print_row(place.origin, place.synthetic_seed
+                                ? place.path.string() + ": made by the program, nothing to find"
                             : place.found ? fmt::format("{}{}", place.found->string(),
-                                                        used ? "   <- read when weights are needed" : "")
+                                                        first ? "   <- read when weights are needed" : "")
                                           : place.path.string() + ": nothing found");
   }
   if (!found)
@@ -104,6 +103,7 @@ int run_info(const std::vector<std::string>& arguments) {
   }
   refuse_positional("info", options);
   const auto weights = parse_weights(options);
+  if (weights) weights_places(*weights);  // What makes no sense is refused before anything is printed.
 
   fmt::print("filterscope {}\n", kVersion);
   print_part("Build", [] {
@@ -111,7 +111,7 @@ int run_info(const std::vector<std::string>& arguments) {
   });
   print_part("Devices", print_devices);
   print_part("Libraries", print_libraries);
-  bool found = true;
+  bool found = false;
   print_part("Weights, in the order they are looked for", [&] { found = print_weights(weights); });
   // Asked about a file, the exit code answers.
   return weights && !found ? static_cast<int>(ErrorKind::input) : 0;

@@ -9,8 +9,7 @@ namespace filterscope::cli {
 
 /// While it lives, the first SIGINT or SIGTERM requests a stop; the second one ends the program at once, as
 /// if it were not handled. The first one is answered on stderr by `answer`, since what it stops may take a
-/// while. A signal that was ignored before (nohup, a background job) stays ignored. One at a
-/// time.
+/// while. A signal that was ignored before (nohup, a background job) stays ignored. One at a time.
 class Interrupt {
  public:
   explicit Interrupt(std::string answer = "");

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -92,11 +93,15 @@ int run(const std::vector<std::string>& arguments) {
 
 int fail(int exit_code, const std::string& message) {
   std::fflush(stdout);
-  fmt::print(stderr, "filterscope: error: {}\n", message);
+  filterscope::cli::tell("filterscope: error: {}\n", message);
   return exit_code;
 }
 
 int fail_of_output(int number) {
+  if (number == EPIPE) {  // As `head` does when it has seen enough: the usual death, without a word.
+    std::signal(SIGPIPE, SIG_DFL);
+    std::raise(SIGPIPE);
+  }
   return fail(static_cast<int>(ErrorKind::output),
               fmt::format("standard output: could not be written: {}", std::strerror(number)));
 }
@@ -117,6 +122,7 @@ static void limit_spinning(char** arguments) {
 int main(int argc, char** argv) {
   if (argc > 0) limit_spinning(argv);
   prctl(PR_SET_NAME, "filterscope");  // For ps and pkill: after limit_spinning() it would be "exe".
+  std::signal(SIGPIPE, SIG_IGN);      // What is finished must be written, whoever reads the messages.
   try {
     const int exit_code = run({argv + std::min(argc, 1), argv + argc});
     if (std::fflush(stdout) != 0) return fail_of_output(errno);

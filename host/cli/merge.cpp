@@ -56,11 +56,22 @@ const OptionTable& merge_options() {
 
 StoredRun read(const std::string& folder, const Network& network) {
   std::optional<StoredRun> run = read_run(folder, network);
-  if (run) return std::move(*run);
-  throw Error(
-      ErrorKind::input,
-      fmt::format("{}: expected a folder that `filterscope render` wrote, found no manifest.json in it",
-                  folder));
+  if (!run) {
+    throw Error(
+        ErrorKind::input,
+        fmt::format("{}: expected a folder that `filterscope render` wrote, found no manifest.json in it",
+                    folder));
+  }
+  // As in a folder that is still being copied; what is merged without its losses would stay without.
+  if (run->traces_lost) {
+    throw Error(
+        ErrorKind::input,
+        fmt::format(
+            "{}: expected traces.csv beside manifest.json, found none: copy the whole folder. If the "
+            "losses are lost for good, the command that rendered it, given again, goes on without them",
+            folder));
+  }
+  return std::move(*run);
 }
 
 void require_same_settings(const StoredRun& first, const StoredRun& other) {
@@ -165,6 +176,7 @@ int run_merge(const std::vector<std::string>& arguments) {
   const Interrupt interrupt;
   RunWriter writer(out, merged, {selected.begin(), selected.end()},
                    {.keep_images = any_images, .frame_every = frame_every, .force = options.has("force")});
+  if (writer.traces_lost() && !quiet) tell("{}", lost_traces_note(out));
   double seconds = 0;
   PhaseSeconds phases;
   try {
@@ -197,12 +209,8 @@ int run_merge(const std::vector<std::string>& arguments) {
   fmt::print("{} of {} {} in {}{}\n", counted(taken, "filter"), counted(std::ssize(folders), "folder"),
              taken == 1 ? "is" : "are", (out / "").string(),
              in_all > taken ? fmt::format(", {} in all", with_thousands(in_all)) : "");
-  for (const StoredRun& run : runs)
-    if (run.traces_lost) fmt::print(stderr, "{}", lost_traces_note(run.folder));
-  if (writer.traces_lost()) fmt::print(stderr, "{}", lost_traces_note(out));
   if (missing > 0) {
-    fmt::print(
-        stderr,
+    tell(
         "Note: {} selected and in none of the folders; manifest.json says which. Render them and merge "
         "again.\n",
         missing == 1 ? "1 filter was" : fmt::format("{} were", counted(missing, "filter")));
@@ -210,11 +218,10 @@ int run_merge(const std::vector<std::string>& arguments) {
   if (const auto absent = absent_shares(whole.command_lines); !absent.empty()) {
     constexpr std::size_t kNamed = 8;
     const std::size_t named = std::min(absent.size(), kNamed);
-    fmt::print(
-        stderr, "Note: {} not among the folders: {}{}. Merge again with what is in {}.\n",
-        absent.size() == 1 ? "1 share is" : fmt::format("{} are", counted(std::ssize(absent), "share")),
-        fmt::join(absent.begin(), absent.begin() + static_cast<std::ptrdiff_t>(named), ", "),
-        absent.size() > named ? ", ..." : "", absent.size() == 1 ? "it" : "them");
+    tell("Note: {} not among the folders: {}{}. Merge again with what is in {}.\n",
+         absent.size() == 1 ? "1 share is" : fmt::format("{} are", counted(std::ssize(absent), "share")),
+         fmt::join(absent.begin(), absent.begin() + static_cast<std::ptrdiff_t>(named), ", "),
+         absent.size() > named ? ", ..." : "", absent.size() == 1 ? "it" : "them");
   }
   return 0;
 }

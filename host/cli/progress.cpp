@@ -74,7 +74,7 @@ std::string Progress::line(Clock::time_point now) const {
   const double elapsed = std::chrono::duration<double>(now - start_).count();
   const double fraction = work_done();
   const double rate = static_cast<double>(steps_done_) / std::max(elapsed, 1e-9);
-  std::string text = fmt::format("{}/{}, {:.{}f} %, {} iterations/s", filters_done_,
+  std::string text = fmt::format("{}/{}, {:.{}f} %, {} iterations/s", with_thousands(filters_done_),
                                  counted(std::ssize(work_before_) - 1, "filter"), 100 * fraction,
                                  fraction < 0.0995 ? 1 : 0, rate_text(rate));
   if (fraction > 0 && (expected_seconds_ > 0 || elapsed > kSilentSeconds)) {
@@ -89,13 +89,13 @@ void Progress::show_if_due() {
   const auto since = now - shown_at_;
   if (style_ == Style::terminal) {
     if (since < kTerminalInterval) return;
-    fmt::print(stream_, "\r{}\x1b[K", line(now));
+    std::fputs(fmt::format("\r{}\x1b[K", line(now)).c_str(), stream_);
     line_on_screen_ = true;
   } else {
     const double fraction = work_done();
     if (since < kPlainShortest || (since < kPlainLongest && fraction - shown_fraction_ < kPlainFraction))
       return;
-    fmt::print(stream_, "{}\n", line(now));
+    std::fputs(fmt::format("{}\n", line(now)).c_str(), stream_);
     shown_fraction_ = fraction;
   }
   std::fflush(stream_);

@@ -331,10 +331,9 @@ void read_start_images(Request& request, const Network& network) {
                 fmt::format("--init {}: expected one image or one for each of {}, found {}", file,
                             counted(std::ssize(request.whole), "selected filter"), images.count));
   }
-  request.init = {
-      .file = std::filesystem::absolute(file).string(),
-      .sha256 = sha256_of_file(file),
-      .filters = images.count == 1 ? "" : filters_text(request.whole, network, request.whole.size())};
+  request.init = {.file = std::filesystem::absolute(file).string(),
+                  .sha256 = sha256_of_file(file),
+                  .filters = images.count == 1 ? "" : selectors_of(request.whole, network)};
   request.render.extent = extent;
   request.recipe.size = std::max(extent.height, extent.width);
   request.render.initial_images = std::move(images);
@@ -392,7 +391,7 @@ class RunObserver : public RenderObserver {
 
   void on_notice(const std::string& text) override {
     progress_.clear();
-    fmt::print(stderr, "{}\n", text);
+    tell("{}\n", text);
   }
 
   void on_loss(FilterId id, TracePoint point) override {
@@ -424,37 +423,32 @@ int layers_of(const std::vector<FilterId>& selection) {
 
 void print_start(const Request& request, const std::vector<FilterId>& filters, const Network& network,
                  const Weights& weights, const EngineDescription& engine, const std::string& why_not_gpu) {
-  fmt::print(stderr, "{} of {} of {}, {} at {}, recipe {}\n", counted(std::ssize(filters), "filter"),
-             counted(layers_of(filters), "layer"), network.name,
-             counted(request.recipe.iterations, "iteration"), size_text(request.render.extent),
-             request.recipe.name);
+  tell("{} of {} of {}, {} at {}, recipe {}\n", counted(std::ssize(filters), "filter"),
+       counted(layers_of(filters), "layer"), network.name, counted(request.recipe.iterations, "iteration"),
+       size_text(request.render.extent), request.recipe.name);
   if (request.shard) {
-    fmt::print(stderr, "Share:   {} of {}, {} of {}\n", request.shard->index, request.shard->count,
-               with_thousands(std::ssize(request.selection)), counted(std::ssize(request.whole), "filter"));
+    tell("Share:   {} of {}, {} of {}\n", request.shard->index, request.shard->count,
+         with_thousands(std::ssize(request.selection)), counted(std::ssize(request.whole), "filter"));
   }
   if (const auto there = std::ssize(request.selection) - std::ssize(filters); there > 0)
-    fmt::print(stderr, "Already: {} of the selection, in {}\n", counted(there, "filter"),
-               (request.out / "").string());
+    tell("Already: {} of the selection, in {}\n", counted(there, "filter"), (request.out / "").string());
   if (request.init) {
-    fmt::print(stderr, "Start:   {}{}\n", request.init->filters.empty() ? "" : "one image for each filter, ",
-               *request.init_file);
+    tell("Start:   {}{}\n", request.init->filters.empty() ? "" : "one image for each filter, ",
+         *request.init_file);
   }
-  fmt::print(stderr, "Weights: {}\n", weights_text(weights));
-  fmt::print(stderr, "Device:  {} ({}), {}{}\n", engine.device, engine.device_name,
-             to_string(engine.precision),
-             engine.threads > 0 ? fmt::format(", {}", counted(engine.threads, "thread")) : "");
-  if (!why_not_gpu.empty()) fmt::print(stderr, "         not a GPU: {}\n", why_not_gpu);
+  tell("Weights: {}\n", weights_text(weights));
+  tell("Device:  {} ({}), {}{}\n", engine.device, engine.device_name, to_string(engine.precision),
+       engine.threads > 0 ? fmt::format(", {}", counted(engine.threads, "thread")) : "");
+  if (!why_not_gpu.empty()) tell("         not a GPU: {}\n", why_not_gpu);
   if (const int every = request.render.frame_every; every > 0) {
     const int frames = frame_count(request.recipe.iterations, every);
     const double megabytes = 1e-6 * static_cast<double>(request.render.extent.positions() * 3 * frames) *
                              static_cast<double>(filters.size());
-    fmt::print(stderr, "Frames:  {} of each filter, one every {}; up to {} MB in all\n", frames,
-               counted(every, "iteration"), with_thousands(static_cast<std::int64_t>(std::ceil(megabytes))));
+    tell("Frames:  {} of each filter, one every {}; up to {} MB in all\n", frames,
+         counted(every, "iteration"), with_thousands(static_cast<std::int64_t>(std::ceil(megabytes))));
   }
   if (weights.synthetic()) {
-    fmt::print(
-        stderr,
-        "Note:    these will not be pictures of a trained network; weights/fetch.sh gets real weights\n");
+    tell("Note:    these will not be pictures of a trained network; weights/fetch.sh gets real weights\n");
   }
 }
 
@@ -492,18 +486,18 @@ bool errors_on_terminal() {
 // Of large images an iteration takes a while, and so does what is still to be written.
 std::string stopping_text(const Request& request) {
   if (request.quiet) return "";
-  return fmt::format("{}Stopping when this iteration is done; Ctrl-C again ends at once\n",
+  return fmt::format("{}Stopping, and keeping what is finished; Ctrl-C again ends at once\n",
                      errors_on_terminal() ? "\r\x1b[K" : "");
 }
 
-// What is being done, until that is over, also by an exception.
+// Shows what is being done until its scope ends, on a terminal.
 class LineOnTerminal {
  public:
-  explicit LineOnTerminal(std::string_view text) : printed_(!text.empty()) {
-    if (printed_) fmt::print(stderr, "{}", text);
+  LineOnTerminal(std::string_view text, bool quiet) : printed_(!quiet && errors_on_terminal()) {
+    if (printed_) tell("{}", text);
   }
   ~LineOnTerminal() {
-    if (printed_) std::fputs("\r\x1b[K", stderr);
+    if (printed_) tell("\r\x1b[K");
   }
   LineOnTerminal(const LineOnTerminal&) = delete;
   LineOnTerminal& operator=(const LineOnTerminal&) = delete;
@@ -530,25 +524,25 @@ double estimate_and_print(Engine& engine, const Request& request, const std::vec
   }
   if (run_flops < kShortRunFlops || timed_flops > kEstimateShare * run_flops) return 0;
 
-  std::optional<LineOnTerminal> line;
-  if (errors_on_terminal()) line.emplace("Timing an iteration of each layer ...");
   double seconds = 0;
-  // One layer at a time, so that an interruption need not wait for all.
-  for (auto first = filters.begin(); first != filters.end() && !interrupt.requested();) {
-    const auto end = end_of_layer(first);
-    seconds += engine.estimate({first, end});
-    first = end;
+  {
+    const LineOnTerminal line("Timing an iteration of each layer ...", request.quiet);
+    // One layer at a time, so that an interruption need not wait for all.
+    for (auto first = filters.begin(); first != filters.end() && !interrupt.requested();) {
+      const auto end = end_of_layer(first);
+      seconds += engine.estimate({first, end});
+      first = end;
+    }
   }
-  line.reset();
   if (interrupt.requested()) return 0;
   if (seconds < kLongRunSeconds) return seconds;
-  fmt::print(stderr,
-             "This will take about {} for {}. Ctrl-C stops and keeps what is finished.\n"
-             "For less: {}smaller --iterations or --size.\n",
-             duration_text(seconds), counted(std::ssize(filters), "filter"),
-             std::ssize(filters) > kFewFilters ? fmt::format("fewer filters, as '{}:0-7' or '*:random3', or ",
-                                                             network.convolutions[filters.front().layer].name)
-                                               : "");
+  tell(
+      "This will take about {} for {}. Ctrl-C stops and keeps what is finished.\n"
+      "For less: {}smaller --iterations or --size.\n",
+      duration_text(seconds), counted(std::ssize(filters), "filter"),
+      std::ssize(filters) > kFewFilters ? fmt::format("fewer filters, as '{}:0-7' or '*:random3', or ",
+                                                      network.convolutions[filters.front().layer].name)
+                                        : "");
   return seconds;
 }
 
@@ -649,7 +643,7 @@ int run_render(const std::vector<std::string>& arguments) {
                     .processors_free = engine->describe().device != "cpu"});
   const std::vector<FilterId>& filters = writer.remaining();
   require_start_images(request, filters);
-  if (writer.traces_lost() && !request.quiet) fmt::print(stderr, "{}", lost_traces_note(request.out));
+  if (writer.traces_lost() && !request.quiet) tell("{}", lost_traces_note(request.out));
   if (filters.empty()) {
     writer.finish(0);
     write_page(request);
@@ -689,7 +683,7 @@ int run_render(const std::vector<std::string>& arguments) {
   }
   progress.clear();
   {
-    const LineOnTerminal line(style == Progress::Style::terminal ? "Writing what is left ..." : "");
+    const LineOnTerminal line("Writing what is left ...", request.quiet);
     writer.finish(seconds_so_far(), all_phases());
     write_page(request);
   }
@@ -697,11 +691,11 @@ int run_render(const std::vector<std::string>& arguments) {
   const RunWriter::Counts counts = writer.counts();
   if (counts.missing > 0) {
     if (!request.quiet) {
-      fmt::print(stderr,
-                 "Interrupted: {} of {} finished, in {}; manifest.json there says which are missing, and the "
-                 "same command goes on\n",
-                 with_thousands(std::ssize(request.selection) - counts.missing),
-                 counted(std::ssize(request.selection), "filter"), (request.out / "").string());
+      tell(
+          "Interrupted: {} of {} finished, in {}; manifest.json there says which are missing, and the "
+          "same command goes on\n",
+          with_thousands(std::ssize(request.selection) - counts.missing),
+          counted(std::ssize(request.selection), "filter"), (request.out / "").string());
     }
     return kInterrupted;
   }

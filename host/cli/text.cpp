@@ -44,22 +44,6 @@ std::string filters_text(std::span<const FilterId> filters, const Network& netwo
   return text;
 }
 
-std::vector<std::string> shell_words(std::string_view line) {
-  std::vector<std::string> words(1);
-  bool quoted = false;
-  for (std::size_t i = 0; i < line.size(); ++i) {
-    if (line[i] == '\'') {
-      quoted = !quoted;
-    } else if (line[i] == ' ' && !quoted) {
-      words.emplace_back();
-    } else {
-      if (line[i] == '\\' && !quoted && i + 1 < line.size()) ++i;
-      words.back() += line[i];
-    }
-  }
-  return words;
-}
-
 int renderable_layers(const Network& network, const Weights& weights) {
   int layers = 0;
   while (layers < network.layer_count() && weights.holds(layers)) ++layers;

@@ -1,12 +1,14 @@
 #pragma once
 
+#include <fmt/format.h>
+
 #include <cstddef>
-#include <cstdint>
+#include <cstdio>
 #include <filesystem>
 #include <span>
 #include <string>
 #include <string_view>
-#include <vector>
+#include <utility>
 
 #include "../network.h"
 #include "../selection.h"
@@ -14,6 +16,13 @@
 #include "../weights.h"
 
 namespace filterscope::cli {
+
+/// Writes to stderr. That it cannot be written (its reader is gone, as `tee` is after Ctrl-C) is no reason to
+/// lose results, so that is ignored; fmt::print() would throw.
+template <class... Arguments>
+void tell(fmt::format_string<Arguments...> text, Arguments&&... arguments) {
+  std::fputs(fmt::format(text, std::forward<Arguments>(arguments)...).c_str(), stderr);
+}
 
 /// Seconds for a reader: "0.8 s", "12 s", "3 min 20 s", "2 h 05 min", "3 days 4 h".
 std::string duration_text(double seconds);
@@ -24,15 +33,13 @@ std::string weights_text(const Weights& weights);
 /// Filters for a reader, as selectors: "block1_conv1:3,17 block5_conv3:0", at most `limit` of them, then how
 /// many more.
 std::string filters_text(std::span<const FilterId> filters, const Network& network, std::size_t limit);
-/// The arguments of a line that shell_quoted() made.
-std::vector<std::string> shell_words(std::string_view line);
 
 /// The layers that can be rendered with `weights`: those that have all layers before them and themselves.
 int renderable_layers(const Network& network, const Weights& weights);
 /// The selectors that name exactly the first `layers` layers: whole blocks as "block1_*", others by name.
 std::string selectors_text(const Network& network, int layers);
 
-/// That of the run in `folder` the losses between the first and the last are gone: a line.
+/// A line for the user: the run in `folder` has lost all losses but the first and the last.
 std::string lost_traces_note(const std::filesystem::path& folder);
 
 /// What the exit codes mean, for the help.

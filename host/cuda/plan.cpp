@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "../error.h"
+#include "../text.h"
 #include "check.h"
 #include "convolution_trial.h"
 #include "own_convolution.h"
@@ -96,7 +97,7 @@ std::string Plan::describe(const Network& network) const {
     targets += fmt::format("{}{} of {}", targets.empty() ? "" : ", ", geometry.leaving(layer),
                            network.convolutions[layer].name);
   }
-  std::string text = fmt::format("{}x{}, batch of {}", image.height, image.width, targets);
+  std::string text = fmt::format("{}, batch of {}", size_text(image), targets);
   for (std::size_t layer = 0; layer < layers.size(); ++layer) {
     const Layer& plan = layers[layer];
     if (layer == 0 && !first_convolution.empty()) {

@@ -138,50 +138,12 @@ Json layer_data(const LayerAtlases& layer, const PageRun& page, const std::vecto
           {"curves", base64(losses)}};
 }
 
-/// `filters`, ascending, as short selectors: "block1_conv1 block2_conv1:0-7,9".
-std::string short_selectors(const std::vector<FilterId>& filters, const Network& network) {
-  std::string text;
-  for (std::size_t first = 0; first < filters.size();) {
-    const int layer = filters[first].layer;
-    const Convolution& convolution = network.convolutions[static_cast<std::size_t>(layer)];
-    if (!text.empty()) text += ' ';
-    text += convolution.name;
-    std::size_t end = first;
-    while (end < filters.size() && filters[end].layer == layer) ++end;
-    if (static_cast<int>(end - first) < convolution.out_channels) {
-      char separator = ':';
-      for (std::size_t i = first, last = i; i < end; i = last + 1, separator = ',') {
-        for (last = i; last + 1 < end && filters[last + 1].filter == filters[last].filter + 1;) ++last;
-        text += separator + std::to_string(filters[i].filter);
-        if (last > i) text += '-' + std::to_string(filters[last].filter);
-      }
-    }
-    first = end;
-  }
-  return text;
-}
-
-/// The selectors of all filters where each has a start image of its own, which cannot be rendered alone; else
-/// nothing.
-std::string selectors_of(const Manifest& manifest) {
-  if (!manifest.init || manifest.init->filters.empty()) return "";
-  std::vector<std::string> selectors(1);
-  for (const char character : manifest.init->filters) {
-    if (character == ' ')
-      selectors.emplace_back();
-    else
-      selectors.back() += character;
-  }
-  return short_selectors(parse_selection(selectors, manifest.network, manifest.seed), manifest.network);
-}
-
 /// The options that make `filterscope render` do what this run did: the seed, what is found by looking around
-/// (weights and device), and all that is not the default.
-std::string options_of(const Manifest& manifest) {
+/// (weights and device), and all that is not the default. Each as for a shell, with its value.
+std::vector<std::string> options_of(const Manifest& manifest) {
   std::vector<std::string> options;
   const auto add = [&](const char* flag, std::string value) {
-    options.emplace_back(flag);
-    options.push_back(std::move(value));
+    options.push_back(shell_quoted(std::vector<std::string>{flag, std::move(value)}));
   };
   const Recipe& recipe = manifest.recipe;
   const auto known = std::ranges::find(recipes(), recipe.name, &Recipe::name);
@@ -208,7 +170,7 @@ std::string options_of(const Manifest& manifest) {
   if (engine.precision != (on_cpu ? Precision::fp32 : Precision::fp16))  // What `auto` means.
     add("--precision", std::string(to_string(engine.precision)));
   if (manifest.reproducible) options.emplace_back("--reproducible");
-  return shell_quoted(options);
+  return options;
 }
 
 Json run_data(const PageRun& page) {
@@ -238,11 +200,12 @@ Json run_data(const PageRun& page) {
           {"seed", std::to_string(manifest.seed)},
           {"start", manifest.init ? Json(start_file_name(*manifest.init)) : Json(nullptr)},
           {"start_sha256", manifest.init ? manifest.init->sha256 : ""},
-          {"selectors", selectors_of(manifest)},
+          // Filters with a start image each cannot be rendered alone.
+          {"selectors", manifest.init ? manifest.init->filters : ""},
           {"options", options_of(manifest)},
           {"reproducible", manifest.reproducible},
           {"engines", engines},
-          {"precision", manifest.engines.empty() ? "" : to_string(manifest.engines.front().precision)},
+          {"precision", to_string(manifest.engines.front().precision)},
           {"thumbnail",
            {{"width", page.survey.thumbnail.width},
             {"height", page.survey.thumbnail.height},

@@ -23,10 +23,6 @@
 namespace filterscope {
 namespace {
 
-std::string bytes_text(std::uint64_t bytes) {
-  return counted(static_cast<std::int64_t>(bytes), "byte");
-}
-
 static_assert(std::endian::native == std::endian::little, "values go to .npy files as they lie in memory");
 
 constexpr std::string_view kMagic{"\x93NUMPY", 6};
@@ -154,6 +150,10 @@ constexpr std::string_view kExpected =
     "3]";
 constexpr std::string_view kAdvice =
     "save it with numpy.save(file, numpy.ascontiguousarray(images, dtype=numpy.float32))";
+
+std::string bytes_text(std::uint64_t bytes) {
+  return counted(static_cast<std::int64_t>(bytes), "byte");
+}
 
 [[noreturn]] void refuse(const std::filesystem::path& path, std::string_view found) {
   throw Error(ErrorKind::input,

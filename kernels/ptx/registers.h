@@ -3,8 +3,11 @@
 #include "../common/types.h"
 
 /// Registers handed from warps that need few to warps that need many (PTX ISA, setmaxnreg; sm_90a). All
-/// threads of a warpgroup ask for as many, a multiple of 8 from 24 to 256; giving comes before taking.
+/// threads of a warpgroup ask for the same number, a multiple of 8; giving comes before taking.
 namespace filterscope::kernels::ptx {
+
+constexpr int kFewestRegisters = 24;
+constexpr int kMostRegisters = 256;  // Of which 255 can be named.
 
 template <int kRegisters>
 __device__ inline void give_registers() {

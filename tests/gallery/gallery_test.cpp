@@ -279,7 +279,7 @@ TEST_F(GalleryTest, PageHoldsTheOptionsThatRenderItAgain) {
   options_.extent = {96, 96};
   options_.seed = 7;
   recipe_ = find_recipe("seed");
-  EXPECT_EQ(run_data({{0, 0}})["options"], "--weights synthetic:0 --seed 7 --device cpu");
+  EXPECT_EQ(run_data({{0, 0}})["options"], json({"--weights synthetic:0", "--seed 7", "--device cpu"}));
   EXPECT_EQ(run_data({{0, 0}})["start"], nullptr);
 
   engine_ = {
@@ -287,33 +287,27 @@ TEST_F(GalleryTest, PageHoldsTheOptionsThatRenderItAgain) {
   weights_.name = "it's.h5";
   weights_.path = "/data of/it's.h5";
   weights_.kind = WeightsKind::keras_hdf5;
-  EXPECT_EQ(run_data({{0, 0}})["options"], "--weights '/data of/it'\\''s.h5' --seed 7 --device cuda");
+  EXPECT_EQ(run_data({{0, 0}})["options"],
+            json({"--weights '/data of/it'\\''s.h5'", "--seed 7", "--device cuda"}));
   engine_.precision = Precision::bf16;
   options_.reproducible = true;
   options_.trace_every = 3;
   recipe_.optimiser.step = 0.25f;
   options_.extent = {40, 40};
   EXPECT_EQ(run_data({{0, 0}})["options"],
-            "--weights '/data of/it'\\''s.h5' --step 0.25 --size 40 --seed 7 --trace-every 3 --device cuda "
-            "--precision bf16 --reproducible");
+            json({"--weights '/data of/it'\\''s.h5'", "--step 0.25", "--size 40", "--seed 7",
+                  "--trace-every 3", "--device cuda", "--precision bf16", "--reproducible"}));
 
-  // A start image for each filter, as the program notes it down.
-  std::string first_layer = "block1_conv1:0";
-  std::vector<FilterId> selection{{0, 0}};
-  for (int filter = 1; filter < 64; ++filter) {
-    first_layer += fmt::format(",{}", filter);
-    selection.push_back({0, filter});
-  }
-  for (const int filter : {2, 3, 4, 9}) selection.push_back({3, filter});
+  // A start image for each filter.
+  const std::vector<FilterId> selection{{0, 0}, {0, 1}, {3, 9}};
   options_ = {};
   options_.extent = {40, 56};
   recipe_ = find_recipe("seed");
-  init_ =
-      InitRecord{.file = "/a/each.npy", .sha256 = "0123", .filters = first_layer + " block2_conv2:2,3,4,9"};
+  init_ = InitRecord{.file = "/a/each.npy", .sha256 = "0123", .filters = selectors_of(selection, vgg16())};
   const json each = run_data(selection);
-  EXPECT_EQ(each["selectors"], "block1_conv1 block2_conv2:2-4,9");
-  EXPECT_EQ(each["options"],
-            "--weights '/data of/it'\\''s.h5' --init /a/each.npy --device cuda --precision bf16");
+  EXPECT_EQ(each["selectors"], "block1_conv1:0-1 block2_conv2:9");
+  EXPECT_EQ(each["options"], json({"--weights '/data of/it'\\''s.h5'", "--init /a/each.npy", "--device cuda",
+                                   "--precision bf16"}));
   EXPECT_EQ(each["start"], "each.npy");
 }
 

@@ -40,6 +40,11 @@ template <class T>
 kernels::ConvolutionKernel<T> usual() {
   return {"wgmma", kernels::convolution_wgmma_takes, kernels::convolution_wgmma<T>};
 }
+// Differs from the usual one only on a device: the emulated one has no clocks.
+template <class T>
+kernels::ConvolutionKernel<T> staggered() {
+  return {"wgmma_staggered", kernels::convolution_wgmma_takes, kernels::convolution_wgmma_staggered<T>};
+}
 
 constexpr ConvolutionOptions kForward{.bias = true, .mask = true};
 constexpr ConvolutionOptions kGradient{.gate = true};
@@ -62,8 +67,7 @@ void check_shapes() {
   check_convolution<T>(launch, {1, 5, 13, 64, 64}, {.bias = true, .mask = true, .gate = true});
   check_input_gradient<T>(launch, {9, 7, 9, 128, 64}, kGradient);
   check_input_gradient<T>(launch, {5, 13, 5, 64, 128}, kGradient);
-  // On a device, where clocks pass.
-  check_convolution<T>(kernels::convolution_wgmma_staggered<T>, {17, 6, 6, 64, 256}, kForward);
+  check_convolution<T>(staggered<T>().launch, {17, 6, 6, 64, 256}, kForward);
 }
 
 TEST_P(ConvolutionWgmmaTest, HalfMatchesReference) {
@@ -103,10 +107,12 @@ TEST_P(ConvolutionWgmmaTest, WideMaps) {
   while (takes(widest + 1, 64, 64)) ++widest;
   check_convolution<Half>(launch, {1, 2, widest, 64, 64}, kForward);
   EXPECT_LT(widest, 1000);
+  EXPECT_FALSE(takes(16384, 64, 64));
   widest = 96;
   while (kernels::convolution_wgmma_large_takes({2, widest + 1, 64, 64})) ++widest;
   check_convolution<Half>(kernels::convolution_wgmma_large<Half>, {1, 2, widest, 64, 64}, kForward);
   EXPECT_LT(widest, 1000);
+  EXPECT_FALSE(kernels::convolution_wgmma_large_takes({16384, 16384, 64, 64}));
 }
 
 #if defined(FILTERSCOPE_EMULATED)
@@ -263,6 +269,7 @@ TEST_P(ConvolutionWgmmaTest, PoolsItsOutput) {
   using kernels::Half;
   for (const ConvolutionShape& shape : kPooledShapes) check_output_pool(usual<Half>(), shape);
   check_output_pool(usual<kernels::Bfloat16>(), kPooledShapes[1]);
+  check_output_pool(staggered<Half>(), kPooledShapes[5]);
   for (const ConvolutionShape& shape : kPooledShapesOfLargeBlocks) check_output_pool(large<Half>(), shape);
 }
 
@@ -270,6 +277,7 @@ TEST_P(ConvolutionWgmmaTest, TakesItsInputThroughAPool) {
   using kernels::Half;
   for (const ConvolutionShape& shape : kPooledShapes) check_input_pool(usual<Half>(), shape, true);
   check_input_pool(usual<kernels::Bfloat16>(), kPooledShapes[1], false);
+  check_input_pool(staggered<Half>(), kPooledShapes[5], true);
   for (const ConvolutionShape& shape : kPooledShapesOfLargeBlocks)
     check_input_pool(large<Half>(), shape, true);
 }

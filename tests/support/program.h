@@ -60,9 +60,10 @@ class Cli : public ::testing::Test {
   void TearDown() override { std::filesystem::remove_all(folder_); }
 
   // Starts the program in an empty folder that is its home, too, so that no weights are found by chance.
-  pid_t start(const std::vector<std::string>& arguments, const std::string& standard_output = "stdout.txt") {
+  pid_t start(const std::vector<std::string>& arguments, const std::string& standard_output = "stdout.txt",
+              const std::string& standard_error = "stderr.txt") {
     const std::filesystem::path out = folder_ / standard_output;
-    const std::filesystem::path err = folder_ / "stderr.txt";
+    const std::filesystem::path err = folder_ / standard_error;
     std::vector<std::string> words{FILTERSCOPE_PROGRAM};
     words.insert(words.end(), arguments.begin(), arguments.end());
     std::vector<char*> argv;

@@ -736,23 +736,27 @@
       row("Contrast", (record) => digits(record.contrast, 3)),
     ];
     const all = element("div", {}, table(rows));
-    const commands = new Map(filter.records.filter(Boolean).map((record) => [commandFor(filter, record), record.run]));
-    for (const [command, run] of commands) {
+    const commands = new Map();  // The parts of each command and a run that it is of; each once.
+    for (const record of filter.records.filter(Boolean)) {
+      const parts = commandFor(filter, record);
+      commands.set(parts.join(" "), {parts, run: record.run});
+    }
+    for (const {parts, run} of commands.values()) {
       const others = run.selectors ? ", with all others that have a start image of their own" : "";
       const which = commands.size > 1 ? `${runNames[runs.indexOf(run)]}: renders` : "Renders";
       all.append(element("p", {className: "command", textContent: run.reproducible
-        ? `${which} it again${others}, to the byte on the same machine:`
+        ? `${which} it again${others}, to the byte on the same device:`
         : `${which} it again${others}, within rounding, since the run was not reproducible:`}));
       // An option stays with its value and is not broken at its hyphens.
-      const parts = command.split(/ (?=--[a-z])(?=(?:[^']*'[^']*')*[^']*$)/).flatMap((part) => [element("span", {textContent: part}), " "]);
-      all.append(element("pre", {tabIndex: 0}, ...parts.slice(0, -1)));
+      const spans = parts.flatMap((part) => [" ", element("span", {textContent: part})]);
+      all.append(element("pre", {tabIndex: 0}, ...spans.slice(1)));
     }
     return all;
   }
 
-  // What renders this filter again.
+  // What renders this filter again: the command and its filters, then the options, each with its value.
   function commandFor(filter, {run}) {
-    return `filterscope render ${run.selectors || `${filter.layerName}:${filter.number}`} ${run.options}`;
+    return [`filterscope render ${run.selectors || `${filter.layerName}:${filter.number}`}`, ...run.options];
   }
 
   function move(step) {
@@ -993,10 +997,11 @@
   const factNames = [...new Set(facts.flatMap((one) => [...one.keys()]))];
   // What two runs of one comparison differ in, but for what always differs.
   const differences = factNames.filter((name) => comparing && facts[0].get(name) !== facts[1].get(name) &&
-    !["started", "took", "command", "complete", "SHA-256 of the weights", "SHA-256 of the start"].includes(name));
+    !["started", "took", "command", "complete", "SHA-256 of the weights"].includes(name) &&
+    !(name === "SHA-256 of the start" && facts[0].get("start") !== facts[1].get("start")));
 
   function runLabel(which) {
-    const names = differences.length ? differences : ["recipe", "seed"];
+    const names = differences.length ? differences : ["recipe", runs[which].start ? "start" : "seed"];
     return `${folderOf(runs[which])}: ` +
       names.slice(0, 3).map((name) => `${name} ${facts[which].get(name) || "–"}`).join(", ");
   }
@@ -1020,7 +1025,9 @@
         ...(comparing ? [element("b", {textContent: runNames[which]}), " "] : []), text)];
     }));
     if (comparing) {
-      const common = ["recipe", "steps", "size", "seed", "weights", "precision", "start"].filter((fact) => !differences.includes(fact));
+      const drawn = runs.some((run) => !run.start);
+      const common = ["recipe", "steps", "size", "seed", "weights", "precision", "start"]
+        .filter((fact) => !differences.includes(fact) && (fact !== "seed" || drawn));
       byId("about").append(`Both: ${common.map((fact) => `${fact} ${facts[0].get(fact) || "–"}`).join(", ")}`);
     }
     byId("facts").append(table(factNames.filter((fact) => facts.some((one) => one.get(fact)))
