@@ -1,36 +1,25 @@
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
-#include <filesystem>
-#include <optional>
 
 #include "../engine.h"
 #include "../error.h"
 #include "../gallery/gallery.h"
 #include "../network.h"
 #include "../output/manifest.h"
-#include "../output/npy.h"
 #include "../output/run_writer.h"
-#include "../output/stored_run.h"
 #include "../phases.h"
-#include "../recipe.h"
-#include "../schedule.h"
 #include "../selection.h"
-#include "../sha256.h"
-#include "../shard.h"
 #include "../weights.h"
 #include "commands.h"
 #include "common_options.h"
 #include "interrupt.h"
-#include "launcher.h"
-#include "options.h"
 #include "progress.h"
-#include "shard.h"
+#include "render_request.h"
 #include "text.h"
 
 namespace filterscope::cli {
@@ -49,324 +38,6 @@ constexpr int kEstimateIterations = 3;
 constexpr std::size_t kDeadListed = 12;
 // No fewer are proposed.
 constexpr std::ptrdiff_t kFewFilters = 8;
-// Of an animation, unless told otherwise: enough to look smooth.
-constexpr int kFrames = 50;
-
-constexpr const char* kAbout =
-    "Renders what filters look for: ascends, from noise, the image that activates each one most.";
-
-constexpr const char* kSelectorHelp = R"(SELECTOR says which filters; several are merged. Without one: all
-  all                  every filter of every layer
-  LAYER                every filter of a layer:            block3_conv1
-  LAYER:LIST           numbers and inclusive ranges:       block3_conv1:0-63,157
-  LAYER:randomK        K filters, drawn by --seed:         block3_conv1:random3
-  LAYER may hold *, for any run of characters:             'block3_*:0-7'  '*:random3'
-  Layers and their numbers of filters: `filterscope list`.
-)";
-
-constexpr const char* kRecipeHelp = R"(Recipe
-  seed                 uniform noise in [0, 1); mean activation of the filter; gradient divided by its norm over the
-                       image; x += step * gradient; picture scaled from minimum to maximum.
-  Channels: the seed recipe feeds the image to the network as it is, and Keras' weights read channel 0 as blue, so the
-  red of a picture is what such a network takes for blue.
-)";
-
-constexpr const char* kOutputHelp = R"(Output, in the folder of --out
-  LAYER/LAYER_fNNNN.png   the pictures              traces.csv      the losses
-  LAYER/LAYER_fNNNN.apng  with --animate: the ascent, from the start image to the picture
-  LAYER/sheet.png         a layer's pictures        manifest.json   how it was done, and one record per filter
-  LAYER/curves.svg        a layer's losses          poster.png      all pictures, a strip for each layer
-  index.html              the page to look through them all (with gallery/, which holds small versions)
-  raw/LAYER.npy           with --raw: the images unscaled, float32 [n,H,W,3] in ascending filter order
-)";
-
-constexpr const char* kResumeHelp = R"(Going on
-  The same command again renders only what is missing in the folder, also after Ctrl-C or a kill. With the same
-  settings and other filters it adds these. Other settings are refused; selection, --raw, --animate, --batch,
-  --threads and the device's number are no settings: with --raw or --animate N, filters that lack the unscaled image or
-  an animation of such frames are rendered again.
-)";
-
-constexpr const char* kExamples = R"(Examples
-  filterscope render block1_conv2:18 --verbose
-  filterscope render '*:0-7' --iterations 100 --out sampler
-  filterscope render --weights synthetic 'block1_*:random4'
-  filterscope render --shard 2/4 --out run
-)";
-
-const OptionTable& render_options() {
-  const Recipe& recipe = recipes().front();
-  std::vector<std::string> names;
-  for (const Recipe& known : recipes()) names.push_back(known.name);
-  static const OptionTable table(
-      "filterscope render",
-      {
-          {"Network", "weights", "PATH|synthetic[:SEED]",
-           "Weights: Keras HDF5 or safetensors; synthetic is a stand-in that was never trained (default: the "
-           "first "
-           "file found by $FILTERSCOPE_WEIGHTS, in weights/, in ~/.keras/models/)"},
-          {"Ascent", "recipe", "NAME",
-           fmt::format("How images are made: {} (default: {})", fmt::join(names, ", "), recipe.name)},
-          {"Ascent", "iterations", "N", fmt::format("Steps (default: as the recipe, {})", recipe.iterations)},
-          {"Ascent", "step", "F",
-           fmt::format("Length of a step (default: as the recipe, {})", recipe.optimiser.step)},
-          {"Ascent", "size", "N",
-           fmt::format("Height and width of the image, from {} (default: as the recipe, {})",
-                       vgg16().smallest_image(), recipe.size)},
-          {"Ascent", "seed", "N", "Seed of the noise and of randomK (default: 0)"},
-          {"Ascent", "init", "FILE.npy",
-           "Start from these images instead of noise: float32 [H,W,3] for all filters or [n,H,W,3], one for "
-           "each in "
-           "ascending order (default: noise)"},
-          {"Ascent", "trace-every", "N",
-           fmt::format(
-               "Iterations between recorded losses (default: as the recipe, a {}th of the iterations)",
-               recipe.trace_points)},
-          {"Computation", "device", "auto|cpu|cuda|cuda:N",
-           "Where to compute, see `filterscope info` (default: auto)"},
-          {"Computation", "precision", "auto|fp32|tf32|bf16|fp16",
-           "Arithmetic of the convolutions (default: auto)"},
-          {"Computation", "batch", "auto|N", "Filters ascended at once (default: auto)"},
-          {"Computation", "threads", "N",
-           "CPU threads (default: $OMP_NUM_THREADS, what Slurm or mpirun leaves to this process, or all "
-           "cores)"},
-          {"Computation", "reproducible", "",
-           "Fix the algorithms without timing them: the same bytes for a filter and seed, whatever else is "
-           "rendered"},
-          {"Computation", "profile", "FIRST:COUNT",
-           "CUDA: let a profiler (nsys, ncu; see tools/profile.sh) capture only COUNT iterations of the run, "
-           "from number "
-           "FIRST on, operation by operation (default: all, as graphs)"},
-          {"Output", "out", "DIR", fmt::format("Folder of the results (default: {})", kDefaultOut)},
-          {"Output", "shard", "I/N|auto",
-           "Render the I-th of N shares of the selection, of equal cost, into the folder shard-I-of-N of "
-           "DIR; "
-           "`filterscope merge` joins them. auto: as the Slurm job array, srun or mpirun around says"},
-          {"Output", "raw", "", "Also write the unscaled images"},
-          {"Output", "animate", "[auto|N]",
-           fmt::format(
-               "Also write each filter's ascent as an animated PNG, with a frame every N iterations, of "
-               "about {} KB (default: none; auto: a {}th of the iterations)",
-               recipe.size * recipe.size * 3 / 1000, kFrames),
-           "auto"},
-          {"Output", "force", "",
-           "Forget what earlier runs left in the folder (files that are not replaced stay); without it a run "
-           "with the same settings adds to it"},
-          {"Output", "quiet", "", "Print nothing but errors"},
-          {"Output", "verbose", "", "Print every recorded loss as `Iteration: 10, Loss: 0.784250`"},
-      });
-  return table;
-}
-
-void print_help() {
-  fmt::print("{}\n\nUsage: filterscope render [SELECTOR...] [OPTION...]\n\n{}\n{}\n{}\n{}\n{}\n{}\n{}",
-             kAbout, kSelectorHelp, render_options().help(), kRecipeHelp, kOutputHelp, kResumeHelp, kExamples,
-             exit_codes_help());
-}
-
-// What the options ask for, before any file is read.
-struct Request {
-  std::vector<FilterId> whole;  ///< Of all shares.
-  std::vector<FilterId> selection;
-  std::optional<Shard> shard;
-  Recipe recipe;
-  RenderOptions render;
-  std::optional<std::string> weights;
-  std::optional<std::string> init_file;
-  std::optional<InitRecord> init;  ///< Of that file, once it is read.
-  bool size_given = false;
-  std::filesystem::path out = kDefaultOut;
-  bool force = false;
-  bool quiet = false;
-  bool verbose = false;
-};
-
-std::string parse_device(const std::string& text) {
-  const bool numbered =
-      text.starts_with("cuda:") && text.size() > 5 && text.size() < 10 &&
-      std::all_of(text.begin() + 5, text.end(), [](char c) { return c >= '0' && c <= '9'; });
-  if (text != "auto" && text != "cpu" && text != "cuda" && !numbered) {
-    throw Error(
-        ErrorKind::usage,
-        fmt::format(
-            "--device: expected auto, cpu, cuda or cuda:N, found \"{}\"; `filterscope info` lists the "
-            "devices",
-            text));
-  }
-  return text;
-}
-
-// FIRST:COUNT, both from 1.
-void parse_profile(const std::string& text, RenderOptions& render) {
-  const std::size_t colon = text.find(':');
-  if (colon == std::string::npos) {
-    throw Error(
-        ErrorKind::usage,
-        fmt::format("--profile: expected FIRST:COUNT, such as 11:2 for iterations 11 and 12, found \"{}\"",
-                    text));
-  }
-  render.profile_first =
-      static_cast<int>(parse_integer("--profile FIRST", text.substr(0, colon), 1, kMostIterations));
-  render.profile_count =
-      static_cast<int>(parse_integer("--profile COUNT", text.substr(colon + 1), 1, kMostIterations));
-}
-
-int parse_frame_every(const std::string& text, int iterations) {
-  if (text == "auto") return std::max(1, iterations / kFrames);
-  try {
-    return static_cast<int>(parse_integer("--animate", text, 1, kMostIterations));
-  } catch (const Error&) {
-    throw Error(ErrorKind::usage,
-                fmt::format("--animate: expected auto or a whole number from 1 to {}, found \"{}\"",
-                            kMostIterations, text));
-  }
-}
-
-Request parse_request(const Arguments& options, const Network& network) {
-  Request request;
-  request.quiet = options.has("quiet");
-  request.verbose = options.has("verbose");
-  if (request.quiet && request.verbose) {
-    throw Error(ErrorKind::usage, "--quiet and --verbose: expected one of them, found both; leave one out");
-  }
-
-  request.recipe = find_recipe(options.value("recipe").value_or(recipes().front().name));
-  if (const auto text = options.value("iterations")) {
-    request.recipe.iterations = static_cast<int>(parse_integer("--iterations", *text, 1, kMostIterations));
-  }
-  if (const auto text = options.value("step"))
-    request.recipe.optimiser.step = parse_positive("--step", *text);
-
-  RenderOptions& render = request.render;
-  request.size_given = options.has("size");
-  render.extent = parse_size(options, network, request.recipe.size);
-  request.recipe.size = render.extent.height;
-  if (const auto text = options.value("seed")) render.seed = parse_seed("--seed", *text);
-  if (const auto text = options.value("trace-every")) {
-    render.trace_every = static_cast<int>(parse_integer("--trace-every", *text, 1, kMostIterations));
-  }
-  render.keep_images = options.has("raw");
-  if (const auto text = options.value("animate"))
-    render.frame_every = parse_frame_every(*text, request.recipe.iterations);
-  render.reproducible = options.has("reproducible");
-  if (const auto text = options.value("device")) render.device = parse_device(*text);
-  if (const auto text = options.value("profile")) parse_profile(*text, render);
-  if (const auto text = options.value("precision")) render.precision = parse_precision(*text);
-  if (const auto text = options.value("batch"); text && *text != "auto") {
-    try {
-      render.batch = static_cast<int>(parse_integer("--batch", *text, 1, kLargestBatch));
-    } catch (const Error&) {
-      throw Error(ErrorKind::usage,
-                  fmt::format("--batch: expected auto or a whole number from 1 to {}, found \"{}\"",
-                              kLargestBatch, *text));
-    }
-  }
-  if (const auto text = options.value("threads")) {
-    render.threads = static_cast<int>(parse_integer("--threads", *text, 1, kMostThreads));
-  } else {
-    const int all = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
-    render.threads = threads_of_launcher(environment, available_processors(), all).value_or(0);
-  }
-  render.local_rank = local_rank(environment).rank;
-
-  request.weights = parse_weights(options);
-  if (const auto text = options.value("init")) request.init_file = parse_path("--init", "a .npy file", *text);
-  if (const auto text = options.value("out")) request.out = parse_path("--out", "a folder", *text);
-  request.force = options.has("force");
-  if (const auto text = options.value("shard")) request.shard = parse_shard(*text, environment);
-  request.whole = parse_selection(options.positional(), network, render.seed);
-  return request;
-}
-
-void refuse_missing_layers(const std::vector<FilterId>& selection, const Network& network,
-                           const Weights& weights) {
-  const int renderable = renderable_layers(network, weights);
-  const int deepest = selection.back().layer;
-  if (deepest < renderable) return;
-
-  std::vector<std::string> missing;
-  std::vector<std::string> refused;
-  for (int layer = 0; layer <= deepest; ++layer) {
-    const std::string& name = network.convolutions[layer].name;
-    if (!weights.holds(layer)) missing.push_back(name);
-    if (layer >= renderable && std::ranges::find(selection, layer, &FilterId::layer) != selection.end()) {
-      refused.push_back(name);
-    }
-  }
-  const std::string usable = renderable > 0 ? fmt::format("with what it holds, `filterscope render {}` works",
-                                                          selectors_text(network, renderable))
-                                            : "no layer can be rendered with it";
-  throw Error(ErrorKind::input,
-              fmt::format("weights {}: the file does not hold {}, which {} need; {}. For the others give "
-                          "--weights a file of the "
-                          "whole network (weights/fetch.sh gets one)",
-                          weights_text(weights), fmt::join(missing, ", "),
-                          refused == missing ? "the selected filters"
-                                             : fmt::format("the filters of {}", fmt::join(refused, ", ")),
-                          usable));
-}
-
-void read_start_images(Request& request, const Network& network) {
-  const std::string& file = *request.init_file;
-  InitialImages images = read_initial_images(file);
-  const Extent extent = images.extent;
-  const int smallest = network.smallest_image();
-  if (extent.height < smallest || extent.width < smallest || extent.height > kLargestImage ||
-      extent.width > kLargestImage) {
-    throw Error(
-        ErrorKind::input,
-        fmt::format("--init {}: expected images of height and width from {} to {}, found {} (width x height)",
-                    file, smallest, kLargestImage, size_text(extent)));
-  }
-  if (request.size_given && extent != request.render.extent) {
-    throw Error(
-        ErrorKind::input,
-        fmt::format(
-            "--init {}: expected images of {} as --size says, found {} (width x height); leave --size out to "
-            "take the file's",
-            file, size_text(request.render.extent), size_text(extent)));
-  }
-  if (images.count != 1 && static_cast<std::size_t>(images.count) != request.whole.size()) {
-    throw Error(ErrorKind::input,
-                fmt::format("--init {}: expected one image or one for each of {}, found {}", file,
-                            counted(std::ssize(request.whole), "selected filter"), images.count));
-  }
-  request.init = {.file = std::filesystem::absolute(file).string(),
-                  .sha256 = sha256_of_file(file),
-                  .filters = images.count == 1 ? "" : selectors_of(request.whole, network)};
-  request.render.extent = extent;
-  request.recipe.size = std::max(extent.height, extent.width);
-  request.render.initial_images = std::move(images);
-}
-
-// An engine takes one start image for all filters, or one for each that it renders: of those of the whole
-// selection, the ones that this share of it still lacks are kept.
-void keep_start_images(Request& request, const Network& network) {
-  std::optional<StoredRun> stored;
-  if (!request.force) stored = read_run(request.out, network);
-  const std::vector<FilterId> remaining = unfinished(request.selection, stored ? &*stored : nullptr,
-                                                     request.render.keep_images, request.render.frame_every);
-  InitialImages& images = request.render.initial_images;
-  const auto size = static_cast<std::ptrdiff_t>(images.extent.positions() * 3);
-  auto to = images.values.begin();
-  for (const FilterId id : remaining) {
-    const auto from =
-        images.values.begin() + (std::ranges::lower_bound(request.whole, id) - request.whole.begin()) * size;
-    to = std::copy(from, from + size, to);
-  }
-  images.values.erase(to, images.values.end());
-  images.count = static_cast<int>(remaining.size());
-}
-
-// Another process may have finished filters in the folder since keep_start_images().
-void require_start_images(const Request& request, const std::vector<FilterId>& remaining) {
-  const bool one_each = request.init && !request.init->filters.empty();
-  if (!one_each || static_cast<std::size_t>(request.render.initial_images.count) == remaining.size()) return;
-  throw Error(ErrorKind::output,
-              fmt::format("{}: another filterscope wrote to this folder meanwhile; run the "
-                          "command again",
-                          request.out.string()));
-}
 
 // Between the engine, the files and the user.
 class RunObserver : public RenderObserver {
@@ -421,7 +92,7 @@ int layers_of(const std::vector<FilterId>& selection) {
   return count;
 }
 
-void print_start(const Request& request, const std::vector<FilterId>& filters, const Network& network,
+void print_start(const RenderRequest& request, const std::vector<FilterId>& filters, const Network& network,
                  const Weights& weights, const EngineDescription& engine, const std::string& why_not_gpu) {
   tell("{} of {} of {}, {} at {}, recipe {}\n", counted(std::ssize(filters), "filter"),
        counted(layers_of(filters), "layer"), network.name, counted(request.recipe.iterations, "iteration"),
@@ -452,39 +123,37 @@ void print_start(const Request& request, const std::vector<FilterId>& filters, c
   }
 }
 
-// Frames wait in memory for their filter's end, and once more while they are encoded.
-void refuse_frames_beyond_memory(const Request& request) {
-  const double bytes = 2 * static_cast<double>(frame_bytes(request.recipe, request.render));
-  const double memory =
-      static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
-  if (memory <= 0 || bytes <= memory) return;
-  throw Error(
-      ErrorKind::usage,
-      fmt::format("--animate {}: {} of a filter, {} each, take {:.1f} GB of memory until "
-                  "they are written, and there are {:.1f} GB. Keep fewer: a larger N",
-                  request.render.frame_every,
-                  counted(frame_count(request.recipe.iterations, request.render.frame_every), "frame"),
-                  size_text(request.render.extent), 1e-9 * bytes, 1e-9 * memory));
-}
-
-// The page is the one file that others are likely to have, too.
-void refuse_foreign_page(const Request& request) {
-  const auto is_there = [&](const char* name) { return std::filesystem::exists(request.out / name); };
-  if (request.force || !is_there("index.html") || is_there("manifest.json") || is_there("journal.jsonl"))
-    return;
-  throw Error(
-      ErrorKind::usage,
-      fmt::format("--out {}: expected a new folder or one of an earlier run, found an index.html without "
-                  "a manifest.json, which would be replaced. Give another folder, or --force",
-                  request.out.string()));
-}
-
 bool errors_on_terminal() {
   return isatty(fileno(stderr)) != 0;
 }
 
+Progress::Style progress_style(const RenderRequest& request) {
+  if (request.quiet) return Progress::Style::silent;
+  return errors_on_terminal() ? Progress::Style::terminal : Progress::Style::plain;
+}
+
+void refuse_profile_of_cpu(const RenderRequest& request, const Engine& engine,
+                           const std::string& why_not_gpu) {
+  if (request.render.profile_count == 0 || engine.describe().device != "cpu") return;
+  throw Error(
+      ErrorKind::usage,
+      fmt::format("--profile: it is for CUDA devices, and this run would be on the CPU{}. Leave it out "
+                  "or give another --device",
+                  why_not_gpu.empty() ? "" : " (" + why_not_gpu + ")"));
+}
+
+Manifest manifest_of(const RenderRequest& request, const std::vector<std::string>& arguments,
+                     const Network& network, const Weights& weights, const Engine& engine) {
+  Manifest manifest = describe_run(network, weights, request.recipe, request.render, engine.describe());
+  std::vector<std::string> command{"filterscope", "render"};
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  manifest.command_lines = {shell_quoted(command)};
+  manifest.init = request.init;
+  return manifest;
+}
+
 // Of large images an iteration takes a while, and so does what is still to be written.
-std::string stopping_text(const Request& request) {
+std::string stopping_text(const RenderRequest& request) {
   if (request.quiet) return "";
   return fmt::format("{}Stopping, and keeping what is finished; Ctrl-C again ends at once\n",
                      errors_on_terminal() ? "\r\x1b[K" : "");
@@ -507,7 +176,7 @@ class LineOnTerminal {
 };
 
 // Seconds, or 0 where the run is too short to be worth timing, or is interrupted meanwhile.
-double estimate_and_print(Engine& engine, const Request& request, const std::vector<FilterId>& filters,
+double estimate_and_print(Engine& engine, const RenderRequest& request, const std::vector<FilterId>& filters,
                           const Network& network, const Interrupt& interrupt) {
   const auto end_of_layer = [&](auto first) {
     return std::find_if(first, filters.end(), [&](const FilterId& id) { return id.layer != first->layer; });
@@ -554,8 +223,8 @@ void print_filters(std::string_view what, std::string_view meaning, const std::v
              filters.size() > kDeadListed ? ", see manifest.json" : "");
 }
 
-void print_summary(const Request& request, std::int64_t done, const Network& network, const Weights& weights,
-                   const RunWriter::Counts& counts, double seconds) {
+void print_summary(const RenderRequest& request, std::int64_t done, const Network& network,
+                   const Weights& weights, const RunWriter::Counts& counts, double seconds) {
   fmt::print("{} in {}, {} filters/s\n", counted(done, "filter"), duration_text(seconds),
              rate_text(static_cast<double>(done) / std::max(seconds, 1e-9)));
   print_filters("dead", "no gradient; image left as it was", counts.dead, network);
@@ -567,7 +236,16 @@ void print_summary(const Request& request, std::int64_t done, const Network& net
              next);
 }
 
-void print_nothing_to_do(const Request& request) {
+void print_interrupted(const RenderRequest& request, const RunWriter::Counts& counts) {
+  tell(
+      "Interrupted: {} of {} finished, in {}; manifest.json there says which are missing, and the same "
+      "command "
+      "goes on\n",
+      with_thousands(std::ssize(request.selection) - counts.missing),
+      counted(std::ssize(request.selection), "filter"), (request.out / "").string());
+}
+
+void print_nothing_to_do(const RenderRequest& request) {
   if (request.selection.empty()) {
     fmt::print("Nothing to do: there are more shares than filters, and this one has none\n");
     return;
@@ -580,7 +258,7 @@ void print_nothing_to_do(const Request& request) {
 }
 
 // Of a share `merge` makes the page, with all the others.
-void write_page(const Request& request) {
+void write_page(const RenderRequest& request) {
   if (!request.shard) write_gallery(request.out);
 }
 
@@ -593,25 +271,15 @@ int run_render(const std::vector<std::string>& arguments) {
   };
   const Arguments options = render_options().parse(arguments);
   if (options.has("help")) {
-    print_help();
+    fmt::print("{}", render_help());
     return 0;
   }
 
   const Network& network = vgg16();
   PhaseSeconds phases;
-  Request request = timed(phases.start_up, [&] {
-    Request parsed = parse_request(options, network);
-    if (parsed.init_file) read_start_images(parsed, network);
-    return parsed;
-  });
+  RenderRequest request = timed(phases.start_up, [&] { return parse_render_request(options, network); });
   const Weights weights = timed(phases.weights, [&] { return resolve_weights(request.weights, network); });
-  refuse_missing_layers(request.whole, network, weights);
-  request.selection = request.whole;
-  if (request.shard) {
-    request.selection = filters_of_shard(request.whole, network, request.render.extent, *request.shard);
-    request.out /= shard_folder(*request.shard);
-  }
-
+  refuse_missing_layers(request, network, weights);
   refuse_frames_beyond_memory(request);
   refuse_foreign_page(request);
 
@@ -624,19 +292,8 @@ int run_render(const std::vector<std::string>& arguments) {
     return make_engine(network, weights, request.recipe, request.render, &why_not_gpu);
   });
   phases.start_up -= engine->phases().weights;
-  if (request.render.profile_count > 0 && engine->describe().device == "cpu") {
-    throw Error(
-        ErrorKind::usage,
-        fmt::format("--profile: it is for CUDA devices, and this run would be on the CPU{}. Leave it out "
-                    "or give another --device",
-                    why_not_gpu.empty() ? "" : " (" + why_not_gpu + ")"));
-  }
-  Manifest run = describe_run(network, weights, request.recipe, request.render, engine->describe());
-  std::vector<std::string> command{"filterscope", "render"};
-  command.insert(command.end(), arguments.begin(), arguments.end());
-  run.command_lines = {shell_quoted(command)};
-  run.init = request.init;
-  RunWriter writer(request.out, std::move(run), request.selection,
+  refuse_profile_of_cpu(request, *engine, why_not_gpu);
+  RunWriter writer(request.out, manifest_of(request, arguments, network, weights, *engine), request.selection,
                    {.keep_images = request.render.keep_images,
                     .frame_every = request.render.frame_every,
                     .force = request.force,
@@ -659,11 +316,8 @@ int run_render(const std::vector<std::string>& arguments) {
       expected_seconds = estimate_and_print(*engine, request, filters, network, interrupt);
   }
 
-  const auto style = request.quiet          ? Progress::Style::silent
-                     : errors_on_terminal() ? Progress::Style::terminal
-                                            : Progress::Style::plain;
-  Progress progress(stderr, style, network, filters, request.render.extent, request.recipe.iterations,
-                    expected_seconds);
+  Progress progress(stderr, progress_style(request), network, filters, request.render.extent,
+                    request.recipe.iterations, expected_seconds);
   RunObserver observer(*engine, writer, progress, network, request.verbose, request.selection.size() > 1);
   const auto all_phases = [&] {
     PhaseSeconds all = phases;
@@ -689,18 +343,10 @@ int run_render(const std::vector<std::string>& arguments) {
   }
 
   const RunWriter::Counts counts = writer.counts();
-  if (counts.missing > 0) {
-    if (!request.quiet) {
-      tell(
-          "Interrupted: {} of {} finished, in {}; manifest.json there says which are missing, and the "
-          "same command goes on\n",
-          with_thousands(std::ssize(request.selection) - counts.missing),
-          counted(std::ssize(request.selection), "filter"), (request.out / "").string());
-    }
-    return kInterrupted;
-  }
-  if (!request.quiet) print_summary(request, std::ssize(filters), network, weights, counts, seconds_so_far());
-  return 0;
+  if (!request.quiet && counts.missing > 0) print_interrupted(request, counts);
+  if (!request.quiet && counts.missing == 0)
+    print_summary(request, std::ssize(filters), network, weights, counts, seconds_so_far());
+  return counts.missing > 0 ? kInterrupted : 0;
 }
 
 }  // namespace filterscope::cli

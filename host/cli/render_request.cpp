@@ -1,0 +1,365 @@
+#include "render_request.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <utility>
+
+#include "../error.h"
+#include "../output/npy.h"
+#include "../output/stored_run.h"
+#include "../schedule.h"
+#include "../sha256.h"
+#include "../text.h"
+#include "launcher.h"
+#include "shard.h"
+#include "text.h"
+
+namespace filterscope::cli {
+
+namespace {
+
+// Of an animation, unless told otherwise: enough to look smooth.
+constexpr int kFrames = 50;
+
+constexpr const char* kAbout =
+    "Renders what filters look for: ascends, from noise, the image that activates each one most.";
+
+constexpr const char* kSelectorHelp = R"(SELECTOR says which filters; several are merged. Without one: all
+  all                  every filter of every layer
+  LAYER                every filter of a layer:            block3_conv1
+  LAYER:LIST           numbers and inclusive ranges:       block3_conv1:0-63,157
+  LAYER:randomK        K filters, drawn by --seed:         block3_conv1:random3
+  LAYER may hold *, for any run of characters:             'block3_*:0-7'  '*:random3'
+  Layers and their numbers of filters: `filterscope list`.
+)";
+
+constexpr const char* kRecipeHelp = R"(Recipe
+  seed                 uniform noise in [0, 1); mean activation of the filter; gradient divided by its norm over the
+                       image; x += step * gradient; picture scaled from minimum to maximum.
+  Channels: the seed recipe feeds the image to the network as it is, and Keras' weights read channel 0 as blue, so the
+  red of a picture is what such a network takes for blue.
+)";
+
+constexpr const char* kOutputHelp = R"(Output, in the folder of --out
+  LAYER/LAYER_fNNNN.png   the pictures              traces.csv      the losses
+  LAYER/LAYER_fNNNN.apng  with --animate: the ascent, from the start image to the picture
+  LAYER/sheet.png         a layer's pictures        manifest.json   how it was done, and one record per filter
+  LAYER/curves.svg        a layer's losses          poster.png      all pictures, a strip for each layer
+  index.html              the page to look through them all (with gallery/, which holds small versions)
+  raw/LAYER.npy           with --raw: the images unscaled, float32 [n,H,W,3] in ascending filter order
+)";
+
+constexpr const char* kResumeHelp = R"(Going on
+  The same command again renders only what is missing in the folder, also after Ctrl-C or a kill. With the same
+  settings and other filters it adds these. Other settings are refused; selection, --raw, --animate, --batch,
+  --threads and the device's number are no settings: with --raw or --animate N, filters that lack the unscaled image or
+  an animation of such frames are rendered again.
+)";
+
+constexpr const char* kExamples = R"(Examples
+  filterscope render block1_conv2:18 --verbose
+  filterscope render '*:0-7' --iterations 100 --out sampler
+  filterscope render --weights synthetic 'block1_*:random4'
+  filterscope render --shard 2/4 --out run
+)";
+
+std::string parse_device(const std::string& text) {
+  const bool numbered =
+      text.starts_with("cuda:") && text.size() > 5 && text.size() < 10 &&
+      std::all_of(text.begin() + 5, text.end(), [](char c) { return c >= '0' && c <= '9'; });
+  if (text != "auto" && text != "cpu" && text != "cuda" && !numbered) {
+    throw Error(
+        ErrorKind::usage,
+        fmt::format(
+            "--device: expected auto, cpu, cuda or cuda:N, found \"{}\"; `filterscope info` lists the "
+            "devices",
+            text));
+  }
+  return text;
+}
+
+// FIRST:COUNT, both from 1.
+void parse_profile(const std::string& text, RenderOptions& render) {
+  const std::size_t colon = text.find(':');
+  if (colon == std::string::npos) {
+    throw Error(
+        ErrorKind::usage,
+        fmt::format("--profile: expected FIRST:COUNT, such as 11:2 for iterations 11 and 12, found \"{}\"",
+                    text));
+  }
+  render.profile_first =
+      static_cast<int>(parse_integer("--profile FIRST", text.substr(0, colon), 1, kMostIterations));
+  render.profile_count =
+      static_cast<int>(parse_integer("--profile COUNT", text.substr(colon + 1), 1, kMostIterations));
+}
+
+int parse_frame_every(const std::string& text, int iterations) {
+  if (text == "auto") return std::max(1, iterations / kFrames);
+  try {
+    return static_cast<int>(parse_integer("--animate", text, 1, kMostIterations));
+  } catch (const Error&) {
+    throw Error(ErrorKind::usage,
+                fmt::format("--animate: expected auto or a whole number from 1 to {}, found \"{}\"",
+                            kMostIterations, text));
+  }
+}
+
+RenderRequest read_options(const Arguments& options, const Network& network) {
+  RenderRequest request;
+  request.quiet = options.has("quiet");
+  request.verbose = options.has("verbose");
+  if (request.quiet && request.verbose) {
+    throw Error(ErrorKind::usage, "--quiet and --verbose: expected one of them, found both; leave one out");
+  }
+
+  request.recipe = find_recipe(options.value("recipe").value_or(recipes().front().name));
+  if (const auto text = options.value("iterations")) {
+    request.recipe.iterations = static_cast<int>(parse_integer("--iterations", *text, 1, kMostIterations));
+  }
+  if (const auto text = options.value("step"))
+    request.recipe.optimiser.step = parse_positive("--step", *text);
+
+  RenderOptions& render = request.render;
+  request.size_given = options.has("size");
+  render.extent = parse_size(options, network, request.recipe.size);
+  request.recipe.size = render.extent.height;
+  if (const auto text = options.value("seed")) render.seed = parse_seed("--seed", *text);
+  if (const auto text = options.value("trace-every")) {
+    render.trace_every = static_cast<int>(parse_integer("--trace-every", *text, 1, kMostIterations));
+  }
+  render.keep_images = options.has("raw");
+  if (const auto text = options.value("animate"))
+    render.frame_every = parse_frame_every(*text, request.recipe.iterations);
+  render.reproducible = options.has("reproducible");
+  if (const auto text = options.value("device")) render.device = parse_device(*text);
+  if (const auto text = options.value("profile")) parse_profile(*text, render);
+  if (const auto text = options.value("precision")) render.precision = parse_precision(*text);
+  if (const auto text = options.value("batch"); text && *text != "auto") {
+    try {
+      render.batch = static_cast<int>(parse_integer("--batch", *text, 1, kLargestBatch));
+    } catch (const Error&) {
+      throw Error(ErrorKind::usage,
+                  fmt::format("--batch: expected auto or a whole number from 1 to {}, found \"{}\"",
+                              kLargestBatch, *text));
+    }
+  }
+  if (const auto text = options.value("threads")) {
+    render.threads = static_cast<int>(parse_integer("--threads", *text, 1, kMostThreads));
+  } else {
+    const int all = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
+    render.threads = threads_of_launcher(environment, available_processors(), all).value_or(0);
+  }
+  render.local_rank = local_rank(environment).rank;
+
+  request.weights = parse_weights(options);
+  if (const auto text = options.value("init")) request.init_file = parse_path("--init", "a .npy file", *text);
+  if (const auto text = options.value("out")) request.out = parse_path("--out", "a folder", *text);
+  request.force = options.has("force");
+  if (const auto text = options.value("shard")) request.shard = parse_shard(*text, environment);
+  request.whole = parse_selection(options.positional(), network, render.seed);
+  return request;
+}
+
+void read_start_images(RenderRequest& request, const Network& network) {
+  const std::string& file = *request.init_file;
+  InitialImages images = read_initial_images(file);
+  const Extent extent = images.extent;
+  const int smallest = network.smallest_image();
+  if (extent.height < smallest || extent.width < smallest || extent.height > kLargestImage ||
+      extent.width > kLargestImage) {
+    throw Error(
+        ErrorKind::input,
+        fmt::format("--init {}: expected images of height and width from {} to {}, found {} (width x height)",
+                    file, smallest, kLargestImage, size_text(extent)));
+  }
+  if (request.size_given && extent != request.render.extent) {
+    throw Error(
+        ErrorKind::input,
+        fmt::format(
+            "--init {}: expected images of {} as --size says, found {} (width x height); leave --size out to "
+            "take the file's",
+            file, size_text(request.render.extent), size_text(extent)));
+  }
+  if (images.count != 1 && static_cast<std::size_t>(images.count) != request.whole.size()) {
+    throw Error(ErrorKind::input,
+                fmt::format("--init {}: expected one image or one for each of {}, found {}", file,
+                            counted(std::ssize(request.whole), "selected filter"), images.count));
+  }
+  request.init = {.file = std::filesystem::absolute(file).string(),
+                  .sha256 = sha256_of_file(file),
+                  .filters = images.count == 1 ? "" : selectors_of(request.whole, network)};
+  request.render.extent = extent;
+  request.recipe.size = std::max(extent.height, extent.width);
+  request.render.initial_images = std::move(images);
+}
+
+}  // namespace
+
+const OptionTable& render_options() {
+  const Recipe& recipe = recipes().front();
+  std::vector<std::string> names;
+  for (const Recipe& known : recipes()) names.push_back(known.name);
+  static const OptionTable table(
+      "filterscope render",
+      {
+          {"Network", "weights", "PATH|synthetic[:SEED]",
+           "Weights: Keras HDF5 or safetensors; synthetic is a stand-in that was never trained (default: the "
+           "first "
+           "file found by $FILTERSCOPE_WEIGHTS, in weights/, in ~/.keras/models/)"},
+          {"Ascent", "recipe", "NAME",
+           fmt::format("How images are made: {} (default: {})", fmt::join(names, ", "), recipe.name)},
+          {"Ascent", "iterations", "N", fmt::format("Steps (default: as the recipe, {})", recipe.iterations)},
+          {"Ascent", "step", "F",
+           fmt::format("Length of a step (default: as the recipe, {})", recipe.optimiser.step)},
+          {"Ascent", "size", "N",
+           fmt::format("Height and width of the image, from {} (default: as the recipe, {})",
+                       vgg16().smallest_image(), recipe.size)},
+          {"Ascent", "seed", "N", "Seed of the noise and of randomK (default: 0)"},
+          {"Ascent", "init", "FILE.npy",
+           "Start from these images instead of noise: float32 [H,W,3] for all filters or [n,H,W,3], one for "
+           "each in "
+           "ascending order (default: noise)"},
+          {"Ascent", "trace-every", "N",
+           fmt::format(
+               "Iterations between recorded losses (default: as the recipe, a {}th of the iterations)",
+               recipe.trace_points)},
+          {"Computation", "device", "auto|cpu|cuda|cuda:N",
+           "Where to compute, see `filterscope info` (default: auto)"},
+          {"Computation", "precision", "auto|fp32|tf32|bf16|fp16",
+           "Arithmetic of the convolutions (default: auto)"},
+          {"Computation", "batch", "auto|N", "Filters ascended at once (default: auto)"},
+          {"Computation", "threads", "N",
+           "CPU threads (default: $OMP_NUM_THREADS, what Slurm or mpirun leaves to this process, or all "
+           "cores)"},
+          {"Computation", "reproducible", "",
+           "Fix the algorithms without timing them: the same bytes for a filter and seed, whatever else is "
+           "rendered"},
+          {"Computation", "profile", "FIRST:COUNT",
+           "CUDA: let a profiler (nsys, ncu; see tools/profile.sh) capture only COUNT iterations of the run, "
+           "from number "
+           "FIRST on, operation by operation (default: all, as graphs)"},
+          {"Output", "out", "DIR", fmt::format("Folder of the results (default: {})", kDefaultOut)},
+          {"Output", "shard", "I/N|auto",
+           "Render the I-th of N shares of the selection, of equal cost, into the folder shard-I-of-N of "
+           "DIR; "
+           "`filterscope merge` joins them. auto: as the Slurm job array, srun or mpirun around says"},
+          {"Output", "raw", "", "Also write the unscaled images"},
+          {"Output", "animate", "[auto|N]",
+           fmt::format(
+               "Also write each filter's ascent as an animated PNG, with a frame every N iterations, of "
+               "about {} KB (default: none; auto: a {}th of the iterations)",
+               recipe.size * recipe.size * 3 / 1000, kFrames),
+           "auto"},
+          {"Output", "force", "",
+           "Forget what earlier runs left in the folder (files that are not replaced stay); without it a run "
+           "with the same settings adds to it"},
+          {"Output", "quiet", "", "Print nothing but errors"},
+          {"Output", "verbose", "", "Print every recorded loss as `Iteration: 10, Loss: 0.784250`"},
+      });
+  return table;
+}
+
+std::string render_help() {
+  return fmt::format(
+      "{}\n\nUsage: filterscope render [SELECTOR...] [OPTION...]\n\n{}\n{}\n{}\n{}\n{}\n{}\n{}", kAbout,
+      kSelectorHelp, render_options().help(), kRecipeHelp, kOutputHelp, kResumeHelp, kExamples,
+      exit_codes_help());
+}
+
+RenderRequest parse_render_request(const Arguments& arguments, const Network& network) {
+  RenderRequest request = read_options(arguments, network);
+  if (request.init_file) read_start_images(request, network);
+  request.selection = request.whole;
+  if (request.shard) {
+    request.selection = filters_of_shard(request.whole, network, request.render.extent, *request.shard);
+    request.out /= shard_folder(*request.shard);
+  }
+  return request;
+}
+
+void refuse_missing_layers(const RenderRequest& request, const Network& network, const Weights& weights) {
+  const std::vector<FilterId>& selection = request.whole;
+  const int renderable = renderable_layers(network, weights);
+  const int deepest = selection.back().layer;
+  if (deepest < renderable) return;
+
+  std::vector<std::string> missing;
+  std::vector<std::string> refused;
+  for (int layer = 0; layer <= deepest; ++layer) {
+    const std::string& name = network.convolutions[layer].name;
+    if (!weights.holds(layer)) missing.push_back(name);
+    if (layer >= renderable && std::ranges::find(selection, layer, &FilterId::layer) != selection.end()) {
+      refused.push_back(name);
+    }
+  }
+  const std::string usable = renderable > 0 ? fmt::format("with what it holds, `filterscope render {}` works",
+                                                          selectors_text(network, renderable))
+                                            : "no layer can be rendered with it";
+  throw Error(ErrorKind::input,
+              fmt::format("weights {}: the file does not hold {}, which {} need; {}. For the others give "
+                          "--weights a file of the "
+                          "whole network (weights/fetch.sh gets one)",
+                          weights_text(weights), fmt::join(missing, ", "),
+                          refused == missing ? "the selected filters"
+                                             : fmt::format("the filters of {}", fmt::join(refused, ", ")),
+                          usable));
+}
+
+// Frames wait in memory for their filter's end, and once more while they are encoded.
+void refuse_frames_beyond_memory(const RenderRequest& request) {
+  const double bytes = 2 * static_cast<double>(frame_bytes(request.recipe, request.render));
+  const double memory =
+      static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
+  if (memory <= 0 || bytes <= memory) return;
+  throw Error(
+      ErrorKind::usage,
+      fmt::format("--animate {}: {} of a filter, {} each, take {:.1f} GB of memory until "
+                  "they are written, and there are {:.1f} GB. Keep fewer: a larger N",
+                  request.render.frame_every,
+                  counted(frame_count(request.recipe.iterations, request.render.frame_every), "frame"),
+                  size_text(request.render.extent), 1e-9 * bytes, 1e-9 * memory));
+}
+
+// The page is the one file that others are likely to have, too.
+void refuse_foreign_page(const RenderRequest& request) {
+  const auto is_there = [&](const char* name) { return std::filesystem::exists(request.out / name); };
+  if (request.force || !is_there("index.html") || is_there("manifest.json") || is_there("journal.jsonl"))
+    return;
+  throw Error(
+      ErrorKind::usage,
+      fmt::format("--out {}: expected a new folder or one of an earlier run, found an index.html without "
+                  "a manifest.json, which would be replaced. Give another folder, or --force",
+                  request.out.string()));
+}
+
+void keep_start_images(RenderRequest& request, const Network& network) {
+  std::optional<StoredRun> stored;
+  if (!request.force) stored = read_run(request.out, network);
+  const std::vector<FilterId> remaining = unfinished(request.selection, stored ? &*stored : nullptr,
+                                                     request.render.keep_images, request.render.frame_every);
+  InitialImages& images = request.render.initial_images;
+  const auto size = static_cast<std::ptrdiff_t>(images.extent.positions() * 3);
+  auto to = images.values.begin();
+  for (const FilterId id : remaining) {
+    const auto from =
+        images.values.begin() + (std::ranges::lower_bound(request.whole, id) - request.whole.begin()) * size;
+    to = std::copy(from, from + size, to);
+  }
+  images.values.erase(to, images.values.end());
+  images.count = static_cast<int>(remaining.size());
+}
+
+void require_start_images(const RenderRequest& request, const std::vector<FilterId>& remaining) {
+  const bool one_each = request.init && !request.init->filters.empty();
+  if (!one_each || static_cast<std::size_t>(request.render.initial_images.count) == remaining.size()) return;
+  throw Error(ErrorKind::output,
+              fmt::format("{}: another filterscope wrote to this folder meanwhile; run the "
+                          "command again",
+                          request.out.string()));
+}
+
+}  // namespace filterscope::cli
