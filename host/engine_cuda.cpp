@@ -89,23 +89,17 @@ class CudaEngine final : public Engine {
     require_filters(network_, filters);
     const PhaseTimer timer(phases_.plans);
     make_current();
-    constexpr int kWarmUp = 2;  // The first is not yet a graph, the second makes it.
-    constexpr int kIterations = 3;
-    Recipe recipe = recipe_;
-    recipe.iterations = std::max(recipe.iterations, kWarmUp + kIterations);  // What there is memory for.
     double seconds = 0;
-    for (const BatchPlan& plan : plan_batches(filters, largest_batch(filters))) {
-      BatchAscent ascent(network_, recipe, options_, precision_, device_weights_,
-                         planner_.make(plan.geometry, use_of(plan, {})));
-      ascent.start(plan.batches.front());
-      for (int i = 0; i < kWarmUp; ++i) ascent.iterate();
-      ascent.drain();
-      const auto start = std::chrono::steady_clock::now();
-      for (int i = 0; i < kIterations; ++i) ascent.iterate();
-      ascent.drain();
-      const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
-      seconds += taken.count() / kIterations * recipe_.iterations * static_cast<double>(plan.batches.size());
-    }
+    with_launch_errors([&] {
+      for (const BatchPlan& plan : plan_batches(filters, largest_batch(filters))) {
+        try {
+          seconds +=
+              seconds_of_iteration(plan) * recipe_.iterations * static_cast<double>(plan.batches.size());
+        } catch (const cuda::OutOfMemory&) {
+          throw too_little_memory(plan.geometry.images());
+        }
+      }
+    });
     return seconds;
   }
 
@@ -150,6 +144,24 @@ class CudaEngine final : public Engine {
     } catch (const kernels::LaunchError& error) {
       throw Error(ErrorKind::device, fmt::format("cuda:{} ({}): {}", index_, device_.name, error.what()));
     }
+  }
+
+  // Of one batch.
+  double seconds_of_iteration(const BatchPlan& plan) {
+    constexpr int kWarmUp = 2;  // The first is not yet a graph, the second makes it.
+    constexpr int kIterations = 3;
+    Recipe recipe = recipe_;
+    recipe.iterations = std::max(recipe.iterations, kWarmUp + kIterations);  // What there is memory for.
+    BatchAscent ascent(network_, recipe, options_, precision_, device_weights_,
+                       planner_.make(plan.geometry, use_of(plan, {})));
+    ascent.start(plan.batches.front());
+    for (int i = 0; i < kWarmUp; ++i) ascent.iterate();
+    ascent.drain();
+    const auto start = std::chrono::steady_clock::now();
+    for (int i = 0; i < kIterations; ++i) ascent.iterate();
+    ascent.drain();
+    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+    return taken.count() / kIterations;
   }
 
   // Of one batch, each into its filter's place.

@@ -109,8 +109,11 @@ struct Tile {
   static constexpr int kChannels = kChannels_;                       ///< Of the output.
   static constexpr int kCopyingWarp = kMultiplyingWarps;
   static constexpr int kMakingWarps = 2 * kWarpgroupWarps - 1;
-  static constexpr int kSums = kChannels / 2;              ///< Of a thread, per product.
-  static constexpr int kStagger = 12 * kProducts * kSums;  ///< Clocks: about what storing a tile takes.
+  static constexpr int kSums = kChannels / 2;                            ///< Of a thread, per product.
+  static constexpr int kTapClocks = kSteps * kProducts * kChannels / 2;  ///< Of a warpgroup's products.
+  /// Clocks: about what a tile takes beyond its products, of which an H200 was seen to need 4500 to 6500 with
+  /// 128 channels.
+  static constexpr int kStoreClocks = 48 * kProducts * kSums;
   static constexpr int kStageBytes = kChannels * kRowBytes;
   static constexpr int kWords = kChannels / 32;  ///< Of a mask.
 
@@ -508,8 +511,12 @@ __device__ inline void store_tile(const Outputs<T>& outputs, const Sums<Tile>& s
 #pragma unroll
       for (int i = 0; i < kQuadLanes; ++i) {
         const int sum = (word * kQuadLanes + i) * 4 + row % 2 * 2;
-        const float first = sums[row / 2][sum] + bias[i][0];
-        const float second = sums[row / 2][sum + 1] + bias[i][1];
+        float first = sums[row / 2][sum];
+        float second = sums[row / 2][sum + 1];
+        if constexpr (!kGradient) {
+          first += bias[i][0];
+          second += bias[i][1];
+        }
         pairs[i] = has_bias ? ptx::relu_pair<T>(first, second)
                             : __builtin_bit_cast(std::uint32_t,
                                                  Vector<T, 2>{from_float<T>(first), from_float<T>(second)});
@@ -690,6 +697,14 @@ constexpr Geometry geometry_of(int images, const ConvolutionShape& shape) {
   return geometry;
 }
 
+/// Clocks by which a warpgroup is to begin after the one before it: until that one's tile is stored, or as
+/// far as the stages let it run ahead, whole columns of taps.
+template <class Tile>
+constexpr int stagger_of(const Geometry& geometry) {
+  const int ahead = geometry.stages / kKernelSize * kKernelSize;
+  return std::min(Tile::kStoreClocks, ahead * Tile::kTapClocks);
+}
+
 using Tile128 = Tile<128, 2>;
 using Tile64 = Tile<64, 2>;
 using LargeTile64 = Tile<64, 3>;
@@ -715,7 +730,7 @@ void launch_tile(const ConvolutionArguments<T>& arguments, cudaStream_t stream, 
                                                                  .in_channels = arguments.in_channels,
                                                                  .out_channels = arguments.out_channels,
                                                                  .pool = kPool});
-  geometry.stagger = staggered ? Tile::kStagger : 0;
+  if (staggered) geometry.stagger = stagger_of<Tile>(geometry);
   if (geometry.tiles == 0) return;
   if (geometry.stages < kFewestStages)
     throw LaunchError("convolution_wgmma: a map too wide for shared memory");
@@ -762,19 +777,32 @@ void launch_two_warpgroups(const ConvolutionArguments<T>& arguments, cudaStream_
   }
 }
 
-/// Whether the program has code of this kernel for the current device.
+/// Whether the program has code of such a kernel for the current device. An empty one, as for sm_90 without
+/// the a or from PTX for an older device, has next to no registers; and one with fewer than its warps hand
+/// to each other would wait for them forever.
+template <class Tile, FusedPool kPool>
 bool has_code() {
 #if defined(FILTERSCOPE_EMULATED)
   return true;
 #else
-  // An empty kernel, as for sm_90 without the a or from PTX for an older device, has next to no registers.
-  constexpr int kFewestRegisters = 128;
   cudaFuncAttributes attributes{};
-  const bool known =
-      cudaFuncGetAttributes(&attributes, wgmma_kernel<Half, Tile128, FusedPool::none>) == cudaSuccess;
+  const bool known = cudaFuncGetAttributes(&attributes, wgmma_kernel<Half, Tile, kPool>) == cudaSuccess;
   if (!known) cudaGetLastError();
-  return known && attributes.binaryVersion == 90 && attributes.numRegs >= kFewestRegisters;
+  return known && attributes.binaryVersion == 90 && attributes.numRegs >= Threads<Tile, kPool>::kLaunched;
 #endif
+}
+
+template <class Tile>
+bool has_code(FusedPool pool) {
+  switch (pool) {
+    case FusedPool::output:
+      return has_code<Tile, FusedPool::output>();
+    case FusedPool::input:
+      return has_code<Tile, FusedPool::input>();
+    case FusedPool::none:
+      break;
+  }
+  return has_code<Tile, FusedPool::none>();
 }
 
 /// Whether a kernel of such tiles computes it on the current device.
@@ -784,7 +812,7 @@ bool takes(const ConvolutionShape& shape) {
   if (shape.pool != FusedPool::none && (shape.height % 2 != 0 || shape.width % 2 != 0)) return false;
   // A strip has more than two rows of the map; the geometry of much larger maps would take long to work out.
   if (kStrips * 2 * shape.width * kRowBytes > kSharedLimit) return false;
-  return has_code() && geometry_of<Tile>(1, shape).stages >= kFewestStages;
+  return has_code<Tile>(shape.pool) && geometry_of<Tile>(1, shape).stages >= kFewestStages;
 }
 
 }  // namespace

@@ -5,13 +5,14 @@
 #   tools/check_gpu.sh [OUT]
 #
 # OUT (default: check-gpu) receives the logs, results.json and summary.md. A step that fails does not stop the others; the
-# exit code tells whether all passed. Environment:
+# exit code tells whether all passed. cuDNN is loaded by its name where it is not where it was at build time: put its folder
+# into LD_LIBRARY_PATH. Environment:
 #   WEIGHTS      what filterscope render takes as --weights (default: synthetic)
-#   BUILD        build folder (default: build/gpu)
+#   BUILD        build folder (default: build/gpu), from the folder that the script is called in
 #   CMAKE_FLAGS  more flags for the configuration, such as -DCMAKE_PREFIX_PATH=...
 #   ITERATIONS   of the full render (default: 500)
-#   STEPS        which of "build tests sanitizer render profile host fidelity kernels plans" (default: all of them); without
-#                "build", BUILD holds what was built before, on another machine perhaps
+#   STEPS        which of "build libraries tests sanitizer render profile host fidelity kernels plans" (default: all of them);
+#                without "build", BUILD holds what was built before, on another machine perhaps
 #   LIMIT        seconds that a step other than "build" may take before it is ended (default: 600)
 set -uo pipefail
 case ${1-} in
@@ -21,11 +22,11 @@ esac
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 mkdir -p "${1:-check-gpu}"
 out=$(cd "${1:-check-gpu}" && pwd)
-build=${BUILD:-$root/build/gpu}
+build=$(realpath -m "${BUILD:-$root/build/gpu}")
 weights=${WEIGHTS:-synthetic}
 iterations=${ITERATIONS:-500}
 limit=${LIMIT:-600}
-steps=${STEPS:-build tests sanitizer render profile host fidelity kernels plans}
+steps=${STEPS:-build libraries tests sanitizer render profile host fidelity kernels plans}
 cores=$(nproc)
 cd "$root" || exit
 
@@ -35,7 +36,7 @@ command -v nvidia-smi >/dev/null && nvidia-smi >"$out/nvidia-smi.txt" 2>&1 || {
 }
 
 # Nothing of an earlier run is to be taken for this one's.
-rm -rf "$out"/cache-* "$out"/render-{few,cold,warm}{,.json} "$out"/*.log "$out"/{fidelity,kernels,*_test}.json "$out"/sheet-*.png
+rm -rf "$out"/cache-* "$out"/render-{few,cold,warm}{,.json} "$out"/sanitized-* "$out"/*.log "$out"/{fidelity,kernels,tests-*}.json "$out"/sheet-*.png
 
 declare -A status seconds
 order=()
@@ -61,7 +62,7 @@ step() {
     137) status[$name]="killed (of memory, or it did not end after $limit s)" ;;
     *) status[$name]="failed ($code)" ;;
   esac
-  printf '%-22s %8s s  %s\n' "$name" "${seconds[$name]}" "${status[$name]}"
+  printf '%-36s %8s s  %s\n' "$name" "${seconds[$name]}" "${status[$name]}"
 }
 
 configure_and_build() {
@@ -70,11 +71,11 @@ configure_and_build() {
     cmake --build "$build" -j "$cores" --target filterscope kernels_device_test cudnn_convolution_test \
       cuda_engine_device_test bench_host_stages fidelity bench_kernels bench_cudnn_plans
 }
+# test_of RESULTS NAME [FILTER]: all tests, or those that FILTER names.
 test_of() {
-  local results
-  results=$out/$(basename "$1").json
+  local results=$out/$1.json
   rm -f "$results"
-  "$build/tests/$1" --gtest_output=json:"$results" || return
+  "$build/tests/$2" --gtest_filter="${3-*}" --gtest_output=json:"$results" || return
   grep -q '"COMPLETED"' "$results" || {
     echo "All tests were skipped."
     return 1
@@ -91,26 +92,59 @@ sanitize() {
 render() {
   "$build/filterscope" render --weights "$weights" --device cuda "$@"
 }
+# The same, with the device's clocks, power and what limits them in OUT/clocks.csv.
+watched_render() {
+  local monitor code
+  nvidia-smi --query-gpu=timestamp,clocks.sm,clocks.mem,power.draw,temperature.gpu,clocks_throttle_reasons.active \
+    --format=csv --loop-ms=200 >"$out/clocks.csv" 2>&1 &
+  monitor=$!
+  render "$@"
+  code=$?
+  kill "$monitor"
+  return $code
+}
+# What was built elsewhere may lack its libraries here.
+libraries() {
+  local program missing lacking=0
+  for program in filterscope tests/kernels/kernels_device_test tests/cuda/{cudnn_convolution_test,cuda_engine_device_test} \
+    bench/{fidelity,bench_host_stages,bench_kernels,bench_cudnn_plans}; do
+    if [[ ! -x $build/$program ]]; then
+      missing="not in $build"
+    else
+      missing=$(ldd "$build/$program" | grep 'not found')
+    fi
+    [[ -z $missing ]] || { echo "$program: $missing"; lacking=1; }
+  done
+  "$build/filterscope" info || lacking=1
+  return $lacking
+}
 profile() {
   FILTERSCOPE="$build/filterscope" OUT="$out/profile" tools/profile.sh nsys --weights "$weights" all &&
     nsys stats --report cuda_gpu_kern_sum,nvtx_gpu_proj_sum "$out/profile.nsys-rep"
 }
 # For the shells that a step's limit is kept with.
 export out build weights cores
-export -f configure_and_build test_of with_own_cache sanitize render profile
+export -f configure_and_build libraries test_of with_own_cache sanitize render watched_render profile
 # They are not in the terminal's foreground.
 child=
 trap '[[ -z $child ]] || kill "$child"; exit 130' INT TERM
 
 step build configure_and_build
-step tests-kernels test_of kernels/kernels_device_test
-step tests-cudnn test_of cuda/cudnn_convolution_test
-step tests-engine test_of cuda/cuda_engine_device_test
+step libraries libraries
+# A kernel that breaks the device fails all later tests of its process: so each family of convolutions has one of its own.
+families=(ConvolutionTest ConvolutionImplicitGemmTest)
+[[ $(nvidia-smi --query-gpu=compute_cap --format=csv,noheader -i 0) != 9.0 ]] || families+=(ConvolutionWgmmaTest)
+for family in "${families[@]}"; do
+  step "tests-kernels-$family" test_of "tests-kernels-$family" kernels/kernels_device_test "*/$family.*"
+done
+step tests-kernels test_of tests-kernels kernels/kernels_device_test '-*/Convolution*'
+step tests-cudnn test_of tests-cudnn cuda/cudnn_convolution_test
+step tests-engine test_of tests-engine cuda/cuda_engine_device_test
 # The first of every layer's filters, short: what goes wrong shows early.
 step render-few render '*:0-7' --iterations 20 --out "$out/render-few"
 # All filters, first with no timings of earlier runs, then with those of the first.
 step render-cold with_own_cache render render all --iterations "$iterations" --out "$out/render-cold"
-step render-warm with_own_cache render render all --iterations "$iterations" --out "$out/render-warm"
+step render-warm with_own_cache render watched_render all --iterations "$iterations" --out "$out/render-warm"
 if command -v nsys >/dev/null; then
   step profile with_own_cache render profile
 else
@@ -118,7 +152,11 @@ else
 fi
 if command -v compute-sanitizer >/dev/null; then
   for tool in memcheck racecheck; do
-    step "sanitizer-$tool-kernels" sanitize "$tool" "$build/tests/kernels/kernels_device_test"
+    # What wgmma and the copy engine do is not all known to these tools: reports of it are to stand apart.
+    step "sanitizer-$tool-kernels" sanitize "$tool" "$build/tests/kernels/kernels_device_test" \
+      --gtest_filter='-*ConvolutionWgmmaTest*'
+    step "sanitizer-$tool-wgmma" sanitize "$tool" "$build/tests/kernels/kernels_device_test" \
+      --gtest_filter='*ConvolutionWgmmaTest*-*ManyTiles*'
     # The engine on a small case, with kernels as they come: timing would run hundreds under the tool.
     step "sanitizer-$tool-engine" sanitize "$tool" "$build/filterscope" render --weights synthetic --device cuda \
       --size 32 --iterations 2 --reproducible --batch 2 --quiet --out "$out/sanitized-$tool" 'block*_conv2:0-1'
@@ -133,7 +171,7 @@ step fidelity "$build/bench/fidelity" --device cuda --weights "$weights" --filte
   --size 48 --json "$out/fidelity.json"
 step kernels "$build/bench/bench_kernels" --benchmark_filter='^cuda/' --precisions fp16 \
   --cuda-batches 512 --benchmark_min_time=0.02 --benchmark_out="$out/kernels.json" --benchmark_out_format=json
-step plans "$build/bench/bench_cudnn_plans" --precisions fp16 --images 512,2048
+step plans "$build/bench/bench_cudnn_plans" --precisions fp16 --images 512 --precompiled 10 --compiled 2
 
 # Of the pictures the manifests and the layers' sheets stay; the rest is large.
 for run in render-few render-cold render-warm; do
@@ -150,7 +188,7 @@ rm -rf "$out"/render-few "$out"/render-cold "$out"/render-warm "$out"/sanitized-
   for name in "${order[@]}"; do printf '%s\t%s\t%s\n' "$name" "${status[$name]}" "${seconds[$name]}"; done
 } >"$out/steps.tsv"
 python3 - "$out" "$("$build/filterscope" info 2>/dev/null || true)" <<'PY'
-import json, os, subprocess, sys
+import collections, csv, json, os, subprocess, sys
 out, info = sys.argv[1], sys.argv[2]
 def read(name):
     path = os.path.join(out, name)
@@ -161,14 +199,27 @@ steps = [dict(zip(("step", "status", "seconds"), line.rstrip("\n").split("\t")))
 for step in steps: step["seconds"] = float(step["seconds"])
 device = subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"],
                         capture_output=True, text=True).stdout.strip()
-tests = {name: read(name + ".json") or {} for name in ("kernels_device_test", "cudnn_convolution_test", "cuda_engine_device_test")}
+tests = {step["step"]: read(step["step"] + ".json") or {} for step in steps if step["step"].startswith("tests-")}
 fidelity = read("fidelity.json")
+def clocks():
+    """Of render-warm: least, median and greatest of each figure, and how many samples had which reason for lower clocks."""
+    try:
+        with open(os.path.join(out, "clocks.csv")) as file: rows = list(csv.reader(file, skipinitialspace=True))
+        names, samples = rows[0], [row for row in rows[1:] if len(row) == len(rows[0])]
+        figures = {}
+        for column, name in list(enumerate(names))[1:-1]:
+            values = sorted(float(row[column].split()[0]) for row in samples)
+            figures[name] = [values[0], values[len(values) // 2], values[-1]]
+        figures[names[-1]] = dict(collections.Counter(row[-1] for row in samples))
+        return figures
+    except (OSError, ValueError, IndexError):
+        return None
 result = {"device": device, "info": info.splitlines(), "steps": steps,
           "tests": {name: {key: of.get(key) for key in ("tests", "failures", "disabled", "errors", "time")} for name, of in tests.items()},
           "render": {name: {key: (read(name + ".json") or {}).get(key)
                             for key in ("wall_seconds", "filters_per_second", "phases", "counts", "engines")}
                      for name in ("render-few", "render-cold", "render-warm")},
-          "fidelity": fidelity}
+          "clocks": clocks(), "fidelity": fidelity}
 with open(os.path.join(out, "results.json"), "w") as file: json.dump(result, file, indent=2)
 with open(os.path.join(out, "summary.md"), "w") as file:
     print(f"# {device}\n", file=file)
@@ -176,7 +227,9 @@ with open(os.path.join(out, "summary.md"), "w") as file:
     print("| step | result | seconds |\n|---|---|---|", file=file)
     for step in steps: print(f"| {step['step']} | {step['status']} | {step['seconds']} |", file=file)
     print(file=file)
-    for name in ("render-cold", "render-warm", "profile", "host", "fidelity", "plans"):
+    for name, figures in (result["clocks"] or {}).items(): print(f"- render-warm, {name}: {figures}", file=file)
+    print(file=file)
+    for name in ("libraries", "render-cold", "render-warm", "profile", "host", "fidelity", "plans"):
         path = os.path.join(out, name + ".log")
         if os.path.exists(path):
             print(f"## {name}\n\n{open(path, errors='replace').read()[-12000:]}\n", file=file)

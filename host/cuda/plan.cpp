@@ -45,6 +45,11 @@ double operations_of(const EndProblem& problem) {
   return 2. * 9 * 3 * static_cast<double>(problem.map_size());
 }
 
+// Under which it is stored, as a time, that a kernel broke the device.
+std::string broken_key(const std::string& kernel) {
+  return "broke the device: " + kernel;
+}
+
 // Of `images` as many as are timed if they are not to be more than `most`: a power of two, or that times 1.5.
 int timed_images(int images, double most) {
   const int limit = static_cast<int>(std::clamp(most, 1., static_cast<double>(images)));
@@ -274,7 +279,7 @@ Planner::Choice Planner::choose(const ConvolutionProblem& problem, const PlanUse
   }
   for (const ConvolutionSource& source : sources_) {
     for (auto& variant : offers(source, problem, PlanSearch::untimed)) {
-      if (!wrong_.contains(variant->name())) return {std::move(variant), kUntimed};
+      if (is_usable(variant->name())) return {std::move(variant), kUntimed};
     }
   }
   return {};
@@ -303,12 +308,11 @@ Planner::Choice Planner::choose_timed(const ConvolutionProblem& problem, const P
     };
     for (auto& variant : offers(source, problem, may_time() ? search : PlanSearch::known, may_time)) {
       if (refused_.contains(to_string(problem) + ": " + variant->name())) continue;
-      if (wrong_.contains(variant->name())) continue;
+      if (!is_usable(variant->name())) continue;
       const std::string key = to_string(timed) + ": " + variant->name();
       std::optional<double> milliseconds = timings_.find(key);
       if (!milliseconds && seconds_left(use) > 0) {
-        milliseconds = time(variant->name(), use, [&] { return measured(*variant); });
-        if (milliseconds) timings_.store(key, *milliseconds);
+        milliseconds = time(variant->name(), key, use, [&] { return measured(*variant); });
       }
       if (!milliseconds) continue;
       shortest = std::min(shortest, *milliseconds);
@@ -332,17 +336,16 @@ std::string Planner::choose_end(const EndProblem& problem, const PlanUse& use) {
   Timings::MeasureEnd measure;
   for (const std::string& kernel : kernels) {
     const std::string name = fmt::format("{} {}", end, kernel);
-    if (wrong_.contains(name)) continue;
+    if (!is_usable(name)) continue;
     if (rule_ == PlanRule::timed && kernels.size() > 1) {
       const std::string key = fmt::format("{}: {}", to_string(timed), kernel);
       std::optional<double> milliseconds = timings_.find(key);
       if (!milliseconds && seconds_left(use) > 0) {
-        milliseconds = time(name, use, [&] {
+        milliseconds = time(name, key, use, [&] {
           if (!measure) measure = timings_.end_timer(timed);
           return measure(kernel, kHopeless * shortest);
         });
-        if (milliseconds) timings_.store(key, *milliseconds);
-        if (wrong_.contains(name)) continue;
+        if (!is_usable(name)) continue;
       }
       if (milliseconds) {
         fastest_ = std::max(fastest_, operations_of(timed) / (1e-3 * std::max(*milliseconds, 1e-6)));
@@ -358,21 +361,32 @@ std::string Planner::choose_end(const EndProblem& problem, const PlanUse& use) {
               fmt::format("{}: no kernel computes {}", network_.convolutions[0].name, to_string(problem)));
 }
 
-std::optional<double> Planner::time(const std::string& kernel, const PlanUse& use,
+bool Planner::is_usable(const std::string& kernel) const {
+  return !wrong_.contains(kernel) && !timings_.find(broken_key(kernel));
+}
+
+std::optional<double> Planner::time(const std::string& kernel, const std::string& key, const PlanUse& use,
                                     const std::function<std::optional<double>()>& measure) {
   if (use.on_notice && !std::exchange(noticed_, true)) use.on_notice(std::string(kNotice));
   try {
-    return measure();
+    const std::optional<double> milliseconds = measure();
+    if (milliseconds) timings_.store(key, *milliseconds);
+    return milliseconds;
   } catch (const WrongResult& error) {
     wrong_.insert(kernel);
     found_wrong_ = true;
     if (use.on_notice) use.on_notice(fmt::format("{}. It is not used: please report it.", error.what()));
   } catch (const OutOfMemory&) {
     // It may be there another time.
-  } catch (const std::exception&) {
-    // A kernel that fails, or is not to be launched here, is none. One that has broken the device is an
-    // Error.
-    check(cudaDeviceSynchronize(), "after {} failed", kernel);
+  } catch (const std::exception& error) {
+    // A kernel that fails, or is not to be launched here, is none. After one that has broken the device
+    // nothing can be launched by this process; the next one passes it over.
+    if (cudaDeviceSynchronize() == cudaSuccess) return std::nullopt;
+    timings_.store(broken_key(kernel), 0);
+    throw Error(ErrorKind::device,
+                fmt::format("{} broke the device: {}. Give the same command again: that kernel is "
+                            "not used from now on. Please report it",
+                            key, error.what()));
   }
   return std::nullopt;
 }

@@ -121,8 +121,11 @@ class Planner {
   Choice choose(const ConvolutionProblem& problem, const PlanUse& use, PlanSearch search);
   Choice choose_timed(const ConvolutionProblem& problem, const PlanUse& use, PlanSearch search);
   std::string choose_end(const EndProblem& problem, const PlanUse& use);
-  /// What `measure` gives for `kernel`; nothing where that failed, and then for good if its result is wrong.
-  std::optional<double> time(const std::string& kernel, const PlanUse& use,
+  /// Whether it has computed what it should so far, and broken no device, in earlier runs neither.
+  bool is_usable(const std::string& kernel) const;
+  /// What `measure` gives for `kernel`, stored under `key`; nothing where that failed, and then for good if
+  /// its result is wrong. A device Error where it broke the device, which is stored, too.
+  std::optional<double> time(const std::string& kernel, const std::string& key, const PlanUse& use,
                              const std::function<std::optional<double>()>& measure);
   bool can_have(Plan& plan);
   /// Seconds that may still be spent on timing; negative: none.

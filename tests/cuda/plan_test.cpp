@@ -364,6 +364,29 @@ TEST_F(PlanTest, WhatIsNotToBeLaunchedIsNotUsed) {
   EXPECT_EQ(planner().make(geometry_, use(kLong)).first_convolution, "direct");
 }
 
+// Nothing can be launched any more; the next run does without that kernel, whatever the problem.
+TEST_F(PlanTest, WhatBreaksTheDeviceIsNotUsedAgain) {
+  for (const char* kernel : {"own", "mma"}) {
+    SCOPED_TRACE(kernel);
+    refused_ = kernel;
+    known_.clear();
+    emulation::set_broken(true);
+    EXPECT_THAT([&] { planner().make(geometry_, use(kLong)); },
+                testing::ThrowsMessage<Error>(testing::AllOf(
+                    HasSubstr(kernel), HasSubstr("broke the device: refused. Give the same"))));
+    emulation::set_broken(false);
+    const Plan plan = planner().make(geometry_, use(kLong));
+    EXPECT_NE(plan.first_convolution, kernel);
+    for (const Plan::Layer& layer : plan.layers) {
+      for (const auto* variant : {&layer.forward, &layer.input_gradient}) {
+        if (*variant) {
+          EXPECT_THAT((*variant)->name(), Not(testing::StartsWith(kernel)));
+        }
+      }
+    }
+  }
+}
+
 // The first layers' own kernels are known to be fast, and a later layer finds them wrong.
 TEST_F(PlanTest, NorIsItWhereItWasChosenBefore) {
   milliseconds_["own"] = 0.1;

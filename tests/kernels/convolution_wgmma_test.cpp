@@ -1,6 +1,9 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <span>
 
 #include "convolution_check.h"
 #include "kernels/max_pool.h"
@@ -287,6 +290,122 @@ TEST_P(ConvolutionWgmmaTest, PoolsWideMaps) {
   for (const auto& kernel : {usual<kernels::Half>(), large<kernels::Half>()}) {
     check_output_pool(kernel, {1, 8, 96, 64, 64});
     check_input_pool(kernel, {1, 6, 96, 64, 64}, false);
+  }
+}
+
+// A block with several tiles goes on with rings, strips and weights that the last one has left; images few
+// enough for a tile each do not. On a device there is work for some tens of milliseconds, time and again: for
+// what goes wrong once in many times.
+class ManyTiles {
+ public:
+  using T = kernels::Half;
+
+  // `few` images have no more tiles than a device has multiprocessors.
+  ManyTiles(const ConvolutionShape& shape, int few, kernels::FusedPool pool)
+      : shape_(shape),
+        pool_(pool),
+        input_(test::upload(test::round_to<T>(test::random_values(elements(input_elements()), 1, -1.f)))),
+        weights_(test::upload(test::round_to<T>(
+            test::random_values(std::size_t{9} * shape.in_channels * shape.out_channels, 2, -0.1f, 0.1f)))),
+        bias_(test::upload(test::random_values(shape.out_channels, 3, -1.f))),
+        bits_(test::upload(words(elements(map_elements()) / 32))),
+        winners_(test::upload(words(elements(input_elements()) / 16))),
+        open_(test::upload(words(elements(input_elements()) / 32))),
+        expected_(run(usual<T>(), few)) {}
+
+  void check(const kernels::ConvolutionKernel<T>& kernel) {
+    SCOPED_TRACE(testing::Message() << kernel.name << ", pool " << static_cast<int>(pool_));
+    if (!kernel.supports({shape_.height, shape_.width, shape_.in_channels, shape_.out_channels, pool_}))
+      return;
+    for (int time = 0; time < (test::kEmulated ? 1 : 20); ++time)
+      ASSERT_TRUE(run(kernel, shape_.images) == expected_) << "differs at the " << time + 1 << "th time";
+  }
+
+ private:
+  std::size_t elements(std::size_t of_image) const { return of_image * shape_.images; }
+  std::size_t positions() const { return std::size_t(shape_.height) * shape_.width; }
+  std::size_t input_elements() const {
+    return positions() * shape_.in_channels / (pool_ == kernels::FusedPool::input ? 4 : 1);
+  }
+  std::size_t map_elements() const { return positions() * shape_.out_channels; }
+  std::size_t output_elements() const {
+    return map_elements() / (pool_ == kernels::FusedPool::output ? 4 : 1);
+  }
+  static std::vector<std::uint32_t> words(std::size_t count) {
+    std::vector<std::uint32_t> result(count);
+    for (std::size_t i = 0; i < count; ++i)
+      result[i] = static_cast<std::uint32_t>(i * 0x9e3779b97f4a7c15u >> 32);
+    return result;
+  }
+
+  // Everything that the kernel writes, `at_once` images to a launch.
+  std::vector<std::byte> run(const kernels::ConvolutionKernel<T>& kernel, int at_once) const {
+    const bool forward = pool_ != kernels::FusedPool::input;
+    const bool pools = pool_ == kernels::FusedPool::output;
+    const auto output = test::poisoned<T>(elements(output_elements()));
+    const auto mask = test::poisoned<std::uint32_t>(elements(map_elements()) / 32);
+    const auto winners = test::poisoned<std::uint32_t>(elements(output_elements()) / 16);
+    const auto open = test::poisoned<std::uint32_t>(elements(output_elements()) / 32);
+    for (int first = 0; first < shape_.images; first += at_once) {
+      kernels::ConvolutionArguments<T> arguments{
+          .input = input_.data() + first * input_elements(),
+          .weights = weights_.data(),
+          .bias = forward ? bias_.data() : nullptr,
+          .output = output.data() + first * output_elements(),
+          .mask = forward && !pools ? mask.data() + first * map_elements() / 32 : nullptr,
+          .gate = forward ? nullptr : bits_.data() + first * map_elements() / 32,
+          .images_count = std::min(at_once, shape_.images - first),
+          .height = shape_.height,
+          .width = shape_.width,
+          .in_channels = shape_.in_channels,
+          .out_channels = shape_.out_channels};
+      if (pools)
+        arguments.output_pool = {winners.data() + first * output_elements() / 16,
+                                 open.data() + first * output_elements() / 32};
+      if (!forward)
+        arguments.input_pool = {winners_.data() + first * input_elements() / 16,
+                                open_.data() + first * input_elements() / 32};
+      kernel.launch(arguments, nullptr);
+    }
+    std::vector<std::byte> all;
+    const auto append = [&](const auto& buffer) {
+      const auto values = test::download(buffer);
+      const auto bytes = std::as_bytes(std::span(values));
+      all.insert(all.end(), bytes.begin(), bytes.end());
+    };
+    append(output);
+    append(mask);
+    append(winners);
+    append(open);
+    return all;
+  }
+
+  ConvolutionShape shape_;
+  kernels::FusedPool pool_;
+  cuda::DeviceBuffer<T> input_;
+  cuda::DeviceBuffer<T> weights_;
+  cuda::DeviceBuffer<float> bias_;
+  cuda::DeviceBuffer<std::uint32_t> bits_;
+  cuda::DeviceBuffer<std::uint32_t> winners_;
+  cuda::DeviceBuffer<std::uint32_t> open_;
+  std::vector<std::byte> expected_;
+};
+
+TEST_P(ConvolutionWgmmaTest, ManyTilesOfABlockGiveWhatOneGives) {
+  struct Case {
+    ConvolutionShape shape;
+    int few;
+  };
+  const std::vector<Case> cases =
+      test::kEmulated ? std::vector<Case>{{{5, 8, 16, 64, 64}, 3}}
+                      : std::vector<Case>{{{32, 96, 96, 64, 64}, 3}, {{128, 24, 24, 256, 256}, 16}};
+  for (const Case& one : cases) {
+    for (const kernels::FusedPool pool :
+         {kernels::FusedPool::none, kernels::FusedPool::output, kernels::FusedPool::input}) {
+      ManyTiles many(one.shape, one.few, pool);
+      for (const auto& kernel : {usual<kernels::Half>(), staggered<kernels::Half>(), large<kernels::Half>()})
+        many.check(kernel);
+    }
   }
 }
 

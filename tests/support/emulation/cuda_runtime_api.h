@@ -14,6 +14,7 @@ enum cudaError_t {
   cudaErrorInvalidValue = 1,
   cudaErrorMemoryAllocation = 2,
   cudaErrorNotReady = 600,
+  cudaErrorIllegalAddress = 700,
   cudaErrorStreamCaptureUnsupported = 900,
   cudaErrorUnknown = 999
 };
@@ -107,6 +108,8 @@ enum class Lateness {
 };
 /// Waits for what is enqueued. Lateness::none to begin with.
 void set_lateness(Lateness lateness);
+/// Whether the device is broken, as by a kernel that touched what is not its own: waiting for it fails.
+void set_broken(bool broken);
 /// What is allocated now, and how often anything was allocated, copied or waited for so far.
 struct Counters {
   std::size_t allocated_bytes = 0;

@@ -53,6 +53,7 @@ struct Allocation {
 std::mutex g_mutex;
 std::map<const std::byte*, Allocation> g_allocations;
 std::size_t g_memory = std::size_t{4} << 30;
+bool g_broken = false;
 Counters g_counters;
 cudaError_t g_last_error = cudaSuccess;
 int g_captures = 0;  // Under way.
@@ -189,6 +190,10 @@ void set_memory(std::size_t bytes) {
   g_memory = bytes;
 }
 
+void set_broken(bool broken) {
+  g_broken = broken;
+}
+
 Counters counters() {
   return g_counters;
 }
@@ -205,6 +210,8 @@ const char* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorInvalidValue";
     case cudaErrorMemoryAllocation:
       return "cudaErrorMemoryAllocation";
+    case cudaErrorIllegalAddress:
+      return "cudaErrorIllegalAddress";
     case cudaErrorNotReady:
       return "cudaErrorNotReady";
     case cudaErrorStreamCaptureUnsupported:
@@ -241,6 +248,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
 cudaError_t cudaDeviceSynchronize() {
   if (capturing()) return failed(cudaErrorStreamCaptureUnsupported);
   ++g_counters.synchronisations;
+  if (g_broken) return failed(cudaErrorIllegalAddress);
   run_all_streams();
   return cudaSuccess;
 }
