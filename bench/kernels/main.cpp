@@ -117,7 +117,7 @@ void add_cuda(const Selection& selection) {
 #if defined(FILTERSCOPE_BENCH_CUDA_LIBRARIES)
   add_cudnn_convolutions(selection, device);
 #endif
-  add_network_ends(selection, device);
+  add_first_layer(selection, device);
   add_cuda_filter_heads(selection, device);
   add_max_pools(selection, device);
   add_relu_masks(selection, device);

@@ -27,7 +27,7 @@ std::size_t map_bytes(const ConvolutionVariant& variant) {
 }  // namespace
 
 ConvolutionTrial::ConvolutionTrial(const ConvolutionProblem& problem)
-    : problem_(problem), looks_(looks(problem.images, problem.destination_size() / problem.images)) {
+    : problem_(problem), samples_(samples_of(problem.images, problem.destination_size() / problem.images)) {
   source_ = random_values(problem.source_size(), problem.precision);
   krsc_ = random_values(std::size_t{kTaps} * problem.in_channels * problem.out_channels, problem.precision);
   const DeviceBuffer<std::byte> bias = random_values(problem.out_channels, problem.precision);
@@ -106,7 +106,7 @@ double ConvolutionTrial::milliseconds(ConvolutionVariant& variant, double hopele
 void ConvolutionTrial::expect_right(ConvolutionVariant& variant, const ConvolutionArguments& arguments) {
   if (expected_.empty()) {
     std::vector<std::optional<TrialResult>> all;  // Or none, if one of them fails.
-    for (const Look& look : looks_) all.push_back(expected(look));
+    for (const Sample& sample : samples_) all.push_back(expected(sample));
     expected_ = std::move(all);
   }
   const auto poison = [&](const auto& buffer) {
@@ -121,14 +121,14 @@ void ConvolutionTrial::expect_right(ConvolutionVariant& variant, const Convoluti
   }
   variant.launch(arguments, stream_);
   stream_.synchronise();
-  for (std::size_t i = 0; i < looks_.size(); ++i) {
+  for (std::size_t i = 0; i < samples_.size(); ++i) {
     if (!expected_[i]) continue;
-    expect_alike(read(problem_, arguments, looks_[i]), *expected_[i],
-                 {variant.name(), to_string(problem_), problem_.precision, looks_[i].image});
+    expect_alike(read(problem_, arguments, samples_[i]), *expected_[i],
+                 {variant.name(), to_string(problem_), problem_.precision, samples_[i].image});
   }
 }
 
-std::optional<TrialResult> ConvolutionTrial::expected(const Look& look) {
+std::optional<TrialResult> ConvolutionTrial::expected(const Sample& sample) {
   const bool forward = problem_.direction == Direction::forward;
   ConvolutionProblem one = problem_;
   one.images = 1;
@@ -143,7 +143,7 @@ std::optional<TrialResult> ConvolutionTrial::expected(const Look& look) {
   const DeviceBuffer<std::uint32_t> winners(forward ? pooled / kWinnersPerWord : 0);
   const DeviceBuffer<std::uint32_t> open(forward ? pooled / kBitsPerWord : 0);
   ConvolutionArguments given = arguments(*variant);
-  given.source = source_.data() + one.source_size() * element * look.image;
+  given.source = source_.data() + one.source_size() * element * sample.image;
   given.destination = destination.data();
   given.map = map.data();
   if (forward) {
@@ -152,34 +152,35 @@ std::optional<TrialResult> ConvolutionTrial::expected(const Look& look) {
     given.open = open.data();
   } else {
     if (given.gate_in != nullptr)
-      given.gate_in = gate_.data() + gate_bytes(one, one.in_channels) * look.image;
-    given.winners += pooled / kWinnersPerWord * look.image;
-    given.open += pooled / kBitsPerWord * look.image;
+      given.gate_in = gate_.data() + gate_bytes(one, one.in_channels) * sample.image;
+    given.winners += pooled / kWinnersPerWord * sample.image;
+    given.open += pooled / kBitsPerWord * sample.image;
   }
   variant->launch(given, stream_);
   stream_.synchronise();
-  return read(one, given, {0, look.first, look.count});
+  return read(one, given, {0, sample.first, sample.count});
 }
 
 // What the last launch has left.
 TrialResult ConvolutionTrial::read(const ConvolutionProblem& problem, const ConvolutionArguments& arguments,
-                                   const Look& look) {
+                                   const Sample& sample) {
   TrialResult result;
   const std::size_t size = problem.destination_size() / problem.images;
   with_storage(problem.precision, [&]<class T>(Storage<T>) {
-    result.values = to_floats(look_at(static_cast<const T*>(arguments.destination), look, size));
+    result.values = to_floats(read_sample(static_cast<const T*>(arguments.destination), sample, size));
   });
   if (problem.direction != Direction::forward) return result;
   if (problem.gate == Gate::bits) {
-    append_fields(result.kept,
-                  look_at(static_cast<const std::uint32_t*>(arguments.gate_out), look, size, kBitsPerWord),
-                  1);
+    append_fields(
+        result.kept,
+        read_sample(static_cast<const std::uint32_t*>(arguments.gate_out), sample, size, kBitsPerWord), 1);
   } else if (problem.gate == Gate::bytes) {
-    result.kept = look_at(static_cast<const std::uint8_t*>(arguments.gate_out), look, size);
+    result.kept = read_sample(static_cast<const std::uint8_t*>(arguments.gate_out), sample, size);
   }
   if (problem.pooled) {
-    append_fields(result.kept, look_at<std::uint32_t>(arguments.winners, look, size, kWinnersPerWord), 2);
-    append_fields(result.kept, look_at<std::uint32_t>(arguments.open, look, size, kBitsPerWord), 1);
+    append_fields(result.kept, read_sample<std::uint32_t>(arguments.winners, sample, size, kWinnersPerWord),
+                  2);
+    append_fields(result.kept, read_sample<std::uint32_t>(arguments.open, sample, size, kBitsPerWord), 1);
   }
   return result;
 }

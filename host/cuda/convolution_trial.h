@@ -21,22 +21,22 @@ class ConvolutionTrial {
   explicit ConvolutionTrial(const ConvolutionProblem& problem);
 
   /// As device_milliseconds() does. `variant` computes the trial's problem. Throws OutOfMemory, and
-  /// WrongResult where something that is looked at (looks()) is not expect_alike() to what the plainest
+  /// WrongResult where a sample (samples_of()) is not expect_alike() to what the plainest
   /// kernel makes of it.
   double milliseconds(ConvolutionVariant& variant, double hopeless = std::numeric_limits<double>::infinity());
 
  private:
   static TrialResult read(const ConvolutionProblem& problem, const ConvolutionArguments& arguments,
-                          const Look& look);
+                          const Sample& sample);
 
   const void* weights(WeightLayout layout);
   ConvolutionArguments arguments(const ConvolutionVariant& variant);
   void expect_right(ConvolutionVariant& variant, const ConvolutionArguments& arguments);
   // By the plainest kernel. Nothing where there is none.
-  std::optional<TrialResult> expected(const Look& look);
+  std::optional<TrialResult> expected(const Sample& sample);
 
   ConvolutionProblem problem_;
-  std::vector<Look> looks_;
+  std::vector<Sample> samples_;
   DeviceBuffer<std::byte> source_;
   DeviceBuffer<std::byte> krsc_;
   DeviceBuffer<std::byte> crsk_rotated_;  // Once it is asked for.
@@ -47,7 +47,7 @@ class ConvolutionTrial {
   DeviceBuffer<std::byte> winners_;
   DeviceBuffer<std::byte> open_;
   Stream stream_;
-  std::vector<std::optional<TrialResult>> expected_;  // Of looks_, once something is compared.
+  std::vector<std::optional<TrialResult>> expected_;  // Of samples_, once something is compared.
 };
 
 }  // namespace filterscope::cuda

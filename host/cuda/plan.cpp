@@ -31,7 +31,7 @@ constexpr double kTimingShare = 0.1;
 constexpr double kCompilingSeconds = 2;
 // Of one launch when it is timed: enough for many waves of blocks, milliseconds at most.
 constexpr double kTimedOperations = 1e12;
-constexpr double kTimedEndPositions = 512. * 96 * 96;
+constexpr double kTimedFirstLayerPositions = 512. * 96 * 96;
 constexpr std::string_view kNotice = "Timing kernels on this device, which later runs need not do again.";
 // In place of a time: known variants are preferred.
 constexpr double kUntimed = 1e30;
@@ -41,7 +41,7 @@ double operations_of(const ConvolutionProblem& problem) {
          problem.out_channels;
 }
 
-double operations_of(const EndProblem& problem) {
+double operations_of(const FirstLayerProblem& problem) {
   return 2. * 9 * 3 * static_cast<double>(problem.map_size());
 }
 
@@ -131,8 +131,8 @@ Timings::Measure Timings::time_on_device(const ConvolutionProblem& problem) {
   };
 }
 
-Timings::MeasureEnd Timings::time_end_on_device(const EndProblem& problem) {
-  return [timer = std::make_shared<EndTrial>(problem)](std::string_view kernel, double hopeless) {
+Timings::MeasureFirstLayer Timings::time_first_layer_on_device(const FirstLayerProblem& problem) {
+  return [timer = std::make_shared<FirstLayerTrial>(problem)](std::string_view kernel, double hopeless) {
     return timer->milliseconds(kernel, hopeless);
   };
 }
@@ -147,18 +147,18 @@ ConvolutionProblem timed_problem(ConvolutionProblem problem) {
   return problem;
 }
 
-EndProblem timed_problem(EndProblem problem) {
-  problem.images = timed_images(problem.images, kTimedEndPositions / (problem.height * problem.width));
+FirstLayerProblem timed_problem(FirstLayerProblem problem) {
+  problem.images = timed_images(problem.images, kTimedFirstLayerPositions / (problem.height * problem.width));
   return problem;
 }
 
 Plan Planner::make(const Geometry& geometry, const PlanUse& use) {
-  EndProblem end{.images = geometry.passing(0),
-                 .height = image_.height,
-                 .width = image_.width,
-                 .channels = network_.convolutions[0].out_channels,
-                 .precision = precision_};
-  operations_ = 2 * operations_of(end);
+  FirstLayerProblem first_layer{.images = geometry.passing(0),
+                                .height = image_.height,
+                                .width = image_.width,
+                                .channels = network_.convolutions[0].out_channels,
+                                .precision = precision_};
+  operations_ = 2 * operations_of(first_layer);
   for (int layer = 1; layer <= geometry.deepest(); ++layer) {
     const Convolution& convolution = network_.convolutions[layer];
     operations_ += 2 * 2. * 9 * geometry.passing(layer) *
@@ -176,9 +176,9 @@ Plan Planner::make(const Geometry& geometry, const PlanUse& use) {
     plan = attempt(geometry, use, PlanSearch::ready_made);
   }
   if (geometry.passing(0) > 0) {
-    plan.first_convolution = choose_end(end, use);
-    end.direction = Direction::input_gradient;
-    plan.last_gradient = choose_end(end, use);
+    plan.first_convolution = choose_first_layer(first_layer, use);
+    first_layer.direction = Direction::input_gradient;
+    plan.last_gradient = choose_first_layer(first_layer, use);
   }
   return plan;
 }
@@ -325,24 +325,24 @@ Planner::Choice Planner::choose_timed(const ConvolutionProblem& problem, const P
   return best;
 }
 
-std::string Planner::choose_end(const EndProblem& problem, const PlanUse& use) {
-  const EndProblem timed = timed_problem(problem);
-  const std::string_view end =
+std::string Planner::choose_first_layer(const FirstLayerProblem& problem, const PlanUse& use) {
+  const FirstLayerProblem timed = timed_problem(problem);
+  const std::string_view operation =
       problem.direction == Direction::forward ? "first convolution" : "last gradient";
-  const std::vector<std::string> kernels = end_kernels(problem);
+  const std::vector<std::string> kernels = first_layer_kernels(problem);
   std::string untimed;  // What to take if none is timed.
   std::string best;
   double shortest = std::numeric_limits<double>::infinity();
-  Timings::MeasureEnd measure;
+  Timings::MeasureFirstLayer measure;
   for (const std::string& kernel : kernels) {
-    const std::string name = fmt::format("{} {}", end, kernel);
+    const std::string name = fmt::format("{} {}", operation, kernel);
     if (!is_usable(name)) continue;
     if (rule_ == PlanRule::timed && kernels.size() > 1) {
       const std::string key = fmt::format("{}: {}", to_string(timed), kernel);
       std::optional<double> milliseconds = timings_.find(key);
       if (!milliseconds && seconds_left(use) > 0) {
         milliseconds = time(name, key, use, [&] {
-          if (!measure) measure = timings_.end_timer(timed);
+          if (!measure) measure = timings_.first_layer_timer(timed);
           return measure(kernel, kHopeless * shortest);
         });
         if (!is_usable(name)) continue;

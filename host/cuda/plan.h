@@ -13,8 +13,8 @@
 #include "../network.h"
 #include "convolution.h"
 #include "device_weights.h"
+#include "first_layer.h"
 #include "geometry.h"
-#include "network_end.h"
 
 namespace filterscope::cuda {
 
@@ -33,7 +33,8 @@ struct Plan {
   Geometry geometry;
   Extent image;
   std::vector<Layer> layers;  ///< Up to the geometry's deepest.
-  /// The first layer's kernels, by the names that end_kernels() gives; empty where no image passes it.
+  /// The first layer's kernels, by the names that first_layer_kernels() gives; empty where no image passes
+  /// it.
   std::string first_convolution;
   std::string last_gradient;
 
@@ -65,14 +66,15 @@ struct Timings {
   using Measure = std::function<double(ConvolutionVariant&, double hopeless)>;
   /// For variants of `problem`.
   std::function<Measure(const ConvolutionProblem& problem)> timer = time_on_device;
-  /// The same for kernels of the network's ends; as EndTrial.
-  using MeasureEnd = std::function<double(std::string_view kernel, double hopeless)>;
-  std::function<MeasureEnd(const EndProblem& problem)> end_timer = time_end_on_device;
+  /// The same for kernels of the first layer; as FirstLayerTrial.
+  using MeasureFirstLayer = std::function<double(std::string_view kernel, double hopeless)>;
+  std::function<MeasureFirstLayer(const FirstLayerProblem& problem)> first_layer_timer =
+      time_first_layer_on_device;
   /// A clock, in seconds.
   std::function<double()> now = steady_seconds;
 
   static Measure time_on_device(const ConvolutionProblem& problem);
-  static MeasureEnd time_end_on_device(const EndProblem& problem);
+  static MeasureFirstLayer time_first_layer_on_device(const FirstLayerProblem& problem);
   static double steady_seconds();
 };
 
@@ -89,13 +91,14 @@ struct PlanUse {
 /// about 1 TFLOP a launch), and a number that problems of similar size share (1, 2, 3, 4, 6, 8, 12, 16...),
 /// so that what is known of one serves the others. Never more images than the problem's.
 ConvolutionProblem timed_problem(ConvolutionProblem problem);
-/// The same for the network's ends, which read and write more than they compute: of at most as many images
+/// The same for the first layer, which reads and writes more than it computes: of at most as many images
 /// as 512 of 96 x 96.
-EndProblem timed_problem(EndProblem problem);
+FirstLayerProblem timed_problem(FirstLayerProblem problem);
 
 /// Makes plans for one network on the current device.
 ///
-/// What is timed is also looked at: a variant whose result is wrong is not used, and a notice says so.
+/// The result of what is timed is also compared: a variant whose result is wrong is not used, and a notice
+/// says so.
 ///
 /// Making a plan takes at most about a tenth of what it is then used for, as estimated from the fastest
 /// kernel seen so far, and at least the timing of one kernel: first what can be launched as it is is timed,
@@ -120,7 +123,7 @@ class Planner {
   Plan attempt(const Geometry& geometry, const PlanUse& use, PlanSearch search);
   Choice choose(const ConvolutionProblem& problem, const PlanUse& use, PlanSearch search);
   Choice choose_timed(const ConvolutionProblem& problem, const PlanUse& use, PlanSearch search);
-  std::string choose_end(const EndProblem& problem, const PlanUse& use);
+  std::string choose_first_layer(const FirstLayerProblem& problem, const PlanUse& use);
   /// Whether it has computed what it should so far, and broken no device, in earlier runs neither.
   bool is_usable(const std::string& kernel) const;
   /// What `measure` gives for `kernel`, stored under `key`; nothing where that failed, and then for good if

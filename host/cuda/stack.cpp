@@ -6,7 +6,7 @@
 
 #include "kernels/filter_head.h"
 #include "kernels/max_pool.h"
-#include "network_end.h"
+#include "first_layer.h"
 #include "nvtx.h"
 #include "runtime.h"
 #include "storage.h"

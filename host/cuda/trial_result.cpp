@@ -33,17 +33,17 @@ double different_fields(const std::vector<std::uint8_t>& fields, const std::vect
 
 }  // namespace
 
-std::vector<Look> looks(int images, std::size_t size) {
+std::vector<Sample> samples_of(int images, std::size_t size) {
   constexpr std::size_t kMost = std::size_t{1} << 24;
   const std::size_t count = std::min(size, kMost);
-  std::vector<Look> looks{{0, 0, count}};
-  if (images > 1 || count < size) looks.push_back({images - 1, size - count, count});
-  return looks;
+  std::vector<Sample> samples{{0, 0, count}};
+  if (images > 1 || count < size) samples.push_back({images - 1, size - count, count});
+  return samples;
 }
 
-void expect_alike(const TrialResult& got, const TrialResult& expected, const Tried& tried) {
+void expect_alike(const TrialResult& got, const TrialResult& expected, const TrialLabel& label) {
   // Of the norm, and of what is kept.
-  const double most = tried.precision == Precision::fp32 ? 1e-3 : 2e-2;
+  const double most = label.precision == Precision::fp32 ? 1e-3 : 2e-2;
   constexpr double kMostKept = 3e-2;
 
   const double difference = relative_difference(got.values, expected.values);
@@ -52,7 +52,7 @@ void expect_alike(const TrialResult& got, const TrialResult& expected, const Tri
   throw WrongResult(
       fmt::format("{} computes something else than {}: of image {} the result differs by {:.2g} of its "
                   "norm, what is kept of it by {:.2g}",
-                  tried.kernel, tried.problem, tried.image, difference, kept));
+                  label.kernel, label.problem, label.image, difference, kept));
 }
 
 template <class T>

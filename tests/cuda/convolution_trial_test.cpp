@@ -44,8 +44,8 @@ TEST_F(ConvolutionTrialTest, NoTwoImagesAreAlike) {
 TEST(Looks, AreAtTheFirstImageAndTheLast) {
   const auto looks_of = [](int images, std::size_t size) {
     std::vector<std::vector<std::size_t>> all;
-    for (const Look& look : looks(images, size))
-      all.push_back({static_cast<std::size_t>(look.image), look.first, look.count});
+    for (const Sample& sample : samples_of(images, size))
+      all.push_back({static_cast<std::size_t>(sample.image), sample.first, sample.count});
     return all;
   };
   using testing::ElementsAre;

@@ -99,14 +99,14 @@ class PlanTest : public testing::Test {
         return milliseconds_.at(name) + passes;
       };
     };
-    timings.end_timer = [this](const EndProblem& problem) -> Timings::MeasureEnd {
+    timings.first_layer_timer = [this](const FirstLayerProblem& problem) -> Timings::MeasureFirstLayer {
       if (out_of_memory_) throw OutOfMemory();
       return [this, problem](std::string_view kernel, double) {
         now_ += 0.01;
-        timed_ends_.push_back(problem);
+        timed_first_layers_.push_back(problem);
         if (kernel == wrong_) throw WrongResult("wrong");
         if (kernel == refused_) throw kernels::LaunchError("refused");
-        return end_milliseconds_.at(problem.direction).at(std::string(kernel));
+        return first_layer_milliseconds_.at(problem.direction).at(std::string(kernel));
       };
     };
     timings.now = [this] { return now_; };
@@ -125,7 +125,7 @@ class PlanTest : public testing::Test {
   Geometry geometry_{{0, 0, 4, 0, 60}};
   std::map<std::string, double> milliseconds_{{"own", 1.4}, {"other", 1}, {"compiled", 0.5}};
   std::map<std::string, double> passes_{{" + mask", 2}, {" + pool", 0.3}};
-  std::map<Direction, std::map<std::string, double>> end_milliseconds_{
+  std::map<Direction, std::map<std::string, double>> first_layer_milliseconds_{
       {Direction::forward, {{"mma", 0.2}, {"direct", 0.3}}},
       {Direction::input_gradient, {{"mma", 0.2}, {"direct", 0.1}}}};
   double seconds_of_search_ = 0.1;
@@ -137,7 +137,7 @@ class PlanTest : public testing::Test {
   std::string refused_;  // One that the device does not launch.
   std::map<std::string, double> known_;
   std::vector<ConvolutionProblem> timed_;
-  std::vector<EndProblem> timed_ends_;
+  std::vector<FirstLayerProblem> timed_first_layers_;
   std::vector<PlanSearch> searches_;
   std::vector<std::string> notices_;
   std::stop_source stop_;
@@ -295,29 +295,29 @@ TEST_F(PlanTest, SearchesOnlyWhileThereIsTime) {
   EXPECT_LT(now_ - before, 1.5);
 }
 
-TEST_F(PlanTest, TakesTheFastestKernelsOfTheEnds) {
+TEST_F(PlanTest, TakesTheFirstLayersFastestKernels) {
   const Plan plan = planner().make(geometry_, use(kLong));
   EXPECT_EQ(plan.first_convolution, "mma");
   EXPECT_EQ(plan.last_gradient, "direct");
   EXPECT_THAT(plan.describe(network_),
               HasSubstr(network_.convolutions[0].name + ": forward mma, gradient direct, mask bits; "));
-  ASSERT_THAT(timed_ends_, SizeIs(4));
-  EXPECT_EQ(timed_ends_[0], (EndProblem{Direction::forward, 64, 96, 96, 64, Precision::fp16}));
-  EXPECT_EQ(timed_ends_[2].direction, Direction::input_gradient);
+  ASSERT_THAT(timed_first_layers_, SizeIs(4));
+  EXPECT_EQ(timed_first_layers_[0], (FirstLayerProblem{Direction::forward, 64, 96, 96, 64, Precision::fp16}));
+  EXPECT_EQ(timed_first_layers_[2].direction, Direction::input_gradient);
   // They are known to later runs of a similar number of images.
-  end_milliseconds_.clear();
+  first_layer_milliseconds_.clear();
   const Plan known = planner().make(Geometry({0, 0, 12, 0, 55}), use(kLong));
   EXPECT_EQ(known.first_convolution, "mma");
   EXPECT_EQ(known.last_gradient, "direct");
-  EXPECT_THAT(timed_ends_, SizeIs(4));
+  EXPECT_THAT(timed_first_layers_, SizeIs(4));
 }
 
-TEST_F(PlanTest, UntimedEndsAreThoseOfferedFirst) {
+TEST_F(PlanTest, UntimedFirstLayerKernelsAreThoseOfferedFirst) {
   const auto expect_first = [&](Planner planner, const PlanUse& use) {
     const Plan plan = planner.make(geometry_, use);
     EXPECT_EQ(plan.first_convolution, "mma");
     EXPECT_EQ(plan.last_gradient, "mma");
-    EXPECT_THAT(timed_ends_, IsEmpty());
+    EXPECT_THAT(timed_first_layers_, IsEmpty());
   };
   expect_first(planner(PlanRule::fixed), use(kLong));
   expect_first(planner(), use(10));
@@ -352,7 +352,7 @@ TEST_F(PlanTest, NorIfThenThereIsNoTimeForTheOther) {
     if (text.starts_with("wrong")) stop_.request_stop();
   };
   EXPECT_EQ(planner().make(geometry_, use).first_convolution, "direct");
-  EXPECT_THAT(timed_ends_, SizeIs(1));
+  EXPECT_THAT(timed_first_layers_, SizeIs(1));
 }
 
 TEST_F(PlanTest, WhatIsNotToBeLaunchedIsNotUsed) {
@@ -408,22 +408,23 @@ TEST_F(PlanTest, WithoutConvolutionsToo) {
   // Two launches at most: some 0.2 ms an iteration.
   const Plan plan = planner().make(Geometry({0, 64}), use(2));
   EXPECT_EQ(plan.first_convolution, "mma");
-  EXPECT_THAT(timed_ends_, SizeIs(1));
+  EXPECT_THAT(timed_first_layers_, SizeIs(1));
   known_.clear();
   planner().make(Geometry({0, 64}), use(kLong));
-  EXPECT_THAT(timed_ends_, SizeIs(1 + 4));
+  EXPECT_THAT(timed_first_layers_, SizeIs(1 + 4));
 }
 
-TEST_F(PlanTest, WhereOnlyHeadsReadTheImagesTheEndsHaveNoKernels) {
+TEST_F(PlanTest, WhereOnlyHeadsReadTheImagesTheFirstLayerHasNoKernels) {
   const Plan plan = planner().make(Geometry({64}), use(kLong));
   EXPECT_EQ(plan.first_convolution, "");
   EXPECT_EQ(plan.last_gradient, "");
-  EXPECT_THAT(timed_ends_, IsEmpty());
+  EXPECT_THAT(timed_first_layers_, IsEmpty());
 }
 
-TEST(TimedProblem, OfTheEndsAsManyImagesAsGiveEnoughPositions) {
+TEST(TimedProblem, OfTheFirstLayerAsManyImagesAsGiveEnoughPositions) {
   const auto images = [](int count, int size) {
-    return timed_problem(EndProblem{Direction::forward, count, size, size, 64, Precision::fp16}).images;
+    return timed_problem(FirstLayerProblem{Direction::forward, count, size, size, 64, Precision::fp16})
+        .images;
   };
   EXPECT_EQ(images(7, 96), 6);
   EXPECT_EQ(images(2048, 96), 512);

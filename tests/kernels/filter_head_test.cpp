@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "kernels/image_gradient.h"
-#include "network_ends.h"
+#include "first_layer.h"
 #include "tests/support/device.h"
 #include "tests/support/random_network.h"
 #include "tolerance.h"

@@ -7,7 +7,7 @@
 #include <cmath>
 #include <limits>
 
-#include "network_ends.h"
+#include "first_layer.h"
 #include "tests/support/device.h"
 #include "tests/support/random_network.h"
 #include "tolerance.h"

@@ -18,7 +18,7 @@ void add_own_convolutions(const Selection& selection, const std::shared_ptr<Cuda
 /// cuDNN's, each graph with the plan that the engine would take (host/cuda/cudnn_convolution.h).
 void add_cudnn_convolutions(const Selection& selection, const std::shared_ptr<CudaDevice>& device);
 /// First convolution and last gradient.
-void add_network_ends(const Selection& selection, const std::shared_ptr<CudaDevice>& device);
+void add_first_layer(const Selection& selection, const std::shared_ptr<CudaDevice>& device);
 /// The filter head, forward and back, also of the first layer.
 void add_cuda_filter_heads(const Selection& selection, const std::shared_ptr<CudaDevice>& device);
 /// Max-pool and its gradient.

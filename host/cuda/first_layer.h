@@ -14,12 +14,12 @@
 #include "runtime.h"
 #include "trial_result.h"
 
-// The network's ends, which have kernels of their own: forward the first convolution, from the images, and
-// for the input gradient the last one, which comes out at the images.
+// The first layer has kernels of its own: forward the first convolution, from the images, and backward the
+// last gradient, which is that of the images.
 
 namespace filterscope::cuda {
 
-struct EndProblem {
+struct FirstLayerProblem {
   Direction direction = Direction::forward;
   int images = 0;
   int height = 0;
@@ -27,34 +27,34 @@ struct EndProblem {
   int channels = 0;                       ///< Of the first convolution's output.
   Precision precision = Precision::fp32;  ///< Not automatic.
 
-  bool operator==(const EndProblem&) const = default;
+  bool operator==(const FirstLayerProblem&) const = default;
   /// Elements of the first convolution's output, and of the images.
   std::size_t map_size() const { return static_cast<std::size_t>(images) * height * width * channels; }
   std::size_t images_size() const { return static_cast<std::size_t>(images) * height * width * 3; }
 };
 /// Such as "first convolution fp16 512x96x96 3->64": unique, for keys and messages.
-std::string to_string(const EndProblem& problem);
+std::string to_string(const FirstLayerProblem& problem);
 
 /// Names of the kernels that compute it, the one to take untimed first. The last is the plainest.
-std::vector<std::string> end_kernels(const EndProblem& problem);
+std::vector<std::string> first_layer_kernels(const FirstLayerProblem& problem);
 
-/// The kernel of a name that end_kernels() gives.
+/// The kernel of a name that first_layer_kernels() gives.
 template <class T>
 const kernels::FirstConvolutionKernel<T>& first_convolution_kernel(std::string_view name);
 template <class T>
 const kernels::LastGradientKernel<T>& last_gradient_kernel(std::string_view name);
 
 /// Tries kernels of one problem on the current device, as ConvolutionTrial does.
-class EndTrial {
+class FirstLayerTrial {
  public:
   /// Throws OutOfMemory.
-  explicit EndTrial(const EndProblem& problem);
-  virtual ~EndTrial() = default;
-  EndTrial(const EndTrial&) = delete;
-  EndTrial& operator=(const EndTrial&) = delete;
+  explicit FirstLayerTrial(const FirstLayerProblem& problem);
+  virtual ~FirstLayerTrial() = default;
+  FirstLayerTrial(const FirstLayerTrial&) = delete;
+  FirstLayerTrial& operator=(const FirstLayerTrial&) = delete;
 
-  /// As device_milliseconds() does. Throws WrongResult where something that is looked at
-  /// (looks()) is not expect_alike() to what the plainest kernel makes of it.
+  /// As device_milliseconds() does. Throws WrongResult where a sample (samples_of()) is not expect_alike() to
+  /// what the plainest kernel makes of it.
   double milliseconds(std::string_view kernel, double hopeless = std::numeric_limits<double>::infinity());
 
  protected:
@@ -64,10 +64,10 @@ class EndTrial {
  private:
   void expect_right(std::string_view kernel);
   void poison();
-  TrialResult read(const Look& look) const;
+  TrialResult read(const Sample& sample) const;
 
-  EndProblem problem_;
-  std::vector<Look> looks_;
+  FirstLayerProblem problem_;
+  std::vector<Sample> samples_;
   DeviceBuffer<std::byte> map_;      // The first convolution's output or its gradient, in the storage type.
   DeviceBuffer<std::byte> images_;   // fp32: images or their gradients.
   DeviceBuffer<std::byte> weights_;  // fp32, as are those below.
@@ -76,7 +76,7 @@ class EndTrial {
   DeviceBuffer<float> squares_;
   DeviceBuffer<std::byte> mask_;
   Stream stream_;
-  std::vector<TrialResult> expected_;  // Of looks_, once something is compared.
+  std::vector<TrialResult> expected_;  // Of samples_, once something is compared.
 };
 
 }  // namespace filterscope::cuda

@@ -1,4 +1,4 @@
-#include "network_end.h"
+#include "first_layer.h"
 
 #include <fmt/format.h>
 
@@ -25,16 +25,16 @@ template <class Kernel>
 const Kernel& named(std::span<const Kernel> kernels, std::string_view name) {
   const auto kernel = std::ranges::find(kernels, name, &Kernel::name);
   if (kernel == kernels.end())
-    throw std::invalid_argument(fmt::format("the network's ends have no kernel '{}'", name));
+    throw std::invalid_argument(fmt::format("the first layer has no kernel '{}'", name));
   return *kernel;
 }
 
-int parts(const EndProblem& problem) {
+int parts(const FirstLayerProblem& problem) {
   return kernels::image_gradient_parts(problem.height, problem.width);
 }
 
 // Elements, of an image.
-std::size_t result_size(const EndProblem& problem) {
+std::size_t result_size(const FirstLayerProblem& problem) {
   return (problem.direction == Direction::forward ? problem.map_size() : problem.images_size()) /
          problem.images;
 }
@@ -45,14 +45,14 @@ const float* floats(const DeviceBuffer<std::byte>& buffer) {
 
 }  // namespace
 
-std::string to_string(const EndProblem& problem) {
+std::string to_string(const FirstLayerProblem& problem) {
   const bool forward = problem.direction == Direction::forward;
   return fmt::format("{} {} {}x{}x{} {}->{}", forward ? "first convolution" : "last gradient",
                      filterscope::to_string(problem.precision), problem.images, problem.height, problem.width,
                      forward ? kColours : problem.channels, forward ? problem.channels : kColours);
 }
 
-std::vector<std::string> end_kernels(const EndProblem& problem) {
+std::vector<std::string> first_layer_kernels(const FirstLayerProblem& problem) {
   std::vector<std::string> names;
   with_storage(problem.precision, [&]<class T>(Storage<T>) {
     if (problem.direction == Direction::forward) {
@@ -81,9 +81,9 @@ template const kernels::LastGradientKernel<float>& last_gradient_kernel(std::str
 template const kernels::LastGradientKernel<kernels::Half>& last_gradient_kernel(std::string_view);
 template const kernels::LastGradientKernel<kernels::Bfloat16>& last_gradient_kernel(std::string_view);
 
-EndTrial::EndTrial(const EndProblem& problem)
+FirstLayerTrial::FirstLayerTrial(const FirstLayerProblem& problem)
     : problem_(problem),
-      looks_(looks(problem.images, result_size(problem))),
+      samples_(samples_of(problem.images, result_size(problem))),
       weights_(random_values(std::size_t{kTaps} * kColours * problem.channels, Precision::fp32)),
       bias_(random_values(problem.channels, Precision::fp32)),
       mask_(random_bytes(problem.map_size() / 8)) {
@@ -98,14 +98,14 @@ EndTrial::EndTrial(const EndProblem& problem)
   squares_ = DeviceBuffer<float>(static_cast<std::size_t>(problem.images) * parts(problem));
 }
 
-double EndTrial::milliseconds(std::string_view kernel, double hopeless) {
+double FirstLayerTrial::milliseconds(std::string_view kernel, double hopeless) {
   const double milliseconds = device_milliseconds(
       stream_, [&] { launch(kernel, 0, problem_.images); }, hopeless);
   expect_right(kernel);
   return milliseconds;
 }
 
-void EndTrial::launch(std::string_view kernel, int first, int count) {
+void FirstLayerTrial::launch(std::string_view kernel, int first, int count) {
   with_storage(problem_.precision, [&]<class T>(Storage<T>) {
     const std::size_t map_element = problem_.map_size() / problem_.images * first;
     const std::size_t image_element = problem_.images_size() / problem_.images * first;
@@ -142,26 +142,26 @@ void EndTrial::launch(std::string_view kernel, int first, int count) {
   });
 }
 
-void EndTrial::expect_right(std::string_view kernel) {
+void FirstLayerTrial::expect_right(std::string_view kernel) {
   if (expected_.empty()) {
-    const std::string plainest = end_kernels(problem_).back();
+    const std::string plainest = first_layer_kernels(problem_).back();
     std::vector<TrialResult> all;  // Or none, if one of them fails.
-    for (const Look& look : looks_) {
-      launch(plainest, look.image, 1);
+    for (const Sample& sample : samples_) {
+      launch(plainest, sample.image, 1);
       stream_.synchronise();
-      all.push_back(read(look));
+      all.push_back(read(sample));
     }
     expected_ = std::move(all);
   }
   poison();
   launch(kernel, 0, problem_.images);
   stream_.synchronise();
-  for (std::size_t i = 0; i < looks_.size(); ++i)
-    expect_alike(read(looks_[i]), expected_[i],
-                 {kernel, to_string(problem_), problem_.precision, looks_[i].image});
+  for (std::size_t i = 0; i < samples_.size(); ++i)
+    expect_alike(read(samples_[i]), expected_[i],
+                 {kernel, to_string(problem_), problem_.precision, samples_[i].image});
 }
 
-void EndTrial::poison() {
+void FirstLayerTrial::poison() {
   const auto fill = [&](const auto& buffer) {
     check(cudaMemsetAsync(buffer.data(), 0xff, buffer.size() * sizeof(*buffer.data()), stream_), "filling");
   };
@@ -175,20 +175,21 @@ void EndTrial::poison() {
 }
 
 // What the last launch has left.
-TrialResult EndTrial::read(const Look& look) const {
+TrialResult FirstLayerTrial::read(const Sample& sample) const {
   TrialResult result;
   const std::size_t size = result_size(problem_);
   if (problem_.direction == Direction::forward) {
     with_storage(problem_.precision, [&]<class T>(Storage<T>) {
-      result.values = to_floats(look_at(reinterpret_cast<const T*>(map_.data()), look, size));
+      result.values = to_floats(read_sample(reinterpret_cast<const T*>(map_.data()), sample, size));
     });
-    append_fields(result.kept,
-                  look_at(reinterpret_cast<const std::uint32_t*>(mask_.data()), look, size, kBitsPerWord), 1);
+    append_fields(
+        result.kept,
+        read_sample(reinterpret_cast<const std::uint32_t*>(mask_.data()), sample, size, kBitsPerWord), 1);
   } else {
-    result.values = look_at(floats(images_), look, size);
+    result.values = read_sample(floats(images_), sample, size);
     // Norms, which are as large as what they are of.
     const int count = parts(problem_);
-    for (const float square : to_host(squares_.data() + std::size_t(count) * look.image, count))
+    for (const float square : to_host(squares_.data() + std::size_t(count) * sample.image, count))
       result.values.push_back(std::sqrt(square));
   }
   return result;

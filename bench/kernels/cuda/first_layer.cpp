@@ -203,7 +203,7 @@ Operation last_gradient(const kernels::LastGradientKernel<T>& kernel, const Shap
 
 }  // namespace
 
-void add_network_ends(const Selection& selection, const std::shared_ptr<CudaDevice>& device) {
+void add_first_layer(const Selection& selection, const std::shared_ptr<CudaDevice>& device) {
   for_each_storage(selection, [&]<class T>(cuda::Storage<T>, Precision precision) {
     for (const int images : selection.cuda_batches) {
       const Shape shape{selection.layers.front(), images};

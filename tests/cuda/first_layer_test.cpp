@@ -1,6 +1,6 @@
-// What computes the network's ends, and that a trial of it accepts the project's kernels and refuses
+// What computes the first layer, and that a trial of it accepts the project's kernels and refuses
 // mistakes: on the emulated device, and where CUDA is, built a second time for a real one.
-#include "host/cuda/network_end.h"
+#include "host/cuda/first_layer.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -17,58 +17,62 @@ namespace {
 
 using testing::ElementsAre;
 
-EndProblem problem(Direction direction, Precision precision, int channels = 64) {
+FirstLayerProblem problem(Direction direction, Precision precision, int channels = 64) {
   return {direction, 3, 5, 18, channels, precision};
 }
 
-TEST(EndKernels, TensorCoresWhereTheyServeAndThePlainestLast) {
+TEST(FirstLayerKernels, TensorCoresWhereTheyServeAndThePlainestLast) {
   for (const Precision precision : {Precision::fp16, Precision::bf16}) {
-    EXPECT_THAT(end_kernels(problem(Direction::forward, precision)), ElementsAre("mma", "direct"));
-    EXPECT_THAT(end_kernels(problem(Direction::forward, precision, 128)), ElementsAre("mma", "direct"));
-    EXPECT_THAT(end_kernels(problem(Direction::input_gradient, precision)), ElementsAre("mma", "direct"));
-    EXPECT_THAT(end_kernels(problem(Direction::input_gradient, precision, 128)), ElementsAre("direct"));
+    EXPECT_THAT(first_layer_kernels(problem(Direction::forward, precision)), ElementsAre("mma", "direct"));
+    EXPECT_THAT(first_layer_kernels(problem(Direction::forward, precision, 128)),
+                ElementsAre("mma", "direct"));
+    EXPECT_THAT(first_layer_kernels(problem(Direction::input_gradient, precision)),
+                ElementsAre("mma", "direct"));
+    EXPECT_THAT(first_layer_kernels(problem(Direction::input_gradient, precision, 128)),
+                ElementsAre("direct"));
   }
   for (const Precision precision : {Precision::fp32, Precision::tf32})
     for (const Direction direction : {Direction::forward, Direction::input_gradient})
-      EXPECT_THAT(end_kernels(problem(direction, precision)), ElementsAre("direct"));
+      EXPECT_THAT(first_layer_kernels(problem(direction, precision)), ElementsAre("direct"));
   EXPECT_THROW(first_convolution_kernel<float>("mma"), std::invalid_argument);
 }
 
-TEST(EndProblem, HasAKeyOfItsOwn) {
+TEST(FirstLayerProblem, HasAKeyOfItsOwn) {
   EXPECT_EQ(to_string(problem(Direction::forward, Precision::fp16)), "first convolution fp16 3x5x18 3->64");
   EXPECT_EQ(to_string(problem(Direction::input_gradient, Precision::bf16)),
             "last gradient bf16 3x5x18 64->3");
 }
 
-class EndTrialTest : public OnDevice {};
+class FirstLayerTrialTest : public OnDevice {};
 
-TEST_F(EndTrialTest, AcceptsTheProjectsKernels) {
+TEST_F(FirstLayerTrialTest, AcceptsTheProjectsKernels) {
   for (const Direction direction : {Direction::forward, Direction::input_gradient}) {
     for (const Precision precision : {Precision::fp32, Precision::fp16, Precision::bf16}) {
-      EndTrial trial(problem(direction, precision));
-      for (const std::string& kernel : end_kernels(problem(direction, precision)))
+      FirstLayerTrial trial(problem(direction, precision));
+      for (const std::string& kernel : first_layer_kernels(problem(direction, precision)))
         EXPECT_NO_THROW(trial.milliseconds(kernel)) << to_string(direction) << ' ' << kernel;
     }
   }
 }
 
 /// The tensor cores' kernel by `launch`, and the plainest as it is.
-class Mistaken final : public EndTrial {
+class Mistaken final : public FirstLayerTrial {
  public:
   using Launch = std::function<void(Mistaken&)>;
-  Mistaken(const EndProblem& problem, Launch launch) : EndTrial(problem), launch_(std::move(launch)) {}
+  Mistaken(const FirstLayerProblem& problem, Launch launch)
+      : FirstLayerTrial(problem), launch_(std::move(launch)) {}
   void launch(std::string_view kernel, int first, int count) override {
-    kernel == "mma" ? launch_(*this) : EndTrial::launch(kernel, first, count);
+    kernel == "mma" ? launch_(*this) : FirstLayerTrial::launch(kernel, first, count);
   }
-  void images(int first, int count) { EndTrial::launch("mma", first, count); }
+  void images(int first, int count) { FirstLayerTrial::launch("mma", first, count); }
 
  private:
   Launch launch_;
 };
 
-TEST_F(EndTrialTest, RefusesMistakes) {
+TEST_F(FirstLayerTrialTest, RefusesMistakes) {
   for (const Direction direction : {Direction::forward, Direction::input_gradient}) {
-    const EndProblem of = problem(direction, Precision::fp16);
+    const FirstLayerProblem of = problem(direction, Precision::fp16);
     const auto refuse = [&](const Mistaken::Launch& launch) {
       Mistaken trial(of, launch);
       EXPECT_THROW(trial.milliseconds("mma"), WrongResult) << to_string(of);

@@ -10,7 +10,7 @@
 #include "tests/support/reference.h"
 #include "tolerance.h"
 
-/// What the tests of the kernels at the network's ends share.
+/// What the tests of the first layer's kernels share.
 namespace filterscope::test {
 
 inline kernels::InputMap to_input_map(const InputMapping& mapping) {
