@@ -554,14 +554,14 @@ class Comparison(Page):
         self.assertEqual(sum(picture.is_displayed() for picture in self.all(".tile .picture")), 16)
 
 
-def write_images(path, shape):
+def write_images(path, shape, factor=37):
     """Images as a .npy file of float32."""
     header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}"
     header += " " * (-(11 + len(header)) % 64) + "\n"
     count = 1
     for extent in shape:
         count *= extent
-    values = [0.5 + 0.5 * ((i * 37) % 256 - 128) / 128 for i in range(count)]
+    values = [0.5 + 0.5 * ((i * factor) % 256 - 128) / 128 for i in range(count)]
     path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode()
                      + struct.pack(f"<{count}f", *values))
 
@@ -655,6 +655,23 @@ class Commands(Page):
                               ["block1_conv2/7"], ["block1_conv1:5", "block1_conv2:6-8"])
         self.assertTrue(command.startswith("filterscope render block1_conv1:5 block1_conv2:6-8 --weights"), command)
         self.assertIn("with all others", self.text("#numbers .command"))
+
+    def test_of_two_start_images_of_one_name_tells_them_apart(self):
+        for side, factor in (("left", 37), ("right", 41)):
+            (work / side).mkdir()
+            write_images(work / side / "photo.npy", (32, 32, 3), factor)
+            self.program(work / side, "filterscope", "render", "block1_conv1:3", "--quiet", "--device", "cpu",
+                         "--weights", "synthetic", "--iterations", "2", "--init", "photo.npy")
+        self.program(work, "filterscope", "gallery", "left/filterscope-out", "right/filterscope-out", "--out", "sides")
+        self.folder = work / "sides"
+        Page.setUp(self)
+        hashes = [json.loads((work / side / "filterscope-out/manifest.json").read_text())["init"]["sha256"]
+                  for side in ("left", "right")]
+        about = self.text("#about")
+        for hash in hashes:
+            self.assertIn(f"SHA-256 of the start {hash[:12]}…", about)
+        self.assertNotIn("seed 0", about)
+        self.screen("two-starts")
 
 
 if __name__ == "__main__":

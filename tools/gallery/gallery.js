@@ -1002,8 +1002,9 @@
 
   function runLabel(which) {
     const names = differences.length ? differences : ["recipe", runs[which].start ? "start" : "seed"];
+    const short = (name, text) => name.startsWith("SHA-256") ? `${text.slice(0, 12)}…` : text;
     return `${folderOf(runs[which])}: ` +
-      names.slice(0, 3).map((name) => `${name} ${facts[which].get(name) || "–"}`).join(", ");
+      names.slice(0, 3).map((name) => `${name} ${short(name, facts[which].get(name) || "–")}`).join(", ");
   }
 
   function showAbout() {
