@@ -213,11 +213,24 @@ const PlanCache::Entry* CudnnConvolutions::Device::fastest(const GraphDescriptio
       } catch (const WrongResult& error) {
         options_.warn(fmt::format("{}. It is not used: please report it.", error.what()));
         return kNever;
-      } catch (const std::exception&) {
-        // A plan that fails is none. One that has broken the device is an Error.
+      } catch (const std::exception& error) {
+        // A plan that fails is none. After one that has broken the device nothing can be launched by this
+        // process; the next one takes what was found before.
         conclusive = false;
-        check(cudaDeviceSynchronize(), "after a plan of cuDNN for {} failed", key);
-        return kNever;
+        if (cudaDeviceSynchronize() == cudaSuccess) return kNever;
+        const std::string name = selection.graph->plan_name(plan);
+        if (options_.cache != nullptr) {
+          options_.cache->store(key, so_far.plan < 0
+                                         ? PlanCache::Entry{}
+                                         : PlanCache::Entry{selection.graph->plan_name(so_far.plan),
+                                                            so_far.milliseconds, selection.setup_seconds});
+          options_.cache->save();
+        }
+        throw Error(
+            ErrorKind::device,
+            fmt::format("cuDNN's {} for {} broke the device: {}. Give the same command again: it is not used "
+                        "from now on. Please report it",
+                        name, key, error.what()));
       }
     });
   }
