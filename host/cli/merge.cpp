@@ -120,6 +120,101 @@ std::vector<std::string> absent_shares(const std::vector<std::string>& commands)
   return absent;
 }
 
+/// What several runs have together.
+struct Gathered {
+  std::set<FilterId> selected;
+  std::map<FilterId, Source> sources;
+  bool any_images = false;
+  int frame_every = 0;  ///< Of the first animations; 0: there are none.
+};
+
+Gathered gather(const std::vector<StoredRun>& runs) {
+  Gathered gathered;
+  for (const StoredRun& run : runs) {
+    const std::vector<FilterRecord>& filters = run.manifest.filters;
+    const auto finished =
+        std::ranges::count_if(filters, [](const FilterRecord& record) { return record.status.has_value(); });
+    for (std::size_t row = 0; row < filters.size(); ++row) {
+      const FilterRecord& record = filters[row];
+      gathered.selected.insert(record.id);
+      if (record.status)
+        gathered.sources.try_emplace(record.id, Source{&run, row, 1 / static_cast<double>(finished)});
+    }
+    gathered.any_images = gathered.any_images || !run.images.empty();
+    if (gathered.frame_every == 0 && !run.animations.empty())
+      gathered.frame_every = run.animations.begin()->second;
+  }
+  return gathered;
+}
+
+/// What the manifest says before anything is taken over.
+Manifest merged_manifest(const std::vector<StoredRun>& runs, const Gathered& gathered,
+                         const std::vector<std::string>& arguments) {
+  Manifest merged = runs.front().manifest;
+  for (const StoredRun& run : runs) {
+    merged.started = std::min(merged.started, run.manifest.started);
+    for (const std::string& line : run.manifest.command_lines) add_command_line(merged, line);
+  }
+  std::vector<std::string> command{"filterscope", "merge"};
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  add_command_line(merged, shell_quoted(command));
+  merged.wall_seconds = 0;
+  merged.phases = {};
+  merged.filters.clear();
+  merged.raw.clear();
+  if (!gathered.sources.empty()) merged.engines = {engine_of(gathered.sources.begin()->second)};
+  return merged;
+}
+
+void take_over(RunWriter& writer, const std::map<FilterId, Source>& sources, const Interrupt& interrupt) {
+  double seconds = 0;
+  PhaseSeconds phases;
+  try {
+    for (const FilterId id : writer.remaining()) {
+      if (interrupt.requested()) break;
+      const auto source = sources.find(id);
+      if (source == sources.end()) continue;
+      writer.add(read_result(*source->second.run, source->second.row), engine_of(source->second));
+      const Manifest& manifest = source->second.run->manifest;
+      seconds += manifest.wall_seconds * source->second.share;
+      phases += manifest.phases * source->second.share;
+    }
+  } catch (...) {
+    // As in render: what is taken over stays, and the first failure is the one to report.
+    try {
+      writer.finish(seconds, phases);
+    } catch (const Error&) {
+    }
+    throw;
+  }
+  writer.finish(seconds, phases);
+}
+
+void print_merged(const RunWriter& writer, std::size_t selected, std::size_t folders, const fs::path& out) {
+  const auto missing = writer.counts().missing;
+  const Manifest& whole = writer.manifest();
+  const auto taken = static_cast<std::ptrdiff_t>(selected) - missing;
+  const auto in_all = std::ranges::count_if(
+      whole.filters, [](const FilterRecord& record) { return record.status.has_value(); });
+  fmt::print("{} of {} {} in {}{}\n", counted(taken, "filter"),
+             counted(static_cast<std::int64_t>(folders), "folder"), taken == 1 ? "is" : "are",
+             (out / "").string(), in_all > taken ? fmt::format(", {} in all", with_thousands(in_all)) : "");
+  if (missing > 0) {
+    tell(
+        "Note: {} selected and in none of the folders; manifest.json says which. Render them and merge "
+        "again.\n",
+        missing == 1 ? "1 filter was" : fmt::format("{} were", counted(missing, "filter")));
+  }
+  if (const auto absent = absent_shares(whole.command_lines); !absent.empty()) {
+    constexpr std::size_t kNamed = 8;
+    const std::size_t named = std::min(absent.size(), kNamed);
+    tell("Note: {} not among the folders: {}{}. Merge again with what is in {}.\n",
+         absent.size() == 1 ? "1 share is" : fmt::format("{} are", counted(std::ssize(absent), "share")),
+         fmt::join(absent.begin(), absent.begin() + static_cast<std::ptrdiff_t>(named), ", "),
+         absent.size() > named ? ", ..." : "", absent.size() == 1 ? "it" : "them");
+  }
+}
+
 }  // namespace
 
 int run_merge(const std::vector<std::string>& arguments) {
@@ -142,87 +237,18 @@ int run_merge(const std::vector<std::string>& arguments) {
   for (const std::string& folder : folders) runs.push_back(read(folder, network));
   for (const StoredRun& run : runs) require_same_settings(runs.front(), run);
 
-  std::set<FilterId> selected;
-  std::map<FilterId, Source> sources;
-  Manifest merged = runs.front().manifest;
-  bool any_images = false;
-  int frame_every = 0;
-  for (const StoredRun& run : runs) {
-    const Manifest& manifest = run.manifest;
-    const auto finished = std::ranges::count_if(
-        manifest.filters, [](const FilterRecord& record) { return record.status.has_value(); });
-    for (std::size_t row = 0; row < manifest.filters.size(); ++row) {
-      const FilterRecord& record = manifest.filters[row];
-      selected.insert(record.id);
-      if (record.status) sources.try_emplace(record.id, Source{&run, row, 1 / static_cast<double>(finished)});
-    }
-    any_images = any_images || !run.images.empty();
-    if (frame_every == 0 && !run.animations.empty()) frame_every = run.animations.begin()->second;
-    merged.started = std::min(merged.started, manifest.started);
-    for (const std::string& line : manifest.command_lines) add_command_line(merged, line);
-  }
-  std::vector<std::string> command{"filterscope", "merge"};
-  command.insert(command.end(), arguments.begin(), arguments.end());
-  add_command_line(merged, shell_quoted(command));
-  merged.wall_seconds = 0;
-  merged.phases = {};
-  merged.filters.clear();
-  merged.raw.clear();
-  if (!sources.empty()) {
-    const Source& first = sources.begin()->second;
-    merged.engines = {engine_of(first)};
-  }
-
+  const Gathered gathered = gather(runs);
   const Interrupt interrupt;
-  RunWriter writer(out, merged, {selected.begin(), selected.end()},
-                   {.keep_images = any_images, .frame_every = frame_every, .force = options.has("force")});
+  RunWriter writer(out, merged_manifest(runs, gathered, arguments),
+                   {gathered.selected.begin(), gathered.selected.end()},
+                   {.keep_images = gathered.any_images,
+                    .frame_every = gathered.frame_every,
+                    .force = options.has("force")});
   if (writer.traces_lost() && !quiet) tell("{}", lost_traces_note(out));
-  double seconds = 0;
-  PhaseSeconds phases;
-  try {
-    for (const FilterId id : writer.remaining()) {
-      if (interrupt.requested()) break;
-      const auto source = sources.find(id);
-      if (source == sources.end()) continue;
-      writer.add(read_result(*source->second.run, source->second.row), engine_of(source->second));
-      const Manifest& manifest = source->second.run->manifest;
-      seconds += manifest.wall_seconds * source->second.share;
-      phases += manifest.phases * source->second.share;
-    }
-  } catch (...) {
-    // As in render: what is taken over stays, and the first failure is the one to report.
-    try {
-      writer.finish(seconds, phases);
-    } catch (const Error&) {
-    }
-    throw;
-  }
-  writer.finish(seconds, phases);
+  take_over(writer, gathered.sources, interrupt);
   write_gallery(out);
-  const auto missing = writer.counts().missing;
-  if (interrupt.requested() && missing > 0) return kInterrupted;
-  if (quiet) return 0;
-  const Manifest& whole = writer.manifest();
-  const auto taken = std::ssize(selected) - missing;
-  const auto in_all = std::ranges::count_if(
-      whole.filters, [](const FilterRecord& record) { return record.status.has_value(); });
-  fmt::print("{} of {} {} in {}{}\n", counted(taken, "filter"), counted(std::ssize(folders), "folder"),
-             taken == 1 ? "is" : "are", (out / "").string(),
-             in_all > taken ? fmt::format(", {} in all", with_thousands(in_all)) : "");
-  if (missing > 0) {
-    tell(
-        "Note: {} selected and in none of the folders; manifest.json says which. Render them and merge "
-        "again.\n",
-        missing == 1 ? "1 filter was" : fmt::format("{} were", counted(missing, "filter")));
-  }
-  if (const auto absent = absent_shares(whole.command_lines); !absent.empty()) {
-    constexpr std::size_t kNamed = 8;
-    const std::size_t named = std::min(absent.size(), kNamed);
-    tell("Note: {} not among the folders: {}{}. Merge again with what is in {}.\n",
-         absent.size() == 1 ? "1 share is" : fmt::format("{} are", counted(std::ssize(absent), "share")),
-         fmt::join(absent.begin(), absent.begin() + static_cast<std::ptrdiff_t>(named), ", "),
-         absent.size() > named ? ", ..." : "", absent.size() == 1 ? "it" : "them");
-  }
+  if (interrupt.requested() && writer.counts().missing > 0) return kInterrupted;
+  if (!quiet) print_merged(writer, gathered.selected.size(), folders.size(), out);
   return 0;
 }
 
