@@ -242,6 +242,7 @@ class KerasFile {
     for (const std::string& group_name : names(root, "layer_names", root_path)) {
       if (contents_.size() < kMaxNames) contents_.push_back(printable(group_name));
       at_(printable(group_name));
+      refuse_foreign(group_name);
       const Handle group = open_path(root, group_name, root_path);
       const std::string group_path = fmt::format("{}/{}", root_path, group_name);
       if (!has_names(group.get(), "weight_names")) {
@@ -252,6 +253,11 @@ class KerasFile {
       }
       int position = 0;
       for (const std::string& name : names(group.get(), "weight_names", group_path)) {
+        for (std::string_view rest = name; !rest.empty();) {
+          const std::size_t slash = std::min(rest.find('/'), rest.size());
+          refuse_foreign(rest.substr(0, slash));
+          rest.remove_prefix(std::min(slash + 1, rest.size()));
+        }
         if (const auto layer = layer_of(group_name, name)) {
           const Handle dataset = open_path(group.get(), name, group_path);
           read_tensor(*layer, dataset.get(), fmt::format("{}/{}", group_path, name),
@@ -260,6 +266,27 @@ class KerasFile {
         ++position;
       }
     }
+  }
+
+  /// Keras names the convolutions of all VGGs alike, so what a file has more than this network tells that it
+  /// is another one's.
+  void refuse_foreign(std::string_view name) const {
+    const auto digits = [&] {
+      std::size_t count = 0;
+      while (count < name.size() && name[count] >= '0' && name[count] <= '9') ++count;
+      name.remove_prefix(count);
+      return count > 0;
+    };
+    const auto word = [&](std::string_view expected) {
+      if (!name.starts_with(expected)) return false;
+      name.remove_prefix(expected.size());
+      return true;
+    };
+    const std::string whole = printable(name);
+    if (!word("block") || !digits() || !word("_conv") || !digits() || !name.empty()) return;
+    if (network_.find(whole)) return;
+    fail(fmt::format("holds {}, which {} does not have: these are another network's weights", whole,
+                     network_.name));
   }
 
   std::optional<int> layer_of(std::string_view group_name, std::string_view weight_name) const {
@@ -347,6 +374,8 @@ class KerasFile {
     }
     std::vector<std::pair<int, const Vars*>> matches;
     for (const Vars& vars : found) {
+      refuse_foreign(vars.layer_name);
+      refuse_foreign(vars.folder);
       auto layer = network_.find(vars.layer_name);
       if (!layer) layer = network_.find(vars.folder);
       if (layer) matches.emplace_back(*layer, &vars);

@@ -63,9 +63,11 @@ class SafetensorsFile {
     const std::vector<int> indices = torchvision_indices(network_);
     for (const Tensor& tensor : tensors_) {
       contents.push_back(tensor.name.substr(0, 80));
+      bool known = false;
       for (int layer = 0; layer < network_.layer_count(); ++layer) {
         PartialLayer& part = parts[layer];
         const std::string prefix = fmt::format("features.{}.", indices[layer]);
+        known |= tensor.name == prefix + "weight";
         if (tensor.name == prefix + "weight") {
           part.kernel = read_kernel(tensor, network_.convolutions[layer]);
           part.kernel_name = tensor.name;
@@ -73,6 +75,13 @@ class SafetensorsFile {
           part.bias = read_bias(tensor, network_.convolutions[layer]);
           part.bias_name = tensor.name;
         }
+      }
+      // A convolution where this network has none.
+      if (!known && tensor.shape.size() == 4 && tensor.name.starts_with("features.") &&
+          tensor.name.ends_with(".weight")) {
+        fail(
+            fmt::format("holds {}, which torchvision's {} does not have: these are another network's weights",
+                        contents.back(), network_.name));
       }
     }
     if (std::ranges::none_of(parts, [](const PartialLayer& part) { return part.kernel || part.bias; })) {

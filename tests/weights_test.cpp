@@ -234,6 +234,21 @@ TEST(KerasWeights, OfAnotherNetwork) {
                     HasSubstr("not vgg16's weights")));
 }
 
+// As VGG19's for VGG16: without what they have more, nothing but the pictures would tell.
+TEST(OtherNetworksWeights, WithMoreConvolutionsAreRefused) {
+  Network smaller = tiny();
+  smaller.name = "smaller";
+  smaller.convolutions.pop_back();
+  for (const char* file : {"keras1_fixed.h5", "keras2_fixed.h5", "keras2_inner_network.h5",
+                           "keras3_named.weights.h5", "keras3_folders.weights.h5"}) {
+    EXPECT_THAT(load_error(kData / file, smaller),
+                HasSubstr("holds block2_conv1, which smaller does not have: these are another network's"))
+        << file;
+  }
+  EXPECT_THAT(load_error(kData / "f32.safetensors", smaller),
+              HasSubstr("holds features.5.weight, which torchvision's smaller does not have"));
+}
+
 TEST(KerasWeights, RealFile) {
   const fs::path path = FILTERSCOPE_REAL_WEIGHTS;
   if (!fs::exists(path)) GTEST_SKIP() << path << " is not there";
