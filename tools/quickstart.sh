@@ -1,16 +1,20 @@
 #!/usr/bin/env bash
 # From a clone to pictures: installs what is missing, builds filterscope, gets the weights and renders a sampler.
 #
-#   tools/quickstart.sh [OPTION OF filterscope render...]
+#   tools/quickstart.sh [OPTION OF filterscope render, but for --out...]
 #
 # On a GPU every filter is rendered; on a CPU eight filters of each layer, with fewer iterations.
 # FILTERSCOPE_WEIGHTS (a file, or synthetic) is used in place of the download. FILTERSCOPE_OUT (a folder) is where the pictures go;
-# without it filterscope-out in the clone.
+# without it filterscope-out in the clone, or filterscope-out-synthetic where the weights cannot be had.
 set -euo pipefail
 
 case ${1-} in
   -h | --help) sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p}' "$0"; exit 0 ;;
 esac
+
+for argument; do
+  [[ $argument != --out && $argument != --out=* ]] || { echo "quickstart.sh: --out: give the folder as FILTERSCOPE_OUT" >&2; exit 2; }
+done
 
 # About three minutes on two cores with AVX-512.
 cpu_iterations=150
@@ -43,6 +47,7 @@ else
   say "Getting the weights"
   if ! weights/fetch.sh; then
     weights=(--weights synthetic)
+    [[ -n ${FILTERSCOPE_OUT-} ]] || out=$root/filterscope-out-synthetic  # The other one stays free for the real ones.
     say "THE WEIGHTS COULD NOT BE HAD. Going on with made-up ones (--weights synthetic): the pictures below show that the
    program works, not what VGG16 looks for. Once the file is in place, run this again."
   fi
