@@ -171,6 +171,21 @@ TEST_F(CliMerge, FoldersThatDoNotBelongTogetherAreRefused) {
   EXPECT_EQ(manifest("a")["seed"], 7);
 }
 
+TEST_F(CliMerge, SomebodysOwnPageStays) {
+  ASSERT_EQ(render({"block1_conv1:0", "--out", "one"}).exit_code, 0);
+  ASSERT_EQ(render({"block1_conv1:1", "--out", "other"}).exit_code, 0);
+  fs::create_directory(folder_ / "site");
+  std::ofstream(folder_ / "site/index.html") << "mine";
+  for (const char* command : {"merge", "gallery"}) {
+    EXPECT_THAT(error_of({command, "one", "other", "--out", "site"}, kUsage),
+                AllOf(HasSubstr("--out site"), HasSubstr("index.html")));
+    EXPECT_EQ(read_text(folder_ / "site/index.html"), "mine");
+    // Its own is replaced.
+    for (int time = 0; time < 2; ++time)
+      EXPECT_EQ(run({command, "one", "other", "--out", std::string("own ") + command}).exit_code, 0);
+  }
+}
+
 TEST_F(CliMerge, WhatIsNoFolderOfResultsIsRefused) {
   EXPECT_THAT(error_of({"merge"}, kUsage), HasSubstr("found none"));
   EXPECT_THAT(error_of({"merge", ""}, kUsage), HasSubstr("DIR"));

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <fstream>
+
 #include "../error.h"
 
 namespace filterscope::cli {
@@ -27,6 +29,24 @@ void refuse_positional(std::string_view command, const Arguments& options) {
           "unexpected argument \"{0}\": `filterscope {1}` takes options only; `filterscope {1} --help` "
           "lists them",
           options.positional().front(), command));
+}
+
+void refuse_foreign_page(const std::filesystem::path& out, std::string_view remedy) {
+  constexpr std::string_view kMark =
+      "The page that `filterscope gallery` writes";  // tools/gallery/index.html
+  std::error_code ignored;                           // What cannot be asked cannot be written either.
+  for (const char* record : {"manifest.json", "journal.jsonl"})
+    if (std::filesystem::exists(out / record, ignored)) return;
+  std::ifstream page(out / "index.html", std::ios::binary);
+  if (!page) return;
+  std::string start(200, '\0');
+  page.read(start.data(), static_cast<std::streamsize>(start.size()));
+  if (start.find(kMark) != std::string::npos) return;
+  throw Error(
+      ErrorKind::usage,
+      fmt::format("--out {}: expected a new folder or one of an earlier run, found an index.html that is "
+                  "none of filterscope's, which would be replaced. Give another folder{}",
+                  out.string(), remedy));
 }
 
 }  // namespace filterscope::cli

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -25,5 +26,9 @@ Extent parse_size(const Arguments& options, const Network& network, int fallback
 std::optional<std::string> parse_weights(const Arguments& options);
 /// A usage Error when `options` holds positional arguments, which `command` does not take.
 void refuse_positional(std::string_view command, const Arguments& options);
+/// A usage Error where `out`, that of --out, has an index.html that is neither this program's nor in a run's
+/// folder: the page would replace it, and others are likely to have such a file, too. The message ends with
+/// `remedy`.
+void refuse_foreign_page(const std::filesystem::path& out, std::string_view remedy);
 
 }  // namespace filterscope::cli

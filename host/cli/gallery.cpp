@@ -83,6 +83,7 @@ int run_gallery(const std::vector<std::string>& arguments) {
                             "found a manifest.json",
                             out.string()));
   }
+  if (comparison) refuse_foreign_page(out, "");
   const GalleryCounts counts =
       comparison ? write_comparison(first, folders.back(), out) : write_gallery(first);
   if (!options.has("quiet")) {

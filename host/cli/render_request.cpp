@@ -324,18 +324,6 @@ void refuse_frames_beyond_memory(const RenderRequest& request) {
                   size_text(request.render.extent), 1e-9 * bytes, 1e-9 * memory));
 }
 
-// The page is the one file that others are likely to have, too.
-void refuse_foreign_page(const RenderRequest& request) {
-  const auto is_there = [&](const char* name) { return std::filesystem::exists(request.out / name); };
-  if (request.force || !is_there("index.html") || is_there("manifest.json") || is_there("journal.jsonl"))
-    return;
-  throw Error(
-      ErrorKind::usage,
-      fmt::format("--out {}: expected a new folder or one of an earlier run, found an index.html without "
-                  "a manifest.json, which would be replaced. Give another folder, or --force",
-                  request.out.string()));
-}
-
 void keep_start_images(RenderRequest& request, const Network& network) {
   std::optional<StoredRun> stored;
   if (!request.force) stored = read_run(request.out, network);

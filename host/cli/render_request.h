@@ -45,8 +45,6 @@ RenderRequest parse_render_request(const Arguments& arguments, const Network& ne
 void refuse_missing_layers(const RenderRequest& request, const Network& network, const Weights& weights);
 /// A usage Error where one filter's frames are larger than this machine's memory.
 void refuse_frames_beyond_memory(const RenderRequest& request);
-/// A usage Error where the folder has an index.html that no run wrote.
-void refuse_foreign_page(const RenderRequest& request);
 
 /// An engine takes one start image for all filters, or one for each that it renders: where there is one for
 /// each of the whole selection, those that the folder still lacks of this share are kept.
