@@ -327,6 +327,7 @@ TEST_F(Cli, InfoAnswersWhetherWeightsAreFound) {
   EXPECT_THAT(synthetic.out, HasSubstr("synthetic:3: made by the program"));
   environment_ = {{"FILTERSCOPE_WEIGHTS", "synthetic:4"}};
   EXPECT_THAT(run({"info"}).out, HasSubstr("synthetic:4: made by the program"));
+  EXPECT_THAT(run({"list"}).out, HasSubstr("holds 13 of 13 layers"));
   EXPECT_THAT(error_of({"info", "--weights", "synthetic:x"}, kUsage), HasSubstr("found \"x\""));
 }
 

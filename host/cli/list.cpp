@@ -41,7 +41,8 @@ void print_row(std::string_view layer, std::string_view shape, std::string_view 
 std::optional<Weights> weights_if_any(const std::optional<std::string>& option, const Network& network) {
   if (!option) {
     const auto places = weights_places();
-    if (std::ranges::none_of(places, [](const WeightsPlace& place) { return place.found.has_value(); }))
+    if (std::ranges::none_of(places,
+                             [](const WeightsPlace& place) { return place.found || place.synthetic_seed; }))
       return {};
   }
   return resolve_weights(option, network);
