@@ -158,8 +158,10 @@ class Engine {
   /// phases.
   virtual PhaseSeconds phases() const = 0;
 
-  /// Seconds that render() of these filters would take, from timed iterations of some of their layers.
-  virtual double estimate(std::span<const FilterId> filters) = 0;
+  /// Seconds that render() of these filters would take, from timed iterations of each of their layers. Nothing
+  /// where those would take more than `share` of the run, or `stop` is requested meanwhile.
+  virtual std::optional<double> estimate(std::span<const FilterId> filters, double share,
+                                         std::stop_token stop) = 0;
 
   /// Renders `filters` (ascending, each once) in batches of the engine's choosing, and gives each result to
   /// `observer` when it is done. Returns early, between iterations, when `stop` is requested: what was given

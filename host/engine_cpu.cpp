@@ -26,8 +26,12 @@ namespace {
 // Small maps want this many images to reuse their weights; more gain nothing, and pictures would come later.
 constexpr int kSmallestAutomaticBatch = 16;
 constexpr int kLargestAutomaticBatch = 64;
-// For an estimate, after one that warms up.
+// For an estimate, after one that warms up, of no more filters than make this much work: on few cores
+// seconds.
 constexpr int kTimedRuns = 2;
+constexpr double kTimedOperations = 2e11;
+// One that takes so long says enough, and warming up is a small part of it.
+constexpr double kLongRunSeconds = 1;
 
 std::string processor_name() {
   std::ifstream cpuinfo("/proc/cpuinfo");
@@ -73,30 +77,40 @@ class CpuEngine final : public Engine {
 
   PhaseSeconds phases() const override { return phases_; }
 
-  double estimate(std::span<const FilterId> filters) override {
+  std::optional<double> estimate(std::span<const FilterId> filters, double share,
+                                 std::stop_token stop) override {
     require_filters(network_, filters);
     const PhaseTimer timer(phases_.plans);
-    const std::vector<Batch> batches = schedule(filters, largest_batch_);
-    if (batches.empty()) return 0;
     const cpu::ThreadCount thread_count(threads_);
-    // An iteration of a filter takes a time that grows with its layer's operations from some constant on. The
-    // deepest layer and the shallowest tell both.
-    const auto operations = [&](const Batch& batch) {
-      return network_.iteration_flops(batch.layer, options_.extent);
+    struct Sample {
+      Batch batch;
+      double iterations;  // Of the layer's filters, all together.
     };
-    const auto [shallow, deep] = std::ranges::minmax_element(batches, {}, operations);
-    const double deep_seconds = seconds_per_filter(*deep);
-    double slope = deep_seconds / operations(*deep);
-    if (shallow->layer != deep->layer) {
-      const double shallow_seconds = std::min(seconds_per_filter(*shallow), deep_seconds);
-      slope = (deep_seconds - shallow_seconds) / (operations(*deep) - operations(*shallow));
+    std::vector<Sample> samples;
+    double timed_operations = 0;
+    double operations = 0;
+    for (const Batch& batch : schedule(filters, largest_batch_)) {
+      const double of_filter = network_.iteration_flops(batch.layer, options_.extent);
+      const double iterations = static_cast<double>(batch.filters.size()) * recipe_.iterations;
+      operations += of_filter * iterations;
+      if (!samples.empty() && samples.back().batch.layer == batch.layer) {
+        samples.back().iterations += iterations;
+        continue;
+      }
+      const auto enough = static_cast<std::size_t>(std::ceil(kTimedOperations / of_filter));
+      Batch few = batch;
+      few.filters.resize(std::min(few.filters.size(), enough));
+      timed_operations += of_filter * static_cast<double>(few.filters.size()) * (1 + kTimedRuns);
+      samples.push_back({std::move(few), iterations});
     }
-    double total = 0;
-    for (const Batch& batch : batches) {
-      const double seconds = deep_seconds - slope * (operations(*deep) - operations(batch));
-      total += seconds * static_cast<double>(batch.filters.size());
+    if (timed_operations > share * operations) return std::nullopt;
+    double seconds = 0;
+    for (const Sample& sample : samples) {
+      const auto of_filter = seconds_per_filter(sample.batch, stop);
+      if (!of_filter) return std::nullopt;
+      seconds += *of_filter * sample.iterations;
     }
-    return total * recipe_.iterations;
+    return seconds;
   }
 
   std::vector<FilterGradient> gradients(std::span<const FilterId> filters,
@@ -162,7 +176,8 @@ class CpuEngine final : public Engine {
     std::copy_n(given.values.data() + at * image.size(), image.size(), image.data());
   }
 
-  double seconds_per_filter(const Batch& batch) {
+  // Of one iteration. Nothing where `stop` is requested meanwhile.
+  std::optional<double> seconds_per_filter(const Batch& batch, const std::stop_token& stop) {
     cpu::Stack stack = make_stack(batch);
     cpu::AlignedBuffer<float> images(image_size() * batch.filters.size());
     cpu::AlignedBuffer<float> gradients(images.size());
@@ -174,9 +189,11 @@ class CpuEngine final : public Engine {
     double best = std::numeric_limits<double>::infinity();
     for (int run = 0; run <= kTimedRuns; ++run) {
       const auto start = std::chrono::steady_clock::now();
-      stack.loss_and_gradient(images.data(), losses.data(), gradients.data());
-      const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-      if (run > 0) best = std::min(best, seconds.count());
+      if (!stack.loss_and_gradient(images.data(), losses.data(), gradients.data(), stop)) return std::nullopt;
+      const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+      const bool warm = run > 0 || taken.count() > kLongRunSeconds;
+      if (warm) best = std::min(best, taken.count());
+      if (taken.count() > kLongRunSeconds) break;
     }
     return best / static_cast<double>(batch.filters.size());
   }
@@ -203,8 +220,7 @@ class CpuEngine final : public Engine {
 
     int climbing = count;
     for (int iteration = 1; iteration <= recipe_.iterations && climbing > 0; ++iteration) {
-      if (stop.stop_requested()) return;
-      stack.loss_and_gradient(images.data(), losses.data(), gradients.data());
+      if (!stack.loss_and_gradient(images.data(), losses.data(), gradients.data(), stop)) return;
       cpu::parallel_tiles(count, 1, 1, [&](int i, int, int) { squares[i] = sum_of_squares(gradient(i)); });
       for (int i = 0; i < count; ++i) {
         FilterResult& result = results[i];

@@ -34,6 +34,9 @@ using cuda::BatchPlan;
 // The host runs this many iterations ahead of the device: enough that the device never waits for it, few
 // enough that an interruption is soon heeded.
 constexpr int kIterationsAhead = 8;
+// For an estimate. The first is not yet a graph, the second makes it.
+constexpr int kWarmUpIterations = 2;
+constexpr int kTimedIterations = 3;
 constexpr std::chrono::microseconds kPollInterval{200};
 // Of results, as much is handed over between two looks at the device: well below a millisecond's work.
 constexpr std::size_t kSliceBytes = std::size_t{1} << 20;
@@ -85,21 +88,35 @@ class CudaEngine final : public Engine {
 
   PhaseSeconds phases() const override { return phases_; }
 
-  double estimate(std::span<const FilterId> filters) override {
+  std::optional<double> estimate(std::span<const FilterId> filters, double share,
+                                 std::stop_token stop) override {
     require_filters(network_, filters);
     const PhaseTimer timer(phases_.plans);
     make_current();
+    const std::vector<BatchPlan> plans = plan_batches(filters, largest_batch(filters));
+    const auto iterations_of = [&](const BatchPlan& plan) {
+      return static_cast<double>(plan.batches.size()) * recipe_.iterations;
+    };
+    double timed = 0;
+    double all = 0;
+    for (const BatchPlan& plan : plans) {
+      const auto images = static_cast<double>(plan.geometry.images());
+      timed += (kWarmUpIterations + kTimedIterations) * images;
+      all += iterations_of(plan) * images;
+    }
+    if (timed > share * all) return std::nullopt;
     double seconds = 0;
     with_launch_errors([&] {
-      for (const BatchPlan& plan : plan_batches(filters, largest_batch(filters))) {
+      for (const BatchPlan& plan : plans) {
+        if (stop.stop_requested()) return;
         try {
-          seconds +=
-              seconds_of_iteration(plan) * recipe_.iterations * static_cast<double>(plan.batches.size());
+          seconds += seconds_of_iteration(plan) * iterations_of(plan);
         } catch (const cuda::OutOfMemory&) {
           throw too_little_memory(plan.geometry.images());
         }
       }
     });
+    if (stop.stop_requested()) return std::nullopt;
     return seconds;
   }
 
@@ -148,20 +165,18 @@ class CudaEngine final : public Engine {
 
   // Of one batch.
   double seconds_of_iteration(const BatchPlan& plan) {
-    constexpr int kWarmUp = 2;  // The first is not yet a graph, the second makes it.
-    constexpr int kIterations = 3;
     Recipe recipe = recipe_;
-    recipe.iterations = std::max(recipe.iterations, kWarmUp + kIterations);  // What there is memory for.
+    recipe.iterations = std::max(recipe.iterations, kWarmUpIterations + kTimedIterations);  // What there is memory for.
     BatchAscent ascent(network_, recipe, options_, precision_, device_weights_,
                        planner_.make(plan.geometry, use_of(plan, {})));
     ascent.start(plan.batches.front());
-    for (int i = 0; i < kWarmUp; ++i) ascent.iterate();
+    for (int i = 0; i < kWarmUpIterations; ++i) ascent.iterate();
     ascent.drain();
     const auto start = std::chrono::steady_clock::now();
-    for (int i = 0; i < kIterations; ++i) ascent.iterate();
+    for (int i = 0; i < kTimedIterations; ++i) ascent.iterate();
     ascent.drain();
     const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
-    return taken.count() / kIterations;
+    return taken.count() / kTimedIterations;
   }
 
   // Of one batch, each into its filter's place.

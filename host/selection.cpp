@@ -51,6 +51,25 @@ std::optional<int> parse_number(std::string_view text) {
   return result.ec == std::errc{} ? value : std::numeric_limits<int>::max();
 }
 
+// What one who wrote `pattern` may have wanted: a block's layers, the paper's name of a layer, a slip.
+std::optional<std::string> likely_pattern(std::string_view pattern, const std::vector<std::string>& names) {
+  if (pattern.find('*') != std::string_view::npos) return std::nullopt;
+  const auto is_name = [&](const std::string& name) { return std::ranges::find(names, name) != names.end(); };
+  if (const std::string block = fmt::format("{}_", pattern);
+      std::ranges::any_of(names, [&](const std::string& name) { return name.starts_with(block); }))
+    return block + "*";
+  // conv3_2 is block3_conv2 here, as in Keras.
+  if (const std::size_t split = pattern.find('_');
+      pattern.starts_with("conv") && split != std::string_view::npos) {
+    const std::string name =
+        fmt::format("block{}_conv{}", pattern.substr(4, split - 4), pattern.substr(split + 1));
+    if (is_name(name)) return name;
+  }
+  std::vector<std::string> known = names;
+  known.emplace_back("all");
+  return nearest_name(pattern, known);
+}
+
 std::vector<int> matching_layers(std::string_view selector, std::string_view pattern,
                                  const Network& network) {
   std::vector<int> layers;
@@ -65,13 +84,9 @@ std::vector<int> matching_layers(std::string_view selector, std::string_view pat
     fail(selector, fmt::format("expected `all`, LAYER or LAYER:LIST, found no layer. The layers of {} are {}",
                                network.name, fmt::join(names, ", ")));
   }
-  std::vector<std::string> known = names;
-  known.emplace_back("all");
   std::string suggestion;
-  if (pattern.find('*') == std::string_view::npos) {
-    if (const auto nearest = nearest_name(pattern, known))
-      suggestion = fmt::format("; did you mean \"{}\"?", *nearest);
-  }
+  if (const auto likely = likely_pattern(pattern, names))
+    suggestion = fmt::format("; did you mean \"{}\"?", *likely);
   fail(selector, fmt::format("no layer of {} {} \"{}\"{}{} The layers are {}", network.name,
                              pattern.find('*') == std::string_view::npos ? "is called" : "matches", pattern,
                              suggestion, suggestion.empty() ? "." : "", fmt::join(names, ", ")));

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace filterscope {
 
 std::string with_thousands(std::int64_t number) {
@@ -18,6 +20,14 @@ std::string counted(std::int64_t count, std::string_view noun) {
 
 std::string size_text(Extent extent) {
   return fmt::format("{} x {}", extent.width, extent.height);
+}
+
+std::string printable(std::string_view text) {
+  constexpr std::size_t kLongest = 60;
+  std::string shown(text.substr(0, kLongest));
+  std::ranges::replace_if(
+      shown, [](unsigned char c) { return c < 0x20 || c > 0x7e; }, '?');
+  return text.size() > kLongest ? shown + "..." : shown;
 }
 
 std::string shell_quoted(std::span<const std::string> arguments) {

@@ -16,6 +16,8 @@ std::string with_thousands(std::int64_t number);
 std::string counted(std::int64_t count, std::string_view noun);
 /// Pixels as they are told everywhere, width first: "128 x 96".
 std::string size_text(Extent extent);
+/// Of text that may hold anything, what can be printed, `?` for the rest, and no more than a line.
+std::string printable(std::string_view text);
 /// `arguments` as one would type them into a shell.
 std::string shell_quoted(std::span<const std::string> arguments);
 /// The arguments of a line that shell_quoted() made.

@@ -131,7 +131,7 @@ TEST_F(CliMerge, WhatIsMissingIsToldAndComesLater) {
   const Outcome first = run({"merge", "a", "b"});
   EXPECT_EQ(first.exit_code, 0);
   EXPECT_THAT(first.out, HasSubstr("5 filters of 2 folders"));
-  EXPECT_THAT(first.err, HasSubstr("Note: 1 filter was selected and in none of the folders"));
+  EXPECT_THAT(first.err, HasSubstr("Note: 1 filter was selected and whole in none of the folders"));
   EXPECT_EQ(manifest()["complete"], false);
   ASSERT_EQ(render({"block1_conv1:3-5", "--out", "b"}).exit_code, 0);
   const Outcome second = run({"merge", "a", "b"});
@@ -139,6 +139,23 @@ TEST_F(CliMerge, WhatIsMissingIsToldAndComesLater) {
   EXPECT_EQ(second.err, "");
   EXPECT_EQ(manifest()["complete"], true);
   EXPECT_EQ(manifest()["counts"]["ok"], 6);
+}
+
+TEST_F(CliMerge, WhatIsDamagedIsNamed) {
+  ASSERT_EQ(render({"block1_conv1:0-3", "--raw", "--out", "a"}).exit_code, 0);
+  ASSERT_EQ(render({"block1_conv1:4", "--animate", "1", "--out", "b"}).exit_code, 0);
+  EXPECT_EQ(run({"merge", "a", "b", "--out", "whole"}).err, "");
+  std::ofstream(folder_ / "a/block1_conv1/block1_conv1_f0002.png") << "cut off";
+  fs::resize_file(folder_ / "a/raw/block1_conv1.npy", 200);
+  fs::remove(folder_ / "b/block1_conv1/block1_conv1_f0004.apng");
+  const Outcome outcome = run({"merge", "a", "b"});
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_THAT(outcome.err,
+              AllOf(HasSubstr("Note: of a, 2 files are missing or damaged, and left out: "
+                              "block1_conv1/block1_conv1_f0002.png, raw/block1_conv1.npy."),
+                    HasSubstr("Note: of b, 1 file is missing or damaged, and left out: block1_conv1/"),
+                    HasSubstr("1 filter was selected and whole in none of the folders")));
+  EXPECT_EQ(manifest()["counts"]["ok"], 4);
 }
 
 // Nor is a folder taken that is still being copied; the pictures alone can be had if that is all there is.
@@ -189,13 +206,17 @@ TEST_F(CliMerge, SomebodysOwnPageStays) {
 TEST_F(CliMerge, WhatIsNoFolderOfResultsIsRefused) {
   EXPECT_THAT(error_of({"merge"}, kUsage), HasSubstr("found none"));
   EXPECT_THAT(error_of({"merge", ""}, kUsage), HasSubstr("DIR"));
-  EXPECT_THAT(error_of({"merge", "nowhere"}, kInput),
-              AllOf(HasSubstr("nowhere"), HasSubstr("manifest.json")));
+  EXPECT_THAT(
+      error_of({"merge", "nowhere"}, kInput),
+      HasSubstr("nowhere: expected a folder that `filterscope render` wrote, found nothing of that name"));
   fs::create_directory(folder_ / "bad");
   std::ofstream(folder_ / "bad/manifest.json") << "{}";
   EXPECT_THAT(error_of({"merge", "bad"}, kInput), HasSubstr("bad/manifest.json"));
   ASSERT_EQ(render({"block1_conv1:0", "--out", "a"}).exit_code, 0);
   std::ofstream(folder_ / "file") << "in the way";
+  EXPECT_THAT(error_of({"merge", "file"}, kInput), HasSubstr("found a file"));
+  EXPECT_THAT(error_of({"gallery", "file"}, kInput), HasSubstr("found a file"));
+  EXPECT_THAT(error_of({"merge", "."}, kInput), HasSubstr("found no manifest.json in it"));
   EXPECT_THAT(error_of({"merge", "a", "--out", "file"}, kOutput), HasSubstr("file"));
   EXPECT_THAT(run({"merge", "--help"}).out, AllOf(HasSubstr("--out DIR"), HasSubstr("Exit codes")));
 }

@@ -102,7 +102,10 @@ TEST_F(Cli, UnknownOptionsAndMissingValuesAreUsageErrors) {
   EXPECT_THAT(error_of({"render", "--unheard-of=3"}, kUsage), HasSubstr("unknown option --unheard-of;"));
   EXPECT_THAT(error_of({"render", "all", "--size"}, kUsage),
               AllOf(HasSubstr("--size"), HasSubstr("end of the line")));
-  EXPECT_THAT(error_of({"render", "--raw=3"}, kUsage), AllOf(HasSubstr("--raw"), HasSubstr("\"3\"")));
+  for (const char* value : {"3", "false", "true", "0", "1", ""})
+    EXPECT_THAT(error_of({"render", std::string("--raw=") + value}, kUsage),
+                HasSubstr("--raw: expected no value, found \"" + std::string(value) + "\""));
+  EXPECT_THAT(error_of({"render", "--help=false"}, kUsage), HasSubstr("--help: expected no value"));
   EXPECT_THAT(error_of({"list", "--seed", "3"}, kUsage), HasSubstr("unknown option --seed"));
   EXPECT_THAT(error_of({"list", "block1_conv1"}, kUsage), HasSubstr("\"block1_conv1\""));
   EXPECT_THAT(error_of({"info", "now"}, kUsage), HasSubstr("\"now\""));

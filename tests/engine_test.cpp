@@ -73,7 +73,7 @@ TEST(Engine, RefusesFiltersThatTheNetworkHasNot) {
   const auto refused = [&](const std::vector<FilterId>& filters, const std::string& message) {
     Collector collector;
     expect_usage_error([&] { engine->render(filters, collector, {}); }, message);
-    expect_usage_error([&] { engine->estimate(filters); }, message);
+    expect_usage_error([&] { engine->estimate(filters, 1, {}); }, message);
     const std::vector<float> images(filters.size() * 16 * 16 * 3);
     expect_usage_error([&] { engine->gradients(filters, images); }, message);
   };
@@ -347,11 +347,24 @@ TEST(Engine, StartsFromGivenImages) {
   }
 }
 
-TEST(Engine, EstimateIsPositiveAndGrowsWithTheWork) {
+TEST(Engine, EstimatesWhereThatIsASmallPartOfTheRun) {
+  const Network network = test::small_network();
+  const Weights weights = test::random_weights(network, 3);
+  const std::vector<FilterId> filters{{1, 0}, {1, 1}, {2, 0}};
+  const auto engine = make_engine(network, weights, short_recipe(100), small_options({32, 32}));
+  EXPECT_GT(engine->estimate(filters, 0.03, {}), 0);
+  // An iteration to warm up and two that count are more than 3 % of 99.
+  const auto shorter = make_engine(network, weights, short_recipe(99), small_options({32, 32}));
+  EXPECT_EQ(shorter->estimate(filters, 0.03, {}), std::nullopt);
+}
+
+TEST(Engine, EstimateEndsWhereItIsToStop) {
   const Network network = test::small_network();
   const Weights weights = test::random_weights(network, 3);
   const auto engine = make_engine(network, weights, short_recipe(100), small_options({32, 32}));
-  EXPECT_GT(engine->estimate(std::vector<FilterId>{{1, 0}}), 0);
+  std::stop_source source;
+  source.request_stop();
+  EXPECT_EQ(engine->estimate(std::vector<FilterId>{{1, 0}}, 1, source.get_token()), std::nullopt);
 }
 
 TEST(Engine, TellsWhereItsTimeWent) {
@@ -368,7 +381,7 @@ TEST(Engine, TellsWhereItsTimeWent) {
   EXPECT_GT(phases.ascent, 0);
   EXPECT_LE(phases.plans + phases.ascent, all);
   EXPECT_EQ(phases.start_up + phases.finish + phases.encode + phases.write, 0);
-  engine->estimate(filters);
+  EXPECT_TRUE(engine->estimate(filters, 10, {}));
   EXPECT_GT(engine->phases().plans, phases.plans);
   EXPECT_EQ(engine->phases().ascent, phases.ascent);
 }

@@ -137,6 +137,9 @@ TEST(Selection, MisspeltLayerGetsTheNearestNameAndTheKnownOnes) {
                     HasSubstr("block1_conv1, block1_conv2"), HasSubstr("block5_conv3")));
   EXPECT_THAT(message_of({"Block3_Conv2"}), HasSubstr("did you mean \"block3_conv2\"?"));
   EXPECT_THAT(message_of({"ALL"}), HasSubstr("did you mean \"all\"?"));
+  EXPECT_THAT(message_of({"block1"}), HasSubstr("did you mean \"block1_*\"?"));
+  EXPECT_THAT(message_of({"conv3_2:7"}), HasSubstr("did you mean \"block3_conv2\"?"));
+  EXPECT_THAT(message_of({"conv3_9"}), Not(HasSubstr("conv9")));
   EXPECT_THAT(message_of({"mixed_7a_branch"}),
               AllOf(Not(HasSubstr("did you mean")), HasSubstr("block5_conv3")));
   EXPECT_THAT(message_of({"block9_*"}), AllOf(HasSubstr("matches \"block9_*\""), HasSubstr("block5_conv3")));

@@ -56,12 +56,7 @@ const OptionTable& merge_options() {
 
 StoredRun read(const std::string& folder, const Network& network) {
   std::optional<StoredRun> run = read_run(folder, network);
-  if (!run) {
-    throw Error(
-        ErrorKind::input,
-        fmt::format("{}: expected a folder that `filterscope render` wrote, found no manifest.json in it",
-                    folder));
-  }
+  if (!run) throw_no_run(folder);
   // As in a folder that is still being copied; what is merged without its losses would stay without.
   if (run->traces_lost) {
     throw Error(
@@ -190,6 +185,22 @@ void take_over(RunWriter& writer, const std::map<FilterId, Source>& sources, con
   writer.finish(seconds, phases);
 }
 
+/// What the folders should hold and do not.
+void print_damaged(const std::vector<StoredRun>& runs) {
+  constexpr std::size_t kNamed = 8;
+  for (const StoredRun& run : runs) {
+    if (run.damaged.empty()) continue;
+    const std::size_t named = std::min(run.damaged.size(), kNamed);
+    tell(
+        "Note: of {}, {} {} missing or damaged, and left out: {}{}. The command that rendered it, given "
+        "again, "
+        "renders what is missing; then merge again.\n",
+        run.folder.string(), counted(std::ssize(run.damaged), "file"), run.damaged.size() == 1 ? "is" : "are",
+        fmt::join(run.damaged.begin(), run.damaged.begin() + static_cast<std::ptrdiff_t>(named), ", "),
+        run.damaged.size() > named ? ", ..." : "");
+  }
+}
+
 void print_merged(const RunWriter& writer, std::size_t selected, std::size_t folders, const fs::path& out) {
   const auto missing = writer.counts().missing;
   const Manifest& whole = writer.manifest();
@@ -201,7 +212,7 @@ void print_merged(const RunWriter& writer, std::size_t selected, std::size_t fol
              (out / "").string(), in_all > taken ? fmt::format(", {} in all", with_thousands(in_all)) : "");
   if (missing > 0) {
     tell(
-        "Note: {} selected and in none of the folders; manifest.json says which. Render them and merge "
+        "Note: {} selected and whole in none of the folders; manifest.json says which. Render them and merge "
         "again.\n",
         missing == 1 ? "1 filter was" : fmt::format("{} were", counted(missing, "filter")));
   }
@@ -249,6 +260,7 @@ int run_merge(const std::vector<std::string>& arguments) {
   take_over(writer, gathered.sources, interrupt);
   write_gallery(out);
   if (interrupt.requested() && writer.counts().missing > 0) return kInterrupted;
+  if (!quiet) print_damaged(runs);
   if (!quiet) print_merged(writer, gathered.selected.size(), folders.size(), out);
   return 0;
 }

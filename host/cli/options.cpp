@@ -95,12 +95,13 @@ const OptionSpec* OptionTable::find(std::string_view name) const {
 
 Arguments OptionTable::parse(const std::vector<std::string>& given) const {
   const std::vector<std::string> arguments = with_implicit_values(given, specs_);
+  require_known(arguments);
   std::vector<const char*> argv{command_.c_str()};
   for (const std::string& argument : arguments) argv.push_back(argument.c_str());
 
   cxxopts::Options options = make_options(command_, specs_);
   Arguments parsed;
-  // Only what cxxopts itself throws, whose types differ between its versions, ends up in explain().
+  // What cxxopts throws, whose types differ between its versions.
   try {
     const cxxopts::ParseResult result = options.parse(static_cast<int>(argv.size()), argv.data());
     for (const OptionSpec& spec : specs_) {
@@ -114,14 +115,14 @@ Arguments OptionTable::parse(const std::vector<std::string>& given) const {
     if (result.count("help") > 0) parsed.values_["help"] = "";
     parsed.positional_ = result.unmatched();
   } catch (const std::exception& exception) {
-    explain(arguments, exception.what());
+    fail(fmt::format("{}; `{} --help` lists the options", exception.what(), command_));
   }
   return parsed;
 }
 
-// cxxopts' messages name options without their dashes and say nothing of what was expected: find the culprit
-// again.
-void OptionTable::explain(const std::vector<std::string>& arguments, const std::string& reason) const {
+// Before cxxopts, whose messages name options without their dashes and say nothing of what was expected, and
+// which takes `--raw=false` as --raw.
+void OptionTable::require_known(const std::vector<std::string>& arguments) const {
   const std::string hint = fmt::format("`{} --help` lists the options", command_);
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     const std::string& argument = arguments[i];
@@ -149,7 +150,6 @@ void OptionTable::explain(const std::vector<std::string>& arguments, const std::
     }
     ++i;
   }
-  fail(fmt::format("{}; {}", reason, hint));
 }
 
 // Not cxxopts' own text: it starts the second column anew in every group.

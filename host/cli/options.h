@@ -48,7 +48,7 @@ class OptionTable {
   std::string help() const;
 
  private:
-  [[noreturn]] void explain(const std::vector<std::string>& arguments, const std::string& reason) const;
+  void require_known(const std::vector<std::string>& arguments) const;
   const OptionSpec* find(std::string_view name) const;
 
   std::string command_;

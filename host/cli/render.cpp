@@ -32,9 +32,6 @@ constexpr double kLongRunSeconds = 60;
 constexpr double kShortRunFlops = 2e11;
 // Of the run, the most that timing iterations for an estimate may take.
 constexpr double kEstimateShare = 0.03;
-// Of a layer at once, unless --batch asks for others; the engine may take fewer.
-constexpr int kEstimateFilters = 64;
-constexpr int kEstimateIterations = 3;
 constexpr std::size_t kDeadListed = 12;
 // No fewer are proposed.
 constexpr std::ptrdiff_t kFewFilters = 8;
@@ -178,32 +175,15 @@ class LineOnTerminal {
 // Seconds, or 0 where the run is too short to be worth timing, or is interrupted meanwhile.
 double estimate_and_print(Engine& engine, const RenderRequest& request, const std::vector<FilterId>& filters,
                           const Network& network, const Interrupt& interrupt) {
-  const auto end_of_layer = [&](auto first) {
-    return std::find_if(first, filters.end(), [&](const FilterId& id) { return id.layer != first->layer; });
-  };
-  double run_flops = 0;
-  double timed_flops = 0;
-  for (auto first = filters.begin(); first != filters.end();) {
-    const auto end = end_of_layer(first);
-    const double flops = network.iteration_flops(first->layer, request.render.extent);
-    const std::ptrdiff_t at_once = request.render.batch > 0 ? request.render.batch : kEstimateFilters;
-    run_flops += flops * static_cast<double>(end - first) * request.recipe.iterations;
-    timed_flops += flops * static_cast<double>(std::min(end - first, at_once)) * kEstimateIterations;
-    first = end;
-  }
-  if (run_flops < kShortRunFlops || timed_flops > kEstimateShare * run_flops) return 0;
+  double flops = 0;
+  for (const FilterId& id : filters)
+    flops += network.iteration_flops(id.layer, request.render.extent) * request.recipe.iterations;
+  if (flops < kShortRunFlops) return 0;
 
-  double seconds = 0;
-  {
+  const double seconds = [&] {
     const LineOnTerminal line("Timing an iteration of each layer ...", request.quiet);
-    // One layer at a time, so that an interruption need not wait for all.
-    for (auto first = filters.begin(); first != filters.end() && !interrupt.requested();) {
-      const auto end = end_of_layer(first);
-      seconds += engine.estimate({first, end});
-      first = end;
-    }
-  }
-  if (interrupt.requested()) return 0;
+    return engine.estimate(filters, kEstimateShare, interrupt.token()).value_or(0);
+  }();
   if (seconds < kLongRunSeconds) return seconds;
   tell(
       "This will take about {} for {}. Ctrl-C stops and keeps what is finished.\n"

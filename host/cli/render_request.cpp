@@ -252,7 +252,7 @@ const OptionTable& render_options() {
            fmt::format(
                "Also write each filter's ascent as an animated PNG, with a frame every N iterations, of "
                "about {} KB (default: none; auto: a {}th of the iterations)",
-               recipe.size * recipe.size * 3 / 1000, kFrames),
+               (recipe.size * recipe.size * 3 + 500) / 1000, kFrames),
            "auto"},
           {"Output", "force", "",
            "Forget what earlier runs left in the folder (files that are not replaced stay); without it a run "

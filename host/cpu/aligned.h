@@ -5,13 +5,15 @@
 #include <cstddef>
 #include <cstdlib>
 #include <memory>
-#include <new>
 #include <span>
 
 namespace filterscope::cpu {
 
+/// A device Error that says how much could not be had.
+[[noreturn]] void throw_out_of_memory(std::size_t bytes);
+
 /// Memory aligned for the widest vectors and to cache lines, not initialised. Large buffers ask for huge
-/// pages. Moves, does not copy.
+/// pages. Moves, does not copy. What cannot be had is a device Error.
 template <typename T>
 class AlignedBuffer {
  public:
@@ -24,7 +26,7 @@ class AlignedBuffer {
     const std::size_t alignment = count * sizeof(T) >= kHugePage ? kHugePage : kAlignment;
     const std::size_t bytes = (count * sizeof(T) + alignment - 1) / alignment * alignment;
     data_.reset(static_cast<T*>(std::aligned_alloc(alignment, bytes)));
-    if (data_ == nullptr) throw std::bad_alloc();
+    if (data_ == nullptr) throw_out_of_memory(bytes);
     if (alignment == kHugePage) madvise(data_.get(), bytes, MADV_HUGEPAGE);  // a hint: it may fail
   }
 

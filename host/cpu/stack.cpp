@@ -69,23 +69,25 @@ Stack::Stack(const Network& network, const Weights& weights, const InputMapping&
   thread_scratch_ = AlignedBuffer<float>(thread_scratch_size_ * threads);
 }
 
-void Stack::loss_and_gradient(const float* images, double* losses, float* gradients) {
-  run(images, losses, gradients);
+bool Stack::loss_and_gradient(const float* images, double* losses, float* gradients,
+                              const std::stop_token& stop) {
+  return run(images, losses, gradients, stop);
 }
 
 void Stack::loss(const float* images, double* losses) {
-  run(images, losses, nullptr);
+  run(images, losses, nullptr, {});
 }
 
 int Stack::images_in_chunk(const BlockPlan& block, int first) const {
   return std::min(block.chunk, plan_.images - first);
 }
 
-void Stack::run(const float* images, double* losses, float* gradients) {
+bool Stack::run(const float* images, double* losses, float* gradients, const std::stop_token& stop) {
   const std::size_t top = plan_.blocks.size() - 1;
   for (std::size_t b = 0; b <= top; ++b) {
     const BlockPlan& block = plan_.blocks[b];
     for (int first = 0; first < plan_.images; first += block.chunk) {
+      if (stop.stop_requested()) return false;
       const int count = images_in_chunk(block, first);
       if (b == 0) load_input(images, first, count);
       forward_block(b, first, count);
@@ -102,15 +104,17 @@ void Stack::run(const float* images, double* losses, float* gradients) {
       if (b == 0) store_gradient(first, count, gradients);
     }
   }
-  if (gradients == nullptr) return;
+  if (gradients == nullptr) return true;
   for (std::size_t b = top; b-- > 0;) {
     const BlockPlan& block = plan_.blocks[b];
     for (int first = 0; first < plan_.images; first += block.chunk) {
+      if (stop.stop_requested()) return false;
       const int count = images_in_chunk(block, first);
       backward_block(b, first, count, boundaries_[b + 1].at(first));
       if (b == 0) store_gradient(first, count, gradients);
     }
   }
+  return true;
 }
 
 void Stack::load_input(const float* images, int first, int count) {

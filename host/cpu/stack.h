@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <span>
+#include <stop_token>
 #include <vector>
 
 #include "../network.h"
@@ -27,8 +28,10 @@ class Stack {
         Plan plan, std::span<const int> filters);
 
   /// `images`: [plan.images][height][width][3]. losses[i] = mean of image i's response; gradients, laid out
-  /// as the images, hold the gradient of losses[i] with respect to image i.
-  void loss_and_gradient(const float* images, double* losses, float* gradients);
+  /// as the images, hold the gradient of losses[i] with respect to image i. False where `stop` is requested
+  /// meanwhile: then losses and gradients mean nothing.
+  bool loss_and_gradient(const float* images, double* losses, float* gradients,
+                         const std::stop_token& stop = {});
   /// The losses alone.
   void loss(const float* images, double* losses);
 
@@ -42,7 +45,7 @@ class Stack {
     float* at(int image) { return maps.data() + shape.size() * image; }
   };
 
-  void run(const float* images, double* losses, float* gradients);
+  bool run(const float* images, double* losses, float* gradients, const std::stop_token& stop);
   void load_input(const float* images, int first, int count);
   void store_gradient(int first, int count, float* gradients);
   void forward_block(std::size_t block, int first, int count);

@@ -41,12 +41,7 @@ std::string way_to(const fs::path& run, const fs::path& page) {
 /// With pictures that are not there, so that these can be told from those that were never made.
 StoredRun run_in(const fs::path& folder) {
   std::optional<StoredRun> run = read_records(folder, vgg16());
-  if (!run) {
-    throw Error(ErrorKind::input,
-                fmt::format("{}: there is no such file; name a folder that `filterscope render "
-                            "--out` wrote",
-                            (folder / kManifestFile).string()));
-  }
+  if (!run) throw_no_run(folder);
   return std::move(*run);
 }
 

@@ -47,12 +47,27 @@ bool is_temporary(std::string_view name) {
          name.find_first_not_of("0123456789abcdef", dot + 1) == std::string_view::npos;
 }
 
+/// What is on the way to `path` and is no folder.
+std::filesystem::path file_in_the_way(const std::filesystem::path& path) {
+  std::error_code ignored;
+  std::filesystem::path way;
+  for (const std::filesystem::path& part : path.parent_path()) {
+    way /= part;
+    if (const auto status = std::filesystem::status(way, ignored);
+        std::filesystem::exists(status) && !std::filesystem::is_directory(status))
+      return way;
+  }
+  return path;
+}
+
 }  // namespace
 
 void throw_output_error(const std::filesystem::path& path, std::string_view what, int error,
                         std::string_view chosen_with) {
+  const std::filesystem::path& culprit = error == ENOTDIR ? file_in_the_way(path) : path;
   throw Error(ErrorKind::output,
-              fmt::format("{}: {}: {}; {} with {}", path.string(), what,
+              fmt::format("{}: {}: {}{}; {} with {}", path.string(), what,
+                          culprit == path ? "" : culprit.string() + ": ",
                           std::generic_category().message(error), advice(error), chosen_with));
 }
 

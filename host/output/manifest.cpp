@@ -241,13 +241,22 @@ std::vector<Setting> settings_of(const Manifest& manifest) {
 Json parse_json(std::string_view text) {
   try {
     return Json::parse(text);
-  } catch (const Json::exception&) {
-    throw std::invalid_argument("it is no JSON");
+  } catch (const Json::parse_error& error) {
+    throw std::invalid_argument(fmt::format("it is no JSON from byte {} on", error.byte));
   }
 }
 
+/// Without the library's name and number for it, "[json.exception.type_error.302] ".
+std::string_view explanation(const Json::exception& exception) {
+  std::string_view text = exception.what();
+  if (const auto end = text.find("] "); text.starts_with('[') && end != std::string_view::npos)
+    text.remove_prefix(end + 2);
+  return text;
+}
+
 Manifest parse(const Json& json, const Network& network) {
-  if (json.at("program") != "filterscope") throw std::invalid_argument("it is another program's");
+  if (!json.is_object() || !json.contains("program") || json.at("program") != "filterscope")
+    throw AnothersManifest("it is another program's");
   if (json.at("network") != network.name)
     throw std::invalid_argument(fmt::format("it is of a network other than {}", network.name));
   Manifest manifest;
@@ -452,7 +461,7 @@ Manifest parse_manifest(std::string_view text, const Network& network) {
     return parse(json, network);
   } catch (const Json::exception& exception) {
     throw std::invalid_argument(
-        fmt::format("it is not as this version of the program writes it ({})", exception.what()));
+        fmt::format("it is not as this version of the program writes it ({})", explanation(exception)));
   }
 }
 

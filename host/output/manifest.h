@@ -94,8 +94,15 @@ std::string recipe_text(const Manifest& manifest);
 /// Values that are not finite, or not known, are null.
 std::string to_json(const Manifest& manifest);
 
+/// Thrown for a manifest.json that this program did not write.
+class AnothersManifest : public std::invalid_argument {
+ public:
+  using std::invalid_argument::invalid_argument;
+};
+
 /// Reads what to_json() wrote, for `network`. Numbers that were not finite come back as NaN. Throws
-/// std::invalid_argument for anything else; its message says what is wrong.
+/// std::invalid_argument for anything else, AnothersManifest for another program's; the message says what is
+/// wrong.
 Manifest parse_manifest(std::string_view text, const Network& network);
 
 /// Adds a command line that is not there yet.

@@ -136,28 +136,27 @@ class HeaderParser {
   std::string_view rest_;
 };
 
-/// Bytes of a header may be anything; shows what can be printed.
-std::string printable(std::string_view text) {
-  constexpr std::size_t kLongest = 60;
-  std::string shown(text.substr(0, kLongest));
-  std::ranges::replace_if(
-      shown, [](unsigned char c) { return c < 0x20 || c > 0x7e; }, '?');
-  return text.size() > kLongest ? shown + "..." : shown;
-}
-
 constexpr std::string_view kExpected =
     "expected a .npy file of float32 (numpy: '<f4', C order), shape [height, width, 3] or [n, height, width, "
     "3]";
 constexpr std::string_view kAdvice =
     "save it with numpy.save(file, numpy.ascontiguousarray(images, dtype=numpy.float32))";
+constexpr std::string_view kTransposeOne =
+    "if its channels come first, save it with numpy.save(file, "
+    "numpy.ascontiguousarray(images.transpose(1, 2, 0), dtype=numpy.float32))";
+constexpr std::string_view kTransposeMany =
+    "if their channels come first, save them with numpy.save(file, "
+    "numpy.ascontiguousarray(images.transpose(0, 2, 3, 1), dtype=numpy.float32))";
+constexpr std::string_view kShapeAdvice = "save an array of such a shape, with three channels last";
 
 std::string bytes_text(std::uint64_t bytes) {
   return counted(static_cast<std::int64_t>(bytes), "byte");
 }
 
-[[noreturn]] void refuse(const std::filesystem::path& path, std::string_view found) {
+[[noreturn]] void refuse(const std::filesystem::path& path, std::string_view found,
+                         std::string_view advice = kAdvice) {
   throw Error(ErrorKind::input,
-              fmt::format("--init {}: {}; found {}; {}", path.string(), kExpected, found, kAdvice));
+              fmt::format("--init {}: {}; found {}; {}", path.string(), kExpected, found, advice));
 }
 
 }  // namespace
@@ -247,7 +246,11 @@ InitialImages read_initial_images(const std::filesystem::path& path) {
   const bool usable =
       (axes == 3 || axes == 4) && shape[axes - 1] == kChannels &&
       std::ranges::all_of(shape, [](std::uint64_t size) { return size >= 1 && size <= kMaxSide; });
-  if (!usable) refuse(path, fmt::format("shape [{}]", printable(fmt::format("{}", fmt::join(shape, ", ")))));
+  if (!usable) {
+    const bool channels_first = (axes == 3 || axes == 4) && shape[axes - 3] == kChannels;
+    refuse(path, fmt::format("shape [{}]", printable(fmt::format("{}", fmt::join(shape, ", ")))),
+           channels_first ? axes == 3 ? kTransposeOne : kTransposeMany : kShapeAdvice);
+  }
 
   InitialImages images;
   images.count = axes == 4 ? static_cast<int>(shape[0]) : 1;

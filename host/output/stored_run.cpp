@@ -24,8 +24,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::string_view kOtherFolder = "give another folder";
 constexpr std::string_view kOrForce =
-    "choose another folder, or begin anew in this one with `filterscope render --force`";
+    "give another folder, or begin anew in this one with `filterscope render --force`";
 
 [[noreturn]] void refuse(const fs::path& path, std::string_view reason, std::string_view advice = kOrForce) {
   throw Error(ErrorKind::input, fmt::format("{}: this is not what a run of this program leaves: {}; {}",
@@ -52,7 +53,7 @@ Number parse_whole(std::string_view text) {
   Number value{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc{} || end != text.data() + text.size())
-    throw std::invalid_argument(fmt::format("\"{}\" is no number", text.substr(0, 40)));
+    throw std::invalid_argument(fmt::format("\"{}\" is no number", printable(text)));
   return value;
 }
 
@@ -63,18 +64,31 @@ std::optional<std::size_t> row_of(const Manifest& manifest, FilterId id) {
 }
 
 /// Of filters that the manifest does not know, or knows as missing, a killed run may have left traces.
-void parse_traces(std::string_view text, StoredRun& run) {
+void parse_trace(std::string_view line, StoredRun& run) {
   const Network& network = run.manifest.network;
-  if (take_until(text, '\n') != "layer,filter,iteration,loss") throw std::invalid_argument("its first line");
-  while (!text.empty()) {
-    std::string_view line = take_until(text, '\n');
-    const auto layer = network.find(take_until(line, ','));
-    if (!layer) throw std::invalid_argument("it names an unknown layer");
-    const auto filter = parse_whole<int>(take_until(line, ','));
-    const auto iteration = parse_whole<int>(take_until(line, ','));
-    const auto loss = parse_whole<float>(line);
-    if (const auto row = row_of(run.manifest, {*layer, filter}); row && run.manifest.filters[*row].status)
-      run.traces[*row].push_back({iteration, loss});
+  const std::string_view name = take_until(line, ',');
+  const auto layer = network.find(name);
+  if (!layer)
+    throw std::invalid_argument(fmt::format("{} has no layer \"{}\"", network.name, printable(name)));
+  const auto filter = parse_whole<int>(take_until(line, ','));
+  const auto iteration = parse_whole<int>(take_until(line, ','));
+  const auto loss = parse_whole<float>(line);
+  if (const auto row = row_of(run.manifest, {*layer, filter}); row && run.manifest.filters[*row].status)
+    run.traces[*row].push_back({iteration, loss});
+}
+
+void parse_traces(std::string_view text, StoredRun& run) {
+  constexpr std::string_view kHeader = "layer,filter,iteration,loss";
+  if (const std::string_view line = take_until(text, '\n'); line != kHeader)
+    throw std::invalid_argument(fmt::format("line 1: expected {}, found \"{}\"", kHeader, printable(line)));
+  for (int number = 2; !text.empty(); ++number) {
+    const std::string_view line = take_until(text, '\n');
+    try {
+      parse_trace(line, run);
+    } catch (const std::invalid_argument& problem) {
+      throw std::invalid_argument(fmt::format("line {}: expected {}, found \"{}\" ({})", number, kHeader,
+                                              printable(line), problem.what()));
+    }
   }
 }
 
@@ -124,10 +138,12 @@ void find_animations(StoredRun& run) {
   for (FilterRecord& record : run.manifest.filters) {
     if (!record.status || record.frame_every == 0) continue;
     if (is_whole_apng(run.folder / animation_file(run.manifest.network, record.id), run.manifest.extent,
-                      frame_count(record.iterations, record.frame_every)))
+                      frame_count(record.iterations, record.frame_every))) {
       run.animations[record.id] = record.frame_every;
-    else
+    } else {
+      run.damaged.push_back(animation_file(run.manifest.network, record.id));
       record.frame_every = 0;
+    }
   }
 }
 
@@ -138,6 +154,7 @@ void drop_damaged_pictures(StoredRun& run) {
     if (record.file == picture_file(run.manifest.network, record.id) &&
         is_whole_png(run.folder / record.file, run.manifest.extent))
       continue;
+    run.damaged.push_back(record.file);
     record = {.id = record.id};
     run.traces[row].clear();
   }
@@ -150,7 +167,10 @@ void find_images(StoredRun& run) {
     const bool known =
         raw.file == raw_file(network, raw.layer) ||
         (raw.filters.size() == 1 && raw.file == raw_image_file(network, {raw.layer, raw.filters.front()}));
-    return !known || !holds_images(run.folder / raw.file, std::ssize(raw.filters), run.manifest.extent);
+    if (known && holds_images(run.folder / raw.file, std::ssize(raw.filters), run.manifest.extent))
+      return false;
+    run.damaged.push_back(raw.file);
+    return true;
   });
   for (const RawRecord& raw : run.manifest.raw) {
     const int rows = static_cast<int>(raw.filters.size());
@@ -169,6 +189,8 @@ std::optional<StoredRun> read_records(const fs::path& folder, const Network& net
   run.folder = folder;
   try {
     run.manifest = parse_manifest(*manifest, network);
+  } catch (const AnothersManifest& problem) {
+    refuse(manifest_path, problem.what(), kOtherFolder);
   } catch (const std::invalid_argument& problem) {
     refuse(manifest_path, problem.what());
   }
@@ -198,6 +220,16 @@ std::optional<StoredRun> read_run(const fs::path& folder, const Network& network
   drop_damaged_pictures(*run);
   find_images(*run);
   return run;
+}
+
+void throw_no_run(const fs::path& folder) {
+  std::error_code ignored;
+  const fs::file_status status = fs::status(folder, ignored);
+  throw Error(ErrorKind::input,
+              fmt::format("{}: expected a folder that `filterscope render` wrote, found {}", folder.string(),
+                          !fs::exists(status)         ? "nothing of that name"
+                          : !fs::is_directory(status) ? "a file"
+                                                      : "no manifest.json in it"));
 }
 
 std::vector<FilterId> unfinished(const std::vector<FilterId>& selection, const StoredRun* run,

@@ -30,6 +30,9 @@ struct StoredRun {
   std::vector<std::vector<TracePoint>> traces;  ///< Of each of manifest.filters.
   std::map<FilterId, RawPlace> images;          ///< Unscaled ones that are there whole.
   std::map<FilterId, int> animations;  ///< Those that are there whole: iterations between their frames.
+  /// Files that the manifest or the journal tells of and that are absent or not whole, relative to the folder.
+  /// Only from read_run().
+  std::vector<std::string> damaged;
   /// Filters are finished and traces.csv is not there: of their losses only the first and the last are left.
   bool traces_lost = false;
 };
@@ -41,6 +44,9 @@ std::optional<StoredRun> read_run(const std::filesystem::path& folder, const Net
 /// The same without a look at the pictures, animations and unscaled images: what the manifest and the journal
 /// say is there, is taken to be there.
 std::optional<StoredRun> read_records(const std::filesystem::path& folder, const Network& network);
+
+/// For a folder in which those found no manifest: an input Error that says what is there instead.
+[[noreturn]] void throw_no_run(const std::filesystem::path& folder);
 
 /// Of `selection` (ascending), what `run` (nothing there: null) lacks: filters that are missing, with
 /// `keep_images` those without an unscaled image, and with `frame_every` those without an animation of frames

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -46,6 +47,31 @@ Result run(const Network& network, const Weights& weights, const InputMapping& m
   stack.loss(images.data(), again.losses.data());
   EXPECT_EQ(result.losses, again.losses);
   return result;
+}
+
+TEST(CpuStack, LooksWhetherToStopBetweenItsSteps) {
+  const Network network = test::small_network();
+  const Weights weights = test::random_weights(network, 3);
+  const Extent extent{16, 16};
+  Planner planner(network, weights, extent, PlanRule::automatic);
+  const std::vector<int> filters{0, 1};
+  Stack stack(network, weights, identity_mapping(), planner, planner.make(2, 2), filters);
+  const std::vector<float> images = test::random_values(2 * 16 * 16 * 3, 1);
+  std::vector<double> losses(2, -1);
+  std::vector<float> gradients(images.size(), -1);
+  std::stop_source source;
+  EXPECT_TRUE(stack.loss_and_gradient(images.data(), losses.data(), gradients.data(), source.get_token()));
+  const std::vector<double> expected = losses;
+  const std::vector<float> expected_gradients = gradients;
+
+  source.request_stop();
+  losses.assign(2, -1);
+  EXPECT_FALSE(stack.loss_and_gradient(images.data(), losses.data(), gradients.data(), source.get_token()));
+  EXPECT_EQ(losses, std::vector<double>(2, -1));
+  // What was begun leaves nothing behind.
+  EXPECT_TRUE(stack.loss_and_gradient(images.data(), losses.data(), gradients.data()));
+  EXPECT_EQ(losses, expected);
+  EXPECT_EQ(gradients, expected_gradients);
 }
 
 // Three images for each filter. All must agree with the reference up to a neighbouring piece, and one of each

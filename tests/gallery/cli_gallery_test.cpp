@@ -62,10 +62,11 @@ TEST_F(Cli, GalleryTellsWhatIsWrong) {
   EXPECT_THAT(error_of({"gallery", "a", "--out", "b"}, kUsage), HasSubstr("--out"));
   EXPECT_THAT(error_of({"gallery", "--seed", "1"}, kUsage), HasSubstr("--seed"));
   EXPECT_THAT(error_of({"gallery", ""}, kUsage), HasSubstr("found nothing"));
-  EXPECT_THAT(error_of({"gallery", "nowhere"}, kInput), HasSubstr("nowhere/manifest.json"));
+  EXPECT_THAT(error_of({"gallery", "nowhere"}, kInput),
+              HasSubstr("nowhere: expected a folder that `filterscope render` wrote, found nothing of"));
   ASSERT_EQ(render({"block1_conv1:0"}).exit_code, 0);
   EXPECT_THAT(error_of({"gallery", "filterscope-out", "nowhere"}, kInput),
-              HasSubstr("nowhere/manifest.json"));
+              HasSubstr("nowhere: expected a folder that `filterscope render` wrote, found nothing of"));
   std::ofstream(folder_ / "file") << "in the way";
   EXPECT_THAT(error_of({"gallery", "filterscope-out", "filterscope-out", "--out", "file"}, kOutput),
               AllOf(HasSubstr("file"), HasSubstr("--out")));

@@ -508,6 +508,15 @@ class Comparison(Page):
         subprocess.run([PROGRAM, "gallery", work / "first", work / "second", "--out", cls.folder], check=True,
                        stdout=subprocess.DEVNULL)
 
+    def test_of_two_sizes(self):
+        make_run(work / "larger", 64, 0, 12)
+        folder = work / "out" / "sizes"
+        subprocess.run([PROGRAM, "gallery", work / "first", work / "larger", "--out", folder], check=True,
+                       stdout=subprocess.DEVNULL)
+        browser.get(f"file://{folder}/index.html#block2_conv1")
+        self.until(lambda: self.text("#view-title") == "block2_conv1")
+        self.assertIn("map 16 × 16 and 32 × 32;", self.text("#view-about"))
+
     def test_two_runs(self):
         self.assertEqual([run.text for run in self.all("#about .run")], ["A first: seed 0", "B second: seed 7"])
         self.assertIn("A and B", self.text("#synthetic"))

@@ -118,9 +118,12 @@ TEST(CreateFolder, CreatesParentsAndAcceptsAnExistingOne) {
 TEST(CreateFolder, NamesAFileInTheWay) {
   const TemporaryFolder folder;
   write_text(folder / "a", "");
-  for (const auto& path : {folder / "a", folder / "a" / "b"})
+  for (const auto& path : {folder / "a", folder / "a" / "b", folder / "a" / "b" / "c"})
     EXPECT_THAT(error_of(ErrorKind::output, [&] { create_folder(path); }),
-                AllOf(HasSubstr(path.string()), HasSubstr("Not a directory"), HasSubstr("--out")));
+                AllOf(HasSubstr(path.string() + ": cannot create the folder: "),
+                      HasSubstr(path == folder / "a" ? "folder: Not a directory"
+                                                     : (folder / "a").string() + ": Not a directory"),
+                      HasSubstr("--out")));
 }
 
 }  // namespace

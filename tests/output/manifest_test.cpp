@@ -255,9 +255,12 @@ TEST(Manifest, RefusesWhatIsNoManifest) {
   };
   EXPECT_EQ(problem(good), "none");
   EXPECT_THAT(problem(good.substr(0, good.size() / 2)), HasSubstr("no JSON"));
-  EXPECT_THAT(problem(""), HasSubstr("no JSON"));
-  EXPECT_THAT(problem("{}"), HasSubstr("as this version of the program writes it"));
-  EXPECT_THAT(problem("[1]"), HasSubstr("as this version of the program writes it"));
+  EXPECT_EQ(problem(""), "it is no JSON from byte 1 on");
+  EXPECT_EQ(problem("{}"), "it is another program's");
+  EXPECT_EQ(problem("[1]"), "it is another program's");
+  EXPECT_EQ(problem(R"({"program": 1})"), "it is another program's");
+  EXPECT_EQ(problem(R"({"program": "filterscope"})"),
+            "it is not as this version of the program writes it (key 'network' not found)");
   EXPECT_THAT(problem(good, vgg(11)), HasSubstr("network other than vgg11"));
   EXPECT_THAT(with("/program", "another"), HasSubstr("another program"));
   EXPECT_THAT(with("/started", "yesterday"), HasSubstr("\"yesterday\""));

@@ -146,7 +146,10 @@ TEST_F(NpyTest, RefusesShapes) {
         npy(fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': {}, }}", text), ramp(count)));
   };
   EXPECT_THAT(shape("(2, 2, 4)", 16), HasSubstr("found shape [2, 2, 4]"));
-  EXPECT_THAT(shape("(3, 2, 2)", 12), HasSubstr("found shape [3, 2, 2]"));
+  EXPECT_THAT(shape("(3, 2, 2)", 12),
+              AllOf(HasSubstr("found shape [3, 2, 2]"), HasSubstr("images.transpose(1, 2, 0)")));
+  EXPECT_THAT(shape("(5, 3, 2, 2)", 60), HasSubstr("images.transpose(0, 2, 3, 1)"));
+  EXPECT_THAT(shape("(2, 2, 1)", 4), Not(HasSubstr("ascontiguousarray")));
   EXPECT_THAT(shape("(1, 1, 2, 2, 3)", 12), HasSubstr("found shape [1, 1, 2, 2, 3]"));
   EXPECT_THAT(shape("()", 1), HasSubstr("found shape []"));
   EXPECT_THAT(shape("(12,)", 12), HasSubstr("found shape [12]"));

@@ -775,13 +775,21 @@ TEST_F(ResumedRunTest, WithoutTheTracesThePicturesAreKept) {
 TEST_F(ResumedRunTest, RefusesFoldersThatItCannotRead) {
   render(selection_);
   const std::string traces = read_text(out_ / "traces.csv");
-  for (const std::string& bad :
-       {std::string("nonsense"), traces + "block1_conv1,3,x,1\n", traces + "block9_conv9,3,1,1\n"}) {
+  const auto next = std::to_string(std::ranges::count(traces, '\n') + 1);
+  for (const auto& [bad, problem] :
+       {std::pair{std::string("nonsense"), std::string("line 1: expected")},
+        {traces + "block1_conv1,3,x,1\n", "line " + next +
+                                              ": expected layer,filter,iteration,loss, found "
+                                              "\"block1_conv1,3,x,1\" (\"x\" is no number)"},
+        {traces + "block9_conv9,3,1,1\n", "no layer \"block9_conv9\")"}}) {
     write_text(out_ / "traces.csv", bad);
     EXPECT_THAT(error_of(ErrorKind::input, [&] { writer(selection_); }),
-                AllOf(HasSubstr("traces.csv"), HasSubstr("move it away")));
+                AllOf(HasSubstr("traces.csv"), HasSubstr(problem), HasSubstr("move it away")));
   }
   write_text(out_ / "traces.csv", traces);
+  write_text(out_ / "manifest.json", R"({"program": "another"})");
+  EXPECT_THAT(error_of(ErrorKind::input, [&] { writer(selection_); }),
+              AllOf(HasSubstr("another program's; give another folder"), Not(HasSubstr("--force"))));
   write_text(out_ / "manifest.json", "nonsense");
   EXPECT_THAT(error_of(ErrorKind::input, [&] { writer(selection_); }),
               AllOf(HasSubstr("manifest.json"), HasSubstr("--force")));

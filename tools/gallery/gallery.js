@@ -510,8 +510,9 @@
     } else {
       const {name, inputs, filters, field} = layers[view.layer];
       byId("view-title").textContent = name;
-      const block = runs[0].layers.find(({layer}) => layer === view.layer);
-      const map = block ? `, map ${block.map[1]} × ${block.map[0]}` : "";
+      const maps = runs.map((run) => run.layers.find(({layer}) => layer === view.layer))
+                       .filter(Boolean).map(({map}) => `${map[1]} × ${map[0]}`);
+      const map = maps.length ? `, map ${[...new Set(maps)].join(" and ")}` : "";
       about.append(`${inputs} → ${filters} channels${map}; a position sees ${field} × ${field} pixels. `);
       if (!comparing && filtersOfLayer[view.layer].size > 0) {
         about.append(element("a", {href: `${address(name)}/sheet.png`, textContent: "Sheet"}), " ",
