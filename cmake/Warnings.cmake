@@ -7,14 +7,21 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_L
   target_compile_options(filterscope_options INTERFACE -Wno-restrict)
 endif()
 if(FILTERSCOPE_SANITIZE)
-  target_compile_options(filterscope_options INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all
-                         -fno-omit-frame-pointer)
+  # Without what the address sanitizer finds as well and what takes long to compile.
+  target_compile_options(filterscope_options INTERFACE -fsanitize=address,undefined
+                         -fno-sanitize=null,object-size,vptr,nonnull-attribute,returns-nonnull-attribute
+                         -fno-sanitize-recover=all -fno-omit-frame-pointer)
   # What the sanitizers insert makes GCC see uninitialised values where there are none.
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     target_compile_options(filterscope_options INTERFACE -Wno-maybe-uninitialized)
   endif()
   target_link_options(filterscope_options INTERFACE -fsanitize=address,undefined)
 endif()
+# filterscope_compile_quickly(TARGET): for code that takes no time when it runs: in a Release build it is optimised little,
+# and so compiled in about half the time.
+function(filterscope_compile_quickly target)
+  target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-Og>)
+endfunction()
 find_program(FILTERSCOPE_CCACHE ccache)
 if(FILTERSCOPE_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   # The tests' precompiled header is no reason not to cache.
