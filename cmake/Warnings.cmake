@@ -9,7 +9,7 @@ endif()
 if(FILTERSCOPE_SANITIZE)
   # Without what the address sanitizer finds as well and what takes long to compile.
   target_compile_options(filterscope_options INTERFACE -fsanitize=address,undefined
-                         -fno-sanitize=null,object-size,vptr,nonnull-attribute,returns-nonnull-attribute
+                         -fno-sanitize=null,object-size,pointer-overflow,vptr,nonnull-attribute,returns-nonnull-attribute
                          -fno-sanitize-recover=all -fno-omit-frame-pointer)
   # What the sanitizers insert makes GCC see uninitialised values where there are none.
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")

@@ -158,16 +158,16 @@ class Engine {
   /// phases.
   virtual PhaseSeconds phases() const = 0;
 
-  /// Seconds that render() of these filters would take, from timed iterations of each of their layers. Nothing
-  /// where those would take more than `share` of the run, or `stop` is requested meanwhile.
+  /// Seconds that render() of these filters would take, from timed iterations of each of their layers.
+  /// Nothing where those would take more than `share` of the run, or `stop` is requested meanwhile.
   virtual std::optional<double> estimate(std::span<const FilterId> filters, double share,
                                          std::stop_token stop) = 0;
 
   /// Renders `filters` (ascending, each once) in batches of the engine's choosing, and gives each result to
-  /// `observer` when it is done. Returns early, between iterations, when `stop` is requested: what was given
-  /// to the observer is complete, the rest is dropped. A filter of a layer whose weights (or those of a layer
-  /// below) are missing is an input Error, one that the network has not a usage Error; so are start images
-  /// that are not one for all or one for each.
+  /// `observer` when it is done. Returns early, at the latest after the iteration, when `stop` is requested:
+  /// what was given to the observer is complete, the rest is dropped. A filter of a layer whose weights (or
+  /// those of a layer below) are missing is an input Error, one that the network has not a usage Error; so
+  /// are start images that are not one for all or one for each.
   virtual void render(std::span<const FilterId> filters, RenderObserver& observer, std::stop_token stop) = 0;
 
   /// Losses and gradients of `images`, [filters][height][width][3], one for each of `filters` (ascending,

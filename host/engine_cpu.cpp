@@ -44,6 +44,18 @@ std::string processor_name() {
   return "unknown processor";
 }
 
+template <class Function>
+auto with_memory_errors(Function function) {
+  try {
+    return function();
+  } catch (const cpu::OutOfMemory& error) {
+    throw Error(ErrorKind::device,
+                fmt::format("out of memory: {:.1f} MB at once could not be had; give a smaller "
+                            "--batch or --size",
+                            1e-6 * static_cast<double>(error.bytes())));
+  }
+}
+
 class CpuEngine final : public Engine {
  public:
   CpuEngine(const Network& network, const Weights& weights, const Recipe& recipe,
@@ -97,7 +109,8 @@ class CpuEngine final : public Engine {
         samples.back().iterations += iterations;
         continue;
       }
-      const auto enough = static_cast<std::size_t>(std::ceil(kTimedOperations / of_filter));
+      const auto enough =
+          static_cast<std::size_t>(std::ceil(kTimedOperations * std::max(1, threads_ / 2) / of_filter));
       Batch few = batch;
       few.filters.resize(std::min(few.filters.size(), enough));
       timed_operations += of_filter * static_cast<double>(few.filters.size()) * (1 + kTimedRuns);
@@ -106,7 +119,7 @@ class CpuEngine final : public Engine {
     if (timed_operations > share * operations) return std::nullopt;
     double seconds = 0;
     for (const Sample& sample : samples) {
-      const auto of_filter = seconds_per_filter(sample.batch, stop);
+      const auto of_filter = with_memory_errors([&] { return seconds_per_filter(sample.batch, stop); });
       if (!of_filter) return std::nullopt;
       seconds += *of_filter * sample.iterations;
     }
@@ -119,6 +132,24 @@ class CpuEngine final : public Engine {
     require_filters(network_, filters);
     require_images(options_, filters, images);
     require_weights(network_, weights_, filters);
+    return with_memory_errors([&] { return gradients_of(filters, images); });
+  }
+
+  void render(std::span<const FilterId> filters, RenderObserver& observer, std::stop_token stop) override {
+    const cpu::ThreadCount thread_count(threads_);
+    require_filters(network_, filters);
+    require_start_images(options_, filters);
+    require_weights(network_, weights_, filters);
+    std::size_t rendered = 0;
+    for (const Batch& batch : schedule(filters, largest_batch_)) {
+      if (stop.stop_requested()) return;
+      with_memory_errors([&] { ascend(batch, rendered, observer, stop); });
+      rendered += batch.filters.size();
+    }
+  }
+
+ private:
+  std::vector<FilterGradient> gradients_of(std::span<const FilterId> filters, std::span<const float> images) {
     std::vector<FilterGradient> results;
     for (const Batch& batch : schedule(filters, largest_batch_)) {
       const std::size_t count = batch.filters.size();
@@ -140,20 +171,6 @@ class CpuEngine final : public Engine {
     return results;
   }
 
-  void render(std::span<const FilterId> filters, RenderObserver& observer, std::stop_token stop) override {
-    const cpu::ThreadCount thread_count(threads_);
-    require_filters(network_, filters);
-    require_start_images(options_, filters);
-    require_weights(network_, weights_, filters);
-    std::size_t rendered = 0;
-    for (const Batch& batch : schedule(filters, largest_batch_)) {
-      if (stop.stop_requested()) return;
-      ascend(batch, rendered, observer, stop);
-      rendered += batch.filters.size();
-    }
-  }
-
- private:
   std::size_t image_size() const { return static_cast<std::size_t>(options_.extent.positions()) * 3; }
 
   cpu::Stack make_stack(const Batch& batch) {

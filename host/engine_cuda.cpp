@@ -93,7 +93,8 @@ class CudaEngine final : public Engine {
     require_filters(network_, filters);
     const PhaseTimer timer(phases_.plans);
     make_current();
-    const std::vector<BatchPlan> plans = plan_batches(filters, largest_batch(filters));
+    std::vector<BatchPlan> plans;
+    with_launch_errors([&] { plans = plan_batches(filters, largest_batch(filters)); });
     const auto iterations_of = [&](const BatchPlan& plan) {
       return static_cast<double>(plan.batches.size()) * recipe_.iterations;
     };
@@ -166,7 +167,8 @@ class CudaEngine final : public Engine {
   // Of one batch.
   double seconds_of_iteration(const BatchPlan& plan) {
     Recipe recipe = recipe_;
-    recipe.iterations = std::max(recipe.iterations, kWarmUpIterations + kTimedIterations);  // What there is memory for.
+    recipe.iterations =
+        std::max(recipe.iterations, kWarmUpIterations + kTimedIterations);  // What there is memory for.
     BatchAscent ascent(network_, recipe, options_, precision_, device_weights_,
                        planner_.make(plan.geometry, use_of(plan, {})));
     ascent.start(plan.batches.front());

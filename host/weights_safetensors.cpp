@@ -6,6 +6,7 @@
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <utility>
 
 #include "error.h"
@@ -61,12 +62,13 @@ class SafetensorsFile {
     std::vector<PartialLayer> parts(network_.convolutions.size());
     std::vector<std::string> contents;
     const std::vector<int> indices = torchvision_indices(network_);
+    const std::string wrapper = wrapper_of(indices);
     for (const Tensor& tensor : tensors_) {
       contents.push_back(tensor.name.substr(0, 80));
       bool known = false;
       for (int layer = 0; layer < network_.layer_count(); ++layer) {
         PartialLayer& part = parts[layer];
-        const std::string prefix = fmt::format("features.{}.", indices[layer]);
+        const std::string prefix = fmt::format("{}features.{}.", wrapper, indices[layer]);
         known |= tensor.name == prefix + "weight";
         if (tensor.name == prefix + "weight") {
           part.kernel = read_kernel(tensor, network_.convolutions[layer]);
@@ -77,7 +79,7 @@ class SafetensorsFile {
         }
       }
       // A convolution where this network has none.
-      if (!known && tensor.shape.size() == 4 && tensor.name.starts_with("features.") &&
+      if (!known && tensor.shape.size() == 4 && tensor.name.starts_with(wrapper + "features.") &&
           tensor.name.ends_with(".weight")) {
         fail(
             fmt::format("holds {}, which torchvision's {} does not have: these are another network's weights",
@@ -96,6 +98,28 @@ class SafetensorsFile {
   }
 
  private:
+  /// What stands before torchvision's names: nothing, or "module." where the network was saved as part of a
+  /// module.
+  std::string wrapper_of(const std::vector<int>& indices) const {
+    std::set<std::string> wrappers;
+    for (const Tensor& tensor : tensors_) {
+      for (const int index : indices) {
+        const std::string name = fmt::format("features.{}.weight", index);
+        if (tensor.shape.size() != 4 || !tensor.name.ends_with(name)) continue;
+        const std::string wrapper = tensor.name.substr(0, tensor.name.size() - name.size());
+        if (wrapper.empty() || wrapper.ends_with('.')) wrappers.insert(wrapper);
+      }
+    }
+    if (wrappers.contains("")) return "";
+    if (wrappers.size() > 1) {
+      fail(
+          fmt::format("expected the weights of one network, found {0}features and {1}features; save the one "
+                      "that is wanted by itself",
+                      wrappers.begin()->substr(0, 80), std::next(wrappers.begin())->substr(0, 80)));
+    }
+    return wrappers.empty() ? "" : *wrappers.begin();
+  }
+
   [[noreturn]] void fail(const std::string& what) const {
     throw Error(ErrorKind::input, fmt::format("{}: {}", path_.string(), what));
   }

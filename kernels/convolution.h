@@ -63,6 +63,9 @@ struct ConvolutionKernel {
   /// On the current device.
   bool (*supports)(const ConvolutionShape& shape);
   void (*launch)(const ConvolutionArguments<T>& arguments, cudaStream_t stream);
+  /// Has been right on a real device. Until then tests and benchmarks alone launch it there, since a kernel
+  /// that hangs or breaks the device ends a render.
+  bool proven = true;
 };
 
 /// All of them for float, Half or Bfloat16.

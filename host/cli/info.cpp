@@ -25,7 +25,8 @@ const OptionTable& info_options() {
   static const OptionTable table(
       "filterscope info",
       {{"Listing", "weights", "PATH|synthetic[:SEED]",
-        "Tell whether these weights are found (default: $FILTERSCOPE_WEIGHTS, weights/, ~/.keras/models/)"}});
+        "Read these weights and tell whether they can be used; without it, only where weights are looked for "
+        "($FILTERSCOPE_WEIGHTS, weights/, ~/.keras/models/)"}});
   return table;
 }
 
@@ -113,8 +114,14 @@ int run_info(const std::vector<std::string>& arguments) {
   print_part("Libraries", print_libraries);
   bool found = false;
   print_part("Weights, in the order they are looked for", [&] { found = print_weights(weights); });
-  // Asked about a file, the exit code answers.
-  return weights && !found ? static_cast<int>(ErrorKind::input) : 0;
+  // Asked about a file, the exit code answers whether it can be used.
+  if (!weights) return 0;
+  if (!found) return static_cast<int>(ErrorKind::input);
+  const Weights read = resolve_weights(weights, vgg16());
+  const int held = static_cast<int>(std::ranges::count_if(
+      read.layers, [](const std::optional<LayerWeights>& layer) { return layer.has_value(); }));
+  print_row("", fmt::format("{}: {} of {} layers", to_string(read.kind), held, vgg16().layer_count()));
+  return 0;
 }
 
 }  // namespace filterscope::cli

@@ -36,7 +36,8 @@ Usage: filterscope merge DIR... [OPTION...]
 
 constexpr const char* kOutputHelp = R"(Output, in the folder of --out
   What one run of `filterscope render` with all the filters would leave. The folders themselves stay as they are.
-  Filters that were selected and are in none of them are told of, and missing in manifest.json.
+  Filters that were selected and are in none of them are told of, and missing in manifest.json. Files that are
+  missing or damaged are named and left out.
 )";
 
 constexpr const char* kExamples = R"(Examples

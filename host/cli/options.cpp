@@ -108,7 +108,7 @@ Arguments OptionTable::parse(const std::vector<std::string>& given) const {
       if (result.count(spec.name) == 0) continue;
       if (!spec.value.empty()) {
         parsed.values_[spec.name] = result[spec.name].as<std::string>();
-      } else if (result[spec.name].as<bool>()) {
+      } else {
         parsed.values_[spec.name] = "";
       }
     }

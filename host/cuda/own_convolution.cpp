@@ -162,10 +162,9 @@ kernels::ConvolutionShape shape_of(const ConvolutionProblem& problem) {
                                                             : FusedPool::input};
 }
 
-}  // namespace
+enum class Which { all, proven };
 
-std::vector<std::unique_ptr<ConvolutionVariant>> own_variants(const ConvolutionProblem& problem, PlanSearch,
-                                                              const MayTime&) {
+std::vector<std::unique_ptr<ConvolutionVariant>> variants_of(const ConvolutionProblem& problem, Which which) {
   std::vector<std::unique_ptr<ConvolutionVariant>> variants;
   if ((problem.gate != Gate::none && problem.gate != Gate::bits) || problem.precision == Precision::tf32) {
     return variants;
@@ -175,6 +174,7 @@ std::vector<std::unique_ptr<ConvolutionVariant>> own_variants(const ConvolutionP
   with_storage(problem.precision, [&]<class T>(Storage<T>) {
     for (const kernels::ConvolutionKernel<T>& kernel : kernels::convolution_kernels<T>()) {
       if (kernel.launch == kernels::convolution_direct<T> && !variants.empty()) continue;
+      if (which == Which::proven && !kernel.proven) continue;
       if (kernel.supports(shape_of(problem))) {
         variants.push_back(std::make_unique<OwnConvolution<T>>(problem, kernel));
       } else if (problem.pooled && kernel.supports(shape_of(without_pool))) {
@@ -183,6 +183,18 @@ std::vector<std::unique_ptr<ConvolutionVariant>> own_variants(const ConvolutionP
     }
   });
   return variants;
+}
+
+}  // namespace
+
+std::vector<std::unique_ptr<ConvolutionVariant>> own_variants(const ConvolutionProblem& problem, PlanSearch,
+                                                              const MayTime&) {
+  return variants_of(problem, Which::all);
+}
+
+std::vector<std::unique_ptr<ConvolutionVariant>> proven_variants(const ConvolutionProblem& problem,
+                                                                 PlanSearch, const MayTime&) {
+  return variants_of(problem, Which::proven);
 }
 
 std::unique_ptr<ConvolutionVariant> plainest_variant(const ConvolutionProblem& problem) {

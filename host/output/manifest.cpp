@@ -238,20 +238,22 @@ std::vector<Setting> settings_of(const Manifest& manifest) {
   return settings;
 }
 
-Json parse_json(std::string_view text) {
-  try {
-    return Json::parse(text);
-  } catch (const Json::parse_error& error) {
-    throw std::invalid_argument(fmt::format("it is no JSON from byte {} on", error.byte));
-  }
-}
-
 /// Without the library's name and number for it, "[json.exception.type_error.302] ".
 std::string_view explanation(const Json::exception& exception) {
   std::string_view text = exception.what();
   if (const auto end = text.find("] "); text.starts_with('[') && end != std::string_view::npos)
     text.remove_prefix(end + 2);
   return text;
+}
+
+Json parse_json(std::string_view text) {
+  try {
+    return Json::parse(text);
+  } catch (const Json::parse_error& error) {
+    throw std::invalid_argument(fmt::format("it is no JSON from byte {} on", error.byte));
+  } catch (const Json::exception& exception) {  // A number that no double holds.
+    throw std::invalid_argument(fmt::format("it is no JSON that can be read ({})", explanation(exception)));
+  }
 }
 
 Manifest parse(const Json& json, const Network& network) {

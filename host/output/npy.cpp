@@ -141,13 +141,12 @@ constexpr std::string_view kExpected =
     "3]";
 constexpr std::string_view kAdvice =
     "save it with numpy.save(file, numpy.ascontiguousarray(images, dtype=numpy.float32))";
-constexpr std::string_view kTransposeOne =
+const std::string kTransposeOne =
     "if its channels come first, save it with numpy.save(file, "
     "numpy.ascontiguousarray(images.transpose(1, 2, 0), dtype=numpy.float32))";
-constexpr std::string_view kTransposeMany =
+const std::string kTransposeMany =
     "if their channels come first, save them with numpy.save(file, "
     "numpy.ascontiguousarray(images.transpose(0, 2, 3, 1), dtype=numpy.float32))";
-constexpr std::string_view kShapeAdvice = "save an array of such a shape, with three channels last";
 
 std::string bytes_text(std::uint64_t bytes) {
   return counted(static_cast<std::int64_t>(bytes), "byte");
@@ -247,9 +246,14 @@ InitialImages read_initial_images(const std::filesystem::path& path) {
       (axes == 3 || axes == 4) && shape[axes - 1] == kChannels &&
       std::ranges::all_of(shape, [](std::uint64_t size) { return size >= 1 && size <= kMaxSide; });
   if (!usable) {
-    const bool channels_first = (axes == 3 || axes == 4) && shape[axes - 3] == kChannels;
+    const bool large = std::ranges::any_of(shape, [](std::uint64_t size) { return size > kMaxSide; });
+    const bool channels_first = !large && (axes == 3 || axes == 4) && shape[axes - 3] == kChannels;
     refuse(path, fmt::format("shape [{}]", printable(fmt::format("{}", fmt::join(shape, ", ")))),
-           channels_first ? axes == 3 ? kTransposeOne : kTransposeMany : kShapeAdvice);
+           channels_first
+               ? (axes == 3 ? kTransposeOne : kTransposeMany)
+               : fmt::format("save an array of such a shape, with three channels last and at most {} "
+                             "of everything",
+                             with_thousands(kMaxSide)));
   }
 
   InitialImages images;

@@ -154,7 +154,7 @@ void drop_damaged_pictures(StoredRun& run) {
     if (record.file == picture_file(run.manifest.network, record.id) &&
         is_whole_png(run.folder / record.file, run.manifest.extent))
       continue;
-    run.damaged.push_back(record.file);
+    run.damaged.push_back(picture_file(run.manifest.network, record.id));
     record = {.id = record.id};
     run.traces[row].clear();
   }
@@ -163,13 +163,14 @@ void drop_damaged_pictures(StoredRun& run) {
 /// A later file takes the place of earlier ones of the same filter.
 void find_images(StoredRun& run) {
   const Network& network = run.manifest.network;
+  std::vector<RawRecord> damaged;
   std::erase_if(run.manifest.raw, [&](const RawRecord& raw) {
     const bool known =
         raw.file == raw_file(network, raw.layer) ||
         (raw.filters.size() == 1 && raw.file == raw_image_file(network, {raw.layer, raw.filters.front()}));
     if (known && holds_images(run.folder / raw.file, std::ssize(raw.filters), run.manifest.extent))
       return false;
-    run.damaged.push_back(raw.file);
+    damaged.push_back(raw);
     return true;
   });
   for (const RawRecord& raw : run.manifest.raw) {
@@ -177,6 +178,11 @@ void find_images(StoredRun& run) {
     for (int row = 0; row < rows; ++row)
       run.images[{raw.layer, raw.filters[static_cast<std::size_t>(row)]}] = {raw.file, rows, row};
   }
+  for (const RawRecord& raw : damaged)
+    if (!std::ranges::all_of(raw.filters, [&](int filter) {
+          return run.images.contains({raw.layer, filter});
+        }))
+      run.damaged.push_back(printable(raw.file));
 }
 
 }  // namespace

@@ -30,8 +30,8 @@ struct StoredRun {
   std::vector<std::vector<TracePoint>> traces;  ///< Of each of manifest.filters.
   std::map<FilterId, RawPlace> images;          ///< Unscaled ones that are there whole.
   std::map<FilterId, int> animations;  ///< Those that are there whole: iterations between their frames.
-  /// Files that the manifest or the journal tells of and that are absent or not whole, relative to the folder.
-  /// Only from read_run().
+  /// Files that the manifest or the journal tells of and that are absent or not whole, relative to the
+  /// folder. Only from read_run().
   std::vector<std::string> damaged;
   /// Filters are finished and traces.csv is not there: of their losses only the first and the last are left.
   bool traces_lost = false;

@@ -8,7 +8,7 @@
 # there is no NVCC.
 set -euo pipefail
 
-readonly architectures=(80 89 90a)
+readonly architectures=(80 89 90a)  # As in the flags below.
 nvcc=${1-}
 if [[ ! -x $nvcc ]]; then
   echo "skipped: no nvcc"

@@ -256,6 +256,7 @@ TEST(Manifest, RefusesWhatIsNoManifest) {
   EXPECT_EQ(problem(good), "none");
   EXPECT_THAT(problem(good.substr(0, good.size() / 2)), HasSubstr("no JSON"));
   EXPECT_EQ(problem(""), "it is no JSON from byte 1 on");
+  EXPECT_THAT(problem(R"({"program": 1e999})"), HasSubstr("it is no JSON that can be read (number overflow"));
   EXPECT_EQ(problem("{}"), "it is another program's");
   EXPECT_EQ(problem("[1]"), "it is another program's");
   EXPECT_EQ(problem(R"({"program": 1})"), "it is another program's");

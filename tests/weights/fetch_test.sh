@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # weights/fetch.sh with a small file in place of the real one: only size and MD5 in a copy of the script are changed.
-# Exit code 77: skipped. Usage: weights_fetch_test.sh FETCH_SCRIPT
+# Exit code 77: skipped. Usage: fetch_test.sh FETCH_SCRIPT
 set -uo pipefail
 
 readonly script=$1

@@ -18,7 +18,7 @@
 #include "host/philox.h"
 #include "host/weights.h"
 #include "host/weights_formats.h"
-#include "support/temporary_folder.h"
+#include "tests/support/temporary_folder.h"
 
 // Random damage to small weight files. Whatever the bytes, loading ends with weights that are whole and
 // finite or with an Error. The damage is the same in every run; FILTERSCOPE_FUZZ_ROUNDS and
