@@ -7,38 +7,16 @@
 
 #include <cmath>
 #include <filesystem>
-#include <map>
 #include <string>
 #include <vector>
 
 #include "host/error.h"
 #include "tests/support/random_network.h"
 #include "tests/support/reference.h"
+#include "tests/support/runs.h"
 
 namespace filterscope {
 namespace {
-
-class Collector final : public RenderObserver {
- public:
-  void on_finished(FilterResult result) override { results.emplace(result.id, std::move(result)); }
-  void on_progress(std::int64_t steps) override {
-    progress += steps;
-    if (stop_after > 0 && progress >= stop_after) stop.request_stop();
-  }
-  void on_loss(FilterId, TracePoint) override { ++losses; }
-
-  std::map<FilterId, FilterResult> results;
-  std::int64_t progress = 0;
-  std::int64_t stop_after = 0;
-  int losses = 0;
-  std::stop_source stop;
-};
-
-Recipe short_recipe(int iterations) {
-  Recipe recipe = find_recipe("seed");
-  recipe.iterations = iterations;
-  return recipe;
-}
 
 RenderOptions small_options(Extent extent) {
   RenderOptions options;
@@ -247,34 +225,14 @@ TEST(Engine, PlansAgreeWithinRounding) {
   }
 }
 
-// A frame is the picture that as many iterations would have given.
 TEST(Engine, FramesAreThePicturesOfShorterRuns) {
   const Network network = test::small_network();
   const Weights weights = test::random_weights(network, 3);
-  RenderOptions options = small_options({16, 17});
   const std::vector<FilterId> filters{{0, 1}, {0, 3}, {2, 5}};
-  for (const int every : {1, 2, 3, 7, 8}) {
-    options.frame_every = every;
-    const Collector got = render(network, weights, short_recipe(7), options, filters);
-    ASSERT_EQ(got.results.size(), filters.size());
-    for (const auto& [id, result] : got.results) {
-      EXPECT_EQ(result.frame_every, every);
-      ASSERT_EQ(std::ssize(result.frames), frame_count(7, every)) << every;
-      EXPECT_EQ(result.frames.back(), result.picture);
-      const auto start = reference::min_max_picture(std::span<const float>(
-          reference::noise_image({}, options.seed, id.layer, id.filter, options.extent)));
-      for (std::size_t i = 0; i < start.size(); ++i) ASSERT_NEAR(result.frames.front()[i], start[i], 1);
-    }
-    for (int steps = every; steps < 7; steps += every) {
-      RenderOptions still = options;
-      still.frame_every = 0;
-      const Collector shorter = render(network, weights, short_recipe(steps), still, filters);
-      for (const auto& [id, result] : shorter.results) {
-        EXPECT_TRUE(result.frames.empty());
-        EXPECT_EQ(got.results.at(id).frames[steps / every], result.picture) << every << " " << steps;
-      }
-    }
-  }
+  const auto run = [&](int iterations, const RenderOptions& options) {
+    return render(network, weights, short_recipe(iterations), options, filters);
+  };
+  for (const int every : {1, 2, 3, 7, 8}) expect_frames_of_shorter_runs(run, small_options({16, 17}), every);
 }
 
 TEST(Engine, DeadFilterKeepsItsImageAndDoesNotDisturbOthers) {

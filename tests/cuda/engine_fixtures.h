@@ -1,11 +1,7 @@
 #pragma once
 
-#include <cstdint>
-#include <map>
 #include <memory>
-#include <stop_token>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "host/cuda/own_convolution.h"
@@ -14,26 +10,9 @@
 #include "host/network.h"
 #include "host/recipe.h"
 #include "tests/support/random_network.h"
+#include "tests/support/runs.h"
 
 namespace filterscope {
-
-class Collector final : public RenderObserver {
- public:
-  void on_finished(FilterResult result) override { results.emplace(result.id, std::move(result)); }
-  void on_progress(std::int64_t steps) override {
-    progress += steps;
-    if (stop_after > 0 && progress >= stop_after) stop.request_stop();
-  }
-  void on_loss(FilterId, TracePoint) override { ++losses; }
-  void on_notice(const std::string& text) override { notices.push_back(text); }
-
-  std::map<FilterId, FilterResult> results;
-  std::int64_t progress = 0;
-  std::int64_t stop_after = 0;
-  int losses = 0;
-  std::vector<std::string> notices;
-  std::stop_source stop;
-};
 
 // Pools after the second and fourth layer; channels as few as the kernels take.
 inline Network small_network() {
@@ -42,12 +21,6 @@ inline Network small_network() {
 
 inline std::vector<FilterId> some_filters() {
   return {{0, 1}, {0, 50}, {1, 4}, {2, 0}, {2, 63}, {3, 100}, {4, 10}, {4, 11}, {5, 3}};
-}
-
-inline Recipe short_recipe(int iterations) {
-  Recipe recipe = find_recipe("seed");
-  recipe.iterations = iterations;
-  return recipe;
 }
 
 inline RenderOptions options_for(Extent extent, Precision precision = Precision::fp32) {

@@ -68,34 +68,14 @@ TEST(CudaEngineRun, BatchesOfOneGeometryGiveWhatOneBatchGives) {
   }
 }
 
-// A frame is the picture that as many iterations would have given.
 TEST(CudaEngineRun, FramesAreThePicturesOfShorterRuns) {
   const Network network = test::make_network({{64}, {64, true}, {64}});
   const Weights weights = test::random_weights(network, 3);
-  RenderOptions options = options_for({6, 7});
   const std::vector<FilterId> filters{{1, 0}, {1, 9}, {2, 5}};
-  for (const int every : {1, 3, 7}) {
-    options.frame_every = every;
-    const Collector got = render(network, weights, short_recipe(7), options, filters);
-    ASSERT_EQ(got.results.size(), filters.size());
-    for (const auto& [id, result] : got.results) {
-      EXPECT_EQ(result.frame_every, every);
-      ASSERT_EQ(std::ssize(result.frames), frame_count(7, every)) << every;
-      EXPECT_EQ(result.frames.back(), result.picture);
-      const auto start = reference::min_max_picture(std::span<const float>(
-          reference::noise_image({}, options.seed, id.layer, id.filter, options.extent)));
-      for (std::size_t i = 0; i < start.size(); ++i) ASSERT_NEAR(result.frames.front()[i], start[i], 1);
-    }
-    for (int steps = every; steps < 7; steps += every) {
-      RenderOptions still = options;
-      still.frame_every = 0;
-      const Collector shorter = render(network, weights, short_recipe(steps), still, filters);
-      for (const auto& [id, result] : shorter.results) {
-        EXPECT_TRUE(result.frames.empty());
-        EXPECT_EQ(got.results.at(id).frames[steps / every], result.picture) << every << " " << steps;
-      }
-    }
-  }
+  const auto run = [&](int iterations, const RenderOptions& options) {
+    return render(network, weights, short_recipe(iterations), options, filters);
+  };
+  for (const int every : {1, 3, 7}) expect_frames_of_shorter_runs(run, options_for({6, 7}), every);
 }
 
 TEST(CudaEngineRun, FramesOfOneBatchAfterAnother) {
