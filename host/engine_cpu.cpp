@@ -26,8 +26,8 @@ namespace {
 // Small maps want this many images to reuse their weights; more gain nothing, and pictures would come later.
 constexpr int kSmallestAutomaticBatch = 16;
 constexpr int kLargestAutomaticBatch = 64;
-// For an estimate, after one that warms up, of no more filters than make this much work: on few cores
-// seconds.
+// For an estimate: runs after one that warms up, of no more filters than make this much work for two threads,
+// which takes them seconds.
 constexpr int kTimedRuns = 2;
 constexpr double kTimedOperations = 2e11;
 // One that takes so long says enough, and warming up is a small part of it.

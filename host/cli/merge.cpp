@@ -194,8 +194,7 @@ void print_damaged(const std::vector<StoredRun>& runs) {
     const std::size_t named = std::min(run.damaged.size(), kNamed);
     tell(
         "Note: of {}, {} {} missing or damaged, and left out: {}{}. The command that rendered it, given "
-        "again, "
-        "renders what is missing; then merge again.\n",
+        "again, renders what is missing; then merge again.\n",
         run.folder.string(), counted(std::ssize(run.damaged), "file"), run.damaged.size() == 1 ? "is" : "are",
         fmt::join(run.damaged.begin(), run.damaged.begin() + static_cast<std::ptrdiff_t>(named), ", "),
         run.damaged.size() > named ? ", ..." : "");
