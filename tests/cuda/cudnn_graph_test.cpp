@@ -167,7 +167,6 @@ TEST_P(CudnnGraphTest, TakesEveryConvolutionOfTheEngine) {
 TEST_P(CudnnGraphTest, CompilesItsKernels) {
   if (precision() == Precision::fp32)
     GTEST_SKIP() << "the graphs used in fp32 have kernels that come with cuDNN";
-  if (precision() == Precision::bf16) GTEST_SKIP() << "but for the type they are those of fp16";
   ConvolutionProblem problem{.images = kBatch,
                              .height = 48,
                              .width = 48,
