@@ -19,14 +19,10 @@ bool multiples_of_64_and_128(const ConvolutionShape& shape) {
   return multiples(shape, 64, 128);
 }
 
-constexpr bool kUnproven = false;
-
 template <class T>
 constexpr std::array kTensorCoreKernels{
     ConvolutionKernel<T>{"wgmma", convolution_wgmma_takes, convolution_wgmma<T>},
-    ConvolutionKernel<T>{"wgmma_staggered", convolution_wgmma_takes, convolution_wgmma_staggered<T>,
-                         kUnproven},
-    ConvolutionKernel<T>{"wgmma_large", convolution_wgmma_large_takes, convolution_wgmma_large<T>, kUnproven},
+    ConvolutionKernel<T>{"wgmma_large", convolution_wgmma_large_takes, convolution_wgmma_large<T>},
     ConvolutionKernel<T>{"implicit_gemm", multiples_of_64, convolution_implicit_gemm<T>},
     ConvolutionKernel<T>{"implicit_gemm_small", multiples_of_64, convolution_implicit_gemm_small<T>},
     ConvolutionKernel<T>{"implicit_gemm_large", multiples_of_64_and_128, convolution_implicit_gemm_large<T>},

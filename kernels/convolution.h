@@ -63,9 +63,6 @@ struct ConvolutionKernel {
   /// On the current device.
   bool (*supports)(const ConvolutionShape& shape);
   void (*launch)(const ConvolutionArguments<T>& arguments, cudaStream_t stream);
-  /// Has been right on a real device. Until then tests and benchmarks alone launch it there, since a kernel
-  /// that hangs or breaks the device ends a render.
-  bool proven = true;
 };
 
 /// All of them for float, Half or Bfloat16.
@@ -86,17 +83,14 @@ void convolution_implicit_gemm_small(const ConvolutionArguments<T>& arguments, c
 template <class T>
 void convolution_implicit_gemm_large(const ConvolutionArguments<T>& arguments, cudaStream_t stream);
 
-/// Tensor cores of sm_90a (wgmma), Half and Bfloat16; channels multiples of 64. It and the next two
+/// Tensor cores of sm_90a (wgmma), Half and Bfloat16; channels multiples of 64. It and the next
 /// take pools. Where convolution_wgmma_takes() says no it must not be launched: for another device, or
 /// maps too wide for shared memory.
 template <class T>
 void convolution_wgmma(const ConvolutionArguments<T>& arguments, cudaStream_t stream);
 bool convolution_wgmma_takes(const ConvolutionShape& shape);
-/// The same sums, bit for bit, with warpgroups that begin one after the other, so that they do not all store
-/// at the same time.
-template <class T>
-void convolution_wgmma_staggered(const ConvolutionArguments<T>& arguments, cudaStream_t stream);
-/// And by larger blocks. Made for odd multiples of 64 output channels; right for every multiple.
+/// The same sums, bit for bit, by larger blocks. Made for odd multiples of 64 output channels; right for
+/// every multiple.
 template <class T>
 void convolution_wgmma_large(const ConvolutionArguments<T>& arguments, cudaStream_t stream);
 bool convolution_wgmma_large_takes(const ConvolutionShape& shape);

@@ -14,17 +14,16 @@
 //   (2 KB, by ldmatrix) two times out of three: with their windows' upper row in one product and the lower in
 //   another, two rows of outputs take four rows of inputs for the three taps of a column, not six. That is
 //   two thirds of what the memory gives; with 64 channels it is five sixths, which is the bound there.
-// - Registers to memory. The sums go from registers to memory without a way through shared memory; the lanes
-//   of a quad exchange words so that each stores 16 bytes. No barrier ties the warpgroups of a block
-//   together, and the copies for the next tile are under way.
-// - Somebody always multiplies. One warpgroup can keep the tensor cores busy, but warpgroups that begin
-//   together also end together, and then all of them store: the fewer inputs, the more of the time. On an
-//   H200 512 inputs get 800 TFLOP/s, 256 get 740, 128 get 680, and 64 to 64 at 96x96 with a pool, 4600 clocks
-//   of products to a tile, 473. So each begins later than the one before it (convolution_wgmma_staggered),
-//   once: whoever is alone while the others store keeps its distance. And where sums are few enough for it
-//   there are three (convolution_wgmma_large); at 96x96 their 96 windows are two whole rows, whose strip is
-//   no longer than that of 64, a third less of L2. At most the bound above can be reached with 64 to 64
-//   channels, 650 TFLOP/s, which is 0.2 ms less for 512 images.
+// - Registers to memory. The sums go from registers to memory without a way through shared memory or other
+//   lanes: the copies of the weights put the channels in an order in which a lane has 16 bytes of the result.
+//   No barrier ties the warpgroups of a block together, and the copies for the next tile are under way.
+// - Somebody always multiplies. One warpgroup can keep the tensor cores busy, but while it stores another one
+//   has to: the fewer inputs, the more of the time. On an H200 512 inputs get 800 TFLOP/s, 256 get 740, 128
+//   get 680, and 64 to 64 at 96x96 with a pool, 4600 clocks of products to a tile, 473. (Warpgroups that
+//   begin up to 6144 clocks after each other, so that they do not store at the same time, changed nothing.)
+//   Where sums are few enough for it there are three (convolution_wgmma_large); at 96x96 their 96 windows are
+//   two whole rows, whose strip is no longer than that of 64, a third less of L2. 64 to 64 channels take 6 to
+//   12 % less time with them; at most the bound above can be reached, 650 TFLOP/s.
 // - Pools. Where a 2x2 max-pool follows, the epilogue takes it and writes a quarter of the map and 3 bits for
 //   each of its elements; a pass of its own would write the map and read it again. Two lanes exchange half of
 //   what they have of two windows, and that is all. Backward, strips are not copied but made, by warps
@@ -45,7 +44,6 @@
 #include "common/ring.h"
 #include "common/tensor_map.h"
 #include "convolution.h"
-#include "ptx/clock.h"
 #include "ptx/registers.h"
 #include "wgmma/load.h"
 #include "wgmma/multiply.h"
@@ -94,7 +92,6 @@ __global__ void __launch_bounds__(Threads<Tile, kPool>::kAll, 1)
       return;
     }
     ptx::take_registers<Threads<Tile, kPool>::kMultiplyingRegisters>();
-    ptx::wait_clocks(lane.warp / kWarpgroupWarps * geometry.stagger);
     FragmentLoader<kPool> loader(lane);
     for (TileWalk<Tile> walk; walk.more(geometry); walk.advance()) {
       const int first_window = walk.first_window(geometry);
@@ -134,13 +131,12 @@ int multiprocessors() {
 }
 
 template <class T, class Tile, FusedPool kPool>
-void launch_tile(const ConvolutionArguments<T>& arguments, cudaStream_t stream, bool staggered) {
-  Geometry geometry = geometry_of<Tile>(arguments.images_count, {.height = arguments.height,
-                                                                 .width = arguments.width,
-                                                                 .in_channels = arguments.in_channels,
-                                                                 .out_channels = arguments.out_channels,
-                                                                 .pool = kPool});
-  if (staggered) geometry.stagger = stagger_of<Tile>(geometry);
+void launch_tile(const ConvolutionArguments<T>& arguments, cudaStream_t stream) {
+  const Geometry geometry = geometry_of<Tile>(arguments.images_count, {.height = arguments.height,
+                                                                       .width = arguments.width,
+                                                                       .in_channels = arguments.in_channels,
+                                                                       .out_channels = arguments.out_channels,
+                                                                       .pool = kPool});
   if (geometry.tiles == 0) return;
   if (geometry.stages < kFewestStages)
     throw LaunchError("convolution_wgmma: a map too wide for shared memory");
@@ -149,8 +145,8 @@ void launch_tile(const ConvolutionArguments<T>& arguments, cudaStream_t stream, 
                              : arguments.images_count * arguments.height * arguments.width;
   const TensorMap input =
       make_tensor_map(arguments.input, input_rows, arguments.in_channels, geometry.box_rows);
-  const TensorMap weights = make_tensor_map(arguments.weights, arguments.out_channels,
-                                            kTaps * arguments.in_channels, Tile::kChannels);
+  const TensorMap weights = make_pairs_tensor_map(
+      arguments.weights, arguments.out_channels, kTaps * arguments.in_channels, Tile::kChannels / kGroupRows);
   const PoolGradient<T> pool_gradient{
       arguments.input, reinterpret_cast<const std::uint16_t*>(arguments.input_pool.winners),
       reinterpret_cast<const std::uint8_t*>(arguments.input_pool.open), arguments.in_channels};
@@ -158,8 +154,8 @@ void launch_tile(const ConvolutionArguments<T>& arguments, cudaStream_t stream, 
                            arguments.mask,
                            arguments.gate,
                            arguments.bias,
-                           arguments.output_pool.winners,
-                           arguments.output_pool.open};
+                           reinterpret_cast<std::uint16_t*>(arguments.output_pool.winners),
+                           reinterpret_cast<std::uint8_t*>(arguments.output_pool.open)};
   const int shared_bytes = kWeights + geometry.stages * Tile::kStageBytes + kStrips * geometry.strip_bytes();
   launch("convolution_wgmma", wgmma_kernel<T, Tile, kPool>,
          {dim3(static_cast<unsigned>(std::min(geometry.tiles, multiprocessors()))),
@@ -168,22 +164,22 @@ void launch_tile(const ConvolutionArguments<T>& arguments, cudaStream_t stream, 
 }
 
 template <class T, class Tile>
-void launch_pool(const ConvolutionArguments<T>& arguments, cudaStream_t stream, bool staggered) {
+void launch_pool(const ConvolutionArguments<T>& arguments, cudaStream_t stream) {
   if (arguments.output_pool.winners != nullptr) {
-    launch_tile<T, Tile, FusedPool::output>(arguments, stream, staggered);
+    launch_tile<T, Tile, FusedPool::output>(arguments, stream);
   } else if (arguments.input_pool.winners != nullptr) {
-    launch_tile<T, Tile, FusedPool::input>(arguments, stream, staggered);
+    launch_tile<T, Tile, FusedPool::input>(arguments, stream);
   } else {
-    launch_tile<T, Tile, FusedPool::none>(arguments, stream, staggered);
+    launch_tile<T, Tile, FusedPool::none>(arguments, stream);
   }
 }
 
 template <class T>
-void launch_two_warpgroups(const ConvolutionArguments<T>& arguments, cudaStream_t stream, bool staggered) {
+void launch_two_warpgroups(const ConvolutionArguments<T>& arguments, cudaStream_t stream) {
   if (arguments.out_channels % Tile128::kChannels == 0) {
-    launch_pool<T, Tile128>(arguments, stream, staggered);
+    launch_pool<T, Tile128>(arguments, stream);
   } else {
-    launch_pool<T, Tile64>(arguments, stream, staggered);
+    launch_pool<T, Tile64>(arguments, stream);
   }
 }
 
@@ -237,23 +233,16 @@ bool convolution_wgmma_large_takes(const ConvolutionShape& shape) {
 
 template <class T>
 void convolution_wgmma(const ConvolutionArguments<T>& arguments, cudaStream_t stream) {
-  launch_two_warpgroups(arguments, stream, /*staggered=*/false);
-}
-
-template <class T>
-void convolution_wgmma_staggered(const ConvolutionArguments<T>& arguments, cudaStream_t stream) {
-  launch_two_warpgroups(arguments, stream, /*staggered=*/true);
+  launch_two_warpgroups(arguments, stream);
 }
 
 template <class T>
 void convolution_wgmma_large(const ConvolutionArguments<T>& arguments, cudaStream_t stream) {
-  launch_pool<T, LargeTile64>(arguments, stream, /*staggered=*/true);
+  launch_pool<T, LargeTile64>(arguments, stream);
 }
 
 template void convolution_wgmma<Half>(const ConvolutionArguments<Half>&, cudaStream_t);
 template void convolution_wgmma<Bfloat16>(const ConvolutionArguments<Bfloat16>&, cudaStream_t);
-template void convolution_wgmma_staggered<Half>(const ConvolutionArguments<Half>&, cudaStream_t);
-template void convolution_wgmma_staggered<Bfloat16>(const ConvolutionArguments<Bfloat16>&, cudaStream_t);
 template void convolution_wgmma_large<Half>(const ConvolutionArguments<Half>&, cudaStream_t);
 template void convolution_wgmma_large<Bfloat16>(const ConvolutionArguments<Bfloat16>&, cudaStream_t);
 

@@ -73,7 +73,7 @@ CudaBackend make_backend(int index, bool reproducible) {
   };
   // Where nothing is timed the project's own kernels go first: they fuse masks, and give the same bits
   // whichever cuDNN is loaded.
-  std::vector<ConvolutionSource> sources{proven_variants};
+  std::vector<ConvolutionSource> sources{own_variants};
   if (missing.empty()) {
     choices->cudnn.emplace(CudnnOptions{.cache = &choices->cache});
     sources.emplace_back(of_cudnn);

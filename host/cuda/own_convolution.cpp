@@ -162,9 +162,10 @@ kernels::ConvolutionShape shape_of(const ConvolutionProblem& problem) {
                                                             : FusedPool::input};
 }
 
-enum class Which { all, proven };
+}  // namespace
 
-std::vector<std::unique_ptr<ConvolutionVariant>> variants_of(const ConvolutionProblem& problem, Which which) {
+std::vector<std::unique_ptr<ConvolutionVariant>> own_variants(const ConvolutionProblem& problem, PlanSearch,
+                                                              const MayTime&) {
   std::vector<std::unique_ptr<ConvolutionVariant>> variants;
   if ((problem.gate != Gate::none && problem.gate != Gate::bits) || problem.precision == Precision::tf32) {
     return variants;
@@ -174,7 +175,6 @@ std::vector<std::unique_ptr<ConvolutionVariant>> variants_of(const ConvolutionPr
   with_storage(problem.precision, [&]<class T>(Storage<T>) {
     for (const kernels::ConvolutionKernel<T>& kernel : kernels::convolution_kernels<T>()) {
       if (kernel.launch == kernels::convolution_direct<T> && !variants.empty()) continue;
-      if (which == Which::proven && !kernel.proven) continue;
       if (kernel.supports(shape_of(problem))) {
         variants.push_back(std::make_unique<OwnConvolution<T>>(problem, kernel));
       } else if (problem.pooled && kernel.supports(shape_of(without_pool))) {
@@ -183,18 +183,6 @@ std::vector<std::unique_ptr<ConvolutionVariant>> variants_of(const ConvolutionPr
     }
   });
   return variants;
-}
-
-}  // namespace
-
-std::vector<std::unique_ptr<ConvolutionVariant>> own_variants(const ConvolutionProblem& problem, PlanSearch,
-                                                              const MayTime&) {
-  return variants_of(problem, Which::all);
-}
-
-std::vector<std::unique_ptr<ConvolutionVariant>> proven_variants(const ConvolutionProblem& problem,
-                                                                 PlanSearch, const MayTime&) {
-  return variants_of(problem, Which::proven);
 }
 
 std::unique_ptr<ConvolutionVariant> plainest_variant(const ConvolutionProblem& problem) {

@@ -14,10 +14,6 @@ std::vector<std::unique_ptr<ConvolutionVariant>> own_variants(const ConvolutionP
                                                               PlanSearch search = PlanSearch::untimed,
                                                               const MayTime& may_time = {});
 
-/// Those of them that may be part of a plan: that have run on a device (ConvolutionKernel::proven).
-std::vector<std::unique_ptr<ConvolutionVariant>> proven_variants(const ConvolutionProblem& problem,
-                                                                 PlanSearch search, const MayTime& may_time);
-
 /// By the kernel of the CUDA cores, with the fewest ways to go wrong, whatever else there is: any gate but
 /// bytes that are to be written. In tf32 it multiplies in fp32. Null for other channels than it takes.
 std::unique_ptr<ConvolutionVariant> plainest_variant(const ConvolutionProblem& problem);

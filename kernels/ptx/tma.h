@@ -23,6 +23,22 @@ __device__ inline void tma_load(void* shared, const TensorMap& map, int row, int
 #endif
 }
 
+/// The same for pairs of rows (make_pairs_tensor_map), the first of which is in row `row`, an even one.
+__device__ inline void tma_load_pairs(void* shared, const TensorMap& map, int row, int column,
+                                      void* barrier) {
+#if defined(FILTERSCOPE_EMULATED)
+  emulation::tma_load(shared, map, row, column, barrier);
+#else
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, "
+      "%3, %4}], "
+      "[%5];\n" ::"r"(shared_address(shared)),
+      "l"(reinterpret_cast<std::uint64_t>(&map)), "r"(column), "r"(row % kGroupRows), "r"(row / kGroupRows),
+      "r"(shared_address(barrier))
+      : "memory");
+#endif
+}
+
 /// Fetches the map itself ahead of its first use.
 __device__ inline void tma_prefetch(const TensorMap& map) {
 #if defined(FILTERSCOPE_EMULATED)

@@ -40,9 +40,12 @@ __device__ inline void copy_all(const Memory& memory, const Geometry& geometry, 
         for (int tap = column; tap < kTaps; tap += kKernelSize) {
           stages.wait_empty();
           void* const stage_full = stages.expect(Tile::kStageBytes);
-          ptx::tma_load(memory + (kWeights + stages.index() * Tile::kStageBytes), weights,
-                        walk.first_channel(geometry), (tap * geometry.slices + slice) * kSliceChannels,
-                        stage_full);
+          const int stage = kWeights + stages.index() * Tile::kStageBytes;
+          for (int quarter = 0; quarter < kQuarters; ++quarter) {
+            ptx::tma_load_pairs(memory + (stage + quarter * Tile::kQuarterBytes), weights,
+                                walk.first_channel(geometry) + 2 * quarter,
+                                (tap * geometry.slices + slice) * kSliceChannels, stage_full);
+          }
           stages.advance();
         }
       }

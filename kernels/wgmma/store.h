@@ -5,8 +5,8 @@
 #include "../common/chunk.h"
 #include "../common/global.h"
 #include "../common/pool_bits.h"
-#include "../common/reduce.h"
 #include "../ptx/convert.h"
+#include "../ptx/permute.h"
 #include "multiply.h"
 #include "tile.h"
 
@@ -19,40 +19,41 @@ struct Outputs {
   Global<std::uint32_t> mask;
   Global<const std::uint32_t> gate;
   Global<const float> bias;       ///< And ReLU.
-  Global<std::uint32_t> winners;  ///< Of a pool.
-  Global<std::uint32_t> open;
+  Global<std::uint16_t> winners;  ///< Of a pool, of a chunk.
+  Global<std::uint8_t> open;      ///< Of a chunk.
 };
 
-/// The biases of a word's channels that a lane has sums of.
-using LaneBias = Vector<float, 2>[kQuadLanes];
-constexpr int kQuadColumns = 8;  // That a quad has together.
+/// The biases of the chunk that a lane has of a word.
+using LaneBias = float[kChunkElements];
 
 template <class T>
 __device__ inline void load_bias(LaneBias& bias, const Outputs<T>& outputs, const Lane& lane,
                                  int first_channel) {
+  constexpr int kAtOnce = 4;
 #pragma unroll
-  for (int i = 0; i < kQuadLanes; ++i) {
-    bias[i] = outputs.bias.template load_vector<2>(first_channel + i * kQuadColumns + lane.in_quad * 2);
+  for (int i = 0; i < kChunkElements; ++i) {
+    if (i % kAtOnce != 0) continue;
+    const auto part =
+        outputs.bias.template load_vector<kAtOnce>(first_channel + lane.in_quad * kChunkElements + i);
+#pragma unroll
+    for (int j = 0; j < kAtOnce; ++j) bias[i + j] = part[j];
   }
 }
 
-/// Lane i of each quad gets word i of its lanes, in their order.
-__device__ inline void transpose_quad(std::uint32_t (&words)[kQuadLanes], int in_quad) {
-#pragma unroll
-  for (int distance = 1; distance < kQuadLanes; distance *= 2) {
-    const bool upper = (in_quad & distance) != 0;
-#pragma unroll
-    for (int i = 0; i < kQuadLanes; ++i) {
-      if ((i & distance) != 0) continue;
-      const std::uint32_t given = upper ? words[i] : words[i + distance];
-      const std::uint32_t taken = __shfl_xor_sync(kFullWarp, given, distance);
-      if (upper) {
-        words[i] = taken;
-      } else {
-        words[i + distance] = taken;
-      }
-    }
-  }
+/// Which of a thread's sums of a product is the first of pair `pair` of the chunk that it has of `word`, of
+/// the upper or the lower eight rows.
+template <class Tile>
+__device__ constexpr int sum_index(int word, int pair, int half) {
+  return (pair * Tile::kWords + word) * 4 + half * 2;
+}
+
+/// Byte j of lane i of each quad becomes byte i of lane j: bytes of the chunks of words become words, and
+/// words such bytes.
+__device__ inline std::uint32_t transpose_bytes(std::uint32_t bytes, int in_quad) {
+  std::uint32_t other = __shfl_xor_sync(kFullWarp, bytes, 1);
+  bytes = ptx::permute_bytes(bytes, other, (in_quad & 1) == 0 ? 0x6240u : 0x3715u);
+  other = __shfl_xor_sync(kFullWarp, bytes, 2);
+  return ptx::permute_bytes(bytes, other, (in_quad & 2) == 0 ? 0x5410u : 0x3276u);
 }
 
 /// With `kGradient` there is neither bias nor mask.
@@ -64,7 +65,6 @@ __device__ inline void store_tile(const Outputs<T>& outputs, const Sums<Tile>& s
   const bool has_bias = !kGradient && outputs.bias;
   const bool has_mask = !kGradient && outputs.mask;
   const int words = geometry.out_channels / 32;
-  const int shift = lane.in_quad * kChunkElements;  // Of the lane's bits in a word.
   // A lane's rows of a product belong to two windows.
   int positions[kRows];
 #pragma unroll
@@ -84,40 +84,35 @@ __device__ inline void store_tile(const Outputs<T>& outputs, const Sums<Tile>& s
     return static_cast<std::int64_t>(position) * words + (first_channel / 32 + lane.in_quad);
   };
   const bool has_word = lane.in_quad < Tile::kWords;
-  std::uint32_t gates[kRows];
+  std::uint32_t gates[kRows];  // A byte for each word.
 #pragma unroll
   for (int row = 0; row < kRows; ++row) {
     const bool wanted = outputs.gate && has_word && positions[row] != kOutside;
     gates[row] = wanted ? outputs.gate.load(word_of(positions[row])) : 0;
+    if (outputs.gate) gates[row] = transpose_bytes(gates[row], lane.in_quad);
   }
-  std::uint32_t masks[kRows] = {};
+  std::uint32_t masks[kRows] = {};  // Likewise.
 #pragma unroll
   for (int word = 0; word < Tile::kWords; ++word) {
     LaneBias bias = {};
     if (has_bias) load_bias(bias, outputs, lane, first_channel + word * 32);
 #pragma unroll
     for (int row = 0; row < kRows; ++row) {
-      std::uint32_t pairs[kQuadLanes];
+      Chunk chunk;
 #pragma unroll
-      for (int i = 0; i < kQuadLanes; ++i) {
-        const int sum = (word * kQuadLanes + i) * 4 + row % 2 * 2;
+      for (int i = 0; i < kQuarters; ++i) {
+        const int sum = sum_index<Tile>(word, i, row % 2);
         float first = sums[row / 2][sum];
         float second = sums[row / 2][sum + 1];
         if constexpr (!kGradient) {
-          first += bias[i][0];
-          second += bias[i][1];
+          first += bias[2 * i];
+          second += bias[2 * i + 1];
         }
-        pairs[i] = has_bias ? ptx::relu_pair<T>(first, second)
+        chunk[i] = has_bias ? ptx::relu_pair<T>(first, second)
                             : __builtin_bit_cast(std::uint32_t,
                                                  Vector<T, 2>{from_float<T>(first), from_float<T>(second)});
       }
-      transpose_quad(pairs, lane.in_quad);
-      Chunk chunk{pairs[0], pairs[1], pairs[2], pairs[3]};
-      if (outputs.gate) {
-        const std::uint32_t gate =
-            __shfl_sync(kFullWarp, gates[row], lane.lane / kQuadLanes * kQuadLanes + word);
-        apply_gate(chunk, gate >> shift & 0xffu);
-      }
+      if (outputs.gate) apply_gate(chunk, gates[row] >> 8 * word & 0xffu);
       if (positions[row] != kOutside) {
         const std::int64_t first =
             static_cast<std::int64_t>(positions[row]) * geometry.out_channels + first_channel;
@@ -125,16 +120,14 @@ __device__ inline void store_tile(const Outputs<T>& outputs, const Sums<Tile>& s
             first + word * 32 + lane.in_quad * kChunkElements,
             __builtin_bit_cast(Vector<T, kChunkElements>, chunk));
       }
-      if (has_mask) {
-        const std::uint32_t bits = join_bits<kQuadLanes>(above_zero(chunk) << shift);
-        if (lane.in_quad == word) masks[row] = bits;
-      }
+      if (has_mask) masks[row] |= above_zero(chunk) << 8 * word;
     }
   }
-  if (has_mask && has_word) {
+  if (has_mask) {
 #pragma unroll
     for (int row = 0; row < kRows; ++row) {
-      if (positions[row] != kOutside) outputs.mask.store(word_of(positions[row]), masks[row]);
+      const std::uint32_t mask = transpose_bytes(masks[row], lane.in_quad);
+      if (has_word && positions[row] != kOutside) outputs.mask.store(word_of(positions[row]), mask);
     }
   }
 }
@@ -153,14 +146,13 @@ __device__ inline void store_pooled_tile(const Outputs<T>& outputs, const Sums<T
   for (int word = 0; word < Tile::kWords; ++word) {
     LaneBias bias;
     load_bias(bias, outputs, lane, first_channel + word * 32);
-    std::uint32_t pooled[kQuadLanes];
-    std::uint32_t winners[2] = {};
-    std::uint32_t open = 0;
+    Chunk chunk;
+    std::uint32_t winners = 0;
 #pragma unroll
-    for (int i = 0; i < kQuadLanes; ++i) {
+    for (int i = 0; i < kQuarters; ++i) {
       const auto pair = [&](int product, int half) {
-        const int sum = (word * kQuadLanes + i) * 4 + half * 2;
-        return ptx::relu_pair<T>(sums[product][sum] + bias[i][0], sums[product][sum + 1] + bias[i][1]);
+        const int sum = sum_index<Tile>(word, i, half);
+        return ptx::relu_pair<T>(sums[product][sum] + bias[2 * i], sums[product][sum + 1] + bias[2 * i + 1]);
       };
       std::uint32_t elements[kPoolWindow];
 #pragma unroll
@@ -174,22 +166,15 @@ __device__ inline void store_pooled_tile(const Outputs<T>& outputs, const Sums<T
         elements[2 * product + 1] = right == 0 ? beside : own;
       }
       const PooledWord result = pool_word(elements);
-      pooled[i] = result.values;
-      winners[i / 2] |= result.winners << (i % 2 * 2 * kQuadColumns + 4 * lane.in_quad);
+      chunk[i] = result.values;
+      winners |= result.winners << 4 * i;
     }
-    transpose_quad(pooled, lane.in_quad);
-    const Chunk chunk{pooled[0], pooled[1], pooled[2], pooled[3]};
-    open = join_bits<kQuadLanes>(above_zero(chunk) << lane.in_quad * kChunkElements);
-#pragma unroll
-    for (std::uint32_t& bits : winners) bits = join_bits<kQuadLanes>(bits);
     if (!inside) continue;
-    const std::int64_t channel = first + word * 32;
+    const std::int64_t at = first + word * 32 + lane.in_quad * kChunkElements;
     outputs.output.template store_vector<kChunkElements>(
-        channel + lane.in_quad * kChunkElements, __builtin_bit_cast(Vector<T, kChunkElements>, chunk));
-    if (lane.in_quad == word) {
-      outputs.winners.template store_vector<2>(channel / kChannelsPerWinners, {winners[0], winners[1]});
-      outputs.open.store(channel / kChannelsPerOpen, open);
-    }
+        at, __builtin_bit_cast(Vector<T, kChunkElements>, chunk));
+    outputs.winners.store(at / kChunkElements, static_cast<std::uint16_t>(winners));
+    outputs.open.store(at / kChunkElements, static_cast<std::uint8_t>(above_zero(chunk)));
   }
 }
 

@@ -37,6 +37,12 @@ constexpr int kProducts = 2;
 constexpr int kWarpWindows = kWarpRows / 2;
 constexpr int kInputRows = kProducts + kKernelSize - 1;  // Of the strip, that they take.
 
+// Of eight columns side by side a product gives each lane of a quad two, and a lane is to store a chunk:
+// eight channels. So the channels of a tile have another order as columns: pair i of every chunk is in
+// quarter i.
+constexpr int kQuarters = kChunkElements / 2;
+static_assert(kQuarters == kQuadLanes && kChunkElements == kGroupRows);
+
 constexpr int kStrips = 2;
 constexpr int kFewestStages = kKernelSize + 1;  // A column of taps, and the last one of the column before.
 constexpr int kMostStages = 16;
@@ -55,13 +61,11 @@ struct Tile {
   static constexpr int kChannels = kChannels_;                       ///< Of the output.
   static constexpr int kCopyingWarp = kMultiplyingWarps;
   static constexpr int kMakingWarps = 2 * kWarpgroupWarps - 1;
-  static constexpr int kSums = kChannels / 2;                            ///< Of a thread, per product.
-  static constexpr int kTapClocks = kSteps * kProducts * kChannels / 2;  ///< Of a warpgroup's products.
-  /// Clocks: about what a tile takes beyond its products, of which an H200 was seen to need 4500 to 6500 with
-  /// 128 channels.
-  static constexpr int kStoreClocks = 48 * kProducts * kSums;
+  static constexpr int kSums = kChannels / 2;  ///< Of a thread, per product.
   static constexpr int kStageBytes = kChannels * kRowBytes;
-  static constexpr int kWords = kChannels / 32;  ///< Of a mask.
+  static constexpr int kQuarterBytes = kStageBytes / kQuarters;
+  static_assert(kQuarterBytes % kSwizzleBytes == 0, "each quarter is swizzled as the whole");
+  static constexpr int kWords = kChannels / 32;  ///< Of a mask: four chunks, one for each lane of a quad.
 
   static_assert(kWords <= kQuadLanes, "each lane of a quad has a word of the gate and of the mask");
 };
@@ -100,7 +104,6 @@ struct Geometry {
   int box_rows;
   int stages;     ///< Tiles of weights that shared memory has room for.
   bool resident;  ///< It has room for all there are.
-  int stagger;    ///< Clocks by which a warpgroup begins after the one before it.
 
   __host__ __device__ constexpr int strip_rows() const { return boxes * box_rows; }
   __host__ __device__ constexpr int strip_bytes() const { return strip_rows() * kRowBytes; }
@@ -170,8 +173,7 @@ constexpr Geometry geometry_of(int images, const ConvolutionShape& shape) {
                     .boxes = 0,
                     .box_rows = 0,
                     .stages = 0,
-                    .resident = false,
-                    .stagger = 0};
+                    .resident = false};
   geometry.tiles = divide_up(geometry.windows_count, Tile::kWindows) * geometry.channel_tiles;
   const int rows = strip_rows<Tile>(shape, windows);
   geometry.boxes = divide_up(rows, kMostBoxRows);
@@ -181,14 +183,6 @@ constexpr Geometry geometry_of(int images, const ConvolutionShape& shape) {
   geometry.stages = std::clamp(left / Tile::kStageBytes, 0, std::min(kMostStages, weight_tiles));
   geometry.resident = geometry.channel_tiles == 1 && geometry.stages == weight_tiles;
   return geometry;
-}
-
-/// Clocks by which a warpgroup is to begin after the one before it: until that one's tile is stored, or as
-/// far as the stages let it run ahead, whole columns of taps.
-template <class Tile>
-constexpr int stagger_of(const Geometry& geometry) {
-  const int ahead = geometry.stages / kKernelSize * kKernelSize;
-  return std::min(Tile::kStoreClocks, ahead * Tile::kTapClocks);
 }
 
 }  // namespace filterscope::kernels::wgmma

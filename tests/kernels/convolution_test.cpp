@@ -38,8 +38,6 @@ kernels::ConvolutionShape shape_of(const ConvolutionShape& shape) {
 template <class T, class Check>
 void for_each_kernel(const Check& check) {
   for (const ConvolutionKernel<T>& kernel : kernels::convolution_kernels<T>()) {
-    // Without clocks that is "wgmma" once more.
-    if (test::kEmulated && kernel.name == "wgmma_staggered") continue;
     SCOPED_TRACE(kernel.name);
     check(kernel);
   }

@@ -43,11 +43,6 @@ template <class T>
 kernels::ConvolutionKernel<T> usual() {
   return {"wgmma", kernels::convolution_wgmma_takes, kernels::convolution_wgmma<T>};
 }
-// Differs from the usual one only on a device: the emulated one has no clocks.
-template <class T>
-kernels::ConvolutionKernel<T> staggered() {
-  return {"wgmma_staggered", kernels::convolution_wgmma_takes, kernels::convolution_wgmma_staggered<T>};
-}
 
 constexpr ConvolutionOptions kForward{.bias = true, .mask = true};
 constexpr ConvolutionOptions kGradient{.gate = true};
@@ -70,7 +65,6 @@ void check_shapes() {
   check_convolution<T>(launch, {1, 5, 13, 64, 64}, {.bias = true, .mask = true, .gate = true});
   check_input_gradient<T>(launch, {9, 7, 9, 128, 64}, kGradient);
   check_input_gradient<T>(launch, {5, 13, 5, 64, 128}, kGradient);
-  check_convolution<T>(staggered<T>().launch, {17, 6, 6, 64, 256}, kForward);
 }
 
 TEST_P(ConvolutionWgmmaTest, HalfMatchesReference) {
@@ -272,7 +266,6 @@ TEST_P(ConvolutionWgmmaTest, PoolsItsOutput) {
   using kernels::Half;
   for (const ConvolutionShape& shape : kPooledShapes) check_output_pool(usual<Half>(), shape);
   check_output_pool(usual<kernels::Bfloat16>(), kPooledShapes[1]);
-  check_output_pool(staggered<Half>(), kPooledShapes[5]);
   for (const ConvolutionShape& shape : kPooledShapesOfLargeBlocks) check_output_pool(large<Half>(), shape);
 }
 
@@ -280,7 +273,6 @@ TEST_P(ConvolutionWgmmaTest, TakesItsInputThroughAPool) {
   using kernels::Half;
   for (const ConvolutionShape& shape : kPooledShapes) check_input_pool(usual<Half>(), shape, true);
   check_input_pool(usual<kernels::Bfloat16>(), kPooledShapes[1], false);
-  check_input_pool(staggered<Half>(), kPooledShapes[5], true);
   for (const ConvolutionShape& shape : kPooledShapesOfLargeBlocks)
     check_input_pool(large<Half>(), shape, true);
 }
@@ -403,8 +395,7 @@ TEST_P(ConvolutionWgmmaTest, ManyTilesOfABlockGiveWhatOneGives) {
     for (const kernels::FusedPool pool :
          {kernels::FusedPool::none, kernels::FusedPool::output, kernels::FusedPool::input}) {
       ManyTiles many(one.shape, one.few, pool);
-      for (const auto& kernel : {usual<kernels::Half>(), staggered<kernels::Half>(), large<kernels::Half>()})
-        many.check(kernel);
+      for (const auto& kernel : {usual<kernels::Half>(), large<kernels::Half>()}) many.check(kernel);
     }
   }
 }

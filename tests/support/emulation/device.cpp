@@ -436,7 +436,8 @@ class Block {
     copies_.erase(copies_.begin() + static_cast<std::ptrdiff_t>(which));
     for (int i = 0; i < copy.map.box_rows; ++i) {
       std::byte* const to = copy.shared + i * kBoxRowBytes;
-      const std::int64_t row = copy.row + i;
+      const std::int64_t row = copy.map.group_rows == 0 ? copy.row + i
+                                                        : copy.row + i / 2 * copy.map.group_rows + i % 2;
       const std::uint64_t flip = shared_address(to) / kBoxRowBytes % 8;
       for (std::uint64_t chunk = 0; chunk < kBoxRowBytes / kChunkBytes; ++chunk) {
         std::byte* const place = to + (chunk ^ flip) * kChunkBytes;
@@ -653,6 +654,7 @@ void mbarrier_wait(void* barrier, int parity) {
 
 void tma_load(void* shared, const TensorMap& map, int row, int column, void* barrier) {
   if (column % 8 != 0) fail("a box that begins in the middle of 16 bytes");
+  if (map.group_rows != 0 && row % 2 != 0) fail("a box that begins in the middle of a pair of rows");
   block().start_copy({static_cast<std::byte*>(shared), map, row, column, &block().mbarrier(barrier)});
 }
 

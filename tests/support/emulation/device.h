@@ -232,6 +232,7 @@ struct TensorMap {
   std::int64_t rows = 0;
   std::int64_t columns = 0;
   int box_rows = 0;
+  int group_rows = 0;  ///< If not 0: the box has a pair of rows of each of several groups of so many rows.
 };
 void tma_load(void* shared, const TensorMap& map, int row, int column, void* barrier);
 
