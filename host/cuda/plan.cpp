@@ -244,12 +244,18 @@ Plan Planner::attempt(const Geometry& geometry, const PlanUse& use, PlanSearch s
     }
     double best = std::numeric_limits<double>::infinity();
     for (const Gate gate : kGates) {
-      if (gate == Gate::bytes && best < std::numeric_limits<double>::infinity()) continue;
+      // Where there is something, what nobody has timed is no better: asking for it may compile for seconds.
+      const bool has_one = best < std::numeric_limits<double>::infinity();
+      if (has_one && (gate == Gate::bytes || rule_ == PlanRule::fixed)) continue;
+      const auto chosen = [&](const ConvolutionProblem& wanted) {
+        return has_one ? choose_timed(wanted, use, search) : choose(wanted, use, search);
+      };
       Choice forward;
       Choice gradient;
-      if (computes) forward = choose(problem(layer, Direction::forward, gate), use, search);
-      if (next_computes) gradient = choose(problem(layer + 1, Direction::input_gradient, gate), use, search);
-      if ((computes && !forward.variant) || (next_computes && !gradient.variant)) continue;
+      if (computes) forward = chosen(problem(layer, Direction::forward, gate));
+      if (computes && !forward.variant) continue;
+      if (next_computes) gradient = chosen(problem(layer + 1, Direction::input_gradient, gate));
+      if (next_computes && !gradient.variant) continue;
       const double milliseconds = forward.milliseconds + gradient.milliseconds;
       if (milliseconds >= best) continue;
       best = milliseconds;
