@@ -101,6 +101,23 @@ TEST(CliProgress, TimeLeftStartsFromTheEstimate) {
   EXPECT_THAT(text, ContainsRegex(" 2[0-3] h "));
 }
 
+// The first steps come after ten seconds in which kernels are chosen, the first half of all ten later.
+TEST(CliProgress, WhatIsBeforeTheFirstStepsIsNotTheirPace) {
+  Progress::Clock::time_point now{};
+  std::FILE* file = std::tmpfile();
+  Progress progress(file, Progress::Style::terminal, vgg16(), many_filters(), {32, 32}, 1000, 0,
+                    [&] { return now; });
+  now += std::chrono::seconds(10);
+  progress.add_steps(64);
+  now += std::chrono::seconds(10);
+  progress.add_steps(32'000 - 64);
+  std::string text(1000, '\0');
+  std::rewind(file);
+  text.resize(std::fread(text.data(), 1, text.size(), file));
+  std::fclose(file);
+  EXPECT_THAT(text, ContainsRegex("50 %, 3,19[0-9] iterations/s, 10 s left"));
+}
+
 TEST(CliProgress, PlainLinesComeAtAModestRate) {
   EXPECT_EQ(progress_output(Progress::Style::plain, many_filters(), 0, 300), "");
   const auto text =

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "text.h"
 
@@ -23,13 +24,15 @@ constexpr double kImageFlops = 3000;
 // The share of the work after which the run's own pace alone tells the time left, and how long nothing is
 // told.
 constexpr double kOwnPace = 0.2;
-constexpr double kSilentSeconds = 2;
+constexpr double kSilentSeconds = 1;
 
 }  // namespace
 
 Progress::Progress(std::FILE* stream, Style style, const Network& network, std::span<const FilterId> filters,
-                   Extent extent, int iterations, double expected_seconds)
-    : stream_(stream),
+                   Extent extent, int iterations, double expected_seconds,
+                   std::function<Clock::time_point()> clock)
+    : clock_(std::move(clock)),
+      stream_(stream),
       style_(style),
       iterations_(iterations),
       expected_seconds_(expected_seconds),
@@ -42,6 +45,7 @@ Progress::Progress(std::FILE* stream, Style style, const Network& network, std::
 
 void Progress::add_steps(std::int64_t steps) {
   steps_done_ += steps;
+  if (!first_ && steps > 0) first_ = {clock_(), steps_done_, work_done()};
   show_if_due();
 }
 
@@ -64,20 +68,25 @@ double Progress::work_done() const {
   return work / work_before_.back();
 }
 
+Progress::Mark Progress::mark() const {
+  return first_ && work_done() > first_->fraction ? *first_ : Mark{start_};
+}
+
 double Progress::seconds_left(double fraction, double elapsed) const {
-  const double at_own_pace = elapsed / fraction;
+  const double at_own_pace = elapsed / (fraction - mark().fraction);
   const double trust = expected_seconds_ > 0 ? std::min(1.0, fraction / kOwnPace) : 1.0;
   return (1 - fraction) * (trust * at_own_pace + (1 - trust) * expected_seconds_);
 }
 
 std::string Progress::line(Clock::time_point now) const {
-  const double elapsed = std::chrono::duration<double>(now - start_).count();
+  const Mark from = mark();
+  const double elapsed = std::chrono::duration<double>(now - from.at).count();
   const double fraction = work_done();
-  const double rate = static_cast<double>(steps_done_) / std::max(elapsed, 1e-9);
+  const double rate = static_cast<double>(steps_done_ - from.steps) / std::max(elapsed, 1e-9);
   std::string text = fmt::format("{}/{}, {:.{}f} %, {} iterations/s", with_thousands(filters_done_),
                                  counted(std::ssize(work_before_) - 1, "filter"), 100 * fraction,
                                  fraction < 0.0995 ? 1 : 0, rate_text(rate));
-  if (fraction > 0 && (expected_seconds_ > 0 || elapsed > kSilentSeconds)) {
+  if (fraction > from.fraction && (expected_seconds_ > 0 || elapsed > kSilentSeconds)) {
     text += fmt::format(", {} left", duration_text(seconds_left(fraction, elapsed)));
   }
   return text;
@@ -85,7 +94,7 @@ std::string Progress::line(Clock::time_point now) const {
 
 void Progress::show_if_due() {
   if (style_ == Style::silent) return;
-  const auto now = Clock::now();
+  const auto now = clock_();
   const auto since = now - shown_at_;
   if (style_ == Style::terminal) {
     if (since < kTerminalInterval) return;

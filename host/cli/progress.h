@@ -3,6 +3,8 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -17,11 +19,13 @@ namespace filterscope::cli {
 class Progress {
  public:
   enum class Style { silent, terminal, plain };
+  using Clock = std::chrono::steady_clock;
 
   /// For `filters` (ascending) at `iterations` each. `expected_seconds` for all of it, 0 if unknown, is what
   /// the time left is told from until the run itself tells more.
   Progress(std::FILE* stream, Style style, const Network& network, std::span<const FilterId> filters,
-           Extent extent, int iterations, double expected_seconds);
+           Extent extent, int iterations, double expected_seconds,
+           std::function<Clock::time_point()> clock = Clock::now);
   ~Progress() { clear(); }
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -33,13 +37,20 @@ class Progress {
   void clear();         ///< Takes the line off the terminal, so that something else can be printed.
 
  private:
-  using Clock = std::chrono::steady_clock;
-
   void show_if_due();
   double work_done() const;
   double seconds_left(double fraction, double elapsed) const;
+  /// From when and from what on the pace is taken: the first steps that were told, since before them kernels
+  /// are chosen, or, while there are no others, the beginning.
+  struct Mark {
+    Clock::time_point at;
+    std::int64_t steps = 0;
+    double fraction = 0;
+  };
+  Mark mark() const;
   std::string line(Clock::time_point now) const;
 
+  std::function<Clock::time_point()> clock_;
   std::FILE* stream_;
   Style style_;
   int iterations_;
@@ -49,7 +60,8 @@ class Progress {
   std::int64_t filters_done_ = 0;
   std::int64_t steps_done_ = 0;
 
-  Clock::time_point start_ = Clock::now();
+  Clock::time_point start_ = clock_();
+  std::optional<Mark> first_;
   Clock::time_point shown_at_ = start_;
   double shown_fraction_ = 0;
   bool line_on_screen_ = false;
