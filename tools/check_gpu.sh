@@ -81,6 +81,16 @@ test_of() {
     return 1
   }
 }
+# Its tests in processes side by side: most of their time cuDNN compiles.
+tests_side_by_side_of() {
+  local shards=8 shard failed=0 running=()
+  for ((shard = 0; shard < shards; ++shard)); do
+    GTEST_TOTAL_SHARDS=$shards GTEST_SHARD_INDEX=$shard test_of "$1.shard$shard" "$2" &
+    running+=($!)
+  done
+  for shard in "${running[@]}"; do wait "$shard" || failed=1; done
+  return $failed
+}
 # Nothing timed under a tool is to be believed by later runs, or taken from earlier ones.
 with_own_cache() {
   XDG_CACHE_HOME="$out/cache-$1" "${@:2}"
@@ -88,6 +98,20 @@ with_own_cache() {
 sanitize() {
   # cuDNN tries calls that fail as a way of asking.
   with_own_cache "$1" compute-sanitizer --tool "$1" --report-api-errors no --error-exitcode 1 "${@:2}"
+}
+# racecheck takes strips that wgmma's warps make for a race with those that read them: the lanes write and meet in __syncwarp,
+# and one of them arrives for all. Where each lane arrives it reports nothing (bench/results/cuda-h200.md), which takes longer.
+without_known_hazards() {
+  local log=$out/hazards-$BASHPID.tmp code known
+  "$@" 2>&1 | tee "$log"
+  code=${PIPESTATUS[0]}
+  known=$(grep -c 'Error: Race reported between Write access at .*wgmma::make_strips<' "$log")
+  if ((code != 0 && known > 0 && known == $(grep -c '========= Error:' "$log"))) && ! grep -q '\[  FAILED  \]' "$log"; then
+    echo "check_gpu.sh: only the reports of wgmma::make_strips that are known to be none"
+    code=0
+  fi
+  rm -f "$log"
+  return "$code"
 }
 render() {
   "$build/filterscope" render --weights "$weights" --device cuda "$@"
@@ -124,7 +148,7 @@ profile() {
 }
 # For the shells that a step's limit is kept with.
 export out build weights cores
-export -f configure_and_build libraries test_of with_own_cache sanitize render watched_render profile
+export -f configure_and_build libraries test_of tests_side_by_side_of with_own_cache sanitize without_known_hazards render watched_render profile
 # They are not in the terminal's foreground.
 child=
 trap '[[ -z $child ]] || kill "$child"; exit 130' INT TERM
@@ -138,7 +162,7 @@ for family in "${families[@]}"; do
   step "tests-kernels-$family" test_of "tests-kernels-$family" kernels/kernels_device_test "*/$family.*"
 done
 step tests-kernels test_of tests-kernels kernels/kernels_device_test '-*/Convolution*'
-step tests-cudnn test_of tests-cudnn cuda/cudnn_convolution_test
+step tests-cudnn tests_side_by_side_of tests-cudnn cuda/cudnn_convolution_test
 step tests-engine test_of tests-engine cuda/cuda_engine_device_test
 # The first of every layer's filters, short: what goes wrong shows early.
 step render-few render '*:0-7' --iterations 20 --out "$out/render-few"
@@ -155,10 +179,10 @@ if command -v compute-sanitizer >/dev/null; then
     # What wgmma and the copy engine do is not all known to these tools: reports of it are to stand apart.
     step "sanitizer-$tool-kernels" sanitize "$tool" "$build/tests/kernels/kernels_device_test" \
       --gtest_filter='-*ConvolutionWgmmaTest*'
-    step "sanitizer-$tool-wgmma" sanitize "$tool" "$build/tests/kernels/kernels_device_test" \
+    step "sanitizer-$tool-wgmma" without_known_hazards sanitize "$tool" "$build/tests/kernels/kernels_device_test" \
       --gtest_filter='*ConvolutionWgmmaTest*-*ManyTiles*'
     # The engine on a small case, with kernels as they come: timing would run hundreds under the tool.
-    step "sanitizer-$tool-engine" sanitize "$tool" "$build/filterscope" render --weights synthetic --device cuda \
+    step "sanitizer-$tool-engine" without_known_hazards sanitize "$tool" "$build/filterscope" render --weights synthetic --device cuda \
       --size 32 --iterations 2 --reproducible --batch 2 --quiet --out "$out/sanitized-$tool" 'block*_conv2:0-1'
   done
 else
@@ -169,7 +193,8 @@ step host "$build/bench/bench_host_stages" --weights "$weights"
 # On a GPU the double-precision and CPU sides take the time; a few filters of each layer.
 step fidelity "$build/bench/fidelity" --device cuda --weights "$weights" --filters 2 --gradients 1 --iterations 100 \
   --size 48 --json "$out/fidelity.json"
-step kernels "$build/bench/bench_kernels" --benchmark_filter='^cuda/' --precisions fp16 \
+# Of the convolutions those that are fastest with so many images; cuDNN's are the next step's.
+step kernels "$build/bench/bench_kernels" --benchmark_filter='^cuda/([^c]|convolution/.*/(wgmma|wgmma_large|implicit_gemm)/)' --precisions fp16 \
   --cuda-batches 512 --benchmark_min_time=0.02 --benchmark_out="$out/kernels.json" --benchmark_out_format=json
 step plans "$build/bench/bench_cudnn_plans" --precisions fp16 --images 512 --precompiled 10 --compiled 2
 
@@ -188,7 +213,7 @@ rm -rf "$out"/render-few "$out"/render-cold "$out"/render-warm "$out"/sanitized-
   for name in "${order[@]}"; do printf '%s\t%s\t%s\n' "$name" "${status[$name]}" "${seconds[$name]}"; done
 } >"$out/steps.tsv"
 python3 - "$out" "$("$build/filterscope" info 2>/dev/null || true)" <<'PY'
-import collections, csv, json, os, subprocess, sys
+import collections, csv, glob, json, os, subprocess, sys
 out, info = sys.argv[1], sys.argv[2]
 def read(name):
     path = os.path.join(out, name)
@@ -199,7 +224,13 @@ steps = [dict(zip(("step", "status", "seconds"), line.rstrip("\n").split("\t")))
 for step in steps: step["seconds"] = float(step["seconds"])
 device = subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"],
                         capture_output=True, text=True).stdout.strip()
-tests = {step["step"]: read(step["step"] + ".json") or {} for step in steps if step["step"].startswith("tests-")}
+def tests_of(step):
+    """Sums over the processes that ran them; how long the longest took."""
+    parts = [read(os.path.basename(path)) or {} for path in glob.glob(os.path.join(out, step + ".json")) + glob.glob(os.path.join(out, step + ".shard*.json"))]
+    result = {key: sum(part.get(key, 0) for part in parts) for key in ("tests", "failures", "disabled", "errors")}
+    result["seconds"] = max([float(part.get("time", "0s").rstrip("s")) for part in parts], default=0)
+    return result
+tests = {step["step"]: tests_of(step["step"]) for step in steps if step["step"].startswith("tests-")}
 fidelity = read("fidelity.json")
 def clocks():
     """Of render-warm: least, median and greatest of each figure, and how many samples had which reason for lower clocks."""
@@ -215,7 +246,7 @@ def clocks():
     except (OSError, ValueError, IndexError):
         return None
 result = {"device": device, "info": info.splitlines(), "steps": steps,
-          "tests": {name: {key: of.get(key) for key in ("tests", "failures", "disabled", "errors", "time")} for name, of in tests.items()},
+          "tests": tests,
           "render": {name: {key: (read(name + ".json") or {}).get(key)
                             for key in ("wall_seconds", "filters_per_second", "phases", "counts", "engines")}
                      for name in ("render-few", "render-cold", "render-warm")},

@@ -309,7 +309,7 @@ class ManyTiles {
     SCOPED_TRACE(testing::Message() << kernel.name << ", pool " << static_cast<int>(pool_));
     if (!kernel.supports({shape_.height, shape_.width, shape_.in_channels, shape_.out_channels, pool_}))
       return;
-    for (int time = 0; time < (test::kEmulated ? 1 : 20); ++time)
+    for (int time = 0; time < (test::kEmulated ? 1 : 6); ++time)
       ASSERT_TRUE(run(kernel, shape_.images) == expected_) << "differs at the " << time + 1 << "th time";
   }
 
