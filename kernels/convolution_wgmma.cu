@@ -18,11 +18,11 @@
 //   lanes: the copies of the weights put the channels in an order in which a lane has 16 bytes of the result.
 //   No barrier ties the warpgroups of a block together, and the copies for the next tile are under way.
 // - Somebody always multiplies. One warpgroup can keep the tensor cores busy, but while it stores another one
-//   has to: the fewer inputs, the more of the time. On an H200 512 inputs get 800 TFLOP/s, 256 get 740, 128
-//   get 680, and 64 to 64 at 96x96 with a pool, 4600 clocks of products to a tile, 473. (Warpgroups that
+//   has to: the fewer inputs, the more of the time. On an H200 512 inputs get 770 TFLOP/s, 256 get 740, 128
+//   get 690, and 64 to 64 at 96x96 with a pool, 4600 clocks of products to a tile, 540. (Warpgroups that
 //   begin up to 6144 clocks after each other, so that they do not store at the same time, changed nothing.)
 //   Where sums are few enough for it there are three (convolution_wgmma_large); at 96x96 their 96 windows are
-//   two whole rows, whose strip is no longer than that of 64, a third less of L2. 64 to 64 channels take 6 to
+//   two whole rows, whose strip is no longer than that of 64, a third less of L2. 64 to 64 channels take 7 to
 //   12 % less time with them; at most the bound above can be reached, 650 TFLOP/s.
 // - Pools. Where a 2x2 max-pool follows, the epilogue takes it and writes a quarter of the map and 3 bits for
 //   each of its elements; a pass of its own would write the map and read it again. Two lanes exchange half of
