@@ -233,13 +233,17 @@ TEST_F(Cli, WeightsAreAFile) {
               AllOf(HasSubstr("--weights /dev/zero"), HasSubstr("found a device or a pipe")));
 }
 
-TEST_F(Cli, APageOfOthersIsNotReplaced) {
-  fs::create_directory(folder_ / "site");
-  std::ofstream(folder_ / "site/index.html") << "mine";
-  EXPECT_THAT(error_of({"render", "--weights", "synthetic", "block1_conv1:0", "--out", "site"}, kUsage),
-              AllOf(HasSubstr("--out site"), HasSubstr("index.html"), HasSubstr("--force")));
-  EXPECT_EQ(read_text(folder_ / "site/index.html"), "mine");
-  EXPECT_FALSE(exists("site/manifest.json"));
+TEST_F(Cli, FilesOfOthersAreNotReplaced) {
+  for (const char* name : {"index.html", "traces.csv", "poster.png"}) {
+    SCOPED_TRACE(name);
+    fs::remove_all(folder_ / "site");
+    fs::create_directory(folder_ / "site");
+    std::ofstream(folder_ / "site" / name) << "mine";
+    EXPECT_THAT(error_of({"render", "--weights", "synthetic", "block1_conv1:0", "--out", "site"}, kUsage),
+                AllOf(HasSubstr("--out site"), HasSubstr(name), HasSubstr("--force")));
+    EXPECT_EQ(read_text(folder_ / "site" / name), "mine");
+    EXPECT_FALSE(exists("site/manifest.json"));
+  }
   EXPECT_EQ(render({"block1_conv1:0", "--out", "site", "--force"}).exit_code, 0);
   EXPECT_EQ(render({"block1_conv1:1", "--out", "site"}).exit_code, 0);
 }

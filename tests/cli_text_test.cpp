@@ -57,6 +57,15 @@ TEST(CliText, RenderableLayersEndAtTheFirstGap) {
   EXPECT_EQ(renderable_layers(vgg16(), weights), 2);
 }
 
+// What was written to a temporary file, which is gone then.
+std::string all_of(std::FILE* file) {
+  std::string text(static_cast<std::size_t>(std::ftell(file)), '\0');
+  std::rewind(file);
+  EXPECT_EQ(std::fread(text.data(), 1, text.size(), file), text.size());
+  std::fclose(file);
+  return text;
+}
+
 // What a run of `filters` at 10 iterations each prints, one step of one filter at a time.
 std::string progress_output(Progress::Style style, std::vector<FilterId> filters, double expected_seconds,
                             int steps, std::chrono::milliseconds each = std::chrono::milliseconds(1)) {
@@ -69,11 +78,7 @@ std::string progress_output(Progress::Style style, std::vector<FilterId> filters
       if (step % 10 == 0) progress.add_finished();
     }
   }
-  std::string text(static_cast<std::size_t>(std::ftell(file)), '\0');
-  std::rewind(file);
-  EXPECT_EQ(std::fread(text.data(), 1, text.size(), file), text.size());
-  std::fclose(file);
-  return text;
+  return all_of(file);
 }
 
 std::vector<FilterId> many_filters() {
@@ -103,18 +108,17 @@ TEST(CliProgress, TimeLeftStartsFromTheEstimate) {
 
 // The first steps come after ten seconds in which kernels are chosen, the first half of all ten later.
 TEST(CliProgress, WhatIsBeforeTheFirstStepsIsNotTheirPace) {
-  Progress::Clock::time_point now{};
   std::FILE* file = std::tmpfile();
-  Progress progress(file, Progress::Style::terminal, vgg16(), many_filters(), {32, 32}, 1000, 0,
-                    [&] { return now; });
-  now += std::chrono::seconds(10);
-  progress.add_steps(64);
-  now += std::chrono::seconds(10);
-  progress.add_steps(32'000 - 64);
-  std::string text(1000, '\0');
-  std::rewind(file);
-  text.resize(std::fread(text.data(), 1, text.size(), file));
-  std::fclose(file);
+  {
+    Progress::Clock::time_point now{};
+    Progress progress(file, Progress::Style::terminal, vgg16(), many_filters(), {32, 32}, 1000, 0,
+                      [&] { return now; });
+    now += std::chrono::seconds(10);
+    progress.add_steps(64);
+    now += std::chrono::seconds(10);
+    progress.add_steps(32'000 - 64);
+  }
+  const std::string text = all_of(file);
   EXPECT_THAT(text, ContainsRegex("50 %, 3,19[0-9] iterations/s, 10 s left"));
 }
 

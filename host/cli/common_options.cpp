@@ -31,22 +31,30 @@ void refuse_positional(std::string_view command, const Arguments& options) {
           options.positional().front(), command));
 }
 
-void refuse_foreign_page(const std::filesystem::path& out, std::string_view remedy) {
-  constexpr std::string_view kMark =
-      "The page that `filterscope gallery` writes";  // tools/gallery/index.html
-  std::error_code ignored;                           // What cannot be asked cannot be written either.
-  for (const char* record : {"manifest.json", "journal.jsonl"})
+void refuse_foreign_files(const std::filesystem::path& out, std::span<const std::string_view> names,
+                          std::string_view remedy) {
+  // What such a file begins with if it is one of filterscope's.
+  const auto mark = [](std::string_view name) -> std::string_view {
+    if (name == kPageFile) return "The page that `filterscope gallery` writes";  // tools/gallery/index.html
+    if (name == kTracesFile) return "layer,filter,iteration,loss";
+    return "";
+  };
+  std::error_code ignored;  // What cannot be asked cannot be written either.
+  for (const char* record : {kManifestFile, kJournalFile})
     if (std::filesystem::exists(out / record, ignored)) return;
-  std::ifstream page(out / "index.html", std::ios::binary);
-  if (!page) return;
-  std::string start(200, '\0');
-  page.read(start.data(), static_cast<std::streamsize>(start.size()));
-  if (start.find(kMark) != std::string::npos) return;
-  throw Error(
-      ErrorKind::usage,
-      fmt::format("--out {}: expected a new folder or one of an earlier run, found an index.html that is "
-                  "none of filterscope's, which would be replaced. Give another folder{}",
-                  out.string(), remedy));
+  for (const std::string_view name : names) {
+    std::ifstream file(out / name, std::ios::binary);
+    if (!file || !std::filesystem::is_regular_file(out / name, ignored)) continue;
+    std::string start(200, '\0');
+    file.read(start.data(), static_cast<std::streamsize>(start.size()));
+    if (!mark(name).empty() && start.find(mark(name)) != std::string::npos) continue;
+    throw Error(
+        ErrorKind::usage,
+        fmt::format(
+            "--out {}: expected a new folder or one of an earlier run, found {} and no {}: it is none "
+            "of filterscope's, as far as one can tell, and would be replaced. Give another folder{}",
+            out.string(), name, kManifestFile, remedy));
+  }
 }
 
 }  // namespace filterscope::cli

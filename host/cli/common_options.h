@@ -1,11 +1,14 @@
 #pragma once
 
+#include <array>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
 #include "../network.h"
+#include "../output/file_names.h"
 #include "options.h"
 
 namespace filterscope::cli {
@@ -26,9 +29,13 @@ Extent parse_size(const Arguments& options, const Network& network, int fallback
 std::optional<std::string> parse_weights(const Arguments& options);
 /// A usage Error when `options` holds positional arguments, which `command` does not take.
 void refuse_positional(std::string_view command, const Arguments& options);
-/// A usage Error where `out`, that of --out, has an index.html that is neither this program's nor in a run's
-/// folder: the page would replace it, and others are likely to have such a file, too. The message ends with
+/// A usage Error where `out`, that of --out, has a file of `names` that is neither this program's nor in a
+/// run's folder and would be replaced: others are likely to have such files, too. The message ends with
 /// `remedy`.
-void refuse_foreign_page(const std::filesystem::path& out, std::string_view remedy);
+void refuse_foreign_files(const std::filesystem::path& out, std::span<const std::string_view> names,
+                          std::string_view remedy);
+/// What a run, and what a comparison of runs writes beside its folders.
+inline constexpr std::array<std::string_view, 3> kRunFiles{kPageFile, kTracesFile, kPosterFile};
+inline constexpr std::array<std::string_view, 1> kComparisonFiles{kPageFile};
 
 }  // namespace filterscope::cli

@@ -83,7 +83,7 @@ int run_gallery(const std::vector<std::string>& arguments) {
                             "found a manifest.json",
                             out.string()));
   }
-  if (comparison) refuse_foreign_page(out, "");
+  if (comparison) refuse_foreign_files(out, kComparisonFiles, "");
   const GalleryCounts counts =
       comparison ? write_comparison(first, folders.back(), out) : write_gallery(first);
   if (!options.has("quiet")) {

@@ -242,7 +242,7 @@ int run_merge(const std::vector<std::string>& arguments) {
   for (const std::string& folder : folders) parse_path("DIR", "a folder", folder);
   const fs::path out = parse_path("--out", "a folder", options.value("out").value_or(kDefaultOut));
   const bool quiet = options.has("quiet");
-  if (!options.has("force")) refuse_foreign_page(out, ", or --force");
+  if (!options.has("force")) refuse_foreign_files(out, kRunFiles, ", or --force");
 
   const Network& network = vgg16();
   std::vector<StoredRun> runs;

@@ -261,7 +261,7 @@ int run_render(const std::vector<std::string>& arguments) {
   const Weights weights = timed(phases.weights, [&] { return resolve_weights(request.weights, network); });
   refuse_missing_layers(request, network, weights);
   refuse_frames_beyond_memory(request);
-  if (!request.force) refuse_foreign_page(request.out, ", or --force");
+  if (!request.force) refuse_foreign_files(request.out, kRunFiles, ", or --force");
 
   const Interrupt interrupt(stopping_text(request));
   if (request.render.initial_images.count > 1) keep_start_images(request, network);
