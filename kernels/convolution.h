@@ -37,7 +37,7 @@ template <class T>
 struct ConvolutionArguments {
   const T* input;             ///< [images][height][width][in_channels], 16-byte aligned.
   const T* weights;           ///< [out_channels][3][3][in_channels], 16-byte aligned.
-  const float* bias;          ///< [out_channels], followed by ReLU; null: neither.
+  const float* bias;          ///< [out_channels], 16-byte aligned, followed by ReLU; null: neither.
   T* output;                  ///< Out. [images][height][width][out_channels], 16-byte aligned.
   std::uint32_t* mask;        ///< Out. Where the output is above zero, as GateKind::bits; null: not written.
   const std::uint32_t* gate;  ///< GateKind::bits that the output is multiplied with; null: none.

@@ -119,6 +119,7 @@ TEST(CliProgress, WhatIsBeforeTheFirstStepsIsNotTheirPace) {
     progress.add_steps(32'000 - 64);
   }
   const std::string text = all_of(file);
+  EXPECT_THAT(text, HasSubstr("0/64 filters, 0.1 %\x1b"));
   EXPECT_THAT(text, ContainsRegex("50 %, 3,19[0-9] iterations/s, 10 s left"));
 }
 

@@ -83,10 +83,12 @@ std::string Progress::line(Clock::time_point now) const {
   const double elapsed = std::chrono::duration<double>(now - from.at).count();
   const double fraction = work_done();
   const double rate = static_cast<double>(steps_done_ - from.steps) / std::max(elapsed, 1e-9);
-  std::string text = fmt::format("{}/{}, {:.{}f} %, {} iterations/s", with_thousands(filters_done_),
-                                 counted(std::ssize(work_before_) - 1, "filter"), 100 * fraction,
-                                 fraction < 0.0995 ? 1 : 0, rate_text(rate));
-  if (fraction > from.fraction && (expected_seconds_ > 0 || elapsed > kSilentSeconds)) {
+  std::string text =
+      fmt::format("{}/{}, {:.{}f} %", with_thousands(filters_done_),
+                  counted(std::ssize(work_before_) - 1, "filter"), 100 * fraction, fraction < 0.0995 ? 1 : 0);
+  const bool own_pace = from.steps > 0;
+  if (own_pace) text += fmt::format(", {} iterations/s", rate_text(rate));
+  if (fraction > 0 && (expected_seconds_ > 0 || (own_pace && elapsed > kSilentSeconds))) {
     text += fmt::format(", {} left", duration_text(seconds_left(fraction, elapsed)));
   }
   return text;

@@ -41,7 +41,7 @@ class Progress {
   double work_done() const;
   double seconds_left(double fraction, double elapsed) const;
   /// From when and from what on the pace is taken: the first steps that were told, since before them kernels
-  /// are chosen, or, while there are no others, the beginning.
+  /// are chosen; the beginning while there are no others.
   struct Mark {
     Clock::time_point at;
     std::int64_t steps = 0;

@@ -23,7 +23,7 @@ TensorMap make(const T* data, std::int64_t rows, std::int64_t columns, Boxes box
   }
   const bool pairs = boxes == Boxes::pairs;
   const int box_rows = pairs ? 2 * count : count;
-  if (columns % 64 != 0 || box_rows < 1 || box_rows > 256 || (pairs && rows % kGroupRows != 0) ||
+  if (columns % 64 != 0 || box_rows < 1 || box_rows > 256 ||
       reinterpret_cast<std::uintptr_t>(data) % 16 != 0) {
     throw LaunchError("a tensor map that the device would refuse");
   }
@@ -88,6 +88,14 @@ TensorMap make(const T* data, std::int64_t rows, std::int64_t columns, Boxes box
 
 #endif
 
+template <class T>
+TensorMap make_pairs(const T* data, std::int64_t rows, std::int64_t columns, int box_groups) {
+  if (rows % kGroupRows != 0) {
+    throw LaunchError(std::to_string(rows) + " rows are not groups of " + std::to_string(kGroupRows));
+  }
+  return make(data, rows, columns, Boxes::pairs, box_groups);
+}
+
 }  // namespace
 
 TensorMap make_tensor_map(const Half* data, std::int64_t rows, std::int64_t columns, int box_rows) {
@@ -97,11 +105,11 @@ TensorMap make_tensor_map(const Bfloat16* data, std::int64_t rows, std::int64_t 
   return make(data, rows, columns, Boxes::rows, box_rows);
 }
 TensorMap make_pairs_tensor_map(const Half* data, std::int64_t rows, std::int64_t columns, int box_groups) {
-  return make(data, rows, columns, Boxes::pairs, box_groups);
+  return make_pairs(data, rows, columns, box_groups);
 }
 TensorMap make_pairs_tensor_map(const Bfloat16* data, std::int64_t rows, std::int64_t columns,
                                 int box_groups) {
-  return make(data, rows, columns, Boxes::pairs, box_groups);
+  return make_pairs(data, rows, columns, box_groups);
 }
 
 }  // namespace filterscope::kernels

@@ -22,20 +22,4 @@ __device__ inline std::uint32_t spread_top_bits(std::uint32_t low, std::uint32_t
 #endif
 }
 
-/// Byte i of the result is byte s of `low` (0 to 3) and `high` (4 to 7), s being hexadecimal digit i of
-/// `selector`.
-__device__ inline std::uint32_t permute_bytes(std::uint32_t low, std::uint32_t high, std::uint32_t selector) {
-#if defined(FILTERSCOPE_EMULATED)
-  const std::uint64_t both = std::uint64_t{high} << 32 | low;
-  std::uint32_t result = 0;
-  for (int i = 0; i < 4; ++i) {
-    const std::uint32_t byte = selector >> 4 * i & 7u;
-    result |= static_cast<std::uint32_t>(both >> 8 * byte & 0xffu) << 8 * i;
-  }
-  return result;
-#else
-  return __byte_perm(low, high, selector);
-#endif
-}
-
 }  // namespace filterscope::kernels::ptx

@@ -27,7 +27,7 @@ __device__ inline void tma_load(void* shared, const TensorMap& map, int row, int
 __device__ inline void tma_load_pairs(void* shared, const TensorMap& map, int row, int column,
                                       void* barrier) {
 #if defined(FILTERSCOPE_EMULATED)
-  emulation::tma_load(shared, map, row, column, barrier);
+  emulation::tma_load_pairs(shared, map, row, column, barrier);
 #else
   asm volatile(
       "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, "

@@ -5,8 +5,8 @@
 #include "../common/chunk.h"
 #include "../common/global.h"
 #include "../common/pool_bits.h"
+#include "../common/transpose.h"
 #include "../ptx/convert.h"
-#include "../ptx/permute.h"
 #include "multiply.h"
 #include "tile.h"
 
@@ -31,8 +31,7 @@ __device__ inline void load_bias(LaneBias& bias, const Outputs<T>& outputs, cons
                                  int first_channel) {
   constexpr int kAtOnce = 4;
 #pragma unroll
-  for (int i = 0; i < kChunkElements; ++i) {
-    if (i % kAtOnce != 0) continue;
+  for (int i = 0; i < kChunkElements; i += kAtOnce) {
     const auto part =
         outputs.bias.template load_vector<kAtOnce>(first_channel + lane.in_quad * kChunkElements + i);
 #pragma unroll
@@ -45,15 +44,6 @@ __device__ inline void load_bias(LaneBias& bias, const Outputs<T>& outputs, cons
 template <class Tile>
 __device__ constexpr int sum_index(int word, int pair, int half) {
   return (pair * Tile::kWords + word) * 4 + half * 2;
-}
-
-/// Byte j of lane i of each quad becomes byte i of lane j: bytes of the chunks of words become words, and
-/// words such bytes.
-__device__ inline std::uint32_t transpose_bytes(std::uint32_t bytes, int in_quad) {
-  std::uint32_t other = __shfl_xor_sync(kFullWarp, bytes, 1);
-  bytes = ptx::permute_bytes(bytes, other, (in_quad & 1) == 0 ? 0x6240u : 0x3715u);
-  other = __shfl_xor_sync(kFullWarp, bytes, 2);
-  return ptx::permute_bytes(bytes, other, (in_quad & 2) == 0 ? 0x5410u : 0x3276u);
 }
 
 /// With `kGradient` there is neither bias nor mask.

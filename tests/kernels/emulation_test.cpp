@@ -340,6 +340,60 @@ TEST_P(EmulationTest, ALaneThatArrivesBeforeTheOthersOfItsWarpIsTooEarly) {
   EXPECT_EQ(right, 32 + 1);
 }
 
+constexpr int kPairRows = 6;  // Of three groups.
+
+// The box that begins in this row and column of a matrix of pairs, in the order in which it came.
+void copy_pairs(kernels::TensorMap map, int row, int column, bool as_rows, Global<std::uint16_t> to) {
+  FILTERSCOPE_DYNAMIC_SHARED(unsigned char, memory);
+  namespace ptx = kernels::ptx;
+  void* const barrier = memory + 1024;
+  const int thread = static_cast<int>(threadIdx.x);
+  if (thread == 0) {
+    ptx::mbarrier_init(barrier, 1);
+    ptx::mbarrier_init_fence();
+    ptx::mbarrier_arrive_expecting(barrier, kPairRows * kernels::kBoxRowBytes);
+    if (as_rows) {
+      ptx::tma_load(memory + 0, map, row, column, barrier);
+    } else {
+      ptx::tma_load_pairs(memory + 0, map, row, column, barrier);
+    }
+  }
+  __syncthreads();
+  ptx::mbarrier_wait(barrier, 0);
+  for (int at = thread; at < kPairRows * 64; at += 32) {
+    const int chunk = at % 64 / 8 ^ at / 64 % 8;  // Swizzled.
+    to.store(at, *reinterpret_cast<std::uint16_t*>(&memory[at / 64 * 128 + chunk * 16 + at % 8 * 2]));
+  }
+}
+
+TEST_P(EmulationTest, CopiesPairsOfRowsOfGroups) {
+  // Of 3 groups of 8 rows and 128 columns each element is its place.
+  std::vector<kernels::Half> places;
+  for (int i = 0; i < 24 * 128; ++i)
+    places.push_back(std::bit_cast<kernels::Half>(static_cast<std::uint16_t>(i)));
+  const auto matrix = test::upload(places);
+  const auto map = kernels::make_pairs_tensor_map(matrix.data(), 24, 128, kPairRows / 2);
+  const auto box = [&](int row, int column, bool as_rows = false) {
+    const auto to = test::poisoned<std::uint16_t>(kPairRows * 64);
+    launch("copy_pairs", copy_pairs, {dim3(1), dim3(32), 1024 + 8}, nullptr, map, row, column, as_rows,
+           to.data());
+    return test::download(to);
+  };
+  const auto expect_box = [&](int row, int column) {
+    const auto elements = box(row, column);
+    for (int at = 0; at < kPairRows * 64; ++at) {
+      const int from = row + at / 128 * 8 + at / 64 % 2;
+      EXPECT_EQ(elements[at], from < 24 ? from * 128 + column + at % 64 : 0) << at;
+    }
+  };
+  expect_box(0, 0);
+  expect_box(6, 64);
+  expect_box(12, 0);  // Its last group is beyond the matrix.
+  EXPECT_THAT([&] { box(3, 0); }, ThrowsMessage<emulation::Error>(HasSubstr("middle of a pair")));
+  EXPECT_THAT([&] { box(0, 0, true); }, ThrowsMessage<emulation::Error>(HasSubstr("boxes are of pairs")));
+  EXPECT_THROW(kernels::make_pairs_tensor_map(matrix.data(), 20, 128, 2), kernels::LaunchError);
+}
+
 // What a warpgroup can do wrong.
 enum class Fault {
   none,

@@ -653,8 +653,15 @@ void mbarrier_wait(void* barrier, int parity) {
 }
 
 void tma_load(void* shared, const TensorMap& map, int row, int column, void* barrier) {
+  if (map.group_rows != 0) fail("a box of rows of a matrix whose boxes are of pairs");
   if (column % 8 != 0) fail("a box that begins in the middle of 16 bytes");
-  if (map.group_rows != 0 && row % 2 != 0) fail("a box that begins in the middle of a pair of rows");
+  block().start_copy({static_cast<std::byte*>(shared), map, row, column, &block().mbarrier(barrier)});
+}
+
+void tma_load_pairs(void* shared, const TensorMap& map, int row, int column, void* barrier) {
+  if (map.group_rows == 0) fail("a box of pairs of a matrix whose boxes are of rows");
+  if (row % 2 != 0) fail("a box that begins in the middle of a pair of rows");
+  if (column % 8 != 0) fail("a box that begins in the middle of 16 bytes");
   block().start_copy({static_cast<std::byte*>(shared), map, row, column, &block().mbarrier(barrier)});
 }
 

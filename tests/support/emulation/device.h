@@ -235,6 +235,7 @@ struct TensorMap {
   int group_rows = 0;  ///< If not 0: the box has a pair of rows of each of several groups of so many rows.
 };
 void tma_load(void* shared, const TensorMap& map, int row, int column, void* barrier);
+void tma_load_pairs(void* shared, const TensorMap& map, int row, int column, void* barrier);
 
 void wgmma_fence();
 void wgmma_commit();
