@@ -1,11 +1,18 @@
 # cmake -DSOURCE=<tools/gallery> -DOUTPUT=<file.cpp> -P EmbedPage.cmake
-# Writes the files of the gallery's page as the constants that host/gallery/page_sources.h declares.
+# Writes the files of the gallery's page as the constants that host/gallery/page_sources.h declares. The parts of the script
+# follow each other, each using what is before it, and share one scope.
+set(script records text view grid viewer tools about main)
+list(TRANSFORM script APPEND .js)
 set(text "#include \"host/gallery/page_sources.h\"\n\nnamespace filterscope {\n")
-foreach(pair kPageHtml=index.html kPageStyle=style.css kPageScript=gallery.js)
-  string(REPLACE "=" ";" pair ${pair})
-  list(GET pair 0 name)
-  list(GET pair 1 file)
-  file(READ "${SOURCE}/${file}" bytes HEX)
+set(kPageHtml index.html)
+set(kPageStyle style.css)
+set(kPageScript ${script})
+foreach(name kPageHtml kPageStyle kPageScript)
+  set(bytes)
+  foreach(file IN LISTS ${name})
+    file(READ "${SOURCE}/${file}" part HEX)
+    string(APPEND bytes "${part}")
+  endforeach()
   string(LENGTH "${bytes}" length)
   math(EXPR length "${length} / 2")
   string(REGEX REPLACE "([0-9a-f][0-9a-f])" "'\\\\x\\1'," bytes "${bytes}")

@@ -265,7 +265,7 @@ std::string build_page(std::span<const PageRun> runs) {
   for (const auto& [mark, content] :
        {std::pair<std::string_view, std::string_view>{"/* style.css */", kPageStyle},
         {"/* data */", data},
-        {"/* gallery.js */", kPageScript}}) {
+        {"/* script */", kPageScript}}) {
     const std::size_t place = rest.find(mark);
     if (place == std::string_view::npos) throw std::logic_error("build_page: the page lacks a mark");
     page += rest.substr(0, place);

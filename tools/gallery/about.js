@@ -1,0 +1,84 @@
+// What was made how, and the theme.
+
+const flatten = (value, name, into) => {
+  if (value !== null && typeof value === "object" && !Array.isArray(value)) {
+    for (const [key, member] of Object.entries(value)) flatten(member, name ? `${name} ${key}` : key, into);
+  } else if (value !== null && value !== "") {
+    into.set(name.replaceAll("_", " "), Array.isArray(value) ? value.join(", ") : String(value));
+  }
+  return into;
+};
+
+const startText = (run) => (run.start ?? "noise");
+
+const folderOf = (run) => run.folder.split("/").filter((part) => part && part !== "..").at(-1) ?? "this folder";
+
+function factsOf(run) {
+  const {recipe} = run;
+  const facts = new Map([
+    ["recipe", recipe.name], ["steps", String(run.iterations)], ["size", `${run.width} × ${run.height}`],
+    ["seed", run.seed], ["start", startText(run)], ["SHA-256 of the start", run.start_sha256],
+    ["weights", run.weights + (run.synthetic ? " (made up, never trained)" : "")],
+    ["SHA-256 of the weights", run.sha256], ["device", run.engines.join(", ")],
+    ["precision", run.precision], ["reproducible", run.reproducible ? "yes" : "no"], ["started", run.started],
+    ["took", run.wall_seconds === null ? "" : `${digits(run.wall_seconds, 3)} s`],
+    ["complete", run.complete ? "yes" : "no"], ["version", run.version], ["command", run.commands.join("\n")],
+  ]);
+  const {name, size, iterations, ...rest} = recipe;
+  flatten(rest, "recipe:", facts);
+  return facts;
+}
+const facts = runs.map(factsOf);
+const factNames = [...new Set(facts.flatMap((one) => [...one.keys()]))];
+// What two runs of one comparison differ in, but for what always differs.
+const differences = factNames.filter((name) => comparing && facts[0].get(name) !== facts[1].get(name) &&
+  !["started", "took", "command", "complete", "SHA-256 of the weights"].includes(name) &&
+  !(name === "SHA-256 of the start" && facts[0].get("start") !== facts[1].get("start")));
+
+function runLabel(which) {
+  const names = differences.length ? differences : ["recipe", runs[which].start ? "start" : "seed"];
+  const short = (name, text) => name.startsWith("SHA-256") ? `${text.slice(0, 12)}…` : text;
+  return `${folderOf(runs[which])}: ` +
+    names.slice(0, 3).map((name) => `${name} ${short(name, facts[which].get(name) || "–")}`).join(", ");
+}
+
+function showAbout() {
+  const name = networkName;
+  document.title = comparing ? `${name}: two runs – filterscope` : `${name} – filterscope`;
+  byId("title").textContent = comparing ? `What ${name}’s filters look for: two runs` : `What ${name}’s filters look for`;
+  const made = runs.map((run, which) => run.synthetic && (comparing ? runNames[which] : "These pictures")).filter(Boolean);
+  if (made.length) {
+    byId("synthetic").hidden = false;
+    byId("synthetic").textContent = comparing
+      ? `Synthetic weights (${made.join(" and ")}): not pictures of a trained network`
+      : "Synthetic weights: these are not pictures of a trained network";
+  }
+  byId("about").replaceChildren(...runs.flatMap((run, which) => {
+    const text = comparing ? runLabel(which)
+      : `Recipe ${run.recipe.name}, ${counted(run.iterations, "step")}, ${run.width} × ${run.height} pixels, ` +
+        `${run.start ? `started from ${run.start}` : `seed ${run.seed}`}, weights ${run.weights}` + (run.complete ? "" : ". This run is not complete.");
+    return [element("span", {className: `run run-${runNames[which]}`},
+      ...(comparing ? [element("b", {textContent: runNames[which]}), " "] : []), text)];
+  }));
+  if (comparing) {
+    const drawn = runs.some((run) => !run.start);
+    const common = ["recipe", "steps", "size", "seed", "weights", "precision", "start"]
+      .filter((fact) => !differences.includes(fact) && (fact !== "seed" || drawn));
+    byId("about").append(`Both: ${common.map((fact) => `${fact} ${facts[0].get(fact) || "–"}`).join(", ")}`);
+  }
+  byId("facts").append(table(factNames.filter((fact) => facts.some((one) => one.get(fact)))
+    .map((fact) => [fact, facts.map((one) => one.get(fact) || "–")])));
+  byId("footer").textContent = `Written by filterscope ${data.version}, ${data.written}. Keys: / searches; arrows move; ` +
+    "Enter opens; Escape closes.";
+}
+
+function setTheme(theme) {
+  if (theme) document.documentElement.dataset.theme = theme;
+}
+byId("theme").addEventListener("click", () => {
+  const dark = document.documentElement.dataset.theme
+    ? document.documentElement.dataset.theme === "dark"
+    : matchMedia("(prefers-color-scheme: dark)").matches;
+  setTheme(dark ? "light" : "dark");
+  remember("theme", dark ? "light" : "dark");
+});
