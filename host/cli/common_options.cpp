@@ -36,7 +36,7 @@ void refuse_foreign_files(const std::filesystem::path& out, std::span<const std:
   // What such a file begins with if it is one of filterscope's.
   const auto mark = [](std::string_view name) -> std::string_view {
     if (name == kPageFile) return "The page that `filterscope gallery` writes";  // tools/gallery/index.html
-    if (name == kTracesFile) return "layer,filter,iteration,loss";
+    if (name == kTracesFile) return kTracesHeader;
     return "";
   };
   std::error_code ignored;  // What cannot be asked cannot be written either.

@@ -11,6 +11,7 @@ namespace filterscope {
 
 inline constexpr const char* kManifestFile = "manifest.json";
 inline constexpr const char* kTracesFile = "traces.csv";
+inline constexpr const char* kTracesHeader = "layer,filter,iteration,loss";  ///< Its first line.
 /// What was finished since the manifest was written; there only while a run goes on, or was killed.
 inline constexpr const char* kJournalFile = "journal.jsonl";
 inline constexpr const char* kRawFolder = "raw";

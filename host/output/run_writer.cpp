@@ -512,7 +512,7 @@ class RunWriter::Implementation {
   }
 
   void write_traces() const {
-    std::string text = "layer,filter,iteration,loss\n";
+    std::string text = fmt::format("{}\n", kTracesHeader);
     for (std::size_t row = 0; row < traces_.size(); ++row) {
       const FilterId id = manifest_.filters[row].id;
       const std::string& layer = manifest_.network.convolutions[static_cast<std::size_t>(id.layer)].name;

@@ -78,16 +78,16 @@ void parse_trace(std::string_view line, StoredRun& run) {
 }
 
 void parse_traces(std::string_view text, StoredRun& run) {
-  constexpr std::string_view kHeader = "layer,filter,iteration,loss";
-  if (const std::string_view line = take_until(text, '\n'); line != kHeader)
-    throw std::invalid_argument(fmt::format("line 1: expected {}, found \"{}\"", kHeader, printable(line)));
+  if (const std::string_view line = take_until(text, '\n'); line != kTracesHeader)
+    throw std::invalid_argument(
+        fmt::format("line 1: expected {}, found \"{}\"", kTracesHeader, printable(line)));
   for (int number = 2; !text.empty(); ++number) {
     const std::string_view line = take_until(text, '\n');
     try {
       parse_trace(line, run);
     } catch (const std::invalid_argument& problem) {
-      throw std::invalid_argument(fmt::format("line {}: expected {}, found \"{}\" ({})", number, kHeader,
-                                              printable(line), problem.what()));
+      throw std::invalid_argument(fmt::format("line {}: expected {}, found \"{}\" ({})", number,
+                                              kTracesHeader, printable(line), problem.what()));
     }
   }
 }
