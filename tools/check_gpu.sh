@@ -38,31 +38,43 @@ command -v nvidia-smi >/dev/null && nvidia-smi >"$out/nvidia-smi.txt" 2>&1 || {
 # Nothing of an earlier run is to be taken for this one's.
 rm -rf "$out"/cache-* "$out"/render-{few,cold,warm}{,.json} "$out"/sanitized-* "$out"/*.log "$out"/hazards-*.tmp "$out"/{fidelity,kernels,tests-*}.json "$out"/sheet-*.png
 
-declare -A status seconds
+declare -A status=() seconds=() begins=() step_of=()
 order=()
-# step NAME COMMAND...: runs it with its output in OUT/NAME.log.
-step() {
-  local name=$1 begin
+# begin NAME COMMAND...: runs it beside what was begun before, with its output in OUT/NAME.log.
+begin() {
+  local name=$1 most=$limit
   shift
   [[ " $steps " == *" ${name%%-*} "* ]] || return 0
   order+=("$name")
-  begin=$(date +%s.%N)
+  begins[$name]=$(date +%s.%N)
   # A step that hangs on the device is not to take the others with it.
-  local most=$limit
   [[ $name != build ]] || most=0
   timeout --kill-after=10 "$most" bash -c '"$@"' bash "$@" >"$out/$name.log" 2>&1 &
-  child=$!
-  wait "$child"
-  local code=$?
-  child=
-  seconds[$name]=$(awk -v a="$begin" -v b="$(date +%s.%N)" 'BEGIN { printf "%.1f", b - a }')
-  case $code in
-    0) status[$name]=ok ;;
-    124) status[$name]="ended after $limit s" ;;
-    137) status[$name]="killed (of memory, or it did not end after $limit s)" ;;
-    *) status[$name]="failed ($code)" ;;
-  esac
-  printf '%-36s %8s s  %s\n' "$name" "${seconds[$name]}" "${status[$name]}"
+  step_of[$!]=$name
+}
+# Until all that was begun has ended.
+finish() {
+  local ended code name
+  while ((${#step_of[@]} > 0)); do
+    wait -n -p ended "${!step_of[@]}"
+    code=$?
+    name=${step_of[$ended]}
+    unset "step_of[$ended]"
+    seconds[$name]=$(awk -v a="${begins[$name]}" -v b="$(date +%s.%N)" 'BEGIN { printf "%.1f", b - a }')
+    case $code in
+      0) status[$name]=ok ;;
+      124) status[$name]="ended after $limit s" ;;
+      137) status[$name]="killed (of memory, or it did not end after $limit s)" ;;
+      *) status[$name]="failed ($code)" ;;
+    esac
+    printf '%-36s %8s s  %s\n' "$name" "${seconds[$name]}" "${status[$name]}"
+  done
+}
+# step NAME COMMAND...: runs it alone.
+step() {
+  finish
+  begin "$@"
+  finish
 }
 
 configure_and_build() {
@@ -155,22 +167,45 @@ profile() {
 export out build weights cores
 export -f configure_and_build libraries test_of tests_side_by_side_of with_own_cache sanitize without_known_hazards render watched_render profile
 # They are not in the terminal's foreground.
-child=
-trap '[[ -z $child ]] || kill "$child"; exit 130' INT TERM
+trap '((${#step_of[@]} == 0)) || kill "${!step_of[@]}"; exit 130' INT TERM
 
 step build configure_and_build
+[[ ${status[build]-ok} == ok ]] || steps=  # There is nothing to run.
 step libraries libraries
+
+# What is not timed, side by side: much of it is work of the processors. With threads that wait asleep.
+export OMP_WAIT_POLICY=passive
 # A kernel that breaks the device fails all later tests of its process: so each family of convolutions has one of its own.
 families=(ConvolutionTest ConvolutionImplicitGemmTest)
 [[ $(nvidia-smi --query-gpu=compute_cap --format=csv,noheader -i 0) != 9.0 ]] || families+=(ConvolutionWgmmaTest)
 for family in "${families[@]}"; do
-  step "tests-kernels-$family" test_of "tests-kernels-$family" kernels/kernels_device_test "*/$family.*"
+  begin "tests-kernels-$family" test_of "tests-kernels-$family" kernels/kernels_device_test "*/$family.*"
 done
-step tests-kernels test_of tests-kernels kernels/kernels_device_test '-*/Convolution*'
-step tests-cudnn tests_side_by_side_of tests-cudnn cuda/cudnn_convolution_test
-step tests-engine test_of tests-engine cuda/cuda_engine_device_test
-# The first of every layer's filters, short: what goes wrong shows early.
-step render-few render '*:0-7' --iterations 20 --out "$out/render-few"
+begin tests-kernels test_of tests-kernels kernels/kernels_device_test '-*/Convolution*'
+begin tests-cudnn tests_side_by_side_of tests-cudnn cuda/cudnn_convolution_test
+begin tests-engine test_of tests-engine cuda/cuda_engine_device_test
+if command -v compute-sanitizer >/dev/null; then
+  for tool in memcheck racecheck; do
+    # What wgmma and the copy engine do is not all known to these tools: reports of it are to stand apart.
+    begin "sanitizer-$tool-kernels" sanitize "$tool" "$build/tests/kernels/kernels_device_test" \
+      --gtest_filter='-*ConvolutionWgmmaTest*'
+    begin "sanitizer-$tool-wgmma" without_known_hazards sanitize "$tool" "$build/tests/kernels/kernels_device_test" \
+      --gtest_filter='*ConvolutionWgmmaTest*-*ManyTiles*'
+    # The engine on a small case, with kernels as they come: timing would run hundreds under the tool.
+    begin "sanitizer-$tool-engine" without_known_hazards sanitize "$tool" "$build/filterscope" render --weights synthetic --device cuda \
+      --size 32 --iterations 2 --reproducible --batch 2 --quiet --out "$out/sanitized-$tool" 'block*_conv2:0-1'
+  done
+else
+  echo "compute-sanitizer is not in PATH: skipped"
+fi
+# The double-precision and CPU sides take the time; a few filters of each layer. Timings of plans are not to be taken from it.
+begin fidelity with_own_cache fidelity "$build/bench/fidelity" --device cuda --weights "$weights" --filters 2 --gradients 1 \
+  --iterations 100 --size 48 --json "$out/fidelity.json"
+finish
+unset OMP_WAIT_POLICY
+
+# What is timed, one after the other. First some filters of every layer, short: what goes wrong shows early.
+step render-few with_own_cache few render '*:0-7' --iterations 20 --out "$out/render-few"
 # All filters, first with no timings of earlier runs, then with those of the first.
 step render-cold with_own_cache render render all --iterations "$iterations" --out "$out/render-cold"
 step render-warm with_own_cache render watched_render all --iterations "$iterations" --out "$out/render-warm"
@@ -179,25 +214,8 @@ if command -v nsys >/dev/null; then
 else
   echo "nsys is not in PATH: no profile"
 fi
-if command -v compute-sanitizer >/dev/null; then
-  for tool in memcheck racecheck; do
-    # What wgmma and the copy engine do is not all known to these tools: reports of it are to stand apart.
-    step "sanitizer-$tool-kernels" sanitize "$tool" "$build/tests/kernels/kernels_device_test" \
-      --gtest_filter='-*ConvolutionWgmmaTest*'
-    step "sanitizer-$tool-wgmma" without_known_hazards sanitize "$tool" "$build/tests/kernels/kernels_device_test" \
-      --gtest_filter='*ConvolutionWgmmaTest*-*ManyTiles*'
-    # The engine on a small case, with kernels as they come: timing would run hundreds under the tool.
-    step "sanitizer-$tool-engine" without_known_hazards sanitize "$tool" "$build/filterscope" render --weights synthetic --device cuda \
-      --size 32 --iterations 2 --reproducible --batch 2 --quiet --out "$out/sanitized-$tool" 'block*_conv2:0-1'
-  done
-else
-  echo "compute-sanitizer is not in PATH: skipped"
-fi
 # What of a render is left to this machine's processors.
 step host "$build/bench/bench_host_stages" --weights "$weights"
-# On a GPU the double-precision and CPU sides take the time; a few filters of each layer.
-step fidelity "$build/bench/fidelity" --device cuda --weights "$weights" --filters 2 --gradients 1 --iterations 100 \
-  --size 48 --json "$out/fidelity.json"
 # Of the convolutions those that are fastest with so many images; cuDNN's are the next step's.
 step kernels "$build/bench/bench_kernels" --benchmark_filter='^cuda/([^c]|convolution/.*/(wgmma|wgmma_large|implicit_gemm(\+pool)?)/)' --precisions fp16 \
   --cuda-batches 512 --benchmark_min_time=0.02 --benchmark_out="$out/kernels.json" --benchmark_out_format=json

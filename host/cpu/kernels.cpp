@@ -35,14 +35,14 @@ KernelTables kernel_tables() {
 }
 
 const Kernels& kernels() {
-  static const Kernels& chosen = []() -> const Kernels& {
+  static const Kernels* const chosen = []() -> const Kernels* {
     constexpr const char* kVariable = "FILTERSCOPE_CPU_KERNELS";
     const KernelTables found = kernel_tables();
     const char* const wanted = std::getenv(kVariable);
-    if (wanted == nullptr || *wanted == '\0') return *found.tables[0];
+    if (wanted == nullptr || *wanted == '\0') return found.tables[0];
     std::string names;
     for (int i = 0; i < found.count; ++i) {
-      if (std::string_view(wanted) == found.tables[i]->name) return *found.tables[i];
+      if (std::string_view(wanted) == found.tables[i]->name) return found.tables[i];
       names += fmt::format("{}{}", i == 0 ? "" : ", ", found.tables[i]->name);
     }
     throw Error(ErrorKind::usage,
@@ -50,7 +50,7 @@ const Kernels& kernels() {
                             "or nothing for the best",
                             kVariable, wanted, names));
   }();
-  return chosen;
+  return *chosen;
 }
 
 }  // namespace filterscope::cpu
