@@ -177,7 +177,11 @@ step libraries libraries
 export OMP_WAIT_POLICY=passive
 # A kernel that breaks the device fails all later tests of its process: so each family of convolutions has one of its own.
 families=(ConvolutionTest ConvolutionImplicitGemmTest)
-[[ $(nvidia-smi --query-gpu=compute_cap --format=csv,noheader -i 0) != 9.0 ]] || families+=(ConvolutionWgmmaTest)
+fastest='implicit_gemm(\+pool)?'  # Of many images.
+if [[ $(nvidia-smi --query-gpu=compute_cap --format=csv,noheader -i 0) == 9.0 ]]; then
+  families+=(ConvolutionWgmmaTest)
+  fastest='wgmma(_large)?'
+fi
 for family in "${families[@]}"; do
   begin "tests-kernels-$family" test_of "tests-kernels-$family" kernels/kernels_device_test "*/$family.*"
 done
@@ -216,9 +220,9 @@ else
 fi
 # What of a render is left to this machine's processors.
 step host "$build/bench/bench_host_stages" --weights "$weights"
-# Of the convolutions those that are fastest with so many images; cuDNN's are the next step's.
-step kernels "$build/bench/bench_kernels" --benchmark_filter='^cuda/([^c]|convolution/.*/(wgmma|wgmma_large|implicit_gemm(\+pool)?)/)' --precisions fp16 \
-  --cuda-batches 512 --benchmark_min_time=0.02 --benchmark_out="$out/kernels.json" --benchmark_out_format=json
+# cuDNN's are the next step's.
+step kernels "$build/bench/bench_kernels" --benchmark_filter="^cuda/([^c]|convolution/.*/$fastest/)" --precisions fp16 --cuda-batches 512 \
+  --benchmark_min_time=0.02 --benchmark_out="$out/kernels.json" --benchmark_out_format=json
 step plans "$build/bench/bench_cudnn_plans" --precisions fp16 --images 512 --precompiled 10 --compiled 2
 
 # Of the pictures the manifests and the layers' sheets stay; the rest is large.

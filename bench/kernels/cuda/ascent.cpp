@@ -109,10 +109,10 @@ class Ascent {
     const std::size_t bytes = (3 * values() + static_cast<std::size_t>(parts) * images_) * sizeof(float);
     const auto state = std::make_shared<State>(State{std::vector<Set>(device_.sets(bytes)),
                                                      StateMemory(images_, device_.stream()),
-                                                     random_values<float>(values(), 0.f)});
+                                                     random_values<float, 0.f>(values())});
     for (Set& set : state->sets) {
-      set = {random_values<float>(values(), 0.f), random_values<float>(values()),
-             random_values<float>(static_cast<std::size_t>(parts) * images_, 0.5f)};
+      set = {random_values<float, 0.f>(values()), random_values<float>(values()),
+             random_values<float, 0.5f>(static_cast<std::size_t>(parts) * images_)};
     }
     Operation operation = make(state->sets.size(), bytes);
     operation.run = [state, self = *this, parts](int number) {
@@ -197,7 +197,7 @@ class Ascent {
     // As in the engine, which uses the same few bytes in every iteration: nothing is rotated.
     constexpr float kWeight = 0.125f;
     const auto state = std::make_shared<State>(
-        State{random_values<float>(static_cast<std::size_t>(kFilterHeadParts) * images_, 0.f),
+        State{random_values<float, 0.f>(static_cast<std::size_t>(kFilterHeadParts) * images_),
               upload(std::vector<float>(images_, kWeight)), StateMemory(images_, device_.stream())});
     Operation operation = make(1, static_cast<std::size_t>(images_) * (kFilterHeadParts + 3) * sizeof(float));
     operation.run = [state, self = *this](int) {

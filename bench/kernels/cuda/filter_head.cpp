@@ -245,7 +245,7 @@ Operation image_forward(const Layer& layer, int images, CudaDevice& device) {
       (head.input_size() * images + head.sums_count() + std::size_t{27} * images + head.open_words()) * 4;
   state->sets.resize(device.sets(bytes));
   for (Set& set : state->sets) {
-    set = {random_values<float>(head.input_size() * images, 0.f), poisoned_values<float>(head.sums_count()),
+    set = {random_values<float, 0.f>(head.input_size() * images), poisoned_values<float>(head.sums_count()),
            poisoned_values<std::uint32_t>(head.open_words())};
   }
   return {.work = {.operations = head.operations(), .bytes = static_cast<double>(bytes)},

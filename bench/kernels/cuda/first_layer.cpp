@@ -53,7 +53,7 @@ Operation first_convolution(const kernels::FirstConvolutionKernel<T>& kernel, co
   state->bias = random_values<float>(channels);
   state->sets.resize(device.sets(bytes));
   for (Set& set : state->sets) {
-    set = {random_values<float>(values, 0.f), poisoned_values<T>(outputs),
+    set = {random_values<float, 0.f>(values), poisoned_values<T>(outputs),
            poisoned_values<std::uint32_t>(outputs / 32)};
   }
   return {.work = {.operations = shape.layer.operations(shape.images), .bytes = static_cast<double>(bytes)},
@@ -137,7 +137,7 @@ Operation last_gradient(const kernels::LastGradientKernel<T>& kernel, const Shap
                             (values + static_cast<std::size_t>(parts) * shape.images) * sizeof(float);
   const auto state = std::make_shared<State>();
   state->weights = random_values<float>(std::size_t{27} * channels);
-  state->factors = random_values<float>(shape.images, 0.5f);
+  state->factors = random_values<float, 0.5f>(shape.images);
   state->sets.resize(device.sets(bytes));
   for (Set& set : state->sets) {
     set = {random_values<T>(gradients), random_words(gradients / 32), poisoned_values<float>(values),

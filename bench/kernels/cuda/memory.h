@@ -37,20 +37,23 @@ cuda::DeviceBuffer<T> repeated(std::span<const T> sequence, std::size_t count) {
   return buffer;
 }
 
-/// `count` values that `draw(generator)` gives; a prime number of different ones, so that images differ.
+/// `count` values that `draw(generator)` gives; a prime number of different ones, so that images differ. They
+/// are drawn once for each T and Draw.
 template <class T, class Draw>
-cuda::DeviceBuffer<T> random_array(std::size_t count, const Draw& draw) {
-  constexpr std::size_t kSequence = 262139;
-  std::mt19937 generator(1);
-  std::vector<T> sequence(std::min(count, kSequence));
-  for (T& value : sequence) value = draw(generator);
-  return repeated<T>(sequence, count);
+cuda::DeviceBuffer<T> random_array(std::size_t count, Draw draw) {
+  static const std::vector<T> sequence = [&] {
+    std::mt19937 generator(1);
+    std::vector<T> values(262139);
+    for (T& value : values) value = draw(generator);
+    return values;
+  }();
+  return repeated(std::span(sequence).first(std::min(count, sequence.size())), count);
 }
 
 /// Uniform in [low, 1); random, since tensor cores draw less power, and run faster, on zeros.
-template <class T>
-cuda::DeviceBuffer<T> random_values(std::size_t count, float low = -1.f) {
-  return random_array<T>(count, [low](std::mt19937& generator) {
+template <class T, float low = -1.f>
+cuda::DeviceBuffer<T> random_values(std::size_t count) {
+  return random_array<T>(count, [](std::mt19937& generator) {
     return kernels::from_float<T>(std::uniform_real_distribution<float>(low, 1.f)(generator));
   });
 }
