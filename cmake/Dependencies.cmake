@@ -13,6 +13,9 @@ if(NOT FILTERSCOPE_FETCH MATCHES "^(AUTO|ALWAYS|NEVER)$")
 endif()
 
 include(FetchContent)
+if(POLICY CMP0167)
+  cmake_policy(SET CMP0167 NEW)  # Boost is found by its own package configuration.
+endif()
 
 # What filterscopeConfig.cmake must find again for whoever links the installed static library.
 set(FILTERSCOPE_FIND_DEPENDENCIES "")
