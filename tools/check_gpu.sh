@@ -4,16 +4,18 @@
 #
 #   tools/check_gpu.sh [OUT]
 #
-# OUT (default: check-gpu) receives the logs, results.json and summary.md. A step that fails does not stop the others; the
-# exit code tells whether all passed. cuDNN is loaded by its name where it is not where it was at build time: put its folder
-# into LD_LIBRARY_PATH. Environment:
+# OUT (default: check-gpu) receives the logs, results.json and summary.md. The tests, compute-sanitizer and fidelity run side by
+# side; what is timed runs alone, after them. A step that fails stops the others only if it is the build. The exit code is 0 if
+# none failed; for want of a tool a step is skipped, which results.json says. cuDNN is loaded by its name where it is not where
+# it was at build time: put its folder into LD_LIBRARY_PATH. Environment:
 #   WEIGHTS      what filterscope render takes as --weights (default: synthetic)
 #   BUILD        build folder (default: build/gpu), from the folder that the script is called in
 #   CMAKE_FLAGS  more flags for the configuration, such as -DCMAKE_PREFIX_PATH=...
 #   ITERATIONS   of the full render (default: 500)
-#   STEPS        which of "build libraries tests sanitizer render profile host fidelity kernels plans" (default: all of them);
+#   STEPS        which of "build libraries tests sanitizer fidelity render profile host kernels plans" (default: all of them);
 #                without "build", BUILD holds what was built before, on another machine perhaps
-#   LIMIT        seconds that a step other than "build" may take before it is ended (default: 600)
+#   JOBS         how many processes share the device (default: 1 for every 8 GiB of its memory, at most 16)
+#   LIMIT        seconds that a step other than "build" may take before it is ended, beside others if need be (default: 600)
 set -uo pipefail
 case ${1-} in
   -h | --help) sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p}' "$0"; exit 0 ;;
@@ -26,48 +28,82 @@ build=$(realpath -m "${BUILD:-$root/build/gpu}")
 weights=${WEIGHTS:-synthetic}
 iterations=${ITERATIONS:-500}
 limit=${LIMIT:-600}
-steps=${STEPS:-build libraries tests sanitizer render profile host fidelity kernels plans}
+all_steps="build libraries tests sanitizer fidelity render profile host kernels plans"
+steps=${STEPS:-$all_steps}
+for name in $steps; do
+  [[ " $all_steps " == *" $name "* ]] || {
+    echo "check_gpu.sh: STEPS: \"$name\" is none of \"$all_steps\"" >&2
+    exit 2
+  }
+done
 cores=$(nproc)
 cd "$root" || exit
 
-command -v nvidia-smi >/dev/null && nvidia-smi >"$out/nvidia-smi.txt" 2>&1 || {
+if ! nvidia-smi >"$out/nvidia-smi.txt" 2>&1; then
   echo "check_gpu.sh: no GPU: nvidia-smi does not answer" >&2
   exit 4
-}
+fi
+gibibytes=$(($(nvidia-smi --query-gpu=memory.total --format=csv,noheader,nounits -i 0) / 1024))
+jobs=${JOBS:-$((gibibytes < 16 ? 1 : gibibytes > 128 ? 16 : gibibytes / 8))}
 
 # Nothing of an earlier run is to be taken for this one's.
 rm -rf "$out"/cache-* "$out"/render-{few,cold,warm}{,.json} "$out"/sanitized-* "$out"/*.log "$out"/hazards-*.tmp "$out"/{fidelity,kernels,tests-*}.json "$out"/sheet-*.png
 
 declare -A status=() seconds=() begins=() step_of=()
 order=()
+wanted() { [[ " $steps " == *" ${1%%-*} "* ]]; }
 # begin NAME COMMAND...: runs it beside what was begun before, with its output in OUT/NAME.log.
 begin() {
   local name=$1 most=$limit
   shift
-  [[ " $steps " == *" ${name%%-*} "* ]] || return 0
+  wanted "$name" || return 0
+  while ((${#step_of[@]} >= jobs)); do
+    sleep 0.1
+    collect
+  done
   order+=("$name")
   begins[$name]=$(date +%s.%N)
-  # A step that hangs on the device is not to take the others with it.
+  # What hangs on the device is not to stop all that comes after it.
   [[ $name != build ]] || most=0
   timeout --kill-after=10 "$most" bash -c '"$@"' bash "$@" >"$out/$name.log" 2>&1 &
   step_of[$!]=$name
 }
-# Until all that was begun has ended.
-finish() {
+# skip NAME REASON
+skip() {
+  wanted "$1" || return 0
+  order+=("$1")
+  seconds[$1]=0
+  status[$1]="skipped: $2"
+  printf '%-44s %7s    %s\n' "$1" "" "${status[$1]}"
+}
+# What of it has ended.
+collect() {
   local ended code name
-  while ((${#step_of[@]} > 0)); do
-    wait -n -p ended "${!step_of[@]}"
+  for ended in "${!step_of[@]}"; do
+    kill -0 "$ended" 2>/dev/null && continue
+    wait "$ended"
     code=$?
+    # A process that did not end when it was told to; timeout leads their group.
+    kill -KILL -- "-$ended" 2>/dev/null
     name=${step_of[$ended]}
     unset "step_of[$ended]"
     seconds[$name]=$(awk -v a="${begins[$name]}" -v b="$(date +%s.%N)" 'BEGIN { printf "%.1f", b - a }')
+    # timeout ends by the signal itself where it has to kill.
+    ((code != 137 || ${seconds[$name]%.*} < limit)) || code=124
     case $code in
       0) status[$name]=ok ;;
       124) status[$name]="ended after $limit s" ;;
-      137) status[$name]="killed (of memory, or it did not end after $limit s)" ;;
+      137) status[$name]="killed (of memory?)" ;;
       *) status[$name]="failed ($code)" ;;
     esac
-    printf '%-36s %8s s  %s\n' "$name" "${seconds[$name]}" "${status[$name]}"
+    printf '%-44s %7s s  %s\n' "$name" "${seconds[$name]}" "${status[$name]}"
+  done
+}
+# Until all that was begun has ended.
+finish() {
+  while ((${#step_of[@]} > 0)); do
+    sleep 0.1
+    collect
   done
 }
 # step NAME COMMAND...: runs it alone.
@@ -95,7 +131,7 @@ test_of() {
 }
 # Its tests in processes side by side: most of their time cuDNN compiles.
 tests_side_by_side_of() {
-  local shards=8 shard failed=0 running=()
+  local shards=$((jobs < 8 ? jobs : 8)) shard failed=0 running=()
   for ((shard = 0; shard < shards; ++shard)); do
     GTEST_TOTAL_SHARDS=$shards GTEST_SHARD_INDEX=$shard test_of "$1.shard$shard" "$2" >"$out/$1.shard$shard.log" 2>&1 &
     running+=($!)
@@ -110,6 +146,7 @@ tests_side_by_side_of() {
 with_own_cache() {
   XDG_CACHE_HOME="$out/cache-$1" "${@:2}"
 }
+waiting_asleep() { OMP_WAIT_POLICY=passive "$@"; }
 sanitize() {
   # cuDNN tries calls that fail as a way of asking.
   with_own_cache "$1" compute-sanitizer --tool "$1" --report-api-errors no --print-limit 0 --error-exitcode 99 "${@:2}"
@@ -164,17 +201,22 @@ profile() {
     nsys stats --report cuda_gpu_kern_sum,nvtx_gpu_proj_sum "$out/profile.nsys-rep"
 }
 # For the shells that a step's limit is kept with.
-export out build weights cores
-export -f configure_and_build libraries test_of tests_side_by_side_of with_own_cache sanitize without_known_hazards render watched_render profile
+export out build weights cores jobs
+export -f configure_and_build libraries test_of tests_side_by_side_of with_own_cache waiting_asleep sanitize without_known_hazards render watched_render profile
 # They are not in the terminal's foreground.
-trap '((${#step_of[@]} == 0)) || kill "${!step_of[@]}"; exit 130' INT TERM
+stop() {
+  local group
+  for group in "${!step_of[@]}"; do kill -KILL -- "-$group" 2>/dev/null; done
+  exit 130
+}
+trap stop INT TERM HUP
 
 step build configure_and_build
 [[ ${status[build]-ok} == ok ]] || steps=  # There is nothing to run.
 step libraries libraries
 
 # What is not timed, side by side: much of it is work of the processors. With threads that wait asleep.
-export OMP_WAIT_POLICY=passive
+side_by_side() { begin "$1" waiting_asleep "${@:2}"; }
 # A kernel that breaks the device fails all later tests of its process: so each family of convolutions has one of its own.
 families=(ConvolutionTest ConvolutionImplicitGemmTest)
 fastest='implicit_gemm(\+pool)?'  # Of many images.
@@ -183,30 +225,29 @@ if [[ $(nvidia-smi --query-gpu=compute_cap --format=csv,noheader -i 0) == 9.0 ]]
   fastest='wgmma(_large)?'
 fi
 for family in "${families[@]}"; do
-  begin "tests-kernels-$family" test_of "tests-kernels-$family" kernels/kernels_device_test "*/$family.*"
+  side_by_side "tests-kernels-$family" test_of "tests-kernels-$family" kernels/kernels_device_test "*/$family.*"
 done
-begin tests-kernels test_of tests-kernels kernels/kernels_device_test '-*/Convolution*'
-begin tests-cudnn tests_side_by_side_of tests-cudnn cuda/cudnn_convolution_test
-begin tests-engine test_of tests-engine cuda/cuda_engine_device_test
+side_by_side tests-kernels test_of tests-kernels kernels/kernels_device_test '-*/Convolution*'
+side_by_side tests-cudnn tests_side_by_side_of tests-cudnn cuda/cudnn_convolution_test
+side_by_side tests-engine test_of tests-engine cuda/cuda_engine_device_test
 if command -v compute-sanitizer >/dev/null; then
   for tool in memcheck racecheck; do
     # What wgmma and the copy engine do is not all known to these tools: reports of it are to stand apart.
-    begin "sanitizer-$tool-kernels" sanitize "$tool" "$build/tests/kernels/kernels_device_test" \
+    side_by_side "sanitizer-$tool-kernels" sanitize "$tool" "$build/tests/kernels/kernels_device_test" \
       --gtest_filter='-*ConvolutionWgmmaTest*'
-    begin "sanitizer-$tool-wgmma" without_known_hazards sanitize "$tool" "$build/tests/kernels/kernels_device_test" \
+    side_by_side "sanitizer-$tool-wgmma" without_known_hazards sanitize "$tool" "$build/tests/kernels/kernels_device_test" \
       --gtest_filter='*ConvolutionWgmmaTest*-*ManyTiles*'
     # The engine on a small case, with kernels as they come: timing would run hundreds under the tool.
-    begin "sanitizer-$tool-engine" without_known_hazards sanitize "$tool" "$build/filterscope" render --weights synthetic --device cuda \
+    side_by_side "sanitizer-$tool-engine" without_known_hazards sanitize "$tool" "$build/filterscope" render --weights synthetic --device cuda \
       --size 32 --iterations 2 --reproducible --batch 2 --quiet --out "$out/sanitized-$tool" 'block*_conv2:0-1'
   done
 else
-  echo "compute-sanitizer is not in PATH: skipped"
+  skip sanitizer "compute-sanitizer is not in PATH"
 fi
 # The double-precision and CPU sides take the time; a few filters of each layer. Timings of plans are not to be taken from it.
-begin fidelity with_own_cache fidelity "$build/bench/fidelity" --device cuda --weights "$weights" --filters 2 --gradients 1 \
+side_by_side fidelity with_own_cache fidelity "$build/bench/fidelity" --device cuda --weights "$weights" --filters 2 --gradients 1 \
   --iterations 100 --size 48 --json "$out/fidelity.json"
 finish
-unset OMP_WAIT_POLICY
 
 # What is timed, one after the other. First some filters of every layer, short: what goes wrong shows early.
 step render-few with_own_cache few render '*:0-7' --iterations 20 --out "$out/render-few"
@@ -216,7 +257,7 @@ step render-warm with_own_cache render watched_render all --iterations "$iterati
 if command -v nsys >/dev/null; then
   step profile with_own_cache render profile
 else
-  echo "nsys is not in PATH: no profile"
+  skip profile "nsys is not in PATH"
 fi
 # What of a render is left to this machine's processors.
 step host "$build/bench/bench_host_stages" --weights "$weights"
@@ -239,9 +280,9 @@ rm -rf "$out"/render-few "$out"/render-cold "$out"/render-warm "$out"/sanitized-
 {
   for name in "${order[@]}"; do printf '%s\t%s\t%s\n' "$name" "${status[$name]}" "${seconds[$name]}"; done
 } >"$out/steps.tsv"
-python3 - "$out" "$("$build/filterscope" info 2>/dev/null || true)" <<'PY'
+python3 - "$out" "$SECONDS" "$("$build/filterscope" info 2>/dev/null || true)" <<'PY'
 import collections, csv, glob, json, os, subprocess, sys
-out, info = sys.argv[1], sys.argv[2]
+out, wall_seconds, info = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 def read(name):
     path = os.path.join(out, name)
     try:
@@ -259,6 +300,8 @@ def tests_of(step):
     result = {"processes": len(parts), "without_results": parts.count(None)}
     parts = [part for part in parts if part]
     result |= {key: sum(part.get(key, 0) for part in parts) for key in ("tests", "failures", "disabled", "errors")}
+    result["skipped"] = sum(test.get("result") == "SKIPPED" for part in parts for suite in part.get("testsuites", [])
+                            for test in suite.get("testsuite", []))
     result["seconds"] = max([float(part.get("time", "0s").rstrip("s")) for part in parts], default=0)
     return result
 tests = {step["step"]: tests_of(step["step"]) for step in steps if step["step"].startswith("tests-")}
@@ -276,7 +319,7 @@ def clocks():
         return figures
     except (OSError, ValueError, IndexError):
         return None
-result = {"device": device, "info": info.splitlines(), "steps": steps,
+result = {"device": device, "wall_seconds": wall_seconds, "info": info.splitlines(), "steps": steps,
           "tests": tests,
           "render": {name: {key: (read(name + ".json") or {}).get(key)
                             for key in ("wall_seconds", "filters_per_second", "phases", "counts", "engines")}
@@ -286,6 +329,7 @@ with open(os.path.join(out, "results.json"), "w") as file: json.dump(result, fil
 with open(os.path.join(out, "summary.md"), "w") as file:
     print(f"# {device}\n", file=file)
     print("```\n" + info + "\n```\n", file=file)
+    print(f"{wall_seconds} s, of which the tests, compute-sanitizer and fidelity ran side by side.\n", file=file)
     print("| step | result | seconds |\n|---|---|---|", file=file)
     for step in steps: print(f"| {step['step']} | {step['status']} | {step['seconds']} |", file=file)
     print(file=file)
@@ -297,4 +341,4 @@ with open(os.path.join(out, "summary.md"), "w") as file:
             print(f"## {name}\n\n{open(path, errors='replace').read()[-12000:]}\n", file=file)
 PY
 echo "Results: $out/results.json, $out/summary.md"
-for name in "${order[@]}"; do [[ ${status[$name]} == ok ]] || exit 1; done
+for name in "${order[@]}"; do [[ ${status[$name]} == ok || ${status[$name]} == skipped* ]] || exit 1; done

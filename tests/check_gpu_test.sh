@@ -1,0 +1,134 @@
+#!/usr/bin/env bash
+# tools/check_gpu.sh with stand-ins for the programs that it runs, for nvidia-smi and for compute-sanitizer: which steps run,
+# how their ends are told, and that nothing of them is left.
+# Usage: check_gpu_test.sh SOURCE_FOLDER
+set -uo pipefail
+
+readonly script=$1/tools/check_gpu.sh
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+readonly folder
+cd "$folder" || exit 1
+command -v python3 >/dev/null || { echo "no python3, which the script needs"; exit 77; }
+mkdir -p bin build/{tests/{kernels,cuda},bench}
+
+# BREAKS, HANGS, DIES: the program that fails, that does not end when it is told to, or whose step is killed.
+cat > program <<'END'
+#!/usr/bin/env bash
+name=$(basename "$0")
+for word in "$@"; do
+  [[ $word != --gtest_output=json:* ]] || cat > "${word#*json:}" <<JSON
+{"tests": 2, "failures": 0, "disabled": 0, "errors": 0, "time": "1s",
+ "testsuites": [{"testsuite": [{"result": "COMPLETED"}, {"result": "SKIPPED"}]}]}
+JSON
+done
+[[ $name != "${BREAKS-}" ]] || exit 3
+[[ $name != "${DIES-}" ]] || kill -KILL $PPID
+[[ $name != "${HANGS-}" ]] || { trap '' TERM; echo $$ >> "$HANGING"; exec sleep 1000; }
+sleep 0.2
+END
+cat > bin/nvidia-smi <<'END'
+#!/usr/bin/env bash
+case $* in
+  *compute_cap*) echo 9.0 ;;
+  *nounits*) echo 143771 ;;
+  *--loop-ms*) exec sleep 1000 ;;
+  *name*) echo "A GPU, 1.2, 143771 MiB" ;;
+esac
+END
+cat > bin/compute-sanitizer <<'END'
+#!/usr/bin/env bash
+echo "sanitized: $*"
+END
+chmod +x program bin/*
+for name in filterscope tests/kernels/kernels_device_test tests/cuda/{cudnn_convolution_test,cuda_engine_device_test} \
+  bench/{fidelity,bench_host_stages,bench_kernels,bench_cudnn_plans}; do
+  cp program "build/$name"
+done
+export HANGING="$folder/hanging.txt" PATH="$folder/bin:$PATH" BUILD="$folder/build"
+touch "$HANGING"
+readonly without_build="libraries tests sanitizer fidelity render profile host kernels plans"
+
+failures=0
+failed() { # WHAT
+  echo "FAILED: $1"
+  cat output.txt
+  failures=$((failures + 1))
+}
+expect() { # NAME COMMAND...
+  local name=$1
+  shift
+  "$@" || failed "$name"
+}
+check() { # EXPECTED_EXIT_CODE [NAME=VALUE...]
+  local expected=$1 code
+  shift
+  env "$@" bash "$script" out > output.txt 2>&1
+  code=$?
+  [[ $code == "$expected" ]] || failed "exit code $code instead of $expected with: $*"
+}
+# value PYTHON: of the results.
+value() {
+  python3 -c 'import json, sys
+results = json.load(open("out/results.json"))
+steps = {step["step"]: step["status"] for step in results["steps"]}
+print(eval(sys.argv[1]))' "$1"
+}
+is() { [[ $(value "$1") == "$2" ]]; }
+
+# How many that hang there are; one that nobody has waited for is none.
+hanging() {
+  local process state count=0
+  while read -r process; do
+    read -r _ _ state _ 2>/dev/null < "/proc/$process/stat" || continue
+    [[ $state == Z ]] || count=$((count + 1))
+  done < "$HANGING"
+  echo $count
+}
+none_hang() { [[ $(hanging) == 0 ]]; }
+
+check 0 STEPS="$without_build"
+expect "every step that a machine without nsys can take is ok" is '{status for step, status in steps.items() if step != "profile"}' "{'ok'}"
+command -v nsys >/dev/null || expect "what is skipped is told" is 'steps["profile"]' "skipped: nsys is not in PATH"
+expect "21 steps" is 'len(steps)' 21
+expect "tests are counted over their processes" is 'results["tests"]["tests-cudnn"]["tests"], results["tests"]["tests-cudnn"]["skipped"]' "(16, 8)"
+
+check 1 STEPS="$without_build" BREAKS=cuda_engine_device_test
+expect "a step that fails is told" is 'steps["tests-engine"]' "failed (3)"
+expect "it stops no other" is 'steps["plans"]' ok
+
+check 1 STEPS="tests fidelity plans" HANGS=kernels_device_test LIMIT=4
+expect "a step that hangs is ended" is 'steps["tests-kernels"]' "ended after 4 s"
+expect "those after it run" is 'steps["plans"]' ok
+expect "nothing of it is left" none_hang
+
+check 1 STEPS="plans" HANGS=bench_cudnn_plans LIMIT=1
+expect "one that must be killed for it, too" is 'steps["plans"]' "ended after 1 s"
+
+check 1 STEPS="tests fidelity plans" DIES=bench_cudnn_plans
+expect "a step that is killed is told" is 'steps["plans"].split()[0]' "killed"
+
+check 0 STEPS="tests plans" JOBS=1
+expect "with one process at a time cuDNN's tests are in one" is 'results["tests"]["tests-cudnn"]["processes"]' 1
+
+check 2 STEPS="tests plnas"
+expect "an unknown step is named" grep -q '"plnas"' output.txt
+# A configuration that fails in an instant.
+check 1 CMAKE_FLAGS="-DFILTERSCOPE_FETCH=UNKNOWN" BUILD="$folder/other"
+expect "without a build nothing else is run" is 'list(steps)' "['build']"
+
+true > "$HANGING"
+STEPS=tests HANGS=kernels_device_test bash "$script" out > output.txt 2>&1 &
+running=$!
+for ((i = 0; i < 100; ++i)); do
+  (($(hanging) < 4)) || break
+  sleep 0.1
+done
+kill -TERM $running
+wait $running
+expect "130 when it is ended" test $? == 130
+sleep 0.2
+expect "nothing is left of it" none_hang
+
+((failures == 0)) || { echo "$failures failed"; exit 1; }
+echo "all passed"
