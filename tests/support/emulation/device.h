@@ -23,8 +23,8 @@
 ///   be reversed or shuffled, which uncovers missing barriers;
 /// - what cp.async copies is not there before it was waited for, and must be waited for;
 /// - a copy of a box is as late as may be: its place is poisoned at once, and filled when nobody can run
-/// without;
-///   a product of a warpgroup reads its operands, and gives its sums, when it is waited for.
+///   without it;
+/// - a product of a warpgroup reads its operands, and gives its sums, when it is waited for.
 /// A mistake throws emulation::Error out of the launch, naming kernel, block and thread.
 
 #define __global__
