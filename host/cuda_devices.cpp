@@ -1,8 +1,10 @@
 #include "cuda_devices.h"
 
 #include <cuda_runtime_api.h>
-#include <cudnn_version.h>
 #include <fmt/format.h>
+
+#include <fstream>
+#include <regex>
 
 namespace filterscope {
 namespace {
@@ -10,6 +12,16 @@ namespace {
 // CUDA encodes 12.4 as 12040.
 std::string cuda_version_text(int version) {
   return fmt::format("{}.{}", version / 1000, version % 1000 / 10);
+}
+
+// The driver's own version with a space, such as "580.159.04 "; empty where its kernel module does not tell.
+std::string driver_release() {
+  std::ifstream file("/proc/driver/nvidia/version");
+  std::string line;
+  std::smatch found;
+  if (!std::getline(file, line) || !std::regex_search(line, found, std::regex(R"( (\d+\.[\d.]+) )")))
+    return "";
+  return found[1].str() + ' ';
 }
 
 // Of the compute capability that the kernels' code is made for.
@@ -53,9 +65,8 @@ std::string cuda_runtime_description() {
   const cudaError_t error = cudaGetDeviceCount(&count);
   cudaGetLastError();
   std::string text =
-      fmt::format("CUDA runtime {}, driver {}, cuDNN {}.{}.{}", cuda_version_text(CUDART_VERSION),
-                  driver == 0 ? "none" : "for CUDA " + cuda_version_text(driver), CUDNN_MAJOR, CUDNN_MINOR,
-                  CUDNN_PATCHLEVEL);
+      fmt::format("runtime {}, driver {}", cuda_version_text(CUDART_VERSION),
+                  driver == 0 ? "none" : driver_release() + "for CUDA " + cuda_version_text(driver));
   if (error != cudaSuccess && driver != 0) text += fmt::format(" ({})", cudaGetErrorString(error));
   return text;
 }

@@ -13,7 +13,7 @@ struct CudaDevice {
   int major = 0;  ///< Compute capability.
   int minor = 0;
   std::size_t memory_bytes = 0;
-  bool usable = false;  ///< Whether this build has code for it.
+  bool usable = false;  ///< Whether its compute capability is one that the kernels are written for.
   std::string remark;   ///< Memory, capability, and why it is not usable.
 };
 
@@ -21,8 +21,8 @@ struct CudaDevice {
 /// without a GPU; cuda_runtime_description() tells which.
 std::vector<CudaDevice> cuda_devices();
 
-/// One line for people: versions of the CUDA runtime, the driver and cuDNN, and why no device can be used if
-/// none can.
+/// One line for people: versions of the CUDA runtime and the driver, and why no device can be used if none
+/// can.
 std::string cuda_runtime_description();
 
 /// Why cuda_devices() has none that is usable, as the end of a sentence; empty if one is.

@@ -95,8 +95,21 @@ Libraries library_versions() {
   Libraries versions;
 #if defined(FILTERSCOPE_WITH_CUDA)
   versions.emplace_back("CUDA", cuda_runtime_description());
+  versions.emplace_back("cuDNN", cuda::cudnn_description());
 #endif
   return versions;
+}
+
+std::vector<std::pair<std::string, std::string>> kernel_timings() {
+  std::vector<std::pair<std::string, std::string>> timings;
+#if defined(FILTERSCOPE_WITH_CUDA)
+  for (const CudaDevice& device : cuda_devices()) {
+    if (!device.usable) continue;
+    timings.emplace_back(fmt::format("{}{}", kCudaPrefix, device.index),
+                         cuda::plan_cache_description(device.index));
+  }
+#endif
+  return timings;
 }
 
 std::unique_ptr<Engine> make_engine(const Network& network, const Weights& weights, const Recipe& recipe,

@@ -205,5 +205,8 @@ DeviceChoice default_device(int local_rank = 0);
 int available_processors();
 /// What the engines use.
 Libraries library_versions();
+/// For people: of each usable GPU, by its id, the timings of kernels that earlier runs have left. Empty where
+/// there is none.
+std::vector<std::pair<std::string, std::string>> kernel_timings();
 
 }  // namespace filterscope

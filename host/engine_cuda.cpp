@@ -239,27 +239,51 @@ class CudaEngine final : public Engine {
     std::vector<FilterId> left(filters.begin(), filters.end());
     while (!left.empty() && !stop.stop_requested()) {
       BatchPlan plan = timed(phases_.plans, [&] { return std::move(plan_batches(left, largest).front()); });
-      std::optional<BatchAscent> ascent;
       try {
-        const PhaseTimer timer(phases_.plans);
-        ascent.emplace(network_, recipe_, options_, precision_, device_weights_,
-                       planner_.make(plan.geometry, use_of(plan, stop, &observer)));
-      } catch (const cuda::OutOfMemory&) {
+        const std::vector<FilterId> taken = ascend_all(plan, filters, observer, stop);
+        std::erase_if(left, [&](FilterId id) { return std::ranges::binary_search(taken, id); });
+      } catch (const cuda::OutOfMemory& error) {
         largest = std::min(largest, plan.geometry.images()) / 2;
         if (largest == 0 || options_.reproducible) throw too_little_memory(plan.geometry.images());
-        observer.on_notice(fmt::format("Out of device memory; going on with at most {} at once.",
-                                       counted(largest, "filter")));
-        continue;
+        observer.on_notice(fmt::format("cuda:{} is {}; going on with at most {} at once.", index_,
+                                       error.what(), counted(largest, "filter")));
       }
-      const PhaseTimer timer(phases_.ascent);
-      remember_plan(ascent->plan());
-      const std::vector<FilterId> taken = place(plan, filters);
+    }
+  }
+
+  // The filters of all batches of the plan, ascending. Out of memory is what has to be allocated before the
+  // first of them is done: nothing of the plan has been delivered then.
+  std::vector<FilterId> ascend_all(BatchPlan& plan, std::span<const FilterId> filters,
+                                   RenderObserver& observer, const std::stop_token& stop) {
+    std::optional<BatchAscent> ascent;
+    {
+      const PhaseTimer timer(phases_.plans);
+      ascent.emplace(network_, recipe_, options_, precision_, device_weights_,
+                     planner_.make(plan.geometry, use_of(plan, stop, &observer)));
+    }
+    const PhaseTimer timer(phases_.ascent);
+    remember_plan(ascent->plan());
+    std::vector<FilterId> taken = place(plan, filters);
+    const auto lost = [&](const char* reason) {
+      while (ascent->has_arrived_results()) deliver_one(*ascent, observer);
+      return Error(
+          ErrorKind::device,
+          fmt::format("cuda:{} ({}) failed during the ascent: {}. What is finished is kept; the same "
+                      "command goes on with the rest",
+                      index_, device_.name, reason));
+    };
+    try {
       for (const cuda::Assignment& batch : plan.batches) {
         if (stop.stop_requested() || !ascend(*ascent, batch, observer, stop)) break;
       }
       while (ascent->has_results()) deliver_one(*ascent, observer);
-      std::erase_if(left, [&](FilterId id) { return std::ranges::binary_search(taken, id); });
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::device) throw;  // The observer's.
+      throw lost(error.what());
+    } catch (const kernels::LaunchError& error) {
+      throw lost(error.what());
     }
+    return taken;
   }
 
   std::vector<BatchPlan> plan_batches(std::span<const FilterId> filters, int largest) const {

@@ -1,3 +1,8 @@
+// Start images.
+//
+// Floor: 4 bytes written a value, once in a run of hundreds of iterations. Made where it is needed it saves the
+// host's time for it and the copy to the device: 110 KB for an image of 96 x 96, 0.5 GB for all filters. Each
+// thread writes the four values that one call of the generator gives.
 #include "common/global.h"
 #include "common/launch.h"
 #include "noise.h"

@@ -296,7 +296,7 @@ TEST_F(Cli, InfoTellsBuildDevicesLibrariesAndPlaces) {
   EXPECT_EQ(info.err, "");
   for (const char* fact : {"filterscope ", "compiler", "CUDA at build", "cpu", "--device auto", "HDF5", "fmt",
                            "nlohmann json", "stb_image_write", "cxxopts", "$FILTERSCOPE_WEIGHTS", "weights/",
-                           "~/.keras/models/", "nothing found", "weights/fetch.sh"}) {
+                           "~/.keras/models/", "nothing found", "weights/fetch.sh", "plan cache"}) {
     EXPECT_THAT(info.out, HasSubstr(fact));
   }
   EXPECT_THAT(info.out, Not(HasSubstr("not available")));

@@ -6,8 +6,9 @@
 # nsys  a timeline: gaps, the order and length of kernels, copies beside the ascent; iterations 11 to 15
 # ncu   hardware counters of every kernel of one iteration, number 11
 #
-# Only those iterations are captured, each operation under the name of its layer (forward and backward, NVTX ranges). Without
-# arguments, 64 filters of every layer with stand-in weights. Environment:
+# Only those iterations are captured, each operation under its layer's name and its own, such as "block3_conv1 input gradient"
+# (NVTX ranges: run, batch, iteration, forward or backward or step, layer, operation). Without arguments, 64 filters of every
+# layer with stand-in weights. Environment:
 #   FILTERSCOPE   the program (default: build/release/filterscope)
 #   OUT           the report, without its ending (default: filterscope-nsys, filterscope-ncu)
 #   PROFILE       FIRST:COUNT, the iterations to capture

@@ -59,6 +59,12 @@ void print_devices() {
             fmt::format("means {} here{}{}", choice.id, choice.reason.empty() ? "" : ": ", choice.reason));
 }
 
+void print_timings() {
+  const auto timings = kernel_timings();
+  for (const auto& [device, text] : timings) print_row(device, text);
+  if (timings.empty()) print_row("none", "only GPUs have kernels that are timed on first use");
+}
+
 void print_libraries() {
   auto libraries = library_versions();
   for (auto& library : compiled_library_versions()) {
@@ -96,8 +102,8 @@ int run_info(const std::vector<std::string>& arguments) {
   const Arguments options = info_options().parse(arguments);
   if (options.has("help")) {
     fmt::print(
-        "Tells the version, how the program was built, devices, libraries, and where weights are looked "
-        "for.\n\n"
+        "Tells the version, how the program was built, devices, libraries, what is known of the speed of "
+        "kernels, and where weights are looked for.\n\n"
         "Usage: filterscope info [OPTION...]\n\n{}",
         info_options().help());
     return 0;
@@ -112,6 +118,7 @@ int run_info(const std::vector<std::string>& arguments) {
   });
   print_part("Devices", print_devices);
   print_part("Libraries", print_libraries);
+  print_part("Timings of kernels (plan cache)", print_timings);
   bool found = false;
   print_part("Weights, in the order they are looked for", [&] { found = print_weights(weights); });
   // Asked about a file, the exit code answers whether it can be used.

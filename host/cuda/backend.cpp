@@ -3,13 +3,17 @@
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
 
+#include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
 #include "../error.h"
+#include "../text.h"
 #include "check.h"
 #include "cudnn_convolution.h"
 #include "cudnn_graph.h"
@@ -48,6 +52,30 @@ struct Choices {
 
 }  // namespace
 
+std::string cudnn_description() {
+  try {
+    return cudnn_version();
+  } catch (const Error& error) {
+    return fmt::format("none: {}", error.what());
+  }
+}
+
+std::string plan_cache_description(int index) {
+  std::string cudnn = "none";
+  try {
+    cudnn = cudnn_version();
+  } catch (const Error&) {
+  }
+  const PlanCache cache(cache_folder(), environment(index, cudnn));
+  if (cache.path().empty()) return "not kept: neither $XDG_CACHE_HOME nor $HOME is set";
+  std::error_code error;
+  const std::string path = cache.path().string();
+  if (!std::filesystem::exists(cache.path(), error)) return path + ": none yet";
+  if (cache.size() == 0) return path + ": cannot be used, the next run replaces it";
+  return fmt::format("{}: {} of this device, driver, CUDA, cuDNN and program", path,
+                     counted(static_cast<std::int64_t>(cache.size()), "timing"));
+}
+
 CudaBackend make_backend(int index, bool reproducible) {
   check(cudaSetDevice(index), "--device cuda:{}", index);
   std::string cudnn = "none";
@@ -78,13 +106,11 @@ CudaBackend make_backend(int index, bool reproducible) {
     choices->cudnn.emplace(CudnnOptions{.cache = &choices->cache});
     sources.emplace_back(of_cudnn);
   }
-  Libraries libraries = library_versions();
-  libraries.emplace_back("cuDNN", cudnn);
   return {.device = index,
           .sources = std::move(sources),
           .rule = reproducible ? PlanRule::fixed : PlanRule::timed,
           .timings = {find, store},
-          .libraries = std::move(libraries),
+          .libraries = library_versions(),
           .missing = std::move(missing)};
 }
 

@@ -107,6 +107,7 @@ StackArguments BatchAscent::stack_arguments() const {
 }
 
 void BatchAscent::start(const Assignment& assignment) {
+  const nvtx::Range range("start");
   running_ = &assignment;
   enqueued_ = 0;
   if (frame_rows() > 0) check(cudaStreamWaitEvent(stream_, copied_), "ordering streams");
@@ -156,6 +157,17 @@ void BatchAscent::enqueue_frame() {
                   stream_);
 }
 
+void BatchAscent::record_losses(float* trace, int trace_every, int* progress) {
+  kernels::loss_trace({.sums = sums_.data(),
+                       .weights = stack_->loss_weights(),
+                       .state = state(),
+                       .trace = trace,
+                       .trace_every = trace_every,
+                       .progress = progress,
+                       .images_count = images()},
+                      stream_);
+}
+
 void BatchAscent::enqueue_iteration() {
   const StackArguments arguments = stack_arguments();
   {
@@ -167,14 +179,11 @@ void BatchAscent::enqueue_iteration() {
     stack_->backward(arguments, stream_);
   }
   const nvtx::Range range("step");
-  kernels::loss_trace({.sums = sums_.data(),
-                       .weights = stack_->loss_weights(),
-                       .state = state(),
-                       .trace = trace_.data(),
-                       .trace_every = trace_every_,
-                       .progress = device_progress_,
-                       .images_count = images()},
-                      stream_);
+  {
+    const nvtx::Range operation("loss trace");
+    record_losses(trace_.data(), trace_every_, device_progress_);
+  }
+  const nvtx::Range operation("normalise and step");
   kernels::normalise_and_step(
       {.images = images_.data(),
        .gradients = gradients_.data(),
@@ -213,15 +222,9 @@ int BatchAscent::finished_iterations() const {
 }
 
 void BatchAscent::finish() {
+  const nvtx::Range range("finish");
   stack_->forward(stack_arguments(), stream_);
-  kernels::loss_trace({.sums = sums_.data(),
-                       .weights = stack_->loss_weights(),
-                       .state = state(),
-                       .trace = nullptr,
-                       .trace_every = 0,
-                       .progress = nullptr,
-                       .images_count = images()},
-                      stream_);
+  record_losses(nullptr, 0, nullptr);
   kernels::encode({.images = images_.data(),
                    .pictures = finished_.pictures.data(),
                    .images_count = images(),
@@ -254,6 +257,7 @@ void BatchAscent::finish() {
   bring(results_.gradient_norms, finished_.gradient_norms);
   copied_.record(copy_stream_);
   finishing_ = std::exchange(running_, nullptr);
+  arrived_ = false;
   find_result(0);
 }
 
@@ -263,7 +267,8 @@ std::size_t BatchAscent::result_bytes() const {
 }
 
 FilterResult BatchAscent::take_result() {
-  copied_.synchronise();
+  if (!arrived_) copied_.synchronise();
+  arrived_ = true;
   FilterResult result = result_of(next_result_);
   find_result(next_result_ + 1);
   return result;

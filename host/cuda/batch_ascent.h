@@ -43,8 +43,13 @@ class BatchAscent {
 
   /// Whether results of a finished batch wait to be taken.
   bool has_results() const { return finishing_ != nullptr; }
-  /// Whether they have arrived.
-  bool results_arrived() const { return copied_.passed(); }
+  /// Whether they have arrived; asks the device only until they have.
+  bool results_arrived() {
+    arrived_ = arrived_ || copied_.passed();
+    return arrived_;
+  }
+  /// Results that can be taken without the device, even if it is lost.
+  bool has_arrived_results() const { return has_results() && arrived_; }
   /// Of one result, at most.
   std::size_t result_bytes() const;
   /// The next one, those of deep layers first. Waits until they have arrived.
@@ -80,6 +85,7 @@ class BatchAscent {
   StackArguments stack_arguments() const;
   void enqueue_frame();
   void enqueue_iteration();
+  void record_losses(float* trace, int trace_every, int* progress);
   void upload_initial_images(const Assignment& assignment);
   void find_result(int image);
   FilterResult result_of(int image) const;
@@ -122,6 +128,7 @@ class BatchAscent {
   const Assignment* running_ = nullptr;
   const Assignment* finishing_ = nullptr;
   int next_result_ = 0;  // Image of `finishing_`.
+  bool arrived_ = false;
 };
 
 }  // namespace filterscope::cuda

@@ -2,7 +2,9 @@
 
 #include <string>
 
-#if !defined(FILTERSCOPE_EMULATED)
+#if defined(FILTERSCOPE_EMULATED)
+#include <cuda_runtime_api.h>
+#else
 #include <nvtx3/nvToolsExt.h>
 #endif
 
@@ -13,7 +15,12 @@ namespace filterscope::cuda::nvtx {
 class Range {
  public:
 #if defined(FILTERSCOPE_EMULATED)
-  explicit Range(const std::string&) {}
+  explicit Range(const std::string& name) {
+    emulation::push_range(name);
+  }
+  ~Range() {
+    emulation::pop_range();
+  }
 #else
   explicit Range(const std::string& name) {
     nvtxRangePushA(name.c_str());

@@ -39,6 +39,8 @@ class PlanCache {
   /// Writes what has been stored since the last time, if anything.
   void save();
 
+  /// Plans that are known.
+  std::size_t size() const { return entries_.size(); }
   /// Of this environment's file. Empty without a folder.
   const std::filesystem::path& path() const { return path_; }
 

@@ -20,16 +20,14 @@ void report(cudaError_t status, const char* what) {
 
 Allocation::Allocation(Kind kind, std::size_t bytes) : bytes_(bytes), kind_(kind) {
   if (bytes == 0) return;
-  if (kind == Kind::device) {
-    const cudaError_t status = cudaMalloc(&data_, bytes);
-    if (status == cudaErrorMemoryAllocation) {
-      cudaGetLastError();  // The runtime would hand this error to whoever asks next.
-      throw OutOfMemory();
-    }
-    check(status, "allocating {} bytes of device memory", bytes);
-  } else {
-    check(cudaHostAlloc(&data_, bytes, cudaHostAllocMapped), "allocating pinned memory");
+  const bool device = kind == Kind::device;
+  const cudaError_t status =
+      device ? cudaMalloc(&data_, bytes) : cudaHostAlloc(&data_, bytes, cudaHostAllocMapped);
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // The runtime would hand this error to whoever asks next.
+    throw OutOfMemory(device ? "out of device memory" : "out of pinned memory");
   }
+  check(status, "allocating {} bytes of {} memory", bytes, device ? "device" : "pinned");
 }
 
 Allocation& Allocation::operator=(Allocation&& other) noexcept {

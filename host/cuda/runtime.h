@@ -12,10 +12,14 @@
 
 namespace filterscope::cuda {
 
-/// Device memory that the device does not have.
+/// Memory that is not to be had: the device's, or pinned memory of the host.
 class OutOfMemory : public std::bad_alloc {
  public:
-  const char* what() const noexcept override { return "out of device memory"; }
+  explicit OutOfMemory(const char* what = "out of device memory") : what_(what) {}
+  const char* what() const noexcept override { return what_; }
+
+ private:
+  const char* what_;
 };
 
 /// Bytes on the device, or (pinned) in host memory that the device reaches. Moves, never copies.

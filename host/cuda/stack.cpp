@@ -4,9 +4,9 @@
 #include <utility>
 #include <vector>
 
+#include "first_layer.h"
 #include "kernels/filter_head.h"
 #include "kernels/max_pool.h"
-#include "first_layer.h"
 #include "nvtx.h"
 #include "runtime.h"
 #include "storage.h"
@@ -133,6 +133,7 @@ class StackOf final : public Stack {
       input = output;
       side = 1 - side;
       if (layer > 0 || !network_.convolutions[0].pool_after) continue;
+      const nvtx::Range pool = operation(0, "pool");
       kernels::max_pool<T>({.input = output,
                             .output = buffers_[side].data(),
                             .winners = layers_[0].winners.data(),
@@ -160,6 +161,7 @@ class StackOf final : public Stack {
       const int below = layer - 1;
       const Gate gate = below == 0 ? Gate::none : plan_.layers[below].gate;  // last_gradient applies it.
       if (geometry.passing(layer) > 0) {
+        const nvtx::Range input = operation(layer, "input gradient");
         ConvolutionVariant& variant = *plan_.layers[layer].input_gradient;
         variant.launch({.source = gradient,
                         .weights = weights_.kernel(layer, variant.weight_layout()),
@@ -174,7 +176,9 @@ class StackOf final : public Stack {
       if (geometry.leaving(layer) > 0) head_gradient(layer, gate, input_gradient, arguments, stream);
       gradient = input_gradient;
     }
+    const nvtx::Range range(network_.convolutions[0].name);
     if (geometry.passing(0) > 0 && network_.convolutions[0].pool_after) {
+      const nvtx::Range pool = operation(0, "pool gradient");
       T* const output_gradient = std::exchange(gradient, other(gradient));
       kernels::max_pool_gradient<T>({.output_gradient = output_gradient,
                                      .winners = layers_[0].winners.data(),
@@ -186,8 +190,8 @@ class StackOf final : public Stack {
                                      .channels = network_.convolutions[0].out_channels},
                                     stream);
     }
-    const nvtx::Range range(network_.convolutions[0].name);
     if (geometry.passing(0) > 0) {
+      const nvtx::Range input = operation(0, "input gradient");
       last_gradient_({.gradient = gradient,
                       .gate = layers_[0].bits.data(),
                       .weights = weights_.filters(0),
@@ -202,6 +206,7 @@ class StackOf final : public Stack {
                      stream);
     }
     if (geometry.leaving(0) > 0) {
+      const nvtx::Range head = operation(0, "filter head gradient");
       const int first = geometry.passing(0);
       const int parts = kernels::image_gradient_parts(plan_.image.height, plan_.image.width);
       kernels::image_head_gradient({.open = layers_[0].head_open.data(),
@@ -320,6 +325,11 @@ class StackOf final : public Stack {
     return values;
   }
 
+  // In a profile: what a layer does, with its name, which is also that of the kernels launched meanwhile.
+  nvtx::Range operation(int layer, const char* name) const {
+    return nvtx::Range(network_.convolutions[layer].name + ' ' + name);
+  }
+
   std::size_t image_size() const { return plan_.image.positions() * 3; }
   T* other(const T* buffer) const {
     return buffer == buffers_[0].data() ? buffers_[1].data() : buffers_[0].data();
@@ -349,6 +359,7 @@ class StackOf final : public Stack {
   }
 
   void first_convolution(T* output, const StackArguments& arguments, cudaStream_t stream) {
+    const nvtx::Range range = operation(0, "convolution");
     first_convolution_({.images = arguments.images,
                         .weights = weights_.filters(0),
                         .bias = static_cast<const float*>(weights_.bias(0, BiasType::fp32)),
@@ -363,6 +374,7 @@ class StackOf final : public Stack {
   }
 
   void convolve(int layer, const T* input, T* output, T* map, cudaStream_t stream) {
+    const nvtx::Range range = operation(layer, "convolution");
     const Gate gate = plan_.layers[layer].gate;
     void* const mask = gate == Gate::activation ? nullptr : gate_data(layer, gate, 0);
     ConvolutionVariant& variant = *plan_.layers[layer].forward;
@@ -379,6 +391,7 @@ class StackOf final : public Stack {
   }
 
   void head(int layer, const T* input, const StackArguments& arguments, cudaStream_t stream) {
+    const nvtx::Range range = operation(layer, "filter head");
     const int first = plan_.geometry.passing(layer);
     const Extent map = network_.map_extent(layer, plan_.image);
     const Convolution& convolution = network_.convolutions[layer];
@@ -413,6 +426,7 @@ class StackOf final : public Stack {
 
   void head_gradient(int layer, Gate gate, T* input_gradient, const StackArguments& arguments,
                      cudaStream_t stream) {
+    const nvtx::Range range = operation(layer, "filter head gradient");
     const int first = plan_.geometry.passing(layer);
     const Extent map = network_.map_extent(layer, plan_.image);
     const int channels = network_.convolutions[layer].in_channels;

@@ -3,9 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -222,7 +224,7 @@ TEST(CudaEngineRun, GoesOnWithSmallerBatchesWhenMemoryRunsOut) {
   const Collector got = render(network, weights, short_recipe(2), options, filters);
   emulation::set_memory(std::size_t{4} << 30);
   ASSERT_EQ(got.results.size(), filters.size());
-  EXPECT_THAT(got.notices, testing::Contains(testing::HasSubstr("Out of device memory")));
+  EXPECT_THAT(got.notices, testing::Contains(testing::HasSubstr("out of device memory")));
   for (const auto& [id, result] : expected.results) {
     EXPECT_LT(test::l2_relative_error(got.results.at(id).image, result.image), 1e-5);
   }
@@ -236,6 +238,78 @@ TEST(CudaEngineRun, GoesOnWithSmallerBatchesWhenMemoryRunsOut) {
   EXPECT_THAT([&] { render(network, weights, short_recipe(2), options, filters); },
               testing::ThrowsMessage<Error>(testing::HasSubstr("device memory")));
   emulation::set_memory(std::size_t{4} << 30);
+}
+
+TEST(CudaEngineRun, GoesOnWithSmallerBatchesWithoutMemoryForTheGraph) {
+  const Network network = test::make_network({{64}, {64}});
+  const Weights weights = test::random_weights(network, 3);
+  RenderOptions options = options_for({6, 6});
+  options.batch = 4;
+  const std::vector<FilterId> filters{{1, 0}, {1, 1}, {1, 2}, {1, 3}};
+  const Collector expected = render(network, weights, short_recipe(3), options, filters);
+  emulation::refuse_next_graph();
+  const Collector got = render(network, weights, short_recipe(3), options, filters);
+  EXPECT_THAT(got.notices, testing::ElementsAre(testing::HasSubstr("going on with at most 2 filters")));
+  ASSERT_EQ(got.results.size(), filters.size());
+  for (const auto& [id, result] : expected.results) {
+    EXPECT_LT(test::l2_relative_error(got.results.at(id).image, result.image), 1e-5);
+  }
+}
+
+// Takes one result, and then has no room for more; after it the device breaks.
+class BreaksTheDevice final : public RenderObserver {
+ public:
+  void on_finished(FilterResult result) override {
+    finished.push_back(result.id);
+    emulation::set_broken(true);
+  }
+  bool has_room(std::size_t) override { return finished.empty(); }
+  void on_progress(std::int64_t) override {}
+  void on_loss(FilterId, TracePoint) override {}
+
+  std::vector<FilterId> finished;
+};
+
+TEST(CudaEngineRun, DeliversWhatHasArrivedWhenTheDeviceIsLost) {
+  const Network network = test::make_network({{64}, {64}});
+  const Weights weights = test::random_weights(network, 3);
+  RenderOptions options = options_for({5, 5});
+  options.batch = 2;
+  const std::vector<FilterId> filters{{1, 0}, {1, 1}, {1, 2}, {1, 3}, {1, 4}, {1, 5}};
+  BreaksTheDevice observer;
+  const auto engine = make_own_engine(network, weights, short_recipe(3), options);
+  try {
+    engine->render(filters, observer, {});
+    ADD_FAILURE() << "the device is lost";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::device);
+    EXPECT_THAT(error.what(), testing::AllOf(testing::HasSubstr("cuda:0 ("), testing::HasSubstr("llegal"),
+                                             testing::HasSubstr("What is finished is kept")));
+  }
+  emulation::set_broken(false);
+  EXPECT_THAT(observer.finished, testing::ElementsAre(FilterId{1, 0}, FilterId{1, 1}));
+}
+
+TEST(CudaEngineRun, EveryOperationHasItsRangeInAProfile) {
+  const Network network = test::make_network({{64}, {64, true}, {64}});
+  const Weights weights = test::random_weights(network, 3);
+  RenderOptions options = options_for({6, 6});
+  options.profile_first = 3;
+  options.profile_count = 1;
+  emulation::take_ranges();
+  render(network, weights, short_recipe(3), options, {{0, 1}, {1, 2}, {2, 3}});
+  std::set<std::string> expected;
+  const std::string iteration = "run/batch/iteration/";
+  for (const Convolution& layer : network.convolutions) {
+    const std::string forward = iteration + "forward/" + layer.name + '/' + layer.name;
+    const std::string backward = iteration + "backward/" + layer.name + '/' + layer.name;
+    expected.insert({forward + " filter head", backward + " filter head gradient"});
+    if (layer.name == network.convolutions.back().name) continue;
+    expected.insert({forward + " convolution", backward + " input gradient"});
+  }
+  expected.insert({iteration + "step/loss trace", iteration + "step/normalise and step"});
+  const std::set<std::string> found = emulation::take_ranges();
+  EXPECT_TRUE(std::ranges::includes(found, expected)) << testing::PrintToString(found);
 }
 
 #endif

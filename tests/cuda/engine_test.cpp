@@ -64,6 +64,24 @@ void expect_reference(const Collector& got, const Network& network, const Weight
   }
 }
 
+// fp32: as the CPU engine's test. The others round every map and gradient to 8 or 11 bits.
+Tolerance tolerance_of(Precision precision) {
+  return precision == Precision::fp32   ? Tolerance{1e-5, 1e-4, 1e-4}
+         : precision == Precision::fp16 ? Tolerance{2e-3, 5e-3, 5e-3}
+                                        : Tolerance{1e-2, 3e-2, 3e-2};
+}
+
+// Of the project's kernels the one for tensor cores of every device since sm_80, also where there are faster
+// ones; as sm_80 itself would be offered it.
+std::vector<std::unique_ptr<cuda::ConvolutionVariant>> implicit_gemm_alone(
+    const cuda::ConvolutionProblem& problem, cuda::PlanSearch search, const cuda::MayTime& may_time) {
+  auto variants = cuda::own_variants(problem, search, may_time);
+  std::erase_if(variants, [](const auto& variant) {
+    return variant->name().find("implicit_gemm") == std::string::npos;
+  });
+  return variants;
+}
+
 class CudaEngine : public testing::TestWithParam<Precision> {};
 
 TEST_P(CudaEngine, AscentIsTheReferences) {
@@ -77,11 +95,7 @@ TEST_P(CudaEngine, AscentIsTheReferences) {
   ASSERT_EQ(got.results.size(), some_filters().size());
   EXPECT_EQ(got.progress, 6 * 9);
   EXPECT_EQ(got.losses, 3 * 9);
-  // fp32: as the CPU engine's test. The others round every map and gradient to 8 or 11 bits.
-  const Tolerance tolerance = GetParam() == Precision::fp32   ? Tolerance{1e-5, 1e-4, 1e-4}
-                              : GetParam() == Precision::fp16 ? Tolerance{2e-3, 5e-3, 5e-3}
-                                                              : Tolerance{1e-2, 3e-2, 3e-2};
-  expect_reference(got, network, weights, recipe, options, tolerance);
+  expect_reference(got, network, weights, recipe, options, tolerance_of(GetParam()));
 }
 
 // Of all filters, as one batch and as several.
@@ -116,6 +130,30 @@ TEST_P(CudaEngine, GradientsAreWithinTheLimits) {
       EXPECT_GT(errors.gates, 0);
       EXPECT_TRUE(fidelity::within(fidelity::summarise({&errors, 1}), fidelity::gradient_limits(GetParam())))
           << *errors.step << " " << *errors.norm << " " << errors.free_step << " " << errors.differ;
+    }
+  }
+}
+
+TEST(CudaEngineRun, ImplicitGemmAloneIsTheReference) {
+  const Network network = small_network();
+  const Weights weights = test::random_weights(network, 3);
+  for (const Precision precision : {Precision::fp16, Precision::bf16}) {
+    RenderOptions options = options_for({13, 14}, precision);
+    options.seed = 9;
+    options.trace_every = 2;
+    const Recipe recipe = short_recipe(4);
+    Collector got;
+    const auto engine = make_own_engine(network, weights, recipe, options, implicit_gemm_alone);
+    engine->render(some_filters(), got, {});
+    ASSERT_EQ(got.results.size(), some_filters().size());
+    for (const std::string& plan : engine->describe().plans) {
+      EXPECT_THAT(plan, testing::HasSubstr("implicit_gemm"));
+      EXPECT_THAT(plan, testing::Not(testing::HasSubstr("wgmma")));
+    }
+    expect_reference(got, network, weights, recipe, options, tolerance_of(precision));
+    for (const fidelity::GradientErrors& errors :
+         errors_of_gradients(network, weights, options, some_filters(), implicit_gemm_alone)) {
+      EXPECT_TRUE(fidelity::within(fidelity::summarise({&errors, 1}), fidelity::gradient_limits(precision)));
     }
   }
 }

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstddef>
+#include <set>
+#include <string>
 
 #include "device.h"
 
@@ -108,8 +110,17 @@ enum class Lateness {
 };
 /// Waits for what is enqueued. Lateness::none to begin with.
 void set_lateness(Lateness lateness);
-/// Whether the device is broken, as by a kernel that touched what is not its own: waiting for it fails.
+/// Whether the device is broken, as by a kernel that touched what is not its own: waiting for it fails, and
+/// so does asking how far it is.
 void set_broken(bool broken);
+/// Ranges of a profile, one within the other.
+void push_range(const std::string& name);
+void pop_range();
+/// All that there were since the last call, each as the names from the outermost to its own, with '/'
+/// between.
+std::set<std::string> take_ranges();
+/// The next graph that is to be instantiated finds no memory for it.
+void refuse_next_graph();
 /// What is allocated now, and how often anything was allocated, copied or waited for so far.
 struct Counters {
   std::size_t allocated_bytes = 0;

@@ -54,6 +54,9 @@ std::mutex g_mutex;
 std::map<const std::byte*, Allocation> g_allocations;
 std::size_t g_memory = std::size_t{4} << 30;
 bool g_broken = false;
+bool g_refuses_graph = false;
+std::vector<std::string> g_open_ranges;
+std::set<std::string> g_ranges;
 Counters g_counters;
 cudaError_t g_last_error = cudaSuccess;
 int g_captures = 0;  // Under way.
@@ -192,6 +195,19 @@ void set_memory(std::size_t bytes) {
 
 void set_broken(bool broken) {
   g_broken = broken;
+}
+void push_range(const std::string& name) {
+  g_open_ranges.push_back(g_open_ranges.empty() ? name : g_open_ranges.back() + '/' + name);
+  g_ranges.insert(g_open_ranges.back());
+}
+void pop_range() {
+  g_open_ranges.pop_back();
+}
+std::set<std::string> take_ranges() {
+  return std::exchange(g_ranges, {});
+}
+void refuse_next_graph() {
+  g_refuses_graph = true;
 }
 
 Counters counters() {
@@ -348,10 +364,12 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   if (capturing()) return failed(cudaErrorStreamCaptureUnsupported);
   ++g_counters.synchronisations;
+  if (g_broken) return failed(cudaErrorIllegalAddress);
   run_all(stream);
   return cudaSuccess;
 }
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
+  if (g_broken) return failed(cudaErrorIllegalAddress);
   run_some(stream);
   return stream == nullptr || stream->pending.empty() ? cudaSuccess : failed(cudaErrorNotReady);
 }
@@ -372,6 +390,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   return cudaSuccess;
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long) {
+  if (std::exchange(g_refuses_graph, false)) return failed(cudaErrorMemoryAllocation);
   *executable = new CUgraphExec_st{graph->operations};
   return cudaSuccess;
 }
@@ -410,10 +429,12 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   if (capturing()) return failed(cudaErrorStreamCaptureUnsupported);
   ++g_counters.synchronisations;
+  if (g_broken) return failed(cudaErrorIllegalAddress);
   run_to(event->record);
   return cudaSuccess;
 }
 cudaError_t cudaEventQuery(cudaEvent_t event) {
+  if (g_broken) return failed(cudaErrorIllegalAddress);
   if (event->record && !event->record->passed) run_some(event->record->stream);
   return event->record && !event->record->passed ? failed(cudaErrorNotReady) : cudaSuccess;
 }
