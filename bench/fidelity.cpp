@@ -170,6 +170,7 @@ struct LossRow {
   int within = 0;  // Filters whose final loss is within the limit.
   int dead = 0;
   int dead_expected = 0;
+  bool same_dead = true;  // The same filters.
 
   double median() const { return errors.empty() ? 0 : errors[errors.size() / 2]; }
   double worst() const { return errors.empty() ? 0 : errors.back(); }
@@ -182,8 +183,11 @@ std::map<int, LossRow> compare_losses(const Results& found, const Results& expec
     const FilterResult& reference = expected.at(id);
     LossRow& row = rows[id.layer];
     row.spread = spread.at(id.layer);
-    row.dead += result.status == FilterStatus::dead ? 1 : 0;
-    row.dead_expected += reference.status == FilterStatus::dead ? 1 : 0;
+    const bool dead = result.status == FilterStatus::dead;
+    const bool dead_expected = reference.status == FilterStatus::dead;
+    row.dead += dead ? 1 : 0;
+    row.dead_expected += dead_expected ? 1 : 0;
+    row.same_dead = row.same_dead && dead == dead_expected;
     const double error = relative_error(result.final_loss, reference.final_loss);
     row.within += error <= std::max(limit, kSpreads * row.spread) ? 1 : 0;
     row.errors.push_back(error);
@@ -237,8 +241,9 @@ bool judge_losses(const std::map<int, LossRow>& rows, Precision precision, const
   bool same_dead = true;
   for (const auto& [layer, row] : rows) {
     const std::string& name = vgg16().convolutions[layer].name;
-    fmt::print("| {} | {:.1e} | {:.1e} | {:.1e} | {} of {} | {}, {} |\n", name, row.median(), row.worst(),
-               row.spread, row.within, row.errors.size(), row.dead, row.dead_expected);
+    fmt::print("| {} | {:.1e} | {:.1e} | {:.1e} | {} of {} | {}, {}{} |\n", name, row.median(), row.worst(),
+               row.spread, row.within, row.errors.size(), row.dead, row.dead_expected,
+               row.same_dead ? "" : ": others");
     report.push_back({{"layer", name},
                       {"median", row.median()},
                       {"worst", row.worst()},
@@ -246,10 +251,11 @@ bool judge_losses(const std::map<int, LossRow>& rows, Precision precision, const
                       {"within", row.within},
                       {"filters", row.errors.size()},
                       {"dead", row.dead},
-                      {"dead_expected", row.dead_expected}});
+                      {"dead_expected", row.dead_expected},
+                      {"same_dead", row.same_dead}});
     within += row.within;
     filters += static_cast<int>(row.errors.size());
-    same_dead = same_dead && row.dead == row.dead_expected;
+    same_dead = same_dead && row.same_dead;
   }
   return within >= kWithin * filters && (same_dead || precision != Precision::fp32);
 }

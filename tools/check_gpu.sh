@@ -330,8 +330,11 @@ with open(os.path.join(out, "summary.md"), "w") as file:
     print(f"# {device}\n", file=file)
     print("```\n" + info + "\n```\n", file=file)
     print(f"{wall_seconds} s, of which the tests, compute-sanitizer and fidelity ran side by side.\n", file=file)
-    print("| step | result | seconds |\n|---|---|---|", file=file)
-    for step in steps: print(f"| {step['step']} | {step['status']} | {step['seconds']} |", file=file)
+    print("| step | result | seconds | tests, of which failed and skipped |\n|---|---|---|---|", file=file)
+    for step in steps:
+        counts = tests.get(step["step"])
+        counts = f"{counts['tests']}, {counts['failures']}, {counts['skipped']}" if counts else ""
+        print(f"| {step['step']} | {step['status']} | {step['seconds']} | {counts} |", file=file)
     print(file=file)
     for name, figures in (result["clocks"] or {}).items(): print(f"- render-warm, {name}: {figures}", file=file)
     print(file=file)

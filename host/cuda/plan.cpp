@@ -225,7 +225,8 @@ Plan Planner::attempt(const Geometry& geometry, const PlanUse& use, PlanSearch s
   // A layer's mask is written by its own forward convolution and read by the input gradient of the next
   // layer: the two are chosen together. Between two masks nothing is shared. The first layer's is no matter
   // of the convolutions. Bytes are read once and written once more than activations, which are there anyway:
-  // they are for kernels that have nothing else.
+  // they are for kernels that have nothing else. (On an H200 cuDNN takes up to 30 % more with such a mask
+  // beside the output: bench/results/cuda-h200.md.)
   constexpr std::array kGates{Gate::bits, Gate::activation, Gate::bytes};
   for (int layer = 0; layer < layers; ++layer) {
     const bool computes = layer > 0 && geometry.passing(layer) > 0;
