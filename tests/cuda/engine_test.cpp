@@ -404,6 +404,8 @@ TEST(GradientFidelity, TellsAMistakeFromRounding) {
 TEST(CudaEngineRun, WithCudnnMatchesTheCpuEngine) {
   const TemporaryFolder cache;
   ASSERT_EQ(::setenv("XDG_CACHE_HOME", cache.path().c_str(), 1), 0);
+  EXPECT_THAT(cuda::plan_cache_description(0),
+              testing::AllOf(testing::StartsWith(cache.path().string()), testing::EndsWith(": none yet")));
   const Network network = small_network();
   const Weights weights = test::random_weights(network, 3);
   for (const Precision precision : {Precision::fp32, Precision::tf32, Precision::fp16, Precision::bf16}) {
@@ -427,6 +429,8 @@ TEST(CudaEngineRun, WithCudnnMatchesTheCpuEngine) {
       }
     }
   }
+  EXPECT_THAT(cuda::plan_cache_description(0),
+              testing::ContainsRegex(": [1-9][0-9]* timings of this device"));
 }
 
 // Skips all tests where no device is.
