@@ -14,16 +14,6 @@ std::string cuda_version_text(int version) {
   return fmt::format("{}.{}", version / 1000, version % 1000 / 10);
 }
 
-// The driver's own version with a space, such as "580.159.04 "; empty where its kernel module does not tell.
-std::string driver_release() {
-  std::ifstream file("/proc/driver/nvidia/version");
-  std::string line;
-  std::smatch found;
-  if (!std::getline(file, line) || !std::regex_search(line, found, std::regex(R"( (\d+\.[\d.]+) )")))
-    return "";
-  return found[1].str() + ' ';
-}
-
 // Of the compute capability that the kernels' code is made for.
 constexpr int kOldestMajor = 8;
 
@@ -58,15 +48,25 @@ std::vector<CudaDevice> cuda_devices() {
   return devices;
 }
 
+std::string nvidia_driver_release() {
+  int driver = 0;
+  if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) return "none";
+  std::ifstream file("/proc/driver/nvidia/version");
+  std::string line;
+  std::smatch found;
+  const bool told =
+      std::getline(file, line) && std::regex_search(line, found, std::regex(R"( (\d+\.[\d.]+) )"));
+  return told ? found[1].str() : "of a release that its kernel module does not tell";
+}
+
 std::string cuda_runtime_description() {
   int driver = 0;  // Stays 0 without a driver, which is no error to the runtime.
   cudaDriverGetVersion(&driver);
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
   cudaGetLastError();
-  std::string text =
-      fmt::format("runtime {}, driver {}", cuda_version_text(CUDART_VERSION),
-                  driver == 0 ? "none" : driver_release() + "for CUDA " + cuda_version_text(driver));
+  std::string text = fmt::format("runtime {}, driver {}", cuda_version_text(CUDART_VERSION),
+                                 driver == 0 ? "none" : "for CUDA " + cuda_version_text(driver));
   if (error != cudaSuccess && driver != 0) text += fmt::format(" ({})", cudaGetErrorString(error));
   return text;
 }

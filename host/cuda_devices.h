@@ -25,6 +25,9 @@ std::vector<CudaDevice> cuda_devices();
 /// can.
 std::string cuda_runtime_description();
 
+/// Of the driver, such as 580.159.04, as its kernel module tells; "none" without one.
+std::string nvidia_driver_release();
+
 /// Why cuda_devices() has none that is usable, as the end of a sentence; empty if one is.
 std::string why_no_cuda();
 

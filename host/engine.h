@@ -205,8 +205,12 @@ DeviceChoice default_device(int local_rank = 0);
 int available_processors();
 /// What the engines use.
 Libraries library_versions();
-/// For people: of each usable GPU, by its id, the timings of kernels that earlier runs have left. Empty where
-/// there is none.
-std::vector<std::pair<std::string, std::string>> kernel_timings();
+/// What `info` tells of GPUs besides; nothing in a build without CUDA.
+struct GpuFacts {
+  Libraries libraries;  ///< The driver's release and the cuDNN that is loaded, or why there is none.
+  /// Of each usable GPU, by its id, where timings of kernels are kept, and how many earlier runs have left.
+  std::vector<std::pair<std::string, std::string>> timings;
+};
+GpuFacts gpu_facts();
 
 }  // namespace filterscope

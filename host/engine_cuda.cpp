@@ -112,8 +112,8 @@ class CudaEngine final : public Engine {
         if (stop.stop_requested()) return;
         try {
           seconds += seconds_of_iteration(plan) * iterations_of(plan);
-        } catch (const cuda::OutOfMemory&) {
-          throw too_little_memory(plan.geometry.images());
+        } catch (const cuda::OutOfMemory& error) {
+          throw too_little_memory(error, plan.geometry.images());
         }
       }
     });
@@ -143,8 +143,8 @@ class CudaEngine final : public Engine {
           const auto stack = cuda::make_stack(network_, recipe_.input_mapping, precision_, device_weights_,
                                               planner_.make(plan.geometry, use_of(plan, {})));
           for (const cuda::Assignment& batch : plan.batches) find_gradients(*stack, batch, images, results);
-        } catch (const cuda::OutOfMemory&) {
-          throw too_little_memory(plan.geometry.images());
+        } catch (const cuda::OutOfMemory& error) {
+          throw too_little_memory(error, plan.geometry.images());
         }
       }
     });
@@ -244,15 +244,15 @@ class CudaEngine final : public Engine {
         std::erase_if(left, [&](FilterId id) { return std::ranges::binary_search(taken, id); });
       } catch (const cuda::OutOfMemory& error) {
         largest = std::min(largest, plan.geometry.images()) / 2;
-        if (largest == 0 || options_.reproducible) throw too_little_memory(plan.geometry.images());
+        if (largest == 0 || options_.reproducible) throw too_little_memory(error, plan.geometry.images());
         observer.on_notice(fmt::format("cuda:{} is {}; going on with at most {} at once.", index_,
                                        error.what(), counted(largest, "filter")));
       }
     }
   }
 
-  // The filters of all batches of the plan, ascending. Out of memory is what has to be allocated before the
-  // first of them is done: nothing of the plan has been delivered then.
+  // The filters of all batches of the plan, ascending. Throws OutOfMemory, at the first iteration of the
+  // first of them at the latest: nothing of the plan has been reported or delivered then.
   std::vector<FilterId> ascend_all(BatchPlan& plan, std::span<const FilterId> filters,
                                    RenderObserver& observer, const std::stop_token& stop) {
     std::optional<BatchAscent> ascent;
@@ -262,15 +262,13 @@ class CudaEngine final : public Engine {
                      planner_.make(plan.geometry, use_of(plan, stop, &observer)));
     }
     const PhaseTimer timer(phases_.ascent);
-    remember_plan(ascent->plan());
     std::vector<FilterId> taken = place(plan, filters);
     const auto lost = [&](const char* reason) {
       while (ascent->has_arrived_results()) deliver_one(*ascent, observer);
-      return Error(
-          ErrorKind::device,
-          fmt::format("cuda:{} ({}) failed during the ascent: {}. What is finished is kept; the same "
-                      "command goes on with the rest",
-                      index_, device_.name, reason));
+      return Error(ErrorKind::device,
+                   fmt::format("cuda:{} ({}) failed during the ascent: {}. What had arrived of its "
+                               "results is delivered",
+                               index_, device_.name, reason));
     };
     try {
       for (const cuda::Assignment& batch : plan.batches) {
@@ -323,13 +321,12 @@ class CudaEngine final : public Engine {
     return largest;
   }
 
-  Error too_little_memory(int images) const {
+  Error too_little_memory(const cuda::OutOfMemory& error, int images) const {
     return Error(
         ErrorKind::device,
-        fmt::format("cuda:{}: too little device memory for {} of {} at {}; free some, take a smaller "
-                    "--size{}, or use --device cpu",
-                    index_, counted(images, "image"), size_text(options_.extent), to_string(precision_),
-                    images == 1 ? "" : " or --batch"));
+        fmt::format("cuda:{}: {} for {} of {} at {}; free some, take a smaller --size{}, or use --device cpu",
+                    index_, error.what(), counted(images, "image"), size_text(options_.extent),
+                    to_string(precision_), images == 1 ? "" : " or --batch"));
   }
 
   // Numbers the plan's filters by their place in `all`, and returns them, ascending.
@@ -369,6 +366,7 @@ class CudaEngine final : public Engine {
       }
       if (stop.stop_requested()) return false;
       iterate(ascent);
+      if (iteration == 1) remember_plan(ascent.plan());
     }
     while (ascent.has_results()) deliver_one(ascent, observer);
     ascent.finish();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <exception>
 #include <functional>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <utility>
@@ -60,13 +61,14 @@ void print_devices() {
 }
 
 void print_timings() {
-  const auto timings = kernel_timings();
+  const auto timings = gpu_facts().timings;
   for (const auto& [device, text] : timings) print_row(device, text);
   if (timings.empty()) print_row("none", "only GPUs have kernels that are timed on first use");
 }
 
 void print_libraries() {
   auto libraries = library_versions();
+  std::ranges::move(gpu_facts().libraries, std::back_inserter(libraries));
   for (auto& library : compiled_library_versions()) {
     const auto same = [&](const auto& known) { return known.first == library.first; };
     if (std::ranges::none_of(libraries, same)) libraries.push_back(std::move(library));

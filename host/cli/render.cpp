@@ -311,6 +311,7 @@ int run_render(const std::vector<std::string>& arguments) {
     // The files of what is finished and a manifest that says so; the first failure is the one to report.
     try {
       writer.finish(seconds_so_far(), all_phases());
+      if (!request.quiet) print_interrupted(request, writer.counts());
     } catch (const Error&) {
     }
     throw;

@@ -72,7 +72,7 @@ std::string plan_cache_description(int index) {
   const std::string path = cache.path().string();
   if (!std::filesystem::exists(cache.path(), error)) return path + ": none yet";
   if (cache.size() == 0) return path + ": cannot be used, the next run replaces it";
-  return fmt::format("{}: {} of this device, driver, CUDA, cuDNN and program", path,
+  return fmt::format("{}: {} of this device with these libraries", path,
                      counted(static_cast<std::int64_t>(cache.size()), "timing"));
 }
 
@@ -106,11 +106,13 @@ CudaBackend make_backend(int index, bool reproducible) {
     choices->cudnn.emplace(CudnnOptions{.cache = &choices->cache});
     sources.emplace_back(of_cudnn);
   }
+  Libraries libraries = library_versions();
+  libraries.emplace_back("cuDNN", cudnn);
   return {.device = index,
           .sources = std::move(sources),
           .rule = reproducible ? PlanRule::fixed : PlanRule::timed,
           .timings = {find, store},
-          .libraries = library_versions(),
+          .libraries = std::move(libraries),
           .missing = std::move(missing)};
 }
 

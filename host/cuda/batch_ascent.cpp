@@ -201,14 +201,16 @@ void BatchAscent::iterate(bool as_graph) {
   if (frame_rows() > 0 && enqueued_ < recipe_.iterations && enqueued_ % options_.frame_every == 0)
     enqueue_frame();
   ++enqueued_;
-  // A kernel's first launch may load its code, which is not to happen while a stream is captured.
-  if (!as_graph || !std::exchange(launched_, true)) {
-    enqueue_iteration();
-    launched_ = true;
+  if (as_graph && iteration_graph_) {
+    iteration_graph_.launch(stream_);
     return;
   }
-  if (!iteration_graph_) iteration_graph_ = Graph::capture(stream_, [this] { enqueue_iteration(); });
-  iteration_graph_.launch(stream_);
+  enqueue_iteration();
+  // A kernel's first launch may load its code, which is not to happen while a stream is captured. The graph
+  // is made at once, so that memory for it is missed before anything has been done.
+  if (iteration_graph_) return;
+  iteration_graph_ = Graph::capture(stream_, [this] { enqueue_iteration(); });
+  iteration_graph_.upload(stream_);
 }
 
 int BatchAscent::finished_iterations() const {

@@ -32,7 +32,8 @@ class BatchAscent {
   /// Initial images of a new batch.
   void start(const Assignment& assignment);
   /// Enqueues one iteration, as one graph, or, for a profiler to see each operation by its name, one by one;
-  /// before it the frame that is due.
+  /// before it the frame that is due. The first iteration also makes the graph: it throws OutOfMemory where
+  /// there is none for that, and no later one does.
   void iterate(bool as_graph = true);
   /// Iterations of the batch that the device has finished with. Never waits; a device Error if the device has
   /// failed.
@@ -123,8 +124,7 @@ class BatchAscent {
   int* device_progress_ = nullptr;  // The same, as the device sees it.
 
   Graph iteration_graph_;
-  bool launched_ = false;  // Whether an iteration ever was.
-  int enqueued_ = 0;       // Iterations of the batch.
+  int enqueued_ = 0;  // Iterations of the batch.
   const Assignment* running_ = nullptr;
   const Assignment* finishing_ = nullptr;
   int next_result_ = 0;  // Image of `finishing_`.

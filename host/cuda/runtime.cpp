@@ -16,6 +16,15 @@ void report(cudaError_t status, const char* what) {
   std::fprintf(stderr, "filterscope: %s: %s\n", what, cudaGetErrorString(status));
 }
 
+// Of what takes device memory.
+void check_memory(cudaError_t status, const char* attempted) {
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // The runtime would hand this error to whoever asks next.
+    throw OutOfMemory();
+  }
+  check(status, "{}", attempted);
+}
+
 }  // namespace
 
 Allocation::Allocation(Kind kind, std::size_t bytes) : bytes_(bytes), kind_(kind) {
@@ -23,11 +32,11 @@ Allocation::Allocation(Kind kind, std::size_t bytes) : bytes_(bytes), kind_(kind
   const bool device = kind == Kind::device;
   const cudaError_t status =
       device ? cudaMalloc(&data_, bytes) : cudaHostAlloc(&data_, bytes, cudaHostAllocMapped);
-  if (status == cudaErrorMemoryAllocation) {
+  if (!device && status == cudaErrorMemoryAllocation) {
     cudaGetLastError();  // The runtime would hand this error to whoever asks next.
-    throw OutOfMemory(device ? "out of device memory" : "out of pinned memory");
+    throw OutOfMemory("out of pinned memory");
   }
-  check(status, "allocating {} bytes of {} memory", bytes, device ? "device" : "pinned");
+  check_memory(status, device ? "allocating device memory" : "allocating pinned memory");
 }
 
 Allocation& Allocation::operator=(Allocation&& other) noexcept {
@@ -96,12 +105,12 @@ Graph Graph::Capture::finish() {
   Graph result;
   const cudaError_t status = cudaGraphInstantiate(&result.graph_, graph, 0);
   cudaGraphDestroy(graph);
-  if (status == cudaErrorMemoryAllocation) {
-    cudaGetLastError();
-    throw OutOfMemory();
-  }
-  check(status, "instantiating a graph");
+  check_memory(status, "instantiating a graph");
   return result;
+}
+
+void Graph::upload(cudaStream_t stream) const {
+  check_memory(cudaGraphUpload(graph_, stream), "bringing a graph to the device");
 }
 
 }  // namespace filterscope::cuda

@@ -135,12 +135,15 @@ class Graph {
   ~Graph();
   explicit operator bool() const { return graph_ != nullptr; }
   /// Captures what `enqueue()` puts on `stream`, which must do nothing else meanwhile; nothing runs yet.
+  /// Throws OutOfMemory.
   template <class Enqueue>
   static Graph capture(cudaStream_t stream, Enqueue&& enqueue) {
     Capture capture(stream);
     enqueue();
     return capture.finish();
   }
+  /// Brings it to the device, which the first launch would do otherwise. Throws OutOfMemory.
+  void upload(cudaStream_t stream) const;
   void launch(cudaStream_t stream) const { check(cudaGraphLaunch(graph_, stream), "launching a graph"); }
 
  private:

@@ -240,20 +240,39 @@ TEST(CudaEngineRun, GoesOnWithSmallerBatchesWhenMemoryRunsOut) {
   emulation::set_memory(std::size_t{4} << 30);
 }
 
-TEST(CudaEngineRun, GoesOnWithSmallerBatchesWithoutMemoryForTheGraph) {
+// Also where a batch has no second iteration, and where there are batches to come.
+TEST(CudaEngineRun, GoesOnWithSmallerBatchesWithoutMemoryForTheGraphOrPinned) {
   const Network network = test::make_network({{64}, {64}});
   const Weights weights = test::random_weights(network, 3);
   RenderOptions options = options_for({6, 6});
   options.batch = 4;
-  const std::vector<FilterId> filters{{1, 0}, {1, 1}, {1, 2}, {1, 3}};
-  const Collector expected = render(network, weights, short_recipe(3), options, filters);
-  emulation::refuse_next_graph();
-  const Collector got = render(network, weights, short_recipe(3), options, filters);
-  EXPECT_THAT(got.notices, testing::ElementsAre(testing::HasSubstr("going on with at most 2 filters")));
-  ASSERT_EQ(got.results.size(), filters.size());
-  for (const auto& [id, result] : expected.results) {
-    EXPECT_LT(test::l2_relative_error(got.results.at(id).image, result.image), 1e-5);
+  const std::vector<FilterId> filters{{1, 0}, {1, 1}, {1, 2}, {1, 3}, {1, 4}, {1, 5}, {1, 6}, {1, 7}};
+  for (const int iterations : {1, 3}) {
+    const Collector expected = render(network, weights, short_recipe(iterations), options, filters);
+    for (const bool pinned : {false, true}) {
+      if (pinned) {
+        emulation::refuse_pinned(1);
+      } else {
+        emulation::refuse_next_graph();
+      }
+      Collector got;
+      const auto engine = make_own_engine(network, weights, short_recipe(iterations), options);
+      engine->render(filters, got, {});
+      EXPECT_THAT(got.notices, testing::ElementsAre(testing::HasSubstr(
+                                   pinned ? "out of pinned memory; going on with at most 2 filters"
+                                          : "out of device memory; going on with at most 2 filters")));
+      EXPECT_EQ(got.progress, expected.progress);
+      EXPECT_EQ(engine->describe().plans.size(), 1u);  // That of the batches that were ascended.
+      ASSERT_EQ(got.results.size(), filters.size());
+      for (const auto& [id, result] : expected.results) {
+        EXPECT_LT(test::l2_relative_error(got.results.at(id).image, result.image), 1e-5);
+      }
+    }
   }
+  emulation::refuse_pinned(100);
+  EXPECT_THAT([&] { render(network, weights, short_recipe(2), options, filters); },
+              testing::ThrowsMessage<Error>(testing::HasSubstr("out of pinned memory for 1 image of 6 x 6")));
+  emulation::refuse_pinned(0);
 }
 
 // Takes one result, and then has no room for more; after it the device breaks.
@@ -284,7 +303,7 @@ TEST(CudaEngineRun, DeliversWhatHasArrivedWhenTheDeviceIsLost) {
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::device);
     EXPECT_THAT(error.what(), testing::AllOf(testing::HasSubstr("cuda:0 ("), testing::HasSubstr("llegal"),
-                                             testing::HasSubstr("What is finished is kept")));
+                                             testing::HasSubstr("What had arrived")));
   }
   emulation::set_broken(false);
   EXPECT_THAT(observer.finished, testing::ElementsAre(FilterId{1, 0}, FilterId{1, 1}));

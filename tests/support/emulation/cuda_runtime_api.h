@@ -84,6 +84,7 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mo
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
                                  unsigned long long flags = 0);
+cudaError_t cudaGraphUpload(cudaGraphExec_t executable, cudaStream_t stream);
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream);
 cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);
@@ -121,6 +122,8 @@ void pop_range();
 std::set<std::string> take_ranges();
 /// The next graph that is to be instantiated finds no memory for it.
 void refuse_next_graph();
+/// From the next allocation of pinned memory on there is none, for so many times.
+void refuse_pinned(int times);
 /// What is allocated now, and how often anything was allocated, copied or waited for so far.
 struct Counters {
   std::size_t allocated_bytes = 0;

@@ -55,6 +55,7 @@ std::map<const std::byte*, Allocation> g_allocations;
 std::size_t g_memory = std::size_t{4} << 30;
 bool g_broken = false;
 bool g_refuses_graph = false;
+int g_refused_pinned = 0;
 std::vector<std::string> g_open_ranges;
 std::set<std::string> g_ranges;
 Counters g_counters;
@@ -206,6 +207,9 @@ void pop_range() {
 std::set<std::string> take_ranges() {
   return std::exchange(g_ranges, {});
 }
+void refuse_pinned(int times) {
+  g_refused_pinned = times;
+}
 void refuse_next_graph() {
   g_refuses_graph = true;
 }
@@ -289,6 +293,10 @@ cudaError_t cudaFree(void* pointer) {
   return release(pointer);
 }
 cudaError_t cudaHostAlloc(void** pointer, std::size_t bytes, unsigned) {
+  if (g_refused_pinned > 0) {
+    --g_refused_pinned;
+    return failed(cudaErrorMemoryAllocation);
+  }
   return allocate(pointer, bytes, true);
 }
 cudaError_t cudaFreeHost(void* pointer) {
@@ -392,6 +400,9 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long) {
   if (std::exchange(g_refuses_graph, false)) return failed(cudaErrorMemoryAllocation);
   *executable = new CUgraphExec_st{graph->operations};
+  return cudaSuccess;
+}
+cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t) {
   return cudaSuccess;
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
