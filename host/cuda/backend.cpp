@@ -3,17 +3,14 @@
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
 
-#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
 
 #include "../error.h"
-#include "../text.h"
 #include "check.h"
 #include "cudnn_convolution.h"
 #include "cudnn_graph.h"
@@ -66,14 +63,7 @@ std::string plan_cache_description(int index) {
     cudnn = cudnn_version();
   } catch (const Error&) {
   }
-  const PlanCache cache(cache_folder(), environment(index, cudnn));
-  if (cache.path().empty()) return "not kept: neither $XDG_CACHE_HOME nor $HOME is set";
-  std::error_code error;
-  const std::string path = cache.path().string();
-  if (!std::filesystem::exists(cache.path(), error)) return path + ": none yet";
-  if (cache.size() == 0) return path + ": cannot be used, the next run replaces it";
-  return fmt::format("{}: {} of this device with these libraries", path,
-                     counted(static_cast<std::int64_t>(cache.size()), "timing"));
+  return PlanCache(cache_folder(), environment(index, cudnn)).describe();
 }
 
 CudaBackend make_backend(int index, bool reproducible) {

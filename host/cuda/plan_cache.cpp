@@ -15,6 +15,7 @@
 
 #include "../error.h"
 #include "../output/atomic_file.h"
+#include "../text.h"
 
 namespace filterscope::cuda {
 namespace {
@@ -105,6 +106,15 @@ void PlanCache::save() {
     if (!warned_) warn_(fmt::format("what was timed is not kept for the next run: {}", error.what()));
     warned_ = true;
   }
+}
+
+std::string PlanCache::describe() const {
+  if (path_.empty()) return "not kept: neither $XDG_CACHE_HOME nor $HOME is set";
+  std::error_code error;
+  if (!std::filesystem::exists(path_, error)) return path_.string() + ": none yet";
+  if (entries_.empty()) return path_.string() + ": cannot be used, the next run replaces it";
+  return fmt::format("{}: {} of this device with these libraries", path_.string(),
+                     counted(static_cast<std::int64_t>(entries_.size()), "timing"));
 }
 
 void PlanCache::warn_on_stderr(const std::string& message) {

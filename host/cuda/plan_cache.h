@@ -39,8 +39,8 @@ class PlanCache {
   /// Writes what has been stored since the last time, if anything.
   void save();
 
-  /// Plans that are known.
-  std::size_t size() const { return entries_.size(); }
+  /// For people: where the file is, and how many timings it holds.
+  std::string describe() const;
   /// Of this environment's file. Empty without a folder.
   const std::filesystem::path& path() const { return path_; }
 

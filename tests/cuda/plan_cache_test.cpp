@@ -76,6 +76,16 @@ TEST_F(PlanCacheTest, KeepsPlansFromRunToRun) {
   EXPECT_THAT(warnings_, IsEmpty());
 }
 
+TEST_F(PlanCacheTest, TellsWhereItsFileIsAndWhatItHolds) {
+  const std::string path = open().path().string();
+  EXPECT_EQ(open().describe(), path + ": none yet");
+  saved();
+  EXPECT_EQ(open().describe(), path + ": 1 timing of this device with these libraries");
+  write_text(path, "{");
+  EXPECT_EQ(open().describe(), path + ": cannot be used, the next run replaces it");
+  EXPECT_THAT(PlanCache({}, kHere).describe(), HasSubstr("not kept: neither $XDG_CACHE_HOME nor $HOME"));
+}
+
 TEST_F(PlanCacheTest, CreatesItsFolder) {
   const auto folder = folder_ / "not" / "there";
   PlanCache cache(folder, kHere);
