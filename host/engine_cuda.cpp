@@ -366,9 +366,9 @@ class CudaEngine final : public Engine {
       }
       if (stop.stop_requested()) return false;
       iterate(ascent);
-      if (iteration == 1) remember_plan(ascent.plan());
     }
     while (ascent.has_results()) deliver_one(ascent, observer);
+    remember_plan(ascent.plan());
     ascent.finish();
     while (attend() < recipe_.iterations) {
       if (stop.stop_requested()) return true;  // All is enqueued: the batch is taken all the same.

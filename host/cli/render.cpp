@@ -304,16 +304,22 @@ int run_render(const std::vector<std::string>& arguments) {
     all += engine->phases();
     return all;
   };
-  try {
-    engine->render(filters, observer, interrupt.token());
-  } catch (...) {
+  // The files and a manifest that says so; the first failure is the one to report.
+  const auto keep_what_is_finished = [&] {
     progress.clear();
-    // The files of what is finished and a manifest that says so; the first failure is the one to report.
     try {
       writer.finish(seconds_so_far(), all_phases());
-      if (!request.quiet) print_interrupted(request, writer.counts());
     } catch (const Error&) {
     }
+  };
+  try {
+    engine->render(filters, observer, interrupt.token());
+  } catch (const Error& error) {
+    keep_what_is_finished();
+    if (!request.quiet && error.kind() == ErrorKind::device) print_interrupted(request, writer.counts());
+    throw;
+  } catch (...) {
+    keep_what_is_finished();
     throw;
   }
   progress.clear();
