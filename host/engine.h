@@ -59,10 +59,17 @@ struct RenderOptions {
 
 enum class FilterStatus {
   ok,
-  dead,       ///< The gradient became exactly zero; the image stayed as it was from there on.
+  rescued,  ///< Some iterations climbed the map before its ReLU (Recipe::rescue); the finished image
+            ///< activates it.
+  dead,  ///< No position of the finished image's map is above zero, or the gradient became exactly zero, and
+         ///< the image stayed as it was from there on.
   nonfinite,  ///< A value stopped being finite; the image is the last finite one.
 };
 std::string_view to_string(FilterStatus status);
+/// Whether the finished image activates the filter.
+constexpr bool is_alive(FilterStatus status) {
+  return status == FilterStatus::ok || status == FilterStatus::rescued;
+}
 
 /// The loss that iteration `iteration` (from 1) found, before its step.
 struct TracePoint {
@@ -80,10 +87,14 @@ constexpr int frame_count(int iterations, int frame_every) {
 struct FilterResult {
   FilterId id{};
   FilterStatus status = FilterStatus::ok;
-  int iterations = 0;         ///< Steps taken; fewer than asked for when dead or nonfinite.
-  float first_loss = 0.f;     ///< Of the initial image.
-  float final_loss = 0.f;     ///< Of the finished image.
-  float gradient_norm = 0.f;  ///< Of the last gradient, before its normalisation.
+  int iterations = 0;          ///< Steps taken; fewer than asked for when dead or nonfinite.
+  float first_loss = 0.f;      ///< Of the initial image.
+  float final_loss = 0.f;      ///< Of the finished image.
+  float gradient_norm = 0.f;   ///< Of the last gradient, before its normalisation.
+  int rescued_iterations = 0;  ///< Iterations that climbed the map before its ReLU (Recipe::rescue).
+  /// The iteration after the last of those, from which on the map was above zero somewhere; one more than
+  /// `iterations` where only the finished image's is. 0 unless the status is rescued.
+  int alive_from = 0;
   std::vector<TracePoint> trace;
   std::vector<std::uint8_t> picture;  ///< Row-major [height, width, 3], RGB.
   std::vector<float> image;           ///< Row-major [height, width, 3], unscaled; only with keep_images.
@@ -100,7 +111,8 @@ struct Gates {
   /// gradient passes, that is, where the value is above zero and, if a pool follows, its window's first
   /// maximum; else 0.
   std::vector<std::vector<std::uint8_t>> layers;
-  /// Of the filter's own map, [height][width]: 1 where its response is above zero.
+  /// Of the filter's own map, [height][width]: 1 where its response is above zero, or everywhere if the
+  /// recipe rescues and no response is.
   std::vector<std::uint8_t> filter;
 };
 

@@ -176,7 +176,7 @@ class CpuEngine final : public Engine {
   cpu::Stack make_stack(const Batch& batch) {
     return {network_,
             weights_,
-            recipe_.input_mapping,
+            recipe_,
             planner_,
             planner_.make(batch.layer, static_cast<int>(batch.filters.size())),
             batch.filters};
@@ -246,6 +246,10 @@ class CpuEngine final : public Engine {
         if (iteration == 1) result.first_loss = loss;
         result.final_loss = loss;
         result.gradient_norm = static_cast<float>(std::sqrt(squares[i]));
+        if (recipe_.rescue && losses[i] == 0) {
+          ++result.rescued_iterations;
+          result.alive_from = iteration + 1;
+        }
         if (!std::isfinite(loss) || !std::isfinite(result.gradient_norm)) {
           result.status = FilterStatus::nonfinite;
         } else if (squares[i] == 0) {
@@ -274,14 +278,22 @@ class CpuEngine final : public Engine {
       FilterResult& result = results[i];
       if (result.status == FilterStatus::ok) {
         result.final_loss = static_cast<float>(losses[i]);
-        if (!std::isfinite(result.final_loss)) result.status = FilterStatus::nonfinite;
+        result.status = final_status(result, losses[i]);
       }
+      if (result.status != FilterStatus::rescued) result.alive_from = 0;
       result.picture = picture_of(image(i));
       result.frame_every = options_.frame_every;
       if (options_.frame_every > 0) result.frames.push_back(result.picture);
       if (options_.keep_images) result.image.assign(image(i).begin(), image(i).end());
       observer.on_finished(std::move(result));
     }
+  }
+
+  // Of an ascent that took all its steps.
+  static FilterStatus final_status(const FilterResult& result, double loss) {
+    if (!std::isfinite(result.final_loss)) return FilterStatus::nonfinite;
+    if (loss == 0) return FilterStatus::dead;
+    return result.rescued_iterations > 0 ? FilterStatus::rescued : FilterStatus::ok;
   }
 
   std::vector<std::uint8_t> picture_of(std::span<const float> image) const {

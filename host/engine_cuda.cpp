@@ -140,7 +140,7 @@ class CudaEngine final : public Engine {
       for (BatchPlan& plan : plan_batches(filters, largest_batch(filters))) {
         place(plan, filters);
         try {
-          const auto stack = cuda::make_stack(network_, recipe_.input_mapping, precision_, device_weights_,
+          const auto stack = cuda::make_stack(network_, recipe_, precision_, device_weights_,
                                               planner_.make(plan.geometry, use_of(plan, {})));
           for (const cuda::Assignment& batch : plan.batches) find_gradients(*stack, batch, images, results);
         } catch (const cuda::OutOfMemory& error) {

@@ -67,6 +67,10 @@ struct Recipe {
   InitialImage initial_image;
   InputMapping input_mapping;
   Objective objective = Objective::mean_activation;
+  /// In an iteration in which no position of the filter's map is above zero, and so nothing has a gradient,
+  /// the mean of the map before its ReLU is climbed instead, bias included. Normalisation and step stay the
+  /// same.
+  bool rescue = true;
   GradientNormalisation gradient_normalisation;
   Optimiser optimiser;
   PictureMapping picture_mapping = PictureMapping::min_max;

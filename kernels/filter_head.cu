@@ -179,15 +179,31 @@ __global__ void __launch_bounds__(kHeadThreads, 4)
 // its channels. A block takes 256 positions and one chunk of channels; each thread first finds out the nine
 // factors of one position, the scale or zero. Then a thread keeps the 9 x 8 weights of its channels in
 // registers and goes over 8 positions: it reads their factors (broadcast), does 72 multiply-adds and stores
-// 16 bytes, a warp four full lines.
+// 16 bytes, a warp four full lines. Whether the image is rescued, each block finds out by itself from the
+// eight sums that the way forward left, one line that all its threads share.
 
 constexpr int kGradientThreads = 256;
 constexpr int kFactorQuads = divide_up(kTaps, 4);
 
+/// Whether the image is rescued: its filter's response is zero at every position. Sums of what is not
+/// negative are zero only then; one that is not a number is not.
+__device__ inline bool is_rescued(Global<const float> sums, int image) {
+  if (!sums) return false;
+  static_assert(kFilterHeadParts == 8);
+  const std::int64_t at = std::int64_t{image} * kFilterHeadParts;
+  const Quad first = sums.load_vector<4>(at);
+  const Quad second = sums.load_vector<4>(at + 4);
+  bool zero = true;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) zero = zero && first[i] == 0.f && second[i] == 0.f;
+  return zero;
+}
+
 /// What the filter's taps are multiplied with at position y, x: the scale where the position that the tap
-/// gave to is in the map and open, else zero.
-__device__ inline void tap_factors(float* factors, Global<const std::uint32_t> open, int image, int y, int x,
-                                   int height, int width, float scale) {
+/// gave to is in the map and open, or the image rescued, else zero.
+__device__ inline void tap_factors(float* factors, Global<const std::uint32_t> open, bool rescued, int image,
+                                   int y, int x, int height, int width, float scale) {
+  const std::uint32_t always = rescued ? ~std::uint32_t{0} : 0;
   const std::int64_t image_at = static_cast<std::int64_t>(image) * divide_up(height * width, kWord);
 #pragma unroll
   for (int r = 0; r < 3; ++r) {
@@ -197,7 +213,7 @@ __device__ inline void tap_factors(float* factors, Global<const std::uint32_t> o
       const auto position = static_cast<unsigned>((y + 1 - r) * width + x + 1 - s);
       std::uint32_t word = 0;
       if (row_inside && static_cast<unsigned>(x + 1 - s) < static_cast<unsigned>(width)) {
-        word = open.load(image_at + position / kWord);
+        word = open.load(image_at + position / kWord) | always;
       }
       factors[r * 3 + s] = (word >> (position % kWord) & 1u) != 0 ? scale : 0.f;
     }
@@ -206,9 +222,10 @@ __device__ inline void tap_factors(float* factors, Global<const std::uint32_t> o
 
 template <class T, GateKind kGate>
 __global__ void __launch_bounds__(kGradientThreads, 2)
-    filter_head_gradient_kernel(Global<const std::uint32_t> open, Global<const float> weights,
-                                Global<const int> filters, GateReader<kGate, T> gate, float scale,
-                                Global<T> gradient, int height, int width, int channels) {
+    filter_head_gradient_kernel(Global<const std::uint32_t> open, Global<const float> response_sums,
+                                Global<const float> weights, Global<const int> filters,
+                                GateReader<kGate, T> gate, float scale, Global<T> gradient, int height,
+                                int width, int channels) {
   FILTERSCOPE_SHARED(Quad, factors, kGradientThreads * kFactorQuads);
 
   const int thread = static_cast<int>(threadIdx.x);
@@ -220,7 +237,8 @@ __global__ void __launch_bounds__(kGradientThreads, 2)
   const int positions = height * width;
 
   float own[4 * kFactorQuads] = {};
-  tap_factors(own, open, image, (first + thread) / width, (first + thread) % width, height, width, scale);
+  tap_factors(own, open, is_rescued(response_sums, image), image, (first + thread) / width,
+              (first + thread) % width, height, width, scale);
 #pragma unroll
   for (int i = 0; i < kFactorQuads; ++i) {
     factors[thread * kFactorQuads + i] = {own[4 * i], own[4 * i + 1], own[4 * i + 2], own[4 * i + 3]};
@@ -302,9 +320,10 @@ __global__ void __launch_bounds__(kHeadThreads)
 }
 
 __global__ void __launch_bounds__(kGradientThreads)
-    image_head_gradient_kernel(Global<const std::uint32_t> open, Global<const float> weights,
-                               Global<const int> filters, InputMap map, float scale,
-                               Global<float> image_gradients, Global<float> squares, int height, int width) {
+    image_head_gradient_kernel(Global<const std::uint32_t> open, Global<const float> response_sums,
+                               Global<const float> weights, Global<const int> filters, InputMap map,
+                               float scale, Global<float> image_gradients, Global<float> squares, int height,
+                               int width) {
   static_assert(kGradientThreads == kGradientTile * kGradientTile);
   const int thread = static_cast<int>(threadIdx.x);
   const int image = static_cast<int>(blockIdx.y);
@@ -316,7 +335,7 @@ __global__ void __launch_bounds__(kGradientThreads)
   float square = 0.f;
   if (y < height && x < width) {
     float factors[kTaps];
-    tap_factors(factors, open, image, y, x, height, width, scale);
+    tap_factors(factors, open, is_rescued(response_sums, image), image, y, x, height, width, scale);
     Pixel input_gradient{};
 #pragma unroll
     for (int tap = 0; tap < kTaps; ++tap) {
@@ -347,8 +366,8 @@ void launch_gradient(const FilterHeadGradientArguments<T>& arguments, cudaStream
                      divide_up(arguments.channels, kChannelChunk<T>);
   launch("filter_head_gradient", filter_head_gradient_kernel<T, kGate>,
          {parts_and_images(blocks, arguments.images_count), dim3(kGradientThreads)}, stream, arguments.open,
-         arguments.weights, arguments.filters, GateReader<kGate, T>(arguments.gate.data), arguments.scale,
-         arguments.gradient, arguments.height, arguments.width, arguments.channels);
+         arguments.sums, arguments.weights, arguments.filters, GateReader<kGate, T>(arguments.gate.data),
+         arguments.scale, arguments.gradient, arguments.height, arguments.width, arguments.channels);
 }
 
 }  // namespace
@@ -390,8 +409,8 @@ void image_head_gradient(const ImageHeadGradientArguments& arguments, cudaStream
   launch("image_head_gradient", image_head_gradient_kernel,
          {parts_and_images(image_gradient_parts(arguments.height, arguments.width), arguments.images_count),
           dim3(kGradientThreads)},
-         stream, arguments.open, arguments.weights, arguments.filters, arguments.map, arguments.scale,
-         arguments.image_gradients, arguments.squares, arguments.height, arguments.width);
+         stream, arguments.open, arguments.sums, arguments.weights, arguments.filters, arguments.map,
+         arguments.scale, arguments.image_gradients, arguments.squares, arguments.height, arguments.width);
 }
 
 template void filter_head(const FilterHeadArguments<float>&, cudaStream_t);

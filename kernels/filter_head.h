@@ -36,10 +36,12 @@ void filter_head(const FilterHeadArguments<T>& arguments, cudaStream_t stream);
 template <class T>
 struct FilterHeadGradientArguments {
   const std::uint32_t* open;  ///< As filter_head wrote it.
-  const float* weights;       ///< As filter_head's.
+  const float* sums;  ///< Rescue: also as filter_head wrote them. Where all of an image's are zero, which is
+                      ///< where no position is above zero, every position counts as open. Null: no rescue.
+  const float* weights;  ///< As filter_head's.
   const int* filters;
   Gate gate;    ///< Of the layer that made the input.
-  float scale;  ///< The gradient of each open position's response.
+  float scale;  ///< The gradient of each open position's response, or of its value before the ReLU.
   T* gradient;  ///< Out. [images][height][width][channels], 16-byte aligned, as the gate's data.
   int images_count;
   int height;
@@ -70,6 +72,7 @@ void image_head(const ImageHeadArguments& arguments, cudaStream_t stream);
 
 struct ImageHeadGradientArguments {
   const std::uint32_t* open;
+  const float* sums;  ///< As filter_head_gradient's; may be null.
   const float* weights;
   const int* filters;
   InputMap map;

@@ -18,7 +18,8 @@ constexpr int kTraceThreads = 1024;
 
 __global__ void start_ascent_kernel(Global<AscentStatus> status, Global<int> steps,
                                     Global<float> first_losses, Global<float> losses,
-                                    Global<float> gradient_norms, Global<int> counter, int images_count) {
+                                    Global<float> gradient_norms, Global<int> inactive,
+                                    Global<int> alive_from, Global<int> counter, int images_count) {
   const int image = static_cast<int>(blockIdx.x * kStartThreads + threadIdx.x);
   if (image == 0) counter.store(0, 0);
   if (image >= images_count) return;
@@ -27,12 +28,15 @@ __global__ void start_ascent_kernel(Global<AscentStatus> status, Global<int> ste
   first_losses.store(image, 0.f);
   losses.store(image, 0.f);
   gradient_norms.store(image, 0.f);
+  inactive.store(image, 0);
+  alive_from.store(image, 0);
 }
 
 __global__ void __launch_bounds__(kTraceThreads, 1)
     loss_trace_kernel(Global<const float> sums, Global<const float> weights, Global<AscentStatus> status,
-                      Global<float> first_losses, Global<float> losses, Global<int> counter,
-                      Global<float> trace, int trace_every, Global<int> progress, int images_count) {
+                      Global<float> first_losses, Global<float> losses, Global<int> inactive,
+                      Global<int> alive_from, Global<int> counter, Global<float> trace, int trace_every,
+                      Global<int> progress, int images_count) {
   constexpr int kWidth = 4;
   static_assert(kFilterHeadParts % kWidth == 0);
   const bool counts = trace_every > 0;
@@ -52,6 +56,12 @@ __global__ void __launch_bounds__(kTraceThreads, 1)
       losses.store(image, loss);
       if (counts && iteration == 1) first_losses.store(image, loss);
       if (!isfinite(loss)) status.store(image, AscentStatus::nonfinite);
+      if (sum == 0.f && counts) {
+        inactive.store(image, inactive.load(image) + 1);
+        alive_from.store(image, iteration + 1);
+      } else if (sum == 0.f) {
+        status.store(image, AscentStatus::dead);
+      }
     } else {
       loss = losses.load(image);  // Its image no longer changes.
     }
@@ -72,15 +82,15 @@ __global__ void __launch_bounds__(kTraceThreads, 1)
 void start_ascent(const AscentState& state, int images_count, cudaStream_t stream) {
   launch("start_ascent", start_ascent_kernel,
          {dim3(static_cast<unsigned>(divide_up(images_count, kStartThreads))), dim3(kStartThreads)}, stream,
-         state.status, state.steps, state.first_losses, state.losses, state.gradient_norms, state.iteration,
-         images_count);
+         state.status, state.steps, state.first_losses, state.losses, state.gradient_norms, state.inactive,
+         state.alive_from, state.iteration, images_count);
 }
 
 void loss_trace(const LossTraceArguments& arguments, cudaStream_t stream) {
   const AscentState& state = arguments.state;
   launch("loss_trace", loss_trace_kernel, {dim3(1), dim3(kTraceThreads)}, stream, arguments.sums,
-         arguments.weights, state.status, state.first_losses, state.losses, state.iteration, arguments.trace,
-         arguments.trace_every, arguments.progress, arguments.images_count);
+         arguments.weights, state.status, state.first_losses, state.losses, state.inactive, state.alive_from,
+         state.iteration, arguments.trace, arguments.trace_every, arguments.progress, arguments.images_count);
 }
 
 }  // namespace filterscope::kernels

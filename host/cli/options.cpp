@@ -206,6 +206,11 @@ float parse_positive(std::string_view flag, std::string_view text) {
   return value;
 }
 
+bool parse_switch(std::string_view flag, std::string_view text) {
+  if (text != "on" && text != "off") fail(fmt::format("{}: expected on or off, found \"{}\"", flag, text));
+  return text == "on";
+}
+
 std::string parse_path(std::string_view flag, std::string_view what, const std::string& text) {
   if (text.empty()) fail(fmt::format("{}: expected {}, found nothing", flag, what));
   if (text.starts_with("--")) {

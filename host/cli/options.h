@@ -62,6 +62,8 @@ std::int64_t parse_integer(std::string_view flag, std::string_view text, std::in
 std::uint64_t parse_seed(std::string_view flag, std::string_view text);
 /// A finite number above zero.
 float parse_positive(std::string_view flag, std::string_view text);
+/// True for "on", false for "off". Anything else is a usage Error naming `flag` and `text`.
+bool parse_switch(std::string_view flag, std::string_view text);
 /// A path: not empty, and not the name of a flag whose predecessor lacks its value.
 std::string parse_path(std::string_view flag, std::string_view what, const std::string& text);
 

@@ -207,7 +207,12 @@ void print_summary(const RenderRequest& request, std::int64_t done, const Networ
                    const Weights& weights, const RunWriter::Counts& counts, double seconds) {
   fmt::print("{} in {}, {} filters/s\n", counted(done, "filter"), duration_text(seconds),
              rate_text(static_cast<double>(done) / std::max(seconds, 1e-9)));
-  print_filters("dead", "no gradient; image left as it was", counts.dead, network);
+  if (counts.rescued > 0)
+    fmt::print("{} rescued (had no gradient at first or later; climbed before the ReLU until alive)\n",
+               with_thousands(counts.rescued));
+  print_filters("dead",
+                request.recipe.rescue ? "activated nowhere to the end" : "no gradient; image left as it was",
+                counts.dead, network);
   print_filters("not finite", "stopped; last finite image kept", counts.nonfinite, network);
   if (weights.synthetic()) fmt::print("Made from synthetic weights: not pictures of a trained network\n");
   const std::string next = request.shard ? "`filterscope merge` joins the shares"

@@ -32,9 +32,9 @@ void arrange_filter(const LayerWeights& weights, int out_channels, int filter, c
 
 }  // namespace
 
-Stack::Stack(const Network& network, const Weights& weights, const InputMapping& mapping,
-             const Planner& planner, Plan plan, std::span<const int> filters)
-    : network_(network), mapping_(mapping), plan_(std::move(plan)) {
+Stack::Stack(const Network& network, const Weights& weights, const Recipe& recipe, const Planner& planner,
+             Plan plan, std::span<const int> filters)
+    : network_(network), mapping_(recipe.input_mapping), rescue_(recipe.rescue), plan_(std::move(plan)) {
   const int target = plan_.target_layer;
   const int threads = omp_get_max_threads();
   std::size_t largest_chunk = 0;
@@ -196,10 +196,12 @@ void Stack::head(int first, int count, const float* maps, double* losses) {
                           thread_scratch_.data() + thread_scratch_size_ * omp_get_thread_num(), begin, end);
   });
   parallel_tiles(count, 1, 1, [&](int image, int, int) {
-    const float* response = responses_.data() + positions * (first + image);
+    float* response = responses_.data() + positions * (first + image);
     double sum = 0;
     for (std::size_t i = 0; i < positions; ++i) sum += response[i];
     losses[first + image] = sum / static_cast<double>(positions);
+    // Before its ReLU, every position counts.
+    if (rescue_ && sum == 0) std::fill_n(response, positions, 1.f);
   });
 }
 

@@ -23,13 +23,14 @@ namespace filterscope::cpu {
 class Stack {
  public:
   /// Memory for `plan`. References must outlive the stack. `filters`: the target filter of each of the plan's
-  /// images.
-  Stack(const Network& network, const Weights& weights, const InputMapping& mapping, const Planner& planner,
+  /// images. Of `recipe`, the stack follows input_mapping, objective and rescue.
+  Stack(const Network& network, const Weights& weights, const Recipe& recipe, const Planner& planner,
         Plan plan, std::span<const int> filters);
 
-  /// `images`: [plan.images][height][width][3]. losses[i] = mean of image i's response; gradients, laid out
-  /// as the images, hold the gradient of losses[i] with respect to image i. False where `stop` is requested
-  /// meanwhile: then losses and gradients mean nothing.
+  /// `images`: [plan.images][height][width][3]. losses[i] = mean of image i's response; it is exactly zero
+  /// where no position is above zero. gradients, laid out as the images, hold the gradient of losses[i] with
+  /// respect to image i or, if the recipe rescues and losses[i] is zero, that of the mean before the ReLU.
+  /// False where `stop` is requested meanwhile: then losses and gradients mean nothing.
   bool loss_and_gradient(const float* images, double* losses, float* gradients,
                          const std::stop_token& stop = {});
   /// The losses alone.
@@ -62,6 +63,7 @@ class Stack {
 
   const Network& network_;
   InputMapping mapping_;
+  bool rescue_;
   Plan plan_;
   const Kernels& kernels_ = kernels();
 
@@ -73,7 +75,8 @@ class Stack {
   std::vector<std::size_t> mask_stride_;            // bytes per image
   AlignedBuffer<float> scratch_maps_[2];            // one chunk of the largest map each
   Workspace workspace_;
-  AlignedBuffer<float> responses_;     // [images][height][width] of the target layer
+  // [images][height][width] of the target layer. What is above zero passes the gradient on.
+  AlignedBuffer<float> responses_;
   AlignedBuffer<float> head_weights_;  // per image [blocks][9][kLanes]
   std::vector<float> head_bias_;
   AlignedBuffer<float> thread_scratch_;  // a slice per thread

@@ -20,6 +20,18 @@ void copy(T* to, const T* from, std::size_t count, cudaMemcpyKind kind, cudaStre
   check(cudaMemcpyAsync(to, from, count * sizeof(T), kind, stream), "copying {} bytes", count * sizeof(T));
 }
 
+FilterStatus status_of(kernels::AscentStatus status, bool rescued) {
+  switch (status) {
+    case kernels::AscentStatus::climbing:
+      return rescued ? FilterStatus::rescued : FilterStatus::ok;
+    case kernels::AscentStatus::dead:
+      return FilterStatus::dead;
+    case kernels::AscentStatus::nonfinite:
+      break;
+  }
+  return FilterStatus::nonfinite;
+}
+
 }  // namespace
 
 BatchAscent::BatchAscent(const Network& network, const Recipe& recipe, const RenderOptions& options,
@@ -28,7 +40,7 @@ BatchAscent::BatchAscent(const Network& network, const Recipe& recipe, const Ren
       recipe_(recipe),
       options_(options),
       trace_every_(options.trace_every > 0 ? options.trace_every : recipe.trace_every()),
-      stack_(make_stack(network, recipe.input_mapping, precision, weights, std::move(plan))) {
+      stack_(make_stack(network, recipe, precision, weights, std::move(plan))) {
   const std::size_t count = images();
   const int parts = kernels::image_gradient_parts(options.extent.height, options.extent.width);
   images_ = DeviceBuffer<float>(count * image_size());
@@ -43,6 +55,8 @@ BatchAscent::BatchAscent(const Network& network, const Recipe& recipe, const Ren
   first_losses_ = DeviceBuffer<float>(count);
   losses_ = DeviceBuffer<float>(count);
   gradient_norms_ = DeviceBuffer<float>(count);
+  inactive_ = DeviceBuffer<int>(count);
+  alive_from_ = DeviceBuffer<int>(count);
   iteration_ = DeviceBuffer<int>(1);
   const auto allocate = [&](auto& results) {
     const auto make = [](auto& buffer, std::size_t size) {
@@ -57,6 +71,8 @@ BatchAscent::BatchAscent(const Network& network, const Recipe& recipe, const Ren
     make(results.first_losses, count);
     make(results.losses, count);
     make(results.gradient_norms, count);
+    make(results.inactive, count);
+    make(results.alive_from, count);
   };
   allocate(finished_);
   allocate(results_);
@@ -95,6 +111,8 @@ kernels::AscentState BatchAscent::state() const {
           .first_losses = first_losses_.data(),
           .losses = losses_.data(),
           .gradient_norms = gradient_norms_.data(),
+          .inactive = inactive_.data(),
+          .alive_from = alive_from_.data(),
           .iteration = iteration_.data()};
 }
 
@@ -242,6 +260,8 @@ void BatchAscent::finish() {
   snapshot(finished_.first_losses, first_losses_);
   snapshot(finished_.losses, losses_);
   snapshot(finished_.gradient_norms, gradient_norms_);
+  snapshot(finished_.inactive, inactive_);
+  snapshot(finished_.alive_from, alive_from_);
   snapshot_.record(stream_);
 
   check(cudaStreamWaitEvent(copy_stream_, snapshot_), "ordering streams");
@@ -257,6 +277,8 @@ void BatchAscent::finish() {
   bring(results_.first_losses, finished_.first_losses);
   bring(results_.losses, finished_.losses);
   bring(results_.gradient_norms, finished_.gradient_norms);
+  bring(results_.inactive, finished_.inactive);
+  bring(results_.alive_from, finished_.alive_from);
   copied_.record(copy_stream_);
   finishing_ = std::exchange(running_, nullptr);
   arrived_ = false;
@@ -286,10 +308,9 @@ void BatchAscent::find_result(int image) {
 FilterResult BatchAscent::result_of(int image) const {
   FilterResult result;
   result.id = finishing_->filters[image];
-  const kernels::AscentStatus status = results_.status.data()[image];
-  result.status = status == kernels::AscentStatus::climbing ? FilterStatus::ok
-                  : status == kernels::AscentStatus::dead   ? FilterStatus::dead
-                                                            : FilterStatus::nonfinite;
+  if (recipe_.rescue) result.rescued_iterations = results_.inactive.data()[image];
+  result.status = status_of(results_.status.data()[image], result.rescued_iterations > 0);
+  if (result.status == FilterStatus::rescued) result.alive_from = results_.alive_from.data()[image];
   result.iterations = results_.steps.data()[image];
   result.first_loss = results_.first_losses.data()[image];
   result.final_loss = results_.losses.data()[image];

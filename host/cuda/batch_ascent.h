@@ -73,6 +73,8 @@ class BatchAscent {
     Buffer<float> first_losses;
     Buffer<float> losses;
     Buffer<float> gradient_norms;
+    Buffer<int> inactive;
+    Buffer<int> alive_from;
   };
 
   int images() const { return plan().geometry.images(); }
@@ -114,6 +116,8 @@ class BatchAscent {
   DeviceBuffer<float> first_losses_;
   DeviceBuffer<float> losses_;
   DeviceBuffer<float> gradient_norms_;
+  DeviceBuffer<int> inactive_;
+  DeviceBuffer<int> alive_from_;
   DeviceBuffer<int> iteration_;
   Results<DeviceBuffer> finished_;
   Results<PinnedBuffer> results_;

@@ -61,8 +61,12 @@ std::size_t largest_map(const Sizes& sizes) {
 template <class T>
 class StackOf final : public Stack {
  public:
-  StackOf(const Network& network, const InputMapping& mapping, DeviceWeights& weights, Plan plan)
-      : network_(network), weights_(weights), plan_(std::move(plan)), map_(to_kernel_map(mapping)) {
+  StackOf(const Network& network, const Recipe& recipe, DeviceWeights& weights, Plan plan)
+      : network_(network),
+        weights_(weights),
+        plan_(std::move(plan)),
+        map_(to_kernel_map(recipe.input_mapping)),
+        rescue_(recipe.rescue) {
     const Geometry& geometry = plan_.geometry;
     const Sizes sizes{network_, plan_.image, geometry};
     for (DeviceBuffer<T>& buffer : buffers_) buffer = allocate<T>(largest_map(sizes));
@@ -210,6 +214,7 @@ class StackOf final : public Stack {
       const int first = geometry.passing(0);
       const int parts = kernels::image_gradient_parts(plan_.image.height, plan_.image.width);
       kernels::image_head_gradient({.open = layers_[0].head_open.data(),
+                                    .sums = rescue_ ? sums_of(arguments, first) : nullptr,
                                     .weights = weights_.filters(0),
                                     .filters = arguments.filters + first,
                                     .map = map_,
@@ -232,6 +237,7 @@ class StackOf final : public Stack {
     const int first = plan_.geometry.passing(target);
     gates.filter = fields(to_host(layers_[target].head_open.data() + words * (image - first), words), 1);
     gates.filter.resize(positions);
+    if (rescue_ && std::ranges::count(gates.filter, 1) == 0) std::ranges::fill(gates.filter, 1);
     return gates;
   }
 
@@ -331,6 +337,9 @@ class StackOf final : public Stack {
   }
 
   std::size_t image_size() const { return plan_.image.positions() * 3; }
+  static float* sums_of(const StackArguments& arguments, int image) {
+    return arguments.sums + std::size_t{kernels::kFilterHeadParts} * image;
+  }
   T* other(const T* buffer) const {
     return buffer == buffers_[0].data() ? buffers_[1].data() : buffers_[0].data();
   }
@@ -396,7 +405,7 @@ class StackOf final : public Stack {
     const Extent map = network_.map_extent(layer, plan_.image);
     const Convolution& convolution = network_.convolutions[layer];
     const auto* const bias = static_cast<const float*>(weights_.bias(layer, BiasType::fp32));
-    float* const sums = arguments.sums + std::size_t{kernels::kFilterHeadParts} * first;
+    float* const sums = sums_of(arguments, first);
     if (layer == 0) {
       kernels::image_head({.images = arguments.images + image_size() * first,
                            .weights = weights_.filters(0),
@@ -431,6 +440,7 @@ class StackOf final : public Stack {
     const Extent map = network_.map_extent(layer, plan_.image);
     const int channels = network_.convolutions[layer].in_channels;
     kernels::filter_head_gradient<T>({.open = layers_[layer].head_open.data(),
+                                      .sums = rescue_ ? sums_of(arguments, first) : nullptr,
                                       .weights = weights_.filters(layer),
                                       .filters = arguments.filters + first,
                                       .gate = {to_kernel_gate(gate), gate_data(layer - 1, gate, first)},
@@ -447,6 +457,7 @@ class StackOf final : public Stack {
   DeviceWeights& weights_;
   const Plan plan_;
   const kernels::InputMap map_;
+  const bool rescue_;
   // Null where no image passes the first layer.
   decltype(kernels::FirstConvolutionKernel<T>::launch) first_convolution_ = nullptr;
   decltype(kernels::LastGradientKernel<T>::launch) last_gradient_ = nullptr;
@@ -479,10 +490,10 @@ std::size_t stack_bytes(const Network& network, Extent image, Precision precisio
   return bytes;
 }
 
-std::unique_ptr<Stack> make_stack(const Network& network, const InputMapping& mapping, Precision precision,
+std::unique_ptr<Stack> make_stack(const Network& network, const Recipe& recipe, Precision precision,
                                   DeviceWeights& weights, Plan plan) {
   return with_storage(precision, [&]<class T>(Storage<T>) -> std::unique_ptr<Stack> {
-    return std::make_unique<StackOf<T>>(network, mapping, weights, std::move(plan));
+    return std::make_unique<StackOf<T>>(network, recipe, weights, std::move(plan));
   });
 }
 

@@ -21,7 +21,8 @@ namespace filterscope::cuda {
 struct StackArguments {
   const float* images = nullptr;  ///< [images][height][width][3]
   const int* filters = nullptr;   ///< Target filter, a number in the image's target layer.
-  float* sums = nullptr;  ///< Out. [images][kernels::kFilterHeadParts]: to be weighted with loss_weights().
+  float* sums = nullptr;       ///< Out of forward(). [images][kernels::kFilterHeadParts]: to be weighted with
+                               ///< loss_weights().
   float* gradients = nullptr;  ///< Out. [images][height][width][3]: of the loss, with respect to the image.
   float* squares =
       nullptr;  ///< Out. [images][kernels::image_gradient_parts()]: sums of squares of `gradients`.
@@ -39,17 +40,19 @@ class Stack {
   virtual const float* loss_weights() const = 0;
   virtual std::size_t device_bytes() const = 0;
 
-  /// Sums of the responses.
+  /// Sums of the responses: all of an image's are zero exactly where no position is above zero.
   virtual void forward(const StackArguments& arguments, cudaStream_t stream) = 0;
-  /// Gradients of the losses that forward() found last.
+  /// Gradients of the losses that forward() found last, from its sums, too: if the recipe rescues, that of an
+  /// image whose sums are all zero is the gradient of the mean before the ReLU.
   virtual void backward(const StackArguments& arguments, cudaStream_t stream) = 0;
 
   /// What forward() kept of image number `image`, copied to the host. The device must be done with it.
   virtual Gates gates(int image) const = 0;
 };
 
-/// Memory for `plan`; throws OutOfMemory. References must outlive the stack.
-std::unique_ptr<Stack> make_stack(const Network& network, const InputMapping& mapping, Precision precision,
+/// Memory for `plan`; throws OutOfMemory. References but `recipe` must outlive the stack, which follows the
+/// recipe's input_mapping, objective and rescue.
+std::unique_ptr<Stack> make_stack(const Network& network, const Recipe& recipe, Precision precision,
                                   DeviceWeights& weights, Plan plan);
 
 /// Device memory of a stack for `geometry`, without workspace, if every mask but the first layer's is kept as

@@ -153,7 +153,7 @@ std::vector<CurvePoint> median_of(const std::vector<std::vector<CurvePoint>>& cu
 std::string names_of(const Axes& axes, std::span<const FilterRecord> filters) {
   std::vector<const FilterRecord*> highest;
   for (const FilterRecord& entry : filters)
-    if (entry.status == FilterStatus::ok && std::isfinite(entry.final_loss)) highest.push_back(&entry);
+    if (entry.status && is_alive(*entry.status) && std::isfinite(entry.final_loss)) highest.push_back(&entry);
   std::ranges::stable_sort(highest, std::ranges::greater{}, &FilterRecord::final_loss);
   if (highest.size() > kNamed) highest.resize(kNamed);
   std::string text;
@@ -188,12 +188,13 @@ std::string draw_curves(const StoredRun& run, std::size_t first, std::size_t cou
   std::vector<std::vector<CurvePoint>> living;
   int last_step = 0;
   float highest = 0;
-  std::size_t dead = 0, missing = 0;
+  std::size_t rescued = 0, dead = 0, missing = 0;
   for (std::size_t i = 0; i < count; ++i) {
     curves.push_back(shown(loss_curve(run, first + i)));
     missing += !filters[i].status;
+    rescued += filters[i].status == FilterStatus::rescued;
     dead += filters[i].status == FilterStatus::dead;
-    if (filters[i].status == FilterStatus::ok) living.push_back(curves.back());
+    if (filters[i].status && is_alive(*filters[i].status)) living.push_back(curves.back());
     for (const CurvePoint& point : curves.back()) {
       last_step = std::max(last_step, point.steps);
       highest = std::max(highest, point.loss);
@@ -204,6 +205,7 @@ std::string draw_curves(const StoredRun& run, std::size_t first, std::size_t cou
       manifest.network.convolutions[static_cast<std::size_t>(filters.front().id.layer)].name;
 
   std::string summary = counted(std::ssize(filters), "filter");
+  if (rescued > 0) summary += fmt::format(", {} rescued", rescued);
   if (dead > 0) summary += fmt::format(", {} dead (red)", dead);
   if (missing > 0) summary += fmt::format(", {} missing", missing);
   summary += "; the median is thick; " + escaped(recipe_text(manifest));
@@ -228,7 +230,7 @@ std::string draw_curves(const StoredRun& run, std::size_t first, std::size_t cou
                  std::clamp(4 / std::sqrt(static_cast<double>(curves.size())), .2, .9));
   for (std::size_t i = 0; i < curves.size(); ++i) {
     if (curves[i].empty()) continue;
-    // A dead filter's only point becomes a line over the whole width: its loss stays.
+    // The loss of a dead filter stays, so that even a single point becomes a line over the whole width.
     std::vector<CurvePoint> curve = curves[i];
     if (filters[i].status == FilterStatus::dead) curve.push_back({last_step, curve.back().loss});
     fmt::format_to(std::back_inserter(svg), "<path{} d=\"{}\"><title>{}: {} to {}</title></path>\n",

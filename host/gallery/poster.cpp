@@ -49,7 +49,7 @@ int columns_of(const StoredRun& run) {
 struct Strip {
   const LayerAtlases& layer;
   std::vector<std::string>
-      text;        ///< Beside it, line by line: its name, "512 filters", "6 dead", "1 missing".
+      text;        ///< Beside it, line by line: its name, "512 filters", "40 rescued", "6 dead", "1 missing".
   int height = 0;  ///< Pixels.
 };
 
@@ -61,6 +61,7 @@ std::vector<std::string> text_of(const StoredRun& run, const LayerAtlases& layer
   std::vector<std::string> lines{
       run.manifest.network.convolutions[static_cast<std::size_t>(layer.layer)].name,
       counted(static_cast<std::int64_t>(layer.count), "filter")};
+  if (const auto rescued = count(FilterStatus::rescued)) lines.push_back(fmt::format("{} rescued", rescued));
   if (const auto dead = count(FilterStatus::dead)) lines.push_back(fmt::format("{} dead", dead));
   if (const auto nonfinite = count(FilterStatus::nonfinite))
     lines.push_back(fmt::format("{} NaN", nonfinite));
@@ -134,7 +135,9 @@ Picture draw_poster(const StoredRun& run, const PictureSurvey& survey) {
         canvas.paste(tile_top, tile_left, picture.small);
       else
         canvas.fill(tile_top, tile_left, tile.height, tile.width, kEmpty);
-      if (status && *status != FilterStatus::ok) {
+      if (status == FilterStatus::rescued) {
+        canvas.corner(tile_top, tile_left, std::max(std::min(tile.height, tile.width) / 10, 3), kRescued);
+      } else if (status && *status != FilterStatus::ok) {
         const Colour mark = *status == FilterStatus::dead ? kDead : kNonfinite;
         canvas.frame(tile_top, tile_left, tile.height, tile.width, kGap / 2, mark);
         canvas.corner(tile_top, tile_left, std::min(tile.height, tile.width) / 3, mark);

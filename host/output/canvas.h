@@ -23,6 +23,7 @@ inline constexpr Colour kOutline{62, 65, 71};  ///< Around it.
 inline constexpr Colour kTitle{240, 240, 242};
 inline constexpr Colour kText{172, 176, 184};
 inline constexpr Colour kFaint{110, 114, 122};
+inline constexpr Colour kRescued{122, 170, 214};
 inline constexpr Colour kDead{240, 82, 74};
 inline constexpr Colour kNonfinite{245, 180, 60};
 inline constexpr Colour kBadge{245, 180, 60};

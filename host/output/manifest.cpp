@@ -83,6 +83,7 @@ Recipe parse_recipe(const Json& json) {
                             .high = parse_number(start.at("high"))},
           .input_mapping = parse_mapping(json.at("input_mapping")),
           .objective = parse_value(json.at("objective"), {Objective::mean_activation}),
+          .rescue = json.value("rescue", false),  // Which earlier versions did not know.
           .gradient_normalisation = {.kind = parse_value(normalisation.at("kind"),
                                                          {GradientNormalisation::Kind::l2_per_image}),
                                      .epsilon = parse_number(normalisation.at("epsilon"))},
@@ -155,6 +156,7 @@ Json counts(const std::vector<FilterRecord>& filters) {
     return std::ranges::count(filters, status, &FilterRecord::status);
   };
   return {{"ok", count(FilterStatus::ok)},
+          {"rescued", count(FilterStatus::rescued)},
           {"dead", count(FilterStatus::dead)},
           {"nonfinite", count(FilterStatus::nonfinite)},
           {"missing", count(std::nullopt)}};
@@ -218,6 +220,7 @@ std::vector<Setting> settings_of(const Manifest& manifest) {
   add("--recipe", manifest.recipe.name);
   add("--iterations", std::to_string(manifest.recipe.iterations));
   add("--step", fmt::format("{}", manifest.recipe.optimiser.step));
+  add("--rescue", manifest.recipe.rescue ? "on" : "off");
   add("--size", size_text(manifest.extent));
   add("--seed", std::to_string(manifest.seed));
   if (manifest.init)
@@ -232,7 +235,7 @@ std::vector<Setting> settings_of(const Manifest& manifest) {
   add("--reproducible", manifest.reproducible ? "yes" : "no");
   // What no flag sets changes with the program only.
   Json rest = to_json(manifest.recipe);
-  for (const char* told : {"name", "size", "iterations"}) rest.erase(told);
+  for (const char* told : {"name", "rescue", "size", "iterations"}) rest.erase(told);
   rest["optimiser"].erase("step");
   add("values of the recipe", on_one_line(rest));
   return settings;
@@ -324,6 +327,7 @@ Json to_json(const Recipe& recipe) {
         {"high", number(recipe.initial_image.high)}}},
       {"input_mapping", to_json(recipe.input_mapping)},
       {"objective", to_string(recipe.objective)},
+      {"rescue", recipe.rescue},
       {"gradient_normalisation",
        {{"kind", to_string(recipe.gradient_normalisation.kind)},
         {"epsilon", number(recipe.gradient_normalisation.epsilon)}}},
@@ -371,6 +375,8 @@ Json to_json(const FilterRecord& record, const Manifest& manifest) {
             {"status", there ? to_string(*record.status) : "missing"},
             {"file", known(record.file)},
             {"engine", known(record.engine)}};
+  if (record.rescued_iterations > 0) json["rescued_iterations"] = record.rescued_iterations;
+  if (record.alive_from > 0) json["alive_from"] = record.alive_from;
   if (record.frame_every > 0) {
     json["animation"] = animation_file(manifest.network, record.id);
     json["frame_every"] = record.frame_every;
@@ -383,16 +389,19 @@ FilterRecord parse_filter(const Json& json, const Network& network) {
   record.id = {parse_layer(json.at("layer"), network), json.at("filter").get<int>()};
   require_filter(record.id.layer, record.id.filter, network);
   if (json.at("status") == "missing") return record;
-  record.status =
-      parse_value(json.at("status"), {FilterStatus::ok, FilterStatus::dead, FilterStatus::nonfinite});
+  record.status = parse_value(json.at("status"), {FilterStatus::ok, FilterStatus::rescued, FilterStatus::dead,
+                                                  FilterStatus::nonfinite});
   record.iterations = json.at("iterations").get<int>();
   record.first_loss = parse_number(json.at("first_loss"));
   record.final_loss = parse_number(json.at("final_loss"));
   record.last_gradient_norm = parse_number(json.at("last_gradient_norm"));
   record.file = json.at("file").get<std::string>();
   record.engine = json.at("engine").get<std::size_t>();
-  if (json.contains("frame_every")) record.frame_every = json.at("frame_every").get<int>();
-  if (record.frame_every < 0) throw std::invalid_argument("a number of iterations is negative");
+  record.rescued_iterations = json.value("rescued_iterations", 0);
+  record.alive_from = json.value("alive_from", 0);
+  record.frame_every = json.value("frame_every", 0);
+  if (record.frame_every < 0 || record.rescued_iterations < 0 || record.alive_from < 0)
+    throw std::invalid_argument("a number of iterations is negative");
   return record;
 }
 

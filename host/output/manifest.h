@@ -24,6 +24,8 @@ struct FilterRecord {
   float first_loss = 0.f;
   float final_loss = 0.f;
   float last_gradient_norm = 0.f;
+  int rescued_iterations = 0;  ///< As FilterResult has it, and so alive_from.
+  int alive_from = 0;
   std::string file{};      ///< The picture, relative to the manifest.
   std::size_t engine = 0;  ///< What rendered it, as an index to Manifest::engines.
   int frame_every = 0;     ///< Iterations between the frames of its animation; 0: it has none.

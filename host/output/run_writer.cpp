@@ -200,6 +200,8 @@ class RunWriter::Implementation {
         counts.dead.push_back(record.id);
       else if (*record.status == FilterStatus::nonfinite)
         counts.nonfinite.push_back(record.id);
+      else if (*record.status == FilterStatus::rescued)
+        ++counts.rescued;
       else
         ++counts.ok;
     }
@@ -377,6 +379,8 @@ class RunWriter::Implementation {
                         .first_loss = result.first_loss,
                         .final_loss = result.final_loss,
                         .last_gradient_norm = result.gradient_norm,
+                        .rescued_iterations = result.rescued_iterations,
+                        .alive_from = result.alive_from,
                         .file = picture_file(network, result.id)};
     write_animation(result, record);
     write_picture(record.file, result.picture, manifest_.extent);

@@ -80,6 +80,7 @@ class RunWriter {
   /// After finish(): the filters of the selection by outcome.
   struct Counts {
     int ok = 0;
+    int rescued = 0;
     int missing = 0;
     std::vector<FilterId> dead;
     std::vector<FilterId> nonfinite;

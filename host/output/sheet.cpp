@@ -46,17 +46,20 @@ std::string label_of(const SheetTile& tile) {
     case FilterStatus::nonfinite:
       return fmt::format("{} NaN", tile.filter);
     case FilterStatus::ok:  // As missing ones.
+    case FilterStatus::rescued:
       break;
   }
   return std::to_string(tile.filter);
 }
 
-/// "64 filters, 2 dead (red), 1 missing"
+/// "64 filters, 5 rescued (blue corner), 2 dead (red), 1 missing (empty)"
 std::string summary_of(const std::vector<SheetTile>& tiles) {
   const auto count = [&](std::optional<FilterStatus> status) {
     return std::ranges::count(tiles, status, &SheetTile::status);
   };
   std::string text = counted(std::ssize(tiles), "filter");
+  if (const auto rescued = count(FilterStatus::rescued))
+    text += fmt::format(", {} rescued (blue corner)", rescued);
   if (const auto dead = count(FilterStatus::dead)) text += fmt::format(", {} dead (red)", dead);
   if (const auto nonfinite = count(FilterStatus::nonfinite))
     text += fmt::format(", {} stopped at a value that is not finite (amber)", nonfinite);
@@ -162,10 +165,13 @@ Picture draw_sheet(const SheetHeading& heading, const std::vector<SheetTile>& ti
     } else {
       if (one.picture.extent != tile) throw std::invalid_argument("draw_sheet: a tile of another extent");
       canvas.paste(cell_top, left, one.picture);
-      if (*one.status != FilterStatus::ok) {
+      const int side = std::min(tile.height, tile.width);
+      if (*one.status == FilterStatus::rescued) {
+        canvas.corner(cell_top, left, std::max(side / 12, 3), kRescued);
+      } else if (*one.status != FilterStatus::ok) {
         label = *one.status == FilterStatus::dead ? kDead : kNonfinite;
         canvas.frame(cell_top, left, tile.height, tile.width, kFrame, label);
-        canvas.corner(cell_top, left, std::min(tile.height, tile.width) / 5, label);
+        canvas.corner(cell_top, left, side / 5, label);
       }
     }
     const std::string text = label_of(one);

@@ -271,6 +271,8 @@ FilterResult read_result(const StoredRun& run, std::size_t row) {
                       .first_loss = record.first_loss,
                       .final_loss = record.final_loss,
                       .gradient_norm = record.last_gradient_norm,
+                      .rescued_iterations = record.rescued_iterations,
+                      .alive_from = record.alive_from,
                       .trace = run.traces[row],
                       .picture = std::move(picture.pixels),
                       .image = {},

@@ -39,7 +39,9 @@ Result run(const Network& network, const Weights& weights, const InputMapping& m
            int layer, const std::vector<int>& filters, const std::vector<float>& images, Extent extent) {
   Planner planner(network, weights, extent, rule);
   const int count = static_cast<int>(filters.size());
-  Stack stack(network, weights, mapping, planner, planner.make(layer, count), filters);
+  Recipe recipe;
+  recipe.input_mapping = mapping;
+  Stack stack(network, weights, recipe, planner, planner.make(layer, count), filters);
   Result result{std::vector<double>(count, -1), std::vector<float>(images.size(), NAN)};
   stack.loss_and_gradient(images.data(), result.losses.data(), result.gradients.data());
   // Once more: nothing of the first run may leak into the second, and the loss alone is the same loss.
@@ -71,7 +73,7 @@ TEST(CpuStack, StopsBetweenItsStepsAndLeavesNothingBehind) {
   Planner planner(network, weights, extent, PlanRule::automatic);
   std::vector<int> filters(kImages);
   for (int image = 0; image < kImages; ++image) filters[image] = image % network.convolutions[2].out_channels;
-  Stack stack(network, weights, identity_mapping(), planner, planner.make(2, kImages), filters);
+  Stack stack(network, weights, find_recipe("seed"), planner, planner.make(2, kImages), filters);
   const std::vector<float> images = test::random_values(kImages * extent.positions() * 3, 1);
   std::vector<double> expected(kImages, -1);
   std::vector<float> expected_gradients(images.size(), NAN);

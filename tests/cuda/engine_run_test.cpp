@@ -99,7 +99,7 @@ TEST(CudaEngineRun, FramesOfOneBatchAfterAnother) {
   }
 }
 
-TEST(CudaEngineRun, DeadFilterKeepsItsImageAndDoesNotDisturbOthers) {
+TEST(CudaEngineRun, WithoutRescueADeadFilterKeepsItsImageAndDoesNotDisturbOthers) {
   const Network network = test::make_network({{64}, {64, true}, {64}});
   Weights weights = test::random_weights(network, 4);
   for (std::size_t i = 0; i < 9 * 64; ++i) weights.layers[2]->kernel[i * 64 + 5] = -1.f;
@@ -107,7 +107,9 @@ TEST(CudaEngineRun, DeadFilterKeepsItsImageAndDoesNotDisturbOthers) {
   RenderOptions options = options_for({8, 8});
   options.trace_every = 2;
   options.frame_every = 2;
-  const Collector with = render(network, weights, short_recipe(6), options, {{2, 4}, {2, 5}});
+  Recipe recipe = short_recipe(6);
+  recipe.rescue = false;
+  const Collector with = render(network, weights, recipe, options, {{2, 4}, {2, 5}});
   const FilterResult& dead = with.results.at({2, 5});
   EXPECT_EQ(dead.status, FilterStatus::dead);
   EXPECT_EQ(dead.iterations, 0);

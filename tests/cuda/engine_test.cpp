@@ -16,6 +16,7 @@
 #include "tests/support/gradient_fidelity.h"
 #include "tests/support/random_network.h"
 #include "tests/support/reference.h"
+#include "tests/support/rescue.h"
 #if defined(FILTERSCOPE_EMULATED)
 #include "kernels/common/global.h"
 #include "kernels/common/launch.h"
@@ -98,6 +99,19 @@ TEST_P(CudaEngine, AscentIsTheReferences) {
   expect_reference(got, network, weights, recipe, options, tolerance_of(GetParam()));
 }
 
+TEST_P(CudaEngine, RescuesWhatHasNoGradient) {
+  const test::RescueCases cases;
+  // Long steps make much of each gate that a rounding opens or closes. So in 16 bits it is the statuses that
+  // count here, and the gradients are judged below.
+  const test::RescueTolerance tolerance =
+      GetParam() == Precision::fp32 ? test::RescueTolerance{1e-4, 1e-4} : test::RescueTolerance{0.5, 1};
+  test::expect_rescue(
+      [&](const Recipe& recipe, const RenderOptions& options, const std::vector<FilterId>& filters) {
+        return render(cases.network(), cases.weights(), recipe, options, filters);
+      },
+      options_for(cases.extent(), GetParam()), tolerance);
+}
+
 // Of all filters, as one batch and as several.
 std::vector<fidelity::GradientErrors> errors_of_gradients(
     const Network& network, const Weights& weights, const RenderOptions& options,
@@ -131,6 +145,42 @@ TEST_P(CudaEngine, GradientsAreWithinTheLimits) {
       EXPECT_TRUE(fidelity::within(fidelity::summarise({&errors, 1}), fidelity::gradient_limits(GetParam())))
           << *errors.step << " " << *errors.norm << " " << errors.free_step << " " << errors.differ;
     }
+  }
+}
+
+// Those of the start images, of which some activate their filters and others do not.
+TEST_P(CudaEngine, RescuedGradientsAreWithinTheLimits) {
+  const test::RescueCases cases;
+  const Extent extent = cases.extent();
+  const std::size_t size = extent.positions() * 3;
+  std::vector<float> images;
+  for (const FilterId id : cases.filters()) {
+    const std::vector<float> start = reference::to_float(cases.start(id));
+    images.insert(images.end(), start.begin(), start.end());
+  }
+  for (const bool rescue : {true, false}) {
+    Recipe recipe = short_recipe(1);
+    recipe.rescue = rescue;
+    const auto found =
+        make_own_engine(cases.network(), cases.weights(), recipe, options_for(extent, GetParam()))
+            ->gradients(cases.filters(), images);
+    int rescued = 0;
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      const FilterId id = cases.filters()[i];
+      SCOPED_TRACE(cases.network().convolutions[id.layer].name + ":" + std::to_string(id.filter));
+      const reference::Gradient expected = reference::loss_and_gradient(
+          cases.network(), cases.weights(), identity_mapping(), id.layer, id.filter,
+          reference::Map(extent, 3, std::span(images).subspan(i * size, size)), rescue);
+      const fidelity::GradientErrors errors = fidelity::gradient_errors(
+          found[i], expected, cases.network(), cases.weights(), identity_mapping(), extent);
+      EXPECT_TRUE(fidelity::within(fidelity::summarise({&errors, 1}), fidelity::gradient_limits(GetParam())))
+          << *errors.step << " " << *errors.norm << " " << errors.free_step << " " << errors.differ;
+      EXPECT_EQ(found[i].loss == 0, expected.loss == 0);
+      if (expected.loss != 0) continue;
+      EXPECT_THAT(found[i].gates->filter, testing::Each(rescue ? 1 : 0));
+      rescued += expected.norm() > 0 ? 1 : 0;
+    }
+    EXPECT_EQ(rescued, rescue ? 3 : 0);
   }
 }
 

@@ -33,6 +33,8 @@ struct State {
         first_losses(test::poisoned<float>(images)),
         losses(test::poisoned<float>(images)),
         gradient_norms(test::poisoned<float>(images)),
+        inactive(test::poisoned<int>(images)),
+        alive_from(test::poisoned<int>(images)),
         iteration(test::poisoned<int>(1)) {}
 
   kernels::AscentState pointers() const {
@@ -41,6 +43,8 @@ struct State {
             .first_losses = first_losses.data(),
             .losses = losses.data(),
             .gradient_norms = gradient_norms.data(),
+            .inactive = inactive.data(),
+            .alive_from = alive_from.data(),
             .iteration = iteration.data()};
   }
 
@@ -50,6 +54,8 @@ struct State {
   cuda::DeviceBuffer<float> first_losses;
   cuda::DeviceBuffer<float> losses;
   cuda::DeviceBuffer<float> gradient_norms;
+  cuda::DeviceBuffer<int> inactive;
+  cuda::DeviceBuffer<int> alive_from;
   cuda::DeviceBuffer<int> iteration;
 };
 
@@ -67,6 +73,8 @@ TEST_P(AscentTest, StartsClimbing) {
   EXPECT_THAT(test::download(state.first_losses), Each(0.f));
   EXPECT_THAT(test::download(state.losses), Each(0.f));
   EXPECT_THAT(test::download(state.gradient_norms), Each(0.f));
+  EXPECT_THAT(test::download(state.inactive), Each(0));
+  EXPECT_THAT(test::download(state.alive_from), Each(0));
   EXPECT_THAT(test::download(state.iteration), Each(0));
 }
 
@@ -164,6 +172,56 @@ TEST_P(AscentTest, CountsWithoutATraceAndFinishesWithoutIterations) {
     EXPECT_THAT(test::download(state.iteration), Each(iterations));
     EXPECT_THAT(test::download(state.first_losses), Each(iterations == 0 ? 0.f : 4.f));
     EXPECT_THAT(test::download(state.losses), Each(4.f));
+  }
+}
+
+// An image without a position above zero, in iterations at the beginning, in the middle and at the end.
+TEST_P(AscentTest, CountsIterationsWithoutAPositionAboveZero) {
+  constexpr int kParts = kernels::kFilterHeadParts;
+  constexpr float kSmallest = 0x1p-149f;  // The loss is zero, the sum is not.
+  struct Case {
+    std::vector<float> sums;  // By iteration, the last one of the finished image.
+    int inactive;
+    int alive_from;
+    AscentStatus status;
+  };
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<Case> cases{
+      {{1, 2, 3, 4}, 0, 0, AscentStatus::climbing},
+      {{0, 0, 3, 4}, 2, 3, AscentStatus::climbing},
+      {{1, 0, 3, 4}, 1, 3, AscentStatus::climbing},
+      {{0, 2, 0, 4}, 2, 4, AscentStatus::climbing},
+      {{0, 0, 0, 0}, 3, 4, AscentStatus::dead},
+      {{1, 2, 3, 0}, 0, 0, AscentStatus::dead},
+      {{0, nan, 0, 4}, 1, 2, AscentStatus::nonfinite},
+      {{kSmallest, 0, kSmallest, kSmallest}, 1, 3, AscentStatus::climbing},
+  };
+  const int count = static_cast<int>(cases.size());
+  const State state(count);
+  kernels::start_ascent(state.pointers(), count, nullptr);
+  const auto weights = test::upload(std::vector<float>(cases.size(), 0.25f));
+  for (std::size_t iteration = 0; iteration < 4; ++iteration) {
+    std::vector<float> sums(cases.size() * kParts, 0.f);
+    // Each time in another part, so that none of them is passed over.
+    for (std::size_t i = 0; i < cases.size(); ++i)
+      sums[i * kParts + (3 * i + iteration) % kParts] = cases[i].sums[iteration];
+    const auto device_sums = test::upload(sums);
+    kernels::loss_trace({.sums = device_sums.data(),
+                         .weights = weights.data(),
+                         .state = state.pointers(),
+                         .trace = nullptr,
+                         .trace_every = iteration < 3 ? 100 : 0,
+                         .progress = nullptr,
+                         .images_count = count},
+                        nullptr);
+  }
+  const std::vector<int> inactive = test::download(state.inactive);
+  const std::vector<int> alive_from = test::download(state.alive_from);
+  const std::vector<AscentStatus> status = test::download(state.status);
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    EXPECT_EQ(inactive[i], cases[i].inactive) << "case " << i;
+    EXPECT_EQ(alive_from[i], cases[i].alive_from) << "case " << i;
+    EXPECT_EQ(status[i], cases[i].status) << "case " << i;
   }
 }
 

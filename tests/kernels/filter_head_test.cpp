@@ -3,8 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "kernels/image_gradient.h"
 #include "first_layer.h"
+#include "kernels/image_gradient.h"
 #include "tests/support/device.h"
 #include "tests/support/random_network.h"
 #include "tolerance.h"
@@ -199,20 +199,43 @@ std::vector<std::uint32_t> random_open(Extent extent, std::uint64_t seed) {
   return open;
 }
 
-// The gradient of the responses that the open positions have.
-reference::Map response_gradient(std::span<const std::uint32_t> open, std::size_t image, Extent extent,
-                                 float scale) {
+// Which images have sums that are all zero; of the others one part alone is not, each time another. The
+// middle image's neighbours must not change what becomes of it, nor it what becomes of them.
+enum class Rescue { off, none, middle, others };
+const std::vector<Rescue> kRescues{Rescue::off, Rescue::none, Rescue::middle, Rescue::others};
+
+bool is_rescued(Rescue rescue, int image) {
+  return rescue == Rescue::middle ? image == 1 : rescue == Rescue::others && image != 1;
+}
+
+// Of a device buffer to be given to the kernel, with one image more on either side.
+std::vector<float> sums_of(Rescue rescue, std::uint64_t seed) {
+  std::vector<float> sums(static_cast<std::size_t>(kImages + 2) * kFilterHeadParts, 0.f);
+  for (int image = 0; image < kImages; ++image) {
+    if (is_rescued(rescue, image)) continue;
+    const std::size_t part = (seed + 3 * static_cast<std::size_t>(image)) % kFilterHeadParts;
+    // Not even one that is not a number is rescued.
+    sums[static_cast<std::size_t>(image + 1) * kFilterHeadParts + part] =
+        image == 2 ? std::numeric_limits<float>::quiet_NaN() : 0x1p-149f;
+  }
+  return sums;
+}
+
+// The gradient of the responses that the open positions have, or all of them.
+reference::Map response_gradient(std::span<const std::uint32_t> open, bool rescued, std::size_t image,
+                                 Extent extent, float scale) {
   reference::Map gradient(extent, 1);
   for (std::size_t position = 0; position < gradient.values.size(); ++position) {
-    gradient.values[position] = is_open(open, image, extent, position) ? double{scale} : 0.0;
+    gradient.values[position] = rescued || is_open(open, image, extent, position) ? double{scale} : 0.0;
   }
   return gradient;
 }
 
 template <class T>
-void check_gradient(Extent extent, int channels, GateKind kind) {
+void check_gradient(Extent extent, int channels, GateKind kind, Rescue rescue = Rescue::off) {
   SCOPED_TRACE(testing::Message() << testing::PrintToString(extent) << ", " << channels << " channels, gate "
-                                  << static_cast<int>(kind) << ", " << sizeof(T) << " bytes");
+                                  << static_cast<int>(kind) << ", " << sizeof(T) << " bytes, rescue "
+                                  << static_cast<int>(rescue));
   constexpr float kScale = 0.37f;
   const std::vector<std::uint32_t> open = random_open(extent, 1);
   const Parameters parameters = random_parameters(channels, 2);
@@ -231,23 +254,28 @@ void check_gradient(Extent extent, int channels, GateKind kind) {
   const auto device_open = test::upload(open);
   const auto weights = test::upload(parameters.weights);
   const auto filters = test::upload(kFilters);
+  const auto response_sums =
+      test::upload(sums_of(rescue, static_cast<std::uint64_t>(channels + extent.width)));
   const auto gradient = test::poisoned<T>(activation.size());
-  kernels::filter_head_gradient<T>({.open = device_open.data(),
-                                    .weights = weights.data(),
-                                    .filters = filters.data(),
-                                    .gate = {kind, data[static_cast<int>(kind)]},
-                                    .scale = kScale,
-                                    .gradient = gradient.data(),
-                                    .images_count = kImages,
-                                    .height = extent.height,
-                                    .width = extent.width,
-                                    .channels = channels},
-                                   nullptr);
+  kernels::filter_head_gradient<T>(
+      {.open = device_open.data(),
+       .sums = rescue == Rescue::off ? nullptr : response_sums.data() + kFilterHeadParts,
+       .weights = weights.data(),
+       .filters = filters.data(),
+       .gate = {kind, data[static_cast<int>(kind)]},
+       .scale = kScale,
+       .gradient = gradient.data(),
+       .images_count = kImages,
+       .height = extent.height,
+       .width = extent.width,
+       .channels = channels},
+      nullptr);
 
   std::vector<double> expected;
   std::vector<double> magnitudes;
   for (int image = 0; image < kImages; ++image) {
-    const reference::Map response = response_gradient(open, static_cast<std::size_t>(image), extent, kScale);
+    const reference::Map response =
+        response_gradient(open, is_rescued(rescue, image), static_cast<std::size_t>(image), extent, kScale);
     const std::span<const float> filter = parameters.filter(kFilters[image]);
     const reference::Map sums = reference::convolve_input_gradient(response, filter, channels);
     const reference::Map magnitude =
@@ -271,6 +299,26 @@ void check_backward() {
     check_gradient<T>(extent, 128, GateKind::bits);
   }
   check_gradient<T>({33, 35}, 32, GateKind::bits);
+}
+
+template <class T>
+void check_rescue() {
+  for (const Rescue rescue : kRescues) {
+    check_gradient<T>({15, 17}, 64, GateKind::bits, rescue);
+    check_gradient<T>({5, 5}, 96, GateKind::bytes, rescue);
+    check_gradient<T>({1, 1}, 32, GateKind::activation, rescue);
+    check_gradient<T>({2, 3}, 128, GateKind::none, rescue);
+  }
+}
+
+TEST_P(FilterHeadTest, RescuedGradientIsTheReferenceInFloat) {
+  check_rescue<float>();
+}
+TEST_P(FilterHeadTest, RescuedGradientIsTheReferenceInHalf) {
+  check_rescue<kernels::Half>();
+}
+TEST_P(FilterHeadTest, RescuedGradientIsTheReferenceInBfloat16) {
+  check_rescue<kernels::Bfloat16>();
 }
 
 TEST_P(FilterHeadTest, GradientIsTheReferenceInFloat) {
@@ -324,8 +372,9 @@ TEST_P(FilterHeadTest, OfImagesIsTheReference) {
   for (const InputMapping& mapping : test::mappings()) check_image_head({15, 17}, mapping);
 }
 
-void check_image_gradient(Extent extent, const InputMapping& mapping) {
-  SCOPED_TRACE(testing::Message() << testing::PrintToString(extent) << ", " << mapping.name);
+void check_image_gradient(Extent extent, const InputMapping& mapping, Rescue rescue = Rescue::off) {
+  SCOPED_TRACE(testing::Message() << testing::PrintToString(extent) << ", " << mapping.name << ", rescue "
+                                  << static_cast<int>(rescue));
   constexpr float kScale = 0.37f;
   const std::vector<std::uint32_t> open = random_open(extent, 1);
   const Parameters parameters = random_parameters(3, 2);
@@ -335,7 +384,9 @@ void check_image_gradient(Extent extent, const InputMapping& mapping) {
   const auto gradients = test::poisoned<float>(static_cast<std::size_t>(kImages * extent.positions() * 3));
   const auto squares = test::poisoned<float>(
       static_cast<std::size_t>(kImages * kernels::image_gradient_parts(extent.height, extent.width)));
+  const auto sums = test::upload(sums_of(rescue, static_cast<std::uint64_t>(extent.width)));
   kernels::image_head_gradient({.open = device_open.data(),
+                                .sums = rescue == Rescue::off ? nullptr : sums.data() + kFilterHeadParts,
                                 .weights = weights.data(),
                                 .filters = filters.data(),
                                 .map = test::to_input_map(mapping),
@@ -349,7 +400,8 @@ void check_image_gradient(Extent extent, const InputMapping& mapping) {
   std::vector<double> expected;
   std::vector<double> magnitudes;
   for (int image = 0; image < kImages; ++image) {
-    const reference::Map response = response_gradient(open, static_cast<std::size_t>(image), extent, kScale);
+    const reference::Map response =
+        response_gradient(open, is_rescued(rescue, image), static_cast<std::size_t>(image), extent, kScale);
     const std::span<const float> filter = parameters.filter(kFilters[image]);
     const reference::Map gradient =
         reference::mapping_gradient(mapping, reference::convolve_input_gradient(response, filter, 3));
@@ -368,6 +420,13 @@ TEST_P(FilterHeadTest, GradientOfImagesIsTheReference) {
     check_image_gradient(extent, identity_mapping());
   }
   for (const InputMapping& mapping : test::mappings()) check_image_gradient({15, 17}, mapping);
+}
+
+TEST_P(FilterHeadTest, RescuedGradientOfImagesIsTheReference) {
+  for (const Rescue rescue : kRescues) {
+    check_image_gradient({17, 19}, test::mappings().back(), rescue);
+    check_image_gradient({1, 1}, identity_mapping(), rescue);
+  }
 }
 
 }  // namespace

@@ -52,8 +52,8 @@ Manifest example() {
                      .finish = 0.125,
                      .encode = 3,
                      .write = 0.1234};
-  manifest.filters.resize(4);
-  for (int i = 0; i < 4; ++i) manifest.filters[static_cast<std::size_t>(i)].id = {i / 3, i % 3};
+  manifest.filters.resize(5);
+  for (int i = 0; i < 5; ++i) manifest.filters[static_cast<std::size_t>(i)].id = {i / 3, i % 3};
   manifest.filters[0] = {.id = {0, 0},
                          .status = FilterStatus::ok,
                          .iterations = 200,
@@ -71,6 +71,15 @@ Manifest example() {
                          .last_gradient_norm = std::numeric_limits<float>::quiet_NaN(),
                          .file = "b",
                          .engine = 1};
+  manifest.filters[4] = {.id = {1, 1},
+                         .status = FilterStatus::rescued,
+                         .iterations = 200,
+                         .first_loss = 0.f,
+                         .final_loss = 2.5f,
+                         .last_gradient_norm = 0.5f,
+                         .rescued_iterations = 37,
+                         .alive_from = 39,
+                         .file = "c"};
   manifest.raw = {{.layer = 0, .file = "raw/block1_conv1.npy", .filters = {0, 1, 2}}};
   return manifest;
 }
@@ -105,8 +114,9 @@ TEST(Manifest, SaysHowTheRunWasDone) {
                                       {"finish", 0.125},
                                       {"encode", 3},
                                       {"write", 0.1234}}));
-  EXPECT_NEAR(manifest["filters_per_second"], 3 / 12.34567, 1e-6);
-  EXPECT_EQ(manifest["counts"], (json{{"ok", 1}, {"dead", 1}, {"nonfinite", 1}, {"missing", 1}}));
+  EXPECT_NEAR(manifest["filters_per_second"], 4 / 12.34567, 1e-6);
+  EXPECT_EQ(manifest["counts"],
+            (json{{"ok", 1}, {"rescued", 1}, {"dead", 1}, {"nonfinite", 1}, {"missing", 1}}));
 }
 
 TEST(Manifest, NamesTheWeights) {
@@ -140,6 +150,7 @@ TEST(Manifest, HoldsEveryValueOfTheRecipe) {
             {"input_mapping",
              {{"name", "identity"}, {"source", {0, 1, 2}}, {"scale", {1, 1, 1}}, {"offset", {0, 0, 0}}}},
             {"objective", "mean_activation"},
+            {"rescue", true},
             {"gradient_normalisation", {{"kind", "l2_per_image"}, {"epsilon", 1e-12}}},
             {"optimiser", {{"kind", "gradient_ascent"}, {"step", 0.1}}},
             {"picture_mapping", "min_max"},
@@ -150,7 +161,7 @@ TEST(Manifest, HoldsEveryValueOfTheRecipe) {
 
 TEST(Manifest, HasARecordForEveryFilter) {
   const json filters = json::parse(to_json(example()))["filters"];
-  ASSERT_EQ(filters.size(), 4u);
+  ASSERT_EQ(filters.size(), 5u);
   EXPECT_EQ(filters[0], (json{{"layer", "block1_conv1"},
                               {"filter", 0},
                               {"seed", 18446744073709551615u},
@@ -173,6 +184,13 @@ TEST(Manifest, HasARecordForEveryFilter) {
   for (const char* unknown :
        {"iterations", "first_loss", "final_loss", "last_gradient_norm", "file", "engine"})
     EXPECT_EQ(filters[3][unknown], nullptr) << unknown;
+  EXPECT_EQ(filters[4]["status"], "rescued");
+  EXPECT_EQ(filters[4]["rescued_iterations"], 37);
+  EXPECT_EQ(filters[4]["alive_from"], 39);
+  for (const int other : {0, 1, 2, 3}) {
+    EXPECT_FALSE(filters[other].contains("rescued_iterations")) << other;
+    EXPECT_FALSE(filters[other].contains("alive_from")) << other;
+  }
 }
 
 TEST(Manifest, HasOneFilterToALine) {
@@ -238,6 +256,17 @@ TEST(Manifest, IsReadBack) {
   }
 }
 
+// Those of versions that knew no rescue left images without a gradient as they were.
+TEST(Manifest, WithoutAWordOfRescueHadNone) {
+  json old = json::parse(to_json(example()));
+  old["recipe"].erase("rescue");
+  const Manifest read = parse_manifest(old.dump(), vgg16());
+  EXPECT_FALSE(read.recipe.rescue);
+  const auto differences = differing_settings(read, example());
+  ASSERT_EQ(differences.size(), 1u);
+  EXPECT_EQ(differences[0].name, "--rescue");
+}
+
 TEST(Manifest, RefusesWhatIsNoManifest) {
   const auto problem = [](const std::string& text, const Network& network = vgg16()) -> std::string {
     try {
@@ -272,6 +301,8 @@ TEST(Manifest, RefusesWhatIsNoManifest) {
   EXPECT_THAT(with("/filters/0/filter", 1), HasSubstr("ascending"));
   EXPECT_THAT(with("/filters/0/engine", 2), HasSubstr("does not describe"));
   EXPECT_THAT(with("/raw/0/filters/0", 64), HasSubstr("no filter 64"));
+  EXPECT_THAT(with("/filters/4/rescued_iterations", -1), HasSubstr("is negative"));
+  EXPECT_THAT(with("/filters/4/alive_from", -1), HasSubstr("is negative"));
   EXPECT_THAT(with("/size/width", 0), HasSubstr("no size"));
   EXPECT_THAT(with("/engines", json::array()), HasSubstr("no engine"));
 }
@@ -308,6 +339,7 @@ TEST(Manifest, ComparesSettings) {
             "--weights: vgg16.h5 (SHA-256 00ff...), synthetic:1; ");
   EXPECT_EQ(difference([](Manifest& m) { m.recipe.iterations = 7; }), "--iterations: 200, 7; ");
   EXPECT_EQ(difference([](Manifest& m) { m.recipe.optimiser.step = 0.25f; }), "--step: 0.1, 0.25; ");
+  EXPECT_EQ(difference([](Manifest& m) { m.recipe.rescue = false; }), "--rescue: on, off; ");
   EXPECT_EQ(difference([](Manifest& m) { m.extent = {32, 33}; }), "--size: 80 x 96, 33 x 32; ");
   EXPECT_EQ(difference([](Manifest& m) { m.seed = 1; }), "--seed: 18446744073709551615, 1; ");
   EXPECT_EQ(difference([](Manifest& m) {

@@ -158,18 +158,28 @@ TEST_F(RunWriterTest, KeepsWhatAnInterruptedRunFinished) {
   EXPECT_EQ(run.counts().missing, 3);
 }
 
-TEST_F(RunWriterTest, TellsOfDeadAndNonfiniteFilters) {
+TEST_F(RunWriterTest, TellsOfRescuedDeadAndNonfiniteFilters) {
   RunWriter run = writer(selection_);
   for (const FilterId id : selection_) {
     FilterResult result = result_of(id);
     if (id.filter == 1) result.status = FilterStatus::dead;
+    if (id.filter == 63) {
+      result.status = FilterStatus::rescued;
+      result.rescued_iterations = 2;
+      result.alive_from = 3;
+    }
     if (id.filter == 3) result.status = FilterStatus::nonfinite;
     run.add(std::move(result), engine_);
   }
   run.finish(kSeconds);
   EXPECT_EQ(manifest()["complete"], true);
-  EXPECT_EQ(manifest()["counts"], (json{{"ok", 3}, {"dead", 1}, {"nonfinite", 1}, {"missing", 0}}));
-  EXPECT_THAT(statuses(), ElementsAre("nonfinite", "ok", "ok", "dead", "ok"));
+  EXPECT_EQ(manifest()["counts"],
+            (json{{"ok", 2}, {"rescued", 1}, {"dead", 1}, {"nonfinite", 1}, {"missing", 0}}));
+  EXPECT_THAT(statuses(), ElementsAre("nonfinite", "rescued", "ok", "dead", "ok"));
+  EXPECT_EQ(manifest()["filters"][1]["rescued_iterations"], 2);
+  EXPECT_EQ(manifest()["filters"][1]["alive_from"], 3);
+  EXPECT_EQ(run.counts().ok, 2);
+  EXPECT_EQ(run.counts().rescued, 1);
   EXPECT_THAT(run.counts().dead, ElementsAre(FilterId{8, 1}));
   EXPECT_THAT(run.counts().nonfinite, ElementsAre(FilterId{0, 3}));
 }

@@ -166,6 +166,24 @@ TEST(Sheet, MarksDeadAndNonfiniteAndMissingFilters) {
   }
 }
 
+// A small corner, and nothing around the picture or in its label.
+TEST(Sheet, MarksRescuedFiltersQuietly) {
+  std::vector<SheetTile> tiles = plain_tiles(4, {50, 50});
+  const Picture clean = draw_sheet({.title = "t", .details = "d"}, tiles, {50, 50});
+  tiles[2].status = FilterStatus::rescued;
+  const Picture sheet = draw_sheet({.title = "t", .details = "d"}, tiles, {50, 50});
+  EXPECT_TRUE(holds_text(sheet, "4 filters, 1 rescued (blue corner)"));
+  ASSERT_EQ(sheet.extent, clean.extent);
+  const auto place = find(clean, colour_of(2));
+  ASSERT_TRUE(place);
+  const Pixel corner = pixel(sheet, (*place)[0], (*place)[1]);
+  EXPECT_GT(corner[2], corner[0]);
+  EXPECT_NE(corner, pixel(clean, (*place)[0], (*place)[1]));
+  EXPECT_EQ(pixel(sheet, (*place)[0] + 25, (*place)[1] - 1), pixel(clean, (*place)[0] + 25, (*place)[1] - 1));
+  EXPECT_LT(count(sheet, colour_of(2)), 50 * 50);
+  EXPECT_GT(count(sheet, colour_of(2)), 50 * 50 * 98 / 100);
+}
+
 TEST(Sheet, ShowsWhatIsNotAsciiAsQuestionMarks) {
   EXPECT_TRUE(holds_text(
       draw_sheet({.title = "a\xc3\xa9z", .details = "d"}, plain_tiles(1, {32, 32}), {32, 32}), "a??z"));

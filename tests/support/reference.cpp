@@ -46,42 +46,60 @@ const LayerWeights& layer_weights(const Weights& weights, int layer) {
   return *weights.layers[size(layer)];
 }
 
-// The maps of layers 0 .. layer after their ReLU, before their pools.
-std::vector<Map> activations(const Network& network, const Weights& weights, const InputMapping& mapping,
-                             int layer, const Map& image) {
-  std::vector<Map> maps;
+struct Activations {
+  std::vector<Map> maps;  // Of layers 0 .. layer after their ReLU, before their pools.
+  Map sums;               // Of the last one, before its ReLU.
+};
+
+Activations activations(const Network& network, const Weights& weights, const InputMapping& mapping,
+                        int layer, const Map& image) {
+  Activations all;
   Map input = apply_mapping(mapping, image);
   for (int i = 0; i <= layer; ++i) {
     const LayerWeights& parameters = layer_weights(weights, i);
-    maps.push_back(relu(convolve(input, parameters.kernel, parameters.bias)));
-    input = network.convolutions[size(i)].pool_after ? max_pool(maps.back()) : maps.back();
+    all.sums = convolve(input, parameters.kernel, parameters.bias);
+    all.maps.push_back(relu(all.sums));
+    input = network.convolutions[size(i)].pool_after ? max_pool(all.maps.back()) : all.maps.back();
   }
-  return maps;
+  return all;
 }
 
-// The gradient of the loss, down to the image. Of `maps`, the activations of layers 0 .. layer, it asks only
-// where they are above zero and which values of a pool's windows are the largest.
-Map backward(const Network& network, const Weights& weights, const InputMapping& mapping, int layer,
-             int filter, const std::vector<Map>& maps) {
-  const Map& target = maps.back();
-  Map gradient(target.extent(), target.channels);
-  for (int y = 0; y < target.height; ++y) {
-    for (int x = 0; x < target.width; ++x) {
-      gradient.at(y, x, filter) = 1 / static_cast<double>(target.extent().positions());
+// Of the mean over one filter's map, with respect to the map.
+Map mean_gradient(const Map& map, int filter) {
+  Map gradient(map.extent(), map.channels);
+  for (int y = 0; y < map.height; ++y) {
+    for (int x = 0; x < map.width; ++x) {
+      gradient.at(y, x, filter) = 1 / static_cast<double>(map.extent().positions());
     }
   }
+  return gradient;
+}
+
+double mean(const Map& map, int filter) {
+  double sum = 0;
+  for (int y = 0; y < map.height; ++y) {
+    for (int x = 0; x < map.width; ++x) sum += map.at(y, x, filter);
+  }
+  return sum / static_cast<double>(map.extent().positions());
+}
+
+// From the gradient with respect to the last layer's sums, before its ReLU, down to the image. Of `maps`, the
+// activations of layers 0 .. layer, it asks only where they are above zero and which values of a pool's
+// windows are the largest; of the last one's nothing.
+Map backward(const Network& network, const Weights& weights, const InputMapping& mapping, int layer,
+             Map gradient, const std::vector<Map>& maps) {
   for (int i = layer; i >= 0; --i) {
     if (i < layer && network.convolutions[size(i)].pool_after) {
       gradient = max_pool_gradient(gradient, maps[size(i)]);
     }
-    gradient = relu_gradient(gradient, maps[size(i)]);
+    if (i < layer) gradient = relu_gradient(gradient, maps[size(i)]);
     gradient = convolve_input_gradient(gradient, layer_weights(weights, i).kernel,
                                        network.convolutions[size(i)].in_channels);
   }
   return mapping_gradient(mapping, gradient);
 }
 
-Gates gates_of(const Network& network, const std::vector<Map>& maps, int filter) {
+Gates gates_of(const Network& network, const std::vector<Map>& maps, int filter, bool rescued) {
   Gates gates;
   for (std::size_t i = 0; i + 1 < maps.size(); ++i) {
     Map passes(maps[i].extent(), maps[i].channels);
@@ -96,7 +114,8 @@ Gates gates_of(const Network& network, const std::vector<Map>& maps, int filter)
   }
   const Map& target = maps.back();
   for (int y = 0; y < target.height; ++y) {
-    for (int x = 0; x < target.width; ++x) gates.filter.push_back(target.at(y, x, filter) > 0 ? 1 : 0);
+    for (int x = 0; x < target.width; ++x)
+      gates.filter.push_back(rescued || target.at(y, x, filter) > 0 ? 1 : 0);
   }
   return gates;
 }
@@ -265,22 +284,21 @@ double Gradient::norm() const {
 
 Map activation(const Network& network, const Weights& weights, const InputMapping& mapping, int layer,
                const Map& image) {
-  return activations(network, weights, mapping, layer, image).back();
+  return activations(network, weights, mapping, layer, image).maps.back();
 }
 
 Gradient loss_and_gradient(const Network& network, const Weights& weights, const InputMapping& mapping,
-                           int layer, int filter, const Map& image) {
-  const std::vector<Map> maps = activations(network, weights, mapping, layer, image);
+                           int layer, int filter, const Map& image, bool rescue) {
+  const auto [maps, sums] = activations(network, weights, mapping, layer, image);
   const Map& target = maps.back();
-  const double positions = static_cast<double>(target.extent().positions());
-
-  double sum = 0;
-  for (int y = 0; y < target.height; ++y) {
-    for (int x = 0; x < target.width; ++x) sum += target.at(y, x, filter);
-  }
-  return {.loss = sum / positions,
-          .gradient = backward(network, weights, mapping, layer, filter, maps),
-          .gates = gates_of(network, maps, filter)};
+  const double loss = mean(target, filter);
+  const bool rescued = rescue && loss == 0;
+  Map gradient = mean_gradient(target, filter);
+  if (!rescued) gradient = relu_gradient(gradient, target);
+  return {.loss = loss,
+          .objective = rescued ? mean(sums, filter) : loss,
+          .gradient = backward(network, weights, mapping, layer, std::move(gradient), maps),
+          .gates = gates_of(network, maps, filter, rescued)};
 }
 
 Map gradient_through(const Gates& gates, const Network& network, const Weights& weights,
@@ -298,7 +316,9 @@ Map gradient_through(const Gates& gates, const Network& network, const Weights& 
     for (std::size_t position = 0; position < gates.filter.size(); ++position)
       map.values[position * size(map.channels) + size(filter)] = gates.filter[position];
   }
-  return backward(network, weights, mapping, layer, filter, maps);
+  const Map& target = maps.back();
+  return backward(network, weights, mapping, layer, relu_gradient(mean_gradient(target, filter), target),
+                  maps);
 }
 
 Map ascent_step(const Recipe& recipe, const Map& image, const Map& gradient) {
@@ -319,7 +339,7 @@ Ascent ascend(const Network& network, const Weights& weights, const Recipe& reci
   ascent.image = image;
   for (int i = 0; i < iterations; ++i) {
     const Gradient gradient =
-        loss_and_gradient(network, weights, recipe.input_mapping, layer, filter, ascent.image);
+        loss_and_gradient(network, weights, recipe.input_mapping, layer, filter, ascent.image, recipe.rescue);
     ascent.losses.push_back(gradient.loss);
     ascent.gradient_norm = gradient.norm();
     ascent.image = ascent_step(recipe, ascent.image, gradient.gradient);

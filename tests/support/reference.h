@@ -65,6 +65,7 @@ Map mapping_gradient(const InputMapping& mapping, const Map& input_gradient);
 /// A loss and its gradient with respect to the image, [H, W, 3].
 struct Gradient {
   double loss = 0;
+  double objective = 0;  ///< What `gradient` is the gradient of: the loss, or the mean before the ReLU.
   Map gradient;
   Gates gates;  ///< Where it passed.
 
@@ -77,10 +78,11 @@ struct Gradient {
 Map activation(const Network& network, const Weights& weights, const InputMapping& mapping, int layer,
                const Map& image);
 
-/// The mean over all positions of `filter`'s map in `layer` after its ReLU, and its gradient. The target
-/// layer is computed whole, every filter of it, forward and backward.
+/// The mean over all positions of `filter`'s map in `layer` after its ReLU, and its gradient; with `rescue`,
+/// where no position is above zero, the gradient of the mean before the ReLU, bias included. The target layer
+/// is computed whole, every filter of it, forward and backward.
 Gradient loss_and_gradient(const Network& network, const Weights& weights, const InputMapping& mapping,
-                           int layer, int filter, const Map& image);
+                           int layer, int filter, const Map& image, bool rescue = true);
 
 /// The same gradient where others say where it passes: with loss_and_gradient()'s gates, its gradient.
 /// `image` is the image's extent.

@@ -130,13 +130,14 @@ TEST_P(CentralDifferences, AgreeWithTheGradient) {
   const Weights weights = test::random_weights(network, 4);
   const double delta = 1e-6;
   for (int layer = 0; layer < network.layer_count(); ++layer) {
-    // The first filter that is not dead: with one position left in the upper maps many are.
+    // The first filter that is not dead: with one position left in the upper maps many are. Of those the loss
+    // has no gradient.
     const int filters = network.convolutions[layer].out_channels;
     Map image = random_map(extent, 3, 5);
     int filter = 0;
-    Gradient analytic = loss_and_gradient(network, weights, mapping, layer, filter, image);
+    Gradient analytic = loss_and_gradient(network, weights, mapping, layer, filter, image, false);
     while (analytic.norm() == 0 && ++filter < filters) {
-      analytic = loss_and_gradient(network, weights, mapping, layer, filter, image);
+      analytic = loss_and_gradient(network, weights, mapping, layer, filter, image, false);
     }
     ASSERT_LT(filter, filters) << "every filter of layer " << layer << " is dead; nothing would be compared";
 
@@ -174,15 +175,64 @@ INSTANTIATE_TEST_SUITE_P(OddSizes, CentralDifferences,
                                             ::testing::ValuesIn(mappings())),
                          case_name);
 
-TEST(ReferenceGradient, IsZeroForADeadFilter) {
+TEST(ReferenceGradient, IsZeroForADeadFilterThatIsNotRescued) {
   const Network network = test::small_network();
   Weights weights = test::random_weights(network, 4);
   weights.layers[3]->bias[2] = -1000.f;
   const Map image = random_map({9, 9}, 3, 5);
-  const Gradient dead = loss_and_gradient(network, weights, identity_mapping(), 3, 2, image);
+  const Gradient dead = loss_and_gradient(network, weights, identity_mapping(), 3, 2, image, false);
   EXPECT_EQ(dead.loss, 0);
+  EXPECT_EQ(dead.objective, 0);
   EXPECT_EQ(dead.norm(), 0);
+  EXPECT_THAT(dead.gates.filter, Each(0));
   EXPECT_EQ(ascent_step(find_recipe("seed"), image, dead.gradient).values, image.values);
+}
+
+// Before the ReLU a bias only shifts the mean: the gradient of a filter that its bias keeps dead is that of
+// the same filter with a bias that opens every position, whose mean is the same but for the difference of the
+// biases. And central differences of the objective agree with it.
+TEST(ReferenceGradient, OfARescuedFilterIsThatOfTheMeanBeforeItsReLU) {
+  const Network network = test::small_network();
+  Weights weights = test::random_weights(network, 4);
+  for (const auto& [layer, filter] : {std::pair{0, 1}, {2, 3}, {3, 2}, {5, 0}}) {
+    Map image = random_map({9, 11}, 3, 5);
+    const auto with_bias = [&](float bias, bool rescue = true) {
+      weights.layers[layer]->bias[filter] = bias;
+      return loss_and_gradient(network, weights, keras_mapping(), layer, filter, image, rescue);
+    };
+    const Gradient open = with_bias(1000.f, false);
+    const Gradient rescued = with_bias(-1000.f);
+    EXPECT_EQ(rescued.loss, 0);
+    EXPECT_NEAR(rescued.objective, open.objective - 2000, 1e-9);
+    EXPECT_GT(rescued.norm(), 0);
+    EXPECT_EQ(rescued.gradient.values, open.gradient.values);
+    EXPECT_THAT(rescued.gates.filter, Each(1));
+    EXPECT_EQ(
+        gradient_through(rescued.gates, network, weights, keras_mapping(), layer, filter, image.extent())
+            .values,
+        rescued.gradient.values);
+    std::vector<double> numeric;
+    constexpr double kDelta = 1e-6;
+    for (double& value : image.values) {
+      const double centre = value;
+      value = centre + kDelta;
+      const double above = with_bias(-1000.f).objective;
+      value = centre - kDelta;
+      numeric.push_back((above - with_bias(-1000.f).objective) / (2 * kDelta));
+      value = centre;
+    }
+    EXPECT_LT(test::max_relative_error(rescued.gradient.values, numeric), 1e-6) << layer;
+  }
+}
+
+TEST(ReferenceGradient, IsRescuedOnlyWhereNoPositionIsAboveZero) {
+  const Network network = test::small_network();
+  const Weights weights = test::random_weights(network, 4);
+  const Map image = random_map({9, 11}, 3, 5);
+  const Gradient living = loss_and_gradient(network, weights, identity_mapping(), 2, 1, image);
+  EXPECT_EQ(living.objective, living.loss);
+  EXPECT_EQ(living.gradient.values,
+            loss_and_gradient(network, weights, identity_mapping(), 2, 1, image, false).gradient.values);
 }
 
 TEST(ReferenceGradient, PassesTheGatesThatItSays) {
@@ -221,7 +271,7 @@ TEST(ReferenceGradient, IsZeroOnTheKink) {
   weights.layers[0]->bias = {-1.f};
   Map image({3, 3}, 3);
   for (double& value : image.values) value = 0.5;
-  EXPECT_EQ(loss_and_gradient(network, weights, identity_mapping(), 0, 0, image).norm(), 0);
+  EXPECT_EQ(loss_and_gradient(network, weights, identity_mapping(), 0, 0, image, false).norm(), 0);
 }
 
 TEST(ReferenceStep, HasTheLengthOfTheRecipeOverTheWholeImage) {

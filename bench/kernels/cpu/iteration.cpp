@@ -82,8 +82,8 @@ class Iteration {
     const int filter_count = planners_->network.convolutions[layer_].out_channels;
     std::vector<int> filters(images_);
     for (int i = 0; i < images_; ++i) filters[i] = i % filter_count;
-    Batch batch{std::make_unique<Stack>(planners_->network, planners_->weights, recipe().input_mapping,
-                                        planner, planner.make(layer_, images_), filters),
+    Batch batch{std::make_unique<Stack>(planners_->network, planners_->weights, recipe(), planner,
+                                        planner.make(layer_, images_), filters),
                 AlignedBuffer<float>(size_ * images_), poisoned(size_ * images_),
                 std::vector<double>(images_, NAN)};
     for (int i = 0; i < images_; ++i) {

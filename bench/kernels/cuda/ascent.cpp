@@ -29,18 +29,33 @@ std::string value_name(int image, std::size_t value) {
 class StateMemory {
  public:
   StateMemory(int images, const cuda::Stream& stream)
-      : status_(images), steps_(images), firsts_(images), losses_(images), norms_(images), iteration_(1) {
+      : status_(images),
+        steps_(images),
+        firsts_(images),
+        losses_(images),
+        norms_(images),
+        inactive_(images),
+        alive_from_(images),
+        iteration_(1) {
     kernels::start_ascent(state(), images, stream);
     stream.synchronise();
   }
   kernels::AscentState state() const {
-    return {status_.data(), steps_.data(), firsts_.data(), losses_.data(), norms_.data(), iteration_.data()};
+    return {.status = status_.data(),
+            .steps = steps_.data(),
+            .first_losses = firsts_.data(),
+            .losses = losses_.data(),
+            .gradient_norms = norms_.data(),
+            .inactive = inactive_.data(),
+            .alive_from = alive_from_.data(),
+            .iteration = iteration_.data()};
   }
 
  private:
   DeviceBuffer<kernels::AscentStatus> status_;
   DeviceBuffer<int> steps_;
   DeviceBuffer<float> firsts_, losses_, norms_;
+  DeviceBuffer<int> inactive_, alive_from_;
   DeviceBuffer<int> iteration_;
 };
 

@@ -28,6 +28,7 @@ struct Head {
     // Neighbours differ.
     for (int i = 0; i < images; ++i) filter_numbers[i] = 7 * i % layer.out_channels;
     filters = upload(filter_numbers);
+    living_sums = upload(std::vector<float>(sums_count(), 1.f));
   }
 
   std::size_t positions() const { return static_cast<std::size_t>(layer.map.positions()); }
@@ -58,6 +59,7 @@ struct Head {
   DeviceBuffer<float> weights, bias;
   std::vector<int> filter_numbers;
   DeviceBuffer<int> filters;
+  DeviceBuffer<float> living_sums;  // Which rescue no image.
 };
 
 // Bits and sums of one image. input(y, x, channel): as the network reads it.
@@ -192,6 +194,7 @@ Operation gradient(const Layer& layer, GateKind kind, int images, CudaDevice& de
                 const Head& of = state->head;
                 const Set& set = state->sets[number];
                 kernels::filter_head_gradient<T>({.open = set.open.data(),
+                                                  .sums = of.living_sums.data(),
                                                   .weights = of.weights.data(),
                                                   .filters = of.filters.data(),
                                                   .gate = set.gate.gate(),
@@ -311,6 +314,7 @@ Operation image_gradient(const Layer& layer, int images, CudaDevice& device) {
                 const Head& of = state->head;
                 const Set& set = state->sets[number];
                 kernels::image_head_gradient({.open = set.open.data(),
+                                              .sums = of.living_sums.data(),
                                               .weights = of.weights.data(),
                                               .filters = of.filters.data(),
                                               .map = kColours,

@@ -1,0 +1,211 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "host/engine.h"
+#include "random_network.h"
+#include "reference.h"
+#include "runs.h"
+
+/// Filters that lack a gradient at some time, and living ones beside them: what both engines must make of
+/// them.
+namespace filterscope::test {
+
+/// A network whose layers any engine takes, and what is asked of some of its filters. Steps are long, so that
+/// few are needed, and so that one can lead to where no position is above zero.
+class RescueCases {
+ public:
+  RescueCases() {
+    for (const FilterId id : {kLate, kLateInFirstLayer}) lift(id, -4.5);
+    lift(kDying, 0.1);
+    weights_.layers[2]->bias[kNever.filter] = -1000.f;
+    for (std::size_t input = 0; input < 9 * 64; ++input)
+      weights_.layers[2]->kernel[input * 32 + kWithoutGradient.filter] = 0.f;
+    weights_.layers[2]->bias[kWithoutGradient.filter] = -1.f;
+  }
+
+  static constexpr FilterId kLateInFirstLayer{0, 2};  ///< Comes alive after some iterations.
+  static constexpr FilterId kLate{2, 5};              ///< Likewise.
+  static constexpr FilterId kNever{2, 7};  ///< Has a gradient before its ReLU and does not come alive.
+  static constexpr FilterId kWithoutGradient{2, 9};  ///< Has none even before its ReLU.
+  static constexpr FilterId kDying{2, 12};           ///< The first step kills it; two more bring it back.
+  static const std::vector<FilterId>& filters() {
+    static const std::vector<FilterId> all{{0, 1}, kLateInFirstLayer, {1, 3}, {2, 3}, kLate, kNever,
+                                           {2, 8}, kWithoutGradient,  kDying, {2, 13}};
+    return all;
+  }
+
+  const Network& network() const { return network_; }
+  const Weights& weights() const { return weights_; }
+  static Extent extent() { return {8, 10}; }
+  static Recipe recipe(int iterations, bool rescue = true) {
+    Recipe recipe = short_recipe(iterations);
+    recipe.optimiser.step = 8;
+    recipe.rescue = rescue;
+    return recipe;
+  }
+
+  /// The reference's ascent, once for each.
+  const reference::Ascent& ascent(FilterId id, int iterations) const {
+    reference::Ascent& known = ascents_[iterations][id];
+    if (known.image.values.empty()) {
+      known = reference::ascend(network_, weights_, recipe(iterations), id.layer, id.filter, start(id),
+                                iterations);
+    }
+    return known;
+  }
+  static reference::Map start(FilterId id) {
+    return {extent(), 3, reference::noise_image({}, 0, id.layer, id.filter, extent())};
+  }
+
+ private:
+  // Changes the bias so that the largest response to the start image is `to`.
+  void lift(FilterId id, double to) {
+    float& bias = weights_.layers[id.layer]->bias[id.filter];
+    constexpr float kAboveZero = 1000;
+    const float before = bias;
+    bias = kAboveZero;
+    const reference::Map map =
+        reference::activation(network_, weights_, identity_mapping(), id.layer, start(id));
+    double largest = 0;
+    for (int y = 0; y < map.height; ++y)
+      for (int x = 0; x < map.width; ++x) largest = std::max(largest, map.at(y, x, id.filter));
+    bias = before;
+    bias = static_cast<float>(kAboveZero - largest + to);
+  }
+
+  Network network_ = make_network({{64}, {64, true}, {32}});
+  Weights weights_ = random_weights(network_, 4);
+  mutable std::map<int, std::map<FilterId, reference::Ascent>> ascents_;
+};
+
+/// What the losses of an ascent say of it.
+struct Rescued {
+  FilterStatus status = FilterStatus::ok;
+  int iterations = 0;
+  int alive_from = 0;
+};
+inline Rescued rescued_in(const reference::Ascent& ascent) {
+  Rescued rescued;
+  for (std::size_t i = 0; i < ascent.losses.size(); ++i) {
+    if (ascent.losses[i] != 0) continue;
+    ++rescued.iterations;
+    rescued.alive_from = static_cast<int>(i) + 2;
+  }
+  if (rescued.iterations > 0) rescued.status = FilterStatus::rescued;
+  if (ascent.final_loss == 0 || ascent.gradient_norm == 0) rescued.status = FilterStatus::dead;
+  if (rescued.status != FilterStatus::rescued) rescued.alive_from = 0;
+  return rescued;
+}
+
+/// Relative, of losses, and of what an image is off by, after a few of the long steps.
+struct RescueTolerance {
+  double loss;
+  double image;
+};
+
+/// Checks what `run(recipe, options, filters)` gives against the reference, at the beginning, in the middle
+/// and at the end of ascents, and whether it depends on neighbours. `options` are the engine's own for these
+/// cases.
+template <class Run>
+void expect_rescue(const Run& run, RenderOptions options, const RescueTolerance& tolerance) {
+  const RescueCases cases;
+  options.extent = cases.extent();
+  options.trace_every = 1;
+  options.keep_images = true;
+  const std::vector<FilterId>& filters = cases.filters();
+  constexpr int kLongest = 7;
+  // That the cases are what they are called.
+  const auto status_of = [&](FilterId id, int iterations) {
+    return rescued_in(cases.ascent(id, iterations)).status;
+  };
+  ASSERT_EQ(status_of(RescueCases::kDying, 1), FilterStatus::dead);
+  ASSERT_EQ(status_of(RescueCases::kDying, 3), FilterStatus::rescued);
+  ASSERT_GT(cases.ascent(RescueCases::kDying, 3).losses.front(), 0);
+  for (const FilterId late : {RescueCases::kLate, RescueCases::kLateInFirstLayer}) {
+    ASSERT_EQ(status_of(late, 1), FilterStatus::dead);
+    ASSERT_EQ(status_of(late, kLongest), FilterStatus::rescued);
+  }
+  ASSERT_EQ(status_of(RescueCases::kNever, kLongest), FilterStatus::dead);
+  ASSERT_GT(cases.ascent(RescueCases::kNever, kLongest).gradient_norm, 0);
+  ASSERT_EQ(cases.ascent(RescueCases::kWithoutGradient, 1).gradient_norm, 0);
+
+  std::map<FilterId, FilterResult> longest;
+  for (const int iterations : {1, 2, 3, kLongest}) {
+    const Collector got = run(cases.recipe(iterations), options, filters);
+    ASSERT_EQ(got.results.size(), filters.size());
+    EXPECT_EQ(got.progress, static_cast<std::int64_t>(iterations) * std::ssize(filters));
+    for (const auto& [id, result] : got.results) {
+      SCOPED_TRACE(cases.network().convolutions[id.layer].name + ":" + std::to_string(id.filter) + " after " +
+                   std::to_string(iterations) + " iterations");
+      const reference::Ascent& expected = cases.ascent(id, iterations);
+      const Rescued rescued = rescued_in(expected);
+      EXPECT_EQ(result.status, rescued.status) << to_string(result.status);
+      EXPECT_EQ(result.alive_from, rescued.alive_from);
+      ASSERT_EQ(result.trace.size(), expected.losses.size());
+      for (std::size_t i = 0; i < expected.losses.size(); ++i)
+        EXPECT_NEAR(result.trace[i].loss, expected.losses[i], tolerance.loss * expected.losses[i]) << i;
+      EXPECT_NEAR(result.final_loss, expected.final_loss, tolerance.loss * expected.final_loss);
+      if (id == RescueCases::kWithoutGradient) {
+        EXPECT_EQ(result.iterations, 0);
+        EXPECT_EQ(result.rescued_iterations, 1);  // It was tried.
+        EXPECT_EQ(result.image, reference::to_float(cases.start(id)));
+        continue;
+      }
+      EXPECT_EQ(result.iterations, iterations);
+      EXPECT_EQ(result.rescued_iterations, rescued.iterations);
+      EXPECT_LT(l2_relative_error(result.image, expected.image.values), tolerance.image);
+    }
+    longest = got.results;
+  }
+
+  // Of other batches, in which neighbours live or do not, and alone.
+  options.batch = 3;
+  const Collector by_three = run(cases.recipe(kLongest), options, filters);
+  options.batch = 0;
+  const Collector some =
+      run(cases.recipe(kLongest), options, {{2, 3}, RescueCases::kLate, RescueCases::kNever, {2, 8}});
+  for (const Collector* other : {&by_three, &some}) {
+    for (const auto& [id, result] : other->results) {
+      EXPECT_EQ(result.status, longest.at(id).status);
+      EXPECT_EQ(result.rescued_iterations, longest.at(id).rescued_iterations);
+      EXPECT_EQ(result.alive_from, longest.at(id).alive_from);
+      EXPECT_LT(l2_relative_error(result.image, longest.at(id).image), tolerance.image);
+    }
+  }
+
+  // Without rescue what lacks a gradient stays as it is, from the start or from then on; the others are the
+  // same.
+  const Collector off = run(cases.recipe(kLongest, false), options, filters);
+  for (const auto& [id, result] : off.results) {
+    SCOPED_TRACE(cases.network().convolutions[id.layer].name + ":" + std::to_string(id.filter) +
+                 " without rescue");
+    const FilterResult& rescued = longest.at(id);
+    EXPECT_EQ(result.rescued_iterations, 0);
+    EXPECT_EQ(result.alive_from, 0);
+    if (rescued.rescued_iterations == 0) {
+      EXPECT_EQ(result.status, FilterStatus::ok);
+      EXPECT_EQ(result.image, rescued.image);
+      EXPECT_EQ(result.final_loss, rescued.final_loss);
+      continue;
+    }
+    EXPECT_EQ(result.status, FilterStatus::dead);
+    EXPECT_EQ(result.final_loss, 0.f);
+    if (id == RescueCases::kDying) {
+      EXPECT_EQ(result.iterations, 1);
+    } else {
+      EXPECT_EQ(result.iterations, 0);
+      EXPECT_EQ(result.image, reference::to_float(cases.start(id)));
+    }
+  }
+}
+
+}  // namespace filterscope::test
