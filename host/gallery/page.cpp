@@ -61,6 +61,8 @@ char letter(std::optional<FilterStatus> status) {
   switch (*status) {
     case FilterStatus::ok:
       return 'o';
+    case FilterStatus::rescued:
+      return 'r';
     case FilterStatus::dead:
       return 'd';
     case FilterStatus::nonfinite:
@@ -89,8 +91,8 @@ Json layer_data(const LayerAtlases& layer, const PageRun& page, const std::vecto
   const Extent map = manifest.network.map_extent(layer.layer, manifest.extent);
   std::string status, pictures;
   Json numbers = Json::array(), files = Json::array(), animations = Json::array(), iterations = Json::array(),
-       first = Json::array(), final = Json::array(), gradient = Json::array(), hue = Json::array(),
-       chroma = Json::array(), contrast = Json::array();
+       rescued = Json::array(), alive = Json::array(), first = Json::array(), final = Json::array(),
+       gradient = Json::array(), hue = Json::array(), chroma = Json::array(), contrast = Json::array();
   std::vector<float> losses;
   for (std::size_t row = layer.first; row < layer.first + layer.count; ++row) {
     const FilterRecord& filter = manifest.filters[row];
@@ -100,6 +102,8 @@ Json layer_data(const LayerAtlases& layer, const PageRun& page, const std::vecto
     files.push_back(picture_file(manifest.network, filter.id));
     animations.push_back(filter.frame_every > 0 ? animation_file(manifest.network, filter.id) : "");
     iterations.push_back(filter.iterations);
+    rescued.push_back(filter.rescued_iterations);
+    alive.push_back(filter.alive_from);
     first.push_back(if_done(filter.first_loss));
     final.push_back(if_done(filter.final_loss));
     gradient.push_back(if_done(filter.last_gradient_norm));
@@ -129,6 +133,8 @@ Json layer_data(const LayerAtlases& layer, const PageRun& page, const std::vecto
           {"files", std::move(files)},
           {"animations", std::move(animations)},
           {"iterations", std::move(iterations)},
+          {"rescued", std::move(rescued)},
+          {"alive", std::move(alive)},
           {"first", std::move(first)},
           {"final", std::move(final)},
           {"gradient", std::move(gradient)},
@@ -157,6 +163,7 @@ std::vector<std::string> options_of(const Manifest& manifest) {
     add("--iterations", std::to_string(recipe.iterations));
   if (!usual || recipe.optimiser.step != usual->optimiser.step)
     add("--step", fmt::format("{}", recipe.optimiser.step));
+  if (!usual || recipe.rescue != usual->rescue) add("--rescue", recipe.rescue ? "on" : "off");
   if (manifest.init) {
     add("--init", manifest.init->file);  // It has the size, too.
   } else if (!usual || manifest.extent != Extent{usual->size, usual->size}) {

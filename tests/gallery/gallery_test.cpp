@@ -77,6 +77,10 @@ class GalleryTest : public testing::Test {
     result.first_loss = result.status == FilterStatus::dead ? 0.f : static_cast<float>(id.filter) + 0.5f;
     result.final_loss = result.status == FilterStatus::nonfinite ? kNaN : 3 * result.first_loss;
     result.gradient_norm = 0.25f;
+    if (result.status == FilterStatus::rescued) {
+      result.rescued_iterations = 12;
+      result.alive_from = 14;
+    }
     if (result.iterations > 0) result.trace = {{10, 1.5f * result.first_loss}, {20, 2 * result.first_loss}};
     result.picture = uniform(options_.extent, colour_of(id)).pixels;
     return result;
@@ -214,12 +218,13 @@ TEST_F(GalleryTest, TellsPicturesThatAreLostFromThoseNeverMade) {
 // --- The page ---
 
 TEST_F(GalleryTest, PageHoldsTheRun) {
-  status_ = {{{12, 1}, FilterStatus::dead}, {{12, 2}, FilterStatus::nonfinite}};
+  status_ = {
+      {{12, 1}, FilterStatus::dead}, {{12, 2}, FilterStatus::nonfinite}, {{12, 3}, FilterStatus::rescued}};
   command_line_ = "filterscope </script><!-- \" \xff";
-  render({{1, 7}, {12, 0}, {12, 1}, {12, 2}, {12, 511}}, {{12, 511}});
+  render({{1, 7}, {12, 0}, {12, 1}, {12, 2}, {12, 3}, {12, 511}}, {{12, 511}});
   std::filesystem::remove(out_ / "block1_conv2/block1_conv2_f0007.png");
   const GalleryCounts counts = write_gallery(out_);
-  EXPECT_EQ(counts.filters, 5);
+  EXPECT_EQ(counts.filters, 6);
   EXPECT_EQ(counts.missing_pictures, 1);
 
   const json data = page_data(out_);
@@ -251,20 +256,22 @@ TEST_F(GalleryTest, PageHoldsTheRun) {
   EXPECT_EQ(run["layers"][0]["hue"], json{nullptr});
   const json& layer = run["layers"][1];
   EXPECT_EQ(layer["map"], (json{1, 1}));
-  EXPECT_EQ(layer["numbers"], (json{0, 1, 2, 511}));
-  EXPECT_EQ(layer["status"], "odn-");
-  EXPECT_EQ(layer["pictures"], "ttt-");
-  EXPECT_EQ(layer["files"][3], "block5_conv3/block5_conv3_f0511.png");
-  EXPECT_EQ(layer["animations"], (json{"", "", "", ""}));
-  EXPECT_EQ(layer["iterations"], (json{30, 0, 30, 0}));
-  EXPECT_EQ(layer["first"], (json{0.5, 0.0, 2.5, nullptr}));
-  EXPECT_EQ(layer["final"], (json{1.5, 0.0, nullptr, nullptr}));
-  EXPECT_EQ(layer["gradient"], (json{0.25, 0.25, 0.25, nullptr}));
+  EXPECT_EQ(layer["numbers"], (json{0, 1, 2, 3, 511}));
+  EXPECT_EQ(layer["status"], "odnr-");
+  EXPECT_EQ(layer["pictures"], "tttt-");
+  EXPECT_EQ(layer["files"][4], "block5_conv3/block5_conv3_f0511.png");
+  EXPECT_EQ(layer["animations"], (json{"", "", "", "", ""}));
+  EXPECT_EQ(layer["iterations"], (json{30, 0, 30, 30, 0}));
+  EXPECT_EQ(layer["rescued"], (json{0, 0, 0, 12, 0}));
+  EXPECT_EQ(layer["alive"], (json{0, 0, 0, 14, 0}));
+  EXPECT_EQ(layer["first"], (json{0.5, 0.0, 2.5, 3.5, nullptr}));
+  EXPECT_EQ(layer["final"], (json{1.5, 0.0, nullptr, 10.5, nullptr}));
+  EXPECT_EQ(layer["gradient"], (json{0.25, 0.25, 0.25, 0.25, nullptr}));
   EXPECT_EQ(layer["hue"][0], std::round(colours_of(uniform(kExtent, colour_of({12, 0}))).hue));
 
   const std::vector<float> curves = decode(layer["curves"]);
-  const std::vector<float> expected{.5f,  .75f,  1, 1.5f, 0,    kNaN, kNaN, kNaN,
-                                    2.5f, 3.75f, 5, kNaN, kNaN, kNaN, kNaN, kNaN};
+  const std::vector<float> expected{.5f, .75f, 1,    1.5f,  0, kNaN,  kNaN, kNaN, 2.5f, 3.75f,
+                                    5,   kNaN, 3.5f, 5.25f, 7, 10.5f, kNaN, kNaN, kNaN, kNaN};
   ASSERT_EQ(curves.size(), expected.size());
   for (std::size_t i = 0; i < expected.size(); ++i)
     EXPECT_TRUE(curves[i] == expected[i] || (std::isnan(curves[i]) && std::isnan(expected[i]))) << i;
@@ -281,6 +288,11 @@ TEST_F(GalleryTest, PageHoldsTheOptionsThatRenderItAgain) {
   recipe_ = find_recipe("seed");
   EXPECT_EQ(run_data({{0, 0}})["options"], json({"--weights synthetic:0", "--seed 7", "--device cpu"}));
   EXPECT_EQ(run_data({{0, 0}})["start"], nullptr);
+  EXPECT_EQ(run_data({{0, 0}})["recipe"]["rescue"], true);
+  recipe_.rescue = false;
+  EXPECT_EQ(run_data({{0, 0}})["options"],
+            json({"--weights synthetic:0", "--rescue off", "--seed 7", "--device cpu"}));
+  recipe_.rescue = true;
 
   engine_ = {
       .device = "cuda:1", .device_name = "t", .precision = Precision::fp16, .libraries = {}, .plans = {}};
@@ -432,7 +444,8 @@ TEST_F(GalleryTest, KeepsTheOldPageWhenTheNewOneCannotBeWritten) {
 // --- Curves and poster ---
 
 TEST_F(GalleryTest, CurvesOfALayer) {
-  status_ = {{{2, 1}, FilterStatus::dead}, {{2, 2}, FilterStatus::nonfinite}};
+  status_ = {
+      {{2, 1}, FilterStatus::dead}, {{2, 2}, FilterStatus::nonfinite}, {{2, 7}, FilterStatus::rescued}};
   weights_.name = "a<b>&c.h5";
   weights_.kind = WeightsKind::keras_hdf5;
   std::vector<FilterId> selection;
@@ -449,9 +462,10 @@ TEST_F(GalleryTest, CurvesOfALayer) {
   EXPECT_EQ(count("class=\"dead\""), 1);
   EXPECT_EQ(count("class=\"median\""), 1);
   EXPECT_EQ(count("class=\"name\""), 3);
-  EXPECT_THAT(svg, AllOf(HasSubstr("10 filters, 1 dead (red), 1 missing"), HasSubstr("a&lt;b&gt;&amp;c.h5"),
-                         HasSubstr(">8 (25.5)<"), HasSubstr(">7 (22.5)<"), HasSubstr(">6 (19.5)<"),
-                         Not(HasSubstr("nan")), Not(HasSubstr("Synthetic weights"))));
+  EXPECT_THAT(svg,
+              AllOf(HasSubstr("10 filters, 1 rescued, 1 dead (red), 1 missing"),
+                    HasSubstr("a&lt;b&gt;&amp;c.h5"), HasSubstr(">8 (25.5)<"), HasSubstr(">7 (22.5)<"),
+                    HasSubstr(">6 (19.5)<"), Not(HasSubstr("nan")), Not(HasSubstr("Synthetic weights"))));
   EXPECT_EQ(count("<"), count(">"));
 }
 
@@ -466,7 +480,7 @@ TEST_F(GalleryTest, LossCurveRunsFromTheFirstToTheFinalLoss) {
 }
 
 TEST_F(GalleryTest, PosterHoldsEveryPicture) {
-  status_ = {{{4, 20}, FilterStatus::dead}};
+  status_ = {{{4, 20}, FilterStatus::dead}, {{4, 21}, FilterStatus::rescued}};
   std::vector<FilterId> selection;
   for (const int layer : {0, 4})
     for (int filter = 0; filter < 40; ++filter) selection.push_back({layer, filter});
@@ -481,10 +495,13 @@ TEST_F(GalleryTest, PosterHoldsEveryPicture) {
     const int expected = id == FilterId{4, 39} ? 0 : static_cast<int>(kExtent.positions());
     if (id == FilterId{4, 20})
       EXPECT_LT(area(colour_of(id)), expected);  // The mark of dead ones lies over it.
+    else if (id == FilterId{4, 21})              // That of rescued ones over a corner.
+      EXPECT_EQ(area(colour_of(id)) + area({122, 170, 214}), expected);
     else
       EXPECT_EQ(area(colour_of(id)), expected) << id.layer << ' ' << id.filter;
   }
   EXPECT_GT(area({240, 82, 74}), 2 * (kExtent.height + kExtent.width));
+  EXPECT_GT(area({122, 170, 214}), 3);
   EXPECT_GT(area({245, 180, 60}), 10000);  // The label of stand-in weights.
   EXPECT_EQ(area({34, 36, 40}), kExtent.positions());
 

@@ -1,8 +1,8 @@
-// make_run FOLDER SIZE SEED [FILTERS]
+// make_run FOLDER SIZE SEED [FILTERS [RESCUE]]
 // Writes a run of all 4224 filters (or the first FILTERS of each layer) in seconds: nothing is rendered, the
 // pictures are stripes and the losses a curve, different for each filter. block3_conv1:20 has an animation.
-// Of each layer with more than 100 filters a few are dead; block5_conv2:7 is nonfinite; block5_conv3's last
-// three are missing.
+// Of each layer with more than 100 filters a few are rescued (dead if RESCUE is "off") and a few dead;
+// block5_conv2:7 is nonfinite; block5_conv3's last three are missing.
 
 #include <fmt/format.h>
 
@@ -38,25 +38,68 @@ class Numbers {
   std::uint64_t state_;
 };
 
-FilterResult result_of(FilterId id, Extent extent, std::uint64_t seed, const Network& network) {
+/// How a filter's ascent went, in the iterations that climbed its map before the ReLU.
+struct Course {
+  FilterStatus status = FilterStatus::ok;
+  int iterations = kIterations;
+  int rescued = 0;
+  int alive_from = 0;
+};
+
+Course course_of(FilterId id, const Recipe& recipe, const Network& network) {
+  if (id == FilterId{11, 7}) return {.status = FilterStatus::nonfinite};
+  if (network.convolutions[static_cast<std::size_t>(id.layer)].out_channels <= 100) return {};
+  using enum FilterStatus;
+  const Course no_gradient{.status = dead, .iterations = 0, .rescued = recipe.rescue ? 1 : 0};
+  if (id.filter % 97 == 11) {
+    if (!recipe.rescue || id.filter < 100) return no_gradient;
+    if (id.filter < 200) return {.status = dead, .rescued = kIterations};  // Never alive,
+    return {.status = dead, .rescued = 20};                                // not to the end.
+  }
+  if (id.filter % 97 != 8) return {};
+  if (!recipe.rescue) return no_gradient;
+  switch (id.filter / 97) {
+    case 0:
+      return {.status = rescued, .rescued = 37, .alive_from = 38};
+    case 1:
+      return {.status = rescued, .rescued = kIterations, .alive_from = kIterations + 1};
+    case 2:
+      return {.status = rescued, .rescued = 12, .alive_from = 121};
+    case 3:
+      return {.status = rescued, .rescued = 1, .alive_from = 2};
+    case 4:
+      return {.status = rescued, .rescued = 1, .alive_from = 121};
+    default:
+      return {.status = rescued, .rescued = 12, .alive_from = kIterations + 1};
+  }
+}
+
+FilterResult result_of(FilterId id, Extent extent, std::uint64_t seed, const Recipe& recipe,
+                       const Network& network) {
   Numbers of_filter(0, id);  // What the filter looks for, whatever the seed.
   Numbers noise(seed + 1, id);
   FilterResult result;
   result.id = id;
-  const bool wide = network.convolutions[static_cast<std::size_t>(id.layer)].out_channels > 100;
-  if (wide && id.filter % 97 == 11) result.status = FilterStatus::dead;
-  if (id == FilterId{11, 7}) result.status = FilterStatus::nonfinite;
+  const Course course = course_of(id, recipe, network);
+  result.status = course.status;
+  result.iterations = course.iterations;
+  result.rescued_iterations = course.rescued;
+  result.alive_from = course.alive_from;
 
   const double angle = of_filter.next() * std::numbers::pi;
   const double hue = of_filter.next() * 2 * std::numbers::pi;
   const double frequency = (6. + 10. / (1 + id.layer)) * (.5 + of_filter.next());
-  const double strength = result.status == FilterStatus::dead ? 0 : .15 + .3 * of_filter.next();
-  const double gain = result.status == FilterStatus::dead ? 0 : 5 + 40 * of_filter.next();
-  result.first_loss = result.status == FilterStatus::dead ? 0.f : static_cast<float>(.2 + noise.next());
-  result.iterations = result.status == FilterStatus::dead ? 0 : kIterations;
+  const bool dead = course.status == FilterStatus::dead;
+  const double strength = dead ? 0 : .15 + .3 * of_filter.next();
+  const double gain = dead ? 0 : 5 + 40 * of_filter.next();
+  const double start = dead ? 0 : .2 + noise.next();
+  // The rescued iterations are all before alive_from, and the last of them just before it.
   const auto loss = [&](int steps) {
-    return result.first_loss + static_cast<float>(gain * std::sqrt(steps / static_cast<double>(kIterations)));
+    const int iteration = steps + 1;
+    if (iteration < course.alive_from && iteration >= course.alive_from - course.rescued) return 0.f;
+    return static_cast<float>(start + gain * std::sqrt(steps / static_cast<double>(kIterations)));
   };
+  result.first_loss = loss(0);
   for (int iteration = 10; iteration <= result.iterations; iteration += 10)
     result.trace.push_back({iteration, loss(iteration - 1)});
   result.final_loss = loss(result.iterations);
@@ -88,7 +131,7 @@ FilterResult result_of(FilterId id, Extent extent, std::uint64_t seed, const Net
 
 int main(int argc, char** argv) {
   if (argc < 4) {
-    fmt::print(stderr, "make_run FOLDER SIZE SEED [FILTERS]\n");
+    fmt::print(stderr, "make_run FOLDER SIZE SEED [FILTERS [RESCUE]]\n");
     return 2;
   }
   const int size = std::atoi(argv[2]);
@@ -101,6 +144,7 @@ int main(int argc, char** argv) {
   options.seed = std::strtoull(argv[3], nullptr, 10);
   Recipe recipe = find_recipe("seed");
   recipe.size = size;
+  recipe.rescue = argc <= 5 || std::string(argv[5]) != "off";
 
   std::vector<FilterId> selection;
   for (int layer = 0; layer < network.layer_count(); ++layer)
@@ -114,7 +158,7 @@ int main(int argc, char** argv) {
     RunWriter writer(argv[1], run, selection, {.force = true});
     for (const FilterId id : selection)
       if (id.layer != 12 || id.filter < 509)
-        writer.add(result_of(id, options.extent, options.seed, network), engine);
+        writer.add(result_of(id, options.extent, options.seed, recipe, network), engine);
     writer.finish(1);
   } catch (const Error& error) {
     fmt::print(stderr, "make_run: {}\n", error.what());

@@ -9,6 +9,7 @@ screenshots there. Ends with 77 where Chromium, its driver or Python's selenium 
 
 import base64
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -107,9 +108,10 @@ class Page(unittest.TestCase):
         browser.get("about:blank")  # Else a change of the hash alone does not load the page again.
         browser.get(self.address(hash))
 
-    def scheme(self, name):
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia",
-                                {"features": [{"name": "prefers-color-scheme", "value": name}]})
+    def scheme(self, name, forced_colours=False):
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [
+            {"name": "prefers-color-scheme", "value": name},
+            {"name": "forced-colors", "value": "active" if forced_colours else "none"}]})
 
     def one(self, selector):
         return browser.find_element(By.CSS_SELECTOR, selector)
@@ -135,6 +137,12 @@ class Page(unittest.TestCase):
     def tile(self, number):
         return browser.execute_script(
             "return [...document.querySelectorAll('.tile')].find(({filter}) => filter.number === arguments[0])", number)
+
+    def rows(self):
+        """The numbers of the large view, of each name those of all runs."""
+        return {row.find_element(By.CSS_SELECTOR, "th").text:
+                [cell.text for cell in row.find_elements(By.CSS_SELECTOR, "td")]
+                for row in self.all("#numbers tbody tr")}
 
     def select(self, selector, text):
         Select(self.one(selector)).select_by_visible_text(text)
@@ -174,6 +182,18 @@ class Page(unittest.TestCase):
             };
             Promise.all([pixels(first), pixels(second)]).then(([a, b]) =>
               done(a.reduce((sum, value, i) => sum + Math.abs(value - b[i]), 0) / (a.length * 3 / 4)));""", *images)
+
+    def corner(self, element):
+        """The colour of a pixel in the upper left corner of what the element looks like."""
+        return browser.execute_async_script("""
+            const [text, done] = arguments;
+            const image = new Image();
+            image.onload = () => {
+              const context = Object.assign(document.createElement("canvas"), {width: 8, height: 8}).getContext("2d");
+              context.drawImage(image, 0, 0);
+              done([...context.getImageData(2, 2, 1, 1).data].slice(0, 3));
+            };
+            image.src = `data:image/png;base64,${text}`;""", element.screenshot_as_base64)
 
     def command(self):
         """The command under the numbers of the large view, as it is copied."""
@@ -218,11 +238,15 @@ class Run(Page):
                          ["4,224"] + 2 * ["64"] + 2 * ["128"] + 3 * ["256"] + 6 * ["512"])
         dead = sum(record["status"] == "dead" for record in records("block4_conv2"))
         self.assertEqual(self.text("#layers li:nth-child(10) .mark.dead"), f"{dead} dead")
+        rescued = sum(record["status"] == "rescued" for record in records("block4_conv2"))
+        self.assertEqual(self.text("#layers li:nth-child(10) .mark.rescued"), f"{rescued} rescued")
         self.assertEqual(len(self.all("#diagram .slab")), 13)
         self.one("#layers li:nth-child(10) a").click()
         self.until(lambda: self.text("#view-title") == "block4_conv2")
         self.assertEqual(self.hash(), "#block4_conv2")
         self.assertEqual(self.one("#layers [aria-current]").text.split("\n")[0], "block4_conv2")
+        # On one line, even of the chosen layer, whose name is bold.
+        self.assertEqual(len({entry.rect["height"] for entry in self.all("#layers li")[1:12]}), 1)
 
     def test_all_filters_scroll(self):
         start = time.monotonic()
@@ -277,19 +301,32 @@ class Run(Page):
         self.until(lambda: self.shown() == dead)
         self.assertEqual(self.text("#view-count"), f"{len(dead)} filters, {len(dead)} dead")
         search.clear()
+        search.send_keys("block5 rescued")
+        rescued = [[record["layer"], record["filter"]] for record in records()
+                   if record["status"] == "rescued" and record["layer"].startswith("block5")]
+        self.assertEqual(len(rescued), 18)
+        self.until(lambda: self.shown() == rescued)
+        self.assertEqual(self.text("#view-count"), "18 filters, 18 rescued")
+        search.clear()
         search.send_keys(" ")
         self.until(lambda: self.text("#view-title") == "block1_conv1")
 
     def test_sorting(self):
-        self.open("block2_conv2")
-        known = [record for record in records("block2_conv2")]
-        for name, value in (("final loss", lambda record: record["final_loss"]),
-                            ("gain", lambda record: record["final_loss"] / record["first_loss"]
-                             if record["first_loss"] else None)):
+        self.open("block5_conv1")
+        known = [record for record in records("block5_conv1")]
+
+        def gain(record):
+            if record["first_loss"]:
+                return record["final_loss"] / record["first_loss"]
+            return math.inf if record["final_loss"] else None
+
+        for name, value in (("final loss", lambda record: record["final_loss"]), ("gain", gain)):
             self.select("#sort", name)
-            expected = [record["filter"] for record in
-                        sorted(known, key=lambda record: (value(record) is None, -(value(record) or 0)))]
+            order = lambda record: (value(record) is None, -(value(record) or 0), -record["final_loss"])
+            expected = [record["filter"] for record in sorted(known, key=order)]
             self.until(lambda: [number for _, number in self.shown()[:20]] == expected[:20])
+        # Rescued ones rose from zero: the highest first.
+        self.assertEqual([caption.text.split("\n")[1] for caption in self.all(".tile .caption")[:3]], 3 * ["×∞"])
         self.one("#direction").click()
         self.until(lambda: self.shown()[0][1] ==
                    min((record for record in known if record["first_loss"]), key=value)["filter"])
@@ -324,13 +361,42 @@ class Run(Page):
         self.assertEqual(len(self.all(".picture.dead")), sum(number % 97 == 11 for _, number in self.shown()))
         self.screen("dead")
 
+    def test_rescued(self):
+        self.assertEqual(self.text("#about .note").split(":")[0], "49 filters rescued")
+        self.open("block5_conv1")
+        self.assertEqual(self.text("#view-count"), "512 filters, 6 rescued, 6 dead")
+        tile = self.tile(8)
+        self.assertEqual(tile.text, "8")
+        self.assertTrue(tile.get_attribute("aria-label").startswith("block5_conv1 8, rescued, final loss "))
+        self.assertIn("in the first 37 iterations", tile.find_element(By.CSS_SELECTOR, ".picture").get_attribute("title"))
+        self.assertTrue(self.tile(7).get_attribute("aria-label").startswith("block5_conv1 7, final loss "))
+
+        # A picture like any other but for a corner, which is seen whatever the colours of the page are.
+        picture = lambda number: self.tile(number).find_element(By.CSS_SELECTOR, ".picture")
+        self.assert_shows(picture(8), run_folder, "block5_conv1", 8)
+        self.assertEqual(picture(8).value_of_css_property("box-shadow"), "none")
+        for scheme, forced, colour in (("light", False, [63, 127, 189]), ("dark", False, [122, 170, 214]),
+                                       ("light", True, [0, 0, 0]), ("dark", True, [255, 255, 255])):
+            self.scheme(scheme, forced)
+            self.until(lambda: self.corner(picture(8)) == colour, f"{scheme} {forced} {self.corner(picture(8))}")
+            self.assertNotEqual(self.corner(picture(7)), colour)
+            self.screen(f"rescued-{scheme}{'-forced' if forced else ''}")
+        self.scheme("light")
+
+        self.open("all")
+        self.select("#status", "rescued (49)")
+        rescued = [[record["layer"], record["filter"]] for record in records() if record["status"] == "rescued"]
+        self.until(lambda: self.shown() == rescued[:len(self.shown())])
+        self.assertEqual(self.text("#view-count"), "49 filters, 49 rescued")
+        self.assertEqual(len(self.all(".picture.dead")), 0)
+
     def test_large_view(self):
         self.open("block3_conv1")
         self.tile(20).click()
         self.until(lambda: self.one("#viewer").is_displayed())
         record = records("block3_conv1")[20]
-        rows = dict([cell.text for cell in row.find_elements(By.CSS_SELECTOR, "th, td")]
-                    for row in self.all("#numbers tbody tr"))
+        rows = {name: value for name, (value,) in self.rows().items()}
+        self.assertNotIn("Rescued", rows)
         self.assertEqual((rows["Status"], rows["Steps"], rows["Seed"], rows["Recipe"]), ("ok", "500", "0", "seed"))
         self.assertAlmostEqual(float(rows["First loss"]), record["first_loss"], delta=1e-5)
         self.assertAlmostEqual(float(rows["Final loss"]), record["final_loss"], delta=1e-4)
@@ -377,12 +443,39 @@ class Run(Page):
         self.assertEqual(browser.execute_script("return document.querySelectorAll('.curves path').length"), 509)
 
     def test_large_view_of_what_is_not_ok(self):
-        for link, text in (("block5_conv1/11", "stayed as it was"), ("block5_conv2/7", "last finite"),
+        for link, text in (("block5_conv1/11", "It had no gradient, not even before its ReLU, so the picture stayed as it was"),
+                           ("block5_conv1/108", "No position of its map rose above zero in 500 steps, although"),
+                           ("block5_conv1/205", "No position of its map is above zero in the finished picture."),
+                           ("block5_conv2/7", "last finite"),
                            ("block5_conv3/510", "before this filter was done"), ("block2_conv1/5", "is not there"),
                            ("block2_conv1/6", "is damaged")):
             self.open(link)
             self.assertIn(text, self.text("#pictures"))
         browser.get_log("browser")
+
+    def test_large_view_of_rescued_filters(self):
+        for number, why, row in (
+                (8, "was above zero in the first 37 iterations, so the map before its ReLU was climbed instead. "
+                    "From iteration 38 on it was alive.", "37 iterations, alive from 38"),
+                (105, "in any of the 500 iterations, so the map before its ReLU was climbed instead. "
+                      "It is alive only in the finished picture.", "500 iterations, alive at the end"),
+                (202, "in 12 of the first 120 iterations, so the map before its ReLU was climbed instead. "
+                      "From iteration 121 on it stayed alive.", "12 iterations, alive from 121"),
+                (299, "in the first iteration, so the map before its ReLU was climbed instead. "
+                      "From iteration 2 on it was alive.", "1 iteration, alive from 2"),
+                (396, "in iteration 120, so the map before its ReLU was climbed instead. "
+                      "From iteration 121 on it stayed alive.", "1 iteration, alive from 121"),
+                (493, "in 12 of the 500 iterations, including the last, so the map before its ReLU was climbed instead. "
+                      "It is alive in the finished picture.", "12 iterations, alive at the end")):
+            self.open(f"block5_conv1/{number}")
+            self.assertEqual(self.text("figcaption .mark.rescued"), "rescued")
+            self.assertIn(why, self.text("#pictures"))
+            self.assertEqual(self.rows()["Rescued"], [row])
+            self.assertEqual(self.rows()["Status"], ["rescued"])
+            self.screen(f"rescued-{number}")
+        for number, row in ((108, ["500 iterations"]), (205, ["20 iterations"]), (11, None), (12, None)):
+            self.open(f"block5_conv1/{number}")
+            self.assertEqual(self.rows().get("Rescued"), row)
 
     def test_keys(self):
         self.open("block3_conv1")
@@ -522,7 +615,7 @@ class Comparison(Page):
         self.assertIn("A and B", self.text("#synthetic"))
         self.assertIn("Both: recipe seed, steps 500, size 32 × 32, weights synthetic:0", self.text("#about"))
         self.open("block5_conv2")
-        self.assertEqual(self.text("#view-count"), "16 filters, 1 dead, 1 not finite")
+        self.assertEqual(self.text("#view-count"), "16 filters, 1 rescued, 1 dead, 1 not finite")
         self.assertEqual(len(self.all(".tile .picture")), 32)
         self.assertEqual([picture.text for picture in self.all(".picture.empty")], 4 * ["not in run"])
         # Of an atlas that is not full, in its second row.
@@ -561,6 +654,50 @@ class Comparison(Page):
 
         self.select("#show", "B")
         self.assertEqual(sum(picture.is_displayed() for picture in self.all(".tile .picture")), 16)
+
+
+    def test_without_and_with_rescue(self):
+        make_run(work / "without", 32, 0, 12, "off")
+        folder = work / "out" / "rescue"
+        subprocess.run([PROGRAM, "gallery", work / "without", work / "first", "--out", folder], check=True,
+                       stdout=subprocess.DEVNULL)
+        browser.get(f"file://{folder}/index.html#block5_conv1")
+        self.until(lambda: self.text("#view-title") == "block5_conv1")
+        self.assertEqual([run.text for run in self.all("#about .run")], ["A without: rescue off", "B first: rescue on"])
+        self.assertEqual(self.text("#view-count"), "12 filters, 1 rescued, 2 dead")
+        tile = self.tile(8)
+        label = tile.get_attribute("aria-label")
+        self.assertIn("A: dead, final loss 0.000, B: rescued, final loss ", label)
+        self.assertEqual([picture.get_attribute("class") for picture in tile.find_elements(By.CSS_SELECTOR, ".picture")],
+                         ["picture dead", "picture rescued"])
+        self.assertEqual(tile.text, "8 dead")
+        self.screen("compare-rescue")
+        self.select("#show", "B")
+        self.assertEqual([self.tile(number).text for number in (8, 11)], ["8", "11 dead"])
+        self.select("#show", "A")
+        self.assertEqual(self.tile(8).text, "8 dead")
+        self.select("#show", "A and B")
+
+        # What rescue changed most is first: from nothing to something.
+        self.select("#sort", "B’s final loss over A’s")
+        self.until(lambda: self.shown()[0] == ["block5_conv1", 8])
+        self.assertEqual(self.tile(8).text.split("\n")[-1], "×∞")
+        self.assertEqual(self.shown()[-1], ["block5_conv1", 11])
+        for word in ("dead", "rescued"):
+            browser.get("about:blank")
+            browser.get(f"file://{folder}/index.html#block5_conv1?q=block5_conv1+8+{word}")
+            self.until(lambda: self.shown() == [["block5_conv1", 8]])
+
+        self.tile(8).click()
+        self.until(lambda: self.one("#viewer").is_displayed())
+        without, rescued = [caption.text for caption in self.all("figcaption")]
+        self.assertIn("dead It had no gradient, so the picture stayed as it was at the start.", without)
+        self.assertIn("From iteration 38 on it was alive.", rescued)
+        self.assertEqual(self.rows()["Status"], ["dead", "rescued"])
+        self.assertEqual(self.rows()["Rescued"], ["–", "37 iterations, alive from 38"])
+        commands = [command.text for command in self.all("#numbers pre")]
+        self.assertEqual(["--rescue off" in command for command in commands], [True, False])
+        self.screen("compare-rescue-large")
 
 
 def write_images(path, shape, factor=37):

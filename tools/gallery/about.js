@@ -17,6 +17,7 @@ function factsOf(run) {
   const {recipe} = run;
   const facts = new Map([
     ["recipe", recipe.name], ["steps", String(run.iterations)], ["size", `${run.width} × ${run.height}`],
+    ["rescue", recipe.rescue ? "on" : "off"],
     ["seed", run.seed], ["start", startText(run)], ["SHA-256 of the start", run.start_sha256],
     ["weights", run.weights + (run.synthetic ? " (made up, never trained)" : "")],
     ["SHA-256 of the weights", run.sha256], ["device", run.engines.join(", ")],
@@ -24,7 +25,7 @@ function factsOf(run) {
     ["took", run.wall_seconds === null ? "" : `${digits(run.wall_seconds, 3)} s`],
     ["complete", run.complete ? "yes" : "no"], ["version", run.version], ["command", run.commands.join("\n")],
   ]);
-  const {name, size, iterations, ...rest} = recipe;
+  const {name, size, iterations, rescue, ...rest} = recipe;
   flatten(rest, "recipe:", facts);
   return facts;
 }
@@ -65,6 +66,12 @@ function showAbout() {
     const common = ["recipe", "steps", "size", "seed", "weights", "precision", "start"]
       .filter((fact) => !differences.includes(fact) && (fact !== "seed" || drawn));
     byId("about").append(`Both: ${common.map((fact) => `${fact} ${facts[0].get(fact) || "–"}`).join(", ")}`);
+  }
+  const rescued = countOf(allFilters, "rescued");
+  if (rescued) {
+    const mark = element("span", {className: "mark rescued", textContent: `${counted(rescued, "filter")} rescued`});
+    byId("about").append(element("span", {className: "note"}, mark,
+      ": while no position of a filter’s map was above zero, the map before its ReLU was climbed instead."));
   }
   byId("facts").append(table(factNames.filter((fact) => facts.some((one) => one.get(fact)))
     .map((fact) => [fact, facts.map((one) => one.get(fact) || "–")])));

@@ -35,6 +35,7 @@ function makeTile(filter) {
       picture.textContent = record.lost ?? record.status.text;
     }
     if (record.lost) picture.classList.add("lost");
+    picture.title = record.lostReason ?? record.why ?? "";
     const words = [];
     if (record.status.key !== "ok") words.push(record.status.text);
     if (record.lost) words.push(record.lost);
@@ -50,9 +51,13 @@ function makeTile(filter) {
 function captionOf(filter) {
   const sort = sorts[view.sort];
   const parts = [element("b", {textContent: mixed() ? `${filter.shortLayer} ${filter.number}` : filter.number}), " "];
-  const marks = new Set(filter.records.filter((record) => record && record.status.key !== "ok")
-    .map((record) => record.status));
-  for (const mark of marks) parts.push(element("i", {className: mark.key, textContent: mark.short ?? mark.text}), " ");
+  const marked = filter.records.filter((record) => record && record.status.key !== "ok" && !record.status.quiet);
+  for (const mark of new Set(marked.map((record) => record.status))) {
+    const made = element("i", {className: mark.key, textContent: mark.short ?? mark.text});
+    const having = marked.filter((record) => record.status === mark);
+    if (comparing && having.length === 1) made.dataset.run = runNames[runs.indexOf(having[0].run)];
+    parts.push(made, " ");
+  }
   if (sort.value) parts.push(`\n${sort.show(sort.value(filter))}`);
   return parts;
 }
@@ -210,15 +215,19 @@ function countOf(filters, key) {
   return filters.filter((filter) => hasStatus(filter, key)).length;
 }
 
-function summary(filters) {
-  const parts = [counted(filters.length, "filter")];
-  for (const {key, text} of Object.values(statuses)) {
+// How many filters there are of each status but ok, as an element for each.
+function countsByStatus(filters) {
+  return Object.values(statuses).flatMap(({key, text}) => {
     const count = key === "ok" ? 0 : countOf(filters, key);
-    if (count) parts.push(`${count.toLocaleString("en")} ${text}`);
-  }
+    return count ? [element("span", {className: `mark ${key}`, textContent: `${count.toLocaleString("en")} ${text}`})] : [];
+  });
+}
+
+function summary(filters) {
+  const parts = [counted(filters.length, "filter"), ...countsByStatus(filters)];
   const lost = countOf(filters, "lost");
   if (lost) parts.push(`${counted(lost, "picture")} lost`);
-  return parts.join(", ");
+  return parts.flatMap((part, i) => (i ? [", ", part] : [part]));
 }
 
 function showHeading() {
@@ -241,7 +250,7 @@ function showHeading() {
                    element("a", {href: `${address(name)}/curves.svg`, textContent: "Loss curves"}));
     }
   }
-  byId("view-count").textContent = [note, summary(order)].filter(Boolean).join(" ");
+  byId("view-count").replaceChildren(...(note ? [note, " "] : []), ...summary(order));
 }
 
 function focusFilter(filter, options) {

@@ -10,12 +10,48 @@ const networkName = data.network.name.replace("vgg", "VGG");  // As people write
 
 // ---- What the runs hold
 
+// Each status: how it is called and why a record has it. A quiet one has a mark on its picture but no word under it.
 const statuses = {
   o: {key: "ok", text: "ok"},
-  d: {key: "dead", text: "dead", why: "Its gradient became zero: the picture stayed as it was from there on."},
-  n: {key: "nonfinite", text: "not finite", short: "NaN", why: "A value stopped being finite: the picture is the last finite one."},
-  "-": {key: "missing", text: "missing", why: "The run was stopped before this filter was done."},
+  r: {key: "rescued", text: "rescued", quiet: true, why: whyRescued},
+  d: {key: "dead", text: "dead", why: whyDead},
+  n: {
+    key: "nonfinite",
+    text: "not finite",
+    short: "NaN",
+    why: () => "A value stopped being finite: the picture is the last finite one.",
+  },
+  "-": {key: "missing", text: "missing", why: () => "The run was stopped before this filter was done."},
 };
+
+function whyRescued({rescued, aliveFrom, iterations}) {
+  const last = aliveFrom - 1;  // The last iteration that climbed the map before the ReLU.
+  const always = rescued === last;  // None before it climbed the map after the ReLU.
+  const finished = last === iterations;
+  let when;
+  if (always && finished) when = last === 1 ? "its only iteration" : `any of the ${last} iterations`;
+  else if (always) when = last === 1 ? "the first iteration" : `the first ${last} iterations`;
+  else if (rescued === 1) when = finished ? "the last iteration" : `iteration ${last}`;
+  else if (finished) when = `${rescued} of the ${last} iterations, including the last`;
+  else when = `${rescued} of the first ${last} iterations`;
+  let since;
+  if (finished) since = `It is alive ${always ? "only " : ""}in the finished picture.`;
+  else since = `From iteration ${aliveFrom} on it ${always ? "was" : "stayed"} alive.`;
+  return `No position of its map was above zero in ${when}, so the map before its ReLU was climbed instead. ${since}`;
+}
+
+function whyDead({run, iterations, rescued, final}) {
+  if (iterations < run.iterations) {
+    const before = run.recipe.rescue && final === 0 ? ", not even before its ReLU" : "";
+    return iterations === 0
+      ? `It had no gradient${before}, so the picture stayed as it was at the start.`
+      : `After ${counted(iterations, "step")} it had no gradient${before}, so the picture stayed as it was from there on.`;
+  }
+  return rescued === iterations
+    ? `No position of its map rose above zero in ${counted(iterations, "step")}, although the map before its ReLU was climbed.`
+    : "No position of its map is above zero in the finished picture.";
+}
+
 const lostTexts = {m: "no file", d: "damaged"};
 const lostReasons = {
   m: "The picture's file is not there.",
@@ -36,6 +72,8 @@ class Record {
     this.final = block.final[index];
     this.gradient = block.gradient[index];
     this.iterations = block.iterations[index];
+    this.rescued = block.rescued[index];
+    this.aliveFrom = block.alive[index];
     this.hue = block.hue[index];
     this.chroma = block.chroma[index];
     this.contrast = block.contrast[index];
@@ -44,6 +82,8 @@ class Record {
     if (this.first === null || this.final === null) return null;
     return this.first > 0 ? this.final / this.first : this.final > 0 ? Infinity : null;
   }
+  // What there is to say about the status, as sentences; undefined for ok.
+  get why() { return this.status.why?.(this); }
   get address() { return address(this.run.folder + this.block.files[this.index]); }
   // The ascent as an animated PNG; null where there is none.
   get animation() {

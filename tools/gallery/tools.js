@@ -56,10 +56,7 @@ function listLayers() {
     const marks = link.appendChild(element("span", {className: "marks"}));
     if (filters.length) {
       link.href = addressOf({layer, filter: null, search: ""});
-      for (const {key, text} of Object.values(statuses)) {
-        const marked = key === "ok" ? 0 : countOf(filters, key);
-        if (marked) marks.append(element("span", {className: `mark ${key}`, textContent: `${marked} ${text}`}), " ");
-      }
+      for (const mark of countsByStatus(filters)) marks.append(mark, " ");
     }
     link.append(element("span", {className: "count", textContent: filters.length ? count : "–"}));
     link.dataset.layer = layer ?? "all";

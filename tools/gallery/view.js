@@ -2,12 +2,19 @@
 
 // ---- Sorting and searching
 
-// Each key: how it is called, a filter's value (null: last), whether large ones come first, and its text on a tile.
+// Each key: how it is called, a filter's value (null: last), what orders equal values before the number does, whether
+// large ones come first, and the value's text on a tile.
 const greyBelow = 0.01;
 const sorts = {
   number: {text: "number"},
   final: {text: "final loss", value: (filter) => filter.record.final, descending: true, show: digits},
-  gain: {text: "gain", value: (filter) => filter.record.gain, descending: true, show: gainText},
+  gain: {
+    text: "gain",
+    value: (filter) => filter.record.gain,
+    ties: (filter) => filter.record.final,  // Of those that rose from zero.
+    descending: true,
+    show: gainText,
+  },
   hue: {
     text: "hue",
     value: ({record}) => (record.chroma > greyBelow ? record.hue : null),
@@ -23,7 +30,11 @@ const sorts = {
 if (comparing) {
   sorts.change = {
     text: "B’s final loss over A’s",
-    value: ({records: [a, b]}) => (a && b && a.final > 0 && b.final !== null ? b.final / a.final : null),
+    value: ({records: [a, b]}) => {
+      if (!a || !b || a.final === null || b.final === null) return null;
+      return a.final > 0 ? b.final / a.final : b.final > 0 ? Infinity : null;
+    },
+    ties: ({records: [, b]}) => b.final,
     descending: true,
     show: gainText,
   };
@@ -38,7 +49,8 @@ function sorted(filters, key, reverse) {
     const x = values.get(a);
     const y = values.get(b);
     if (x === null || y === null) return (x === null) - (y === null) || byNumber(a, b);
-    return x === y ? byNumber(a, b) : sign * (x < y ? -1 : 1);
+    if (x !== y) return sign * (x < y ? -1 : 1);
+    return (sort.ties && sign * (sort.ties(a) - sort.ties(b))) || byNumber(a, b);
   });
 }
 

@@ -56,13 +56,13 @@ function largePicture(filter, record, which) {
     place.append(image);
   } else {
     place.classList.add("empty");
-    place.textContent = !record ? "This run did not select this filter." : record.lostReason ?? record.status.why;
+    place.textContent = !record ? "This run did not select this filter." : record.lostReason ?? record.why;
   }
   const caption = figure.appendChild(element("figcaption"));
   if (comparing) caption.append(element("b", {textContent: runNames[which]}), ` ${runLabel(which)} `);
   if (record && record.status.key !== "ok") {
     caption.append(element("span", {className: `mark ${record.status.key}`, textContent: record.status.text}));
-    if (record.shown) caption.append(` ${record.status.why} `);
+    if (record.shown) caption.append(` ${record.why} `);
   }
   if (record?.run.synthetic) caption.append(element("span", {className: "badge", textContent: "synthetic weights"}));
   if (record?.shown) caption.append(element("a", {href: record.address, textContent: "Open the file"}));
@@ -156,10 +156,20 @@ function table(rows) {
   return made;
 }
 
+// The iterations that climbed the map before its ReLU; empty if none did.
+function rescuedText(record) {
+  const count = Math.min(record?.rescued ?? 0, record?.iterations ?? 0);  // One that found no gradient took no step.
+  if (count === 0) return "";
+  const {aliveFrom} = record;
+  const since = aliveFrom > record.iterations ? ", alive at the end" : aliveFrom > 0 ? `, alive from ${aliveFrom}` : "";
+  return counted(count, "iteration") + since;
+}
+
 function numbersTable(filter) {
   const row = (name, value) =>
     [name, filter.records.map((record) => (record ? value(record) : "–"))];
   const done = (value) => (record) => (record.status.key === "missing" ? "–" : value(record));
+  const rescued = filter.records.some((record) => rescuedText(record));
   const rows = [
     row("Status", (record) => [record.status.text, record.lost].filter(Boolean).join(", ")),
     row("First loss", done((record) => digits(record.first, 6))),
@@ -167,6 +177,7 @@ function numbersTable(filter) {
     row("Gain", done((record) => gainText(record.gain))),
     row("Gradient norm", done((record) => digits(record.gradient))),
     row("Steps", done((record) => String(record.iterations))),
+    ...(rescued ? [row("Rescued", (record) => rescuedText(record) || "–")] : []),
     row("Seed", (record) => (record.run.start ? "–" : record.run.seed)),
     row("Start", (record) => startText(record.run)),
     row("Recipe", (record) => record.run.recipe.name),
