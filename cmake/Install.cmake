@@ -12,7 +12,7 @@ foreach(header filterscope engine error network phases recipe selection weights)
 endforeach()
 install(FILES ${headers} ${PROJECT_BINARY_DIR}/host/version.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/filterscope)
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
-install(PROGRAMS weights/fetch.sh DESTINATION ${CMAKE_INSTALL_DATADIR}/filterscope)
+install(PROGRAMS weights/fetch.sh weights/wheel_to_keras.py DESTINATION ${CMAKE_INSTALL_DATADIR}/filterscope)
 
 # A static library's users link what it uses; a shared library has linked it already, except what its headers name.
 set(FILTERSCOPE_CONFIG_DEPENDENCIES "")

