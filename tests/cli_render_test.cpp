@@ -194,6 +194,63 @@ TEST_F(Cli, DeadFiltersAreCountedAndListed) {
   EXPECT_EQ(manifest()["filters"][1]["status"], "ok");
 }
 
+// Filter 63 is activated nowhere by noise, and by what the first step makes of it; filter 0 has no gradient
+// at all.
+TEST_F(Cli, FiltersWithoutAGradientAreRescuedUnlessToldOtherwise) {
+  write_first_layer("first.safetensors");
+  const std::vector<std::string> filters{
+      "--weights", "first.safetensors", "block1_conv1:0-2,63", "--step", "100", "--iterations",
+      "3",         "--reproducible",    "--animate",           "1"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), filters.begin(), filters.end());
+    return render(more);
+  };
+  const Outcome rescued = with({"--out", "on"});
+  ASSERT_EQ(rescued.exit_code, 0) << rescued.err;
+  EXPECT_THAT(rescued.out,
+              AllOf(HasSubstr("1 rescued ("), HasSubstr("1 dead ("), HasSubstr(": block1_conv1:0\n")));
+  const auto record = manifest("on");
+  EXPECT_EQ(record["recipe"]["rescue"], true);
+  EXPECT_EQ(record["counts"]["rescued"], 1);
+  EXPECT_EQ(record["filters"][0]["status"], "dead");
+  EXPECT_EQ(record["filters"][0]["iterations"], 0);
+  EXPECT_EQ(record["filters"][1]["status"], "ok");
+  EXPECT_FALSE(record["filters"][1].contains("rescued_iterations"));
+  EXPECT_EQ(record["filters"][3]["status"], "rescued");
+  EXPECT_EQ(record["filters"][3]["first_loss"], 0);
+  EXPECT_GT(record["filters"][3]["final_loss"], 0);
+  const int iterations = record["filters"][3]["rescued_iterations"];
+  EXPECT_GT(iterations, 0);
+  EXPECT_EQ(record["filters"][3]["alive_from"], iterations + 1);
+  EXPECT_TRUE(exists("on/block1_conv1/block1_conv1_f0063.apng"));
+
+  const Outcome off = with({"--out", "off", "--rescue", "off"});
+  ASSERT_EQ(off.exit_code, 0) << off.err;
+  EXPECT_THAT(off.out,
+              AllOf(Not(HasSubstr("rescued")), HasSubstr("2 dead (no gradient; image left as it was): "
+                                                         "block1_conv1:0,63\n")));
+  EXPECT_EQ(manifest("off")["recipe"]["rescue"], false);
+  EXPECT_EQ(manifest("off")["filters"][3]["iterations"], 0);
+  for (const char* living : {"block1_conv1_f0001.png", "block1_conv1_f0002.png"})
+    EXPECT_EQ(read_text(folder_ / "off/block1_conv1" / living),
+              read_text(folder_ / "on/block1_conv1" / living));
+
+  const Outcome other = with({"--out", "on", "--rescue", "off"});
+  EXPECT_EQ(other.exit_code, 2);
+  EXPECT_THAT(other.err, HasSubstr("--rescue"));
+  EXPECT_EQ(with({"--out", "on", "--rescue", "yes"}).exit_code, 2);
+  EXPECT_THAT(with({"--out", "on"}).out, HasSubstr("Nothing to do"));
+
+  // What is read again, by a run that goes on and by merge, is what was written.
+  fs::remove(folder_ / "on/block1_conv1/block1_conv1_f0002.png");
+  ASSERT_EQ(with({"--out", "on"}).exit_code, 0);
+  EXPECT_EQ(manifest("on")["filters"], record["filters"]);
+  const Outcome merged = run({"merge", "on", "--out", "merged"});
+  ASSERT_EQ(merged.exit_code, 0) << merged.err;
+  EXPECT_EQ(manifest("merged")["filters"], record["filters"]);
+  EXPECT_EQ(manifest("merged")["counts"], record["counts"]);
+}
+
 TEST_F(Cli, ReproducibleBytesDoNotDependOnTheSelection) {
   ASSERT_EQ(render({"--reproducible", "block1_conv2:3-9", "block1_conv1:1", "--out", "many"}).exit_code, 0);
   ASSERT_EQ(render({"--reproducible", "block1_conv2:5", "--out", "one"}).exit_code, 0);

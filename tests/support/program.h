@@ -187,6 +187,7 @@ class Cli : public ::testing::Test {
     std::vector<float> values(kKernel + 64, 0.f);
     for (std::size_t i = 27; i < kKernel; ++i) values[i] = 0.01f * static_cast<float>(1 + i % 7);
     values[kKernel] = -1.f;
+    values[kKernel + 63] = -2.f;
     const std::string text = header.dump();
     const std::uint64_t size = text.size();
     std::ofstream stream(folder_ / name, std::ios::binary);
