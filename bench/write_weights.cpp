@@ -1,9 +1,13 @@
 // Writes weights that the program can read, the stand-in among them, as a safetensors file with torchvision's
-// names, so that all peers of the program compute with the same ones.
+// names, so that all peers of the program compute with the same ones, or a smaller file can be carried to
+// another machine. The program then takes them for torchvision's, trained on other inputs, which only a
+// recipe with an input mapping of the weights' own would notice.
 //
-//   write_weights synthetic[:SEED]|FILE OUT.safetensors
+//   write_weights synthetic[:SEED]|FILE OUT.safetensors [F32|F16]
 
+#include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <fstream>
 #include <iostream>
@@ -35,16 +39,39 @@ std::vector<float> torchvision_kernel(const LayerWeights& weights, const Convolu
   return kernel;
 }
 
-void write(const Weights& weights, const Network& network, const std::string& path) {
+// IEEE binary16, rounded to nearest, ties to even. Of a magnitude below 65520, as any sensible weight is.
+std::uint16_t to_float16(float value) {
+  constexpr int kMantissaBits = 10;
+  constexpr int kSmallestExponent = -14;  // Of a normal number.
+  const std::uint16_t sign = std::signbit(value) ? 0x8000 : 0;
+  int exponent = 0;
+  std::frexp(value, &exponent);  // The magnitude is in [2^(exponent - 1), 2^exponent).
+  exponent = std::max(exponent - 1, kSmallestExponent);
+  // In units of the last place; one that rounds up to the next power of two carries into the exponent.
+  const auto units = static_cast<int>(std::nearbyint(std::ldexp(std::abs(value), kMantissaBits - exponent)));
+  return static_cast<std::uint16_t>(sign | (((exponent - kSmallestExponent) << kMantissaBits) + units));
+}
+
+void write(const Weights& weights, const Network& network, const std::string& path, bool as_float16) {
   const std::vector<int> indices = weights_formats::torchvision_indices(network);
   nlohmann::ordered_json header;
-  std::vector<float> data;
+  std::vector<std::byte> data;
   const auto add = [&](const std::string& name, const std::vector<int>& shape,
                        const std::vector<float>& values) {
-    const std::size_t begin = data.size() * sizeof(float);
-    data.insert(data.end(), values.begin(), values.end());
+    const std::size_t begin = data.size();
+    const auto append = [&](const auto& stored) {
+      const auto bytes = std::as_bytes(std::span(stored));
+      data.insert(data.end(), bytes.begin(), bytes.end());
+    };
+    if (as_float16) {
+      std::vector<std::uint16_t> halves(values.size());
+      std::ranges::transform(values, halves.begin(), to_float16);
+      append(halves);
+    } else {
+      append(values);
+    }
     header[name] = {
-        {"dtype", "F32"}, {"shape", shape}, {"data_offsets", {begin, data.size() * sizeof(float)}}};
+        {"dtype", as_float16 ? "F16" : "F32"}, {"shape", shape}, {"data_offsets", {begin, data.size()}}};
   };
   for (int layer = 0; layer < network.layer_count(); ++layer) {
     if (!weights.holds(layer)) continue;
@@ -60,19 +87,20 @@ void write(const Weights& weights, const Network& network, const std::string& pa
   AtomicFile file(path, "the second argument");
   file.append(std::as_bytes(std::span(&length, 1)));
   file.append(std::as_bytes(std::span(text)));
-  file.append(std::as_bytes(std::span(data)));
+  file.append(data);
   file.commit();
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 3) {
-    std::cerr << "usage: write_weights synthetic[:SEED]|FILE OUT.safetensors\n";
+  const std::string type = argc == 4 ? argv[3] : "F32";
+  if (argc < 3 || argc > 4 || (type != "F32" && type != "F16")) {
+    std::cerr << "usage: write_weights synthetic[:SEED]|FILE OUT.safetensors [F32|F16]\n";
     return 2;
   }
   try {
-    write(resolve_weights(argv[1], vgg16()), vgg16(), argv[2]);
+    write(resolve_weights(argv[1], vgg16()), vgg16(), argv[2], type == "F16");
   } catch (const Error& error) {
     std::cerr << "write_weights: " << error.what() << '\n';
     return error.exit_code();

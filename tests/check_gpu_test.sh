@@ -16,6 +16,8 @@ mkdir -p bin build/{tests/{kernels,cuda},bench}
 cat > program <<'END'
 #!/usr/bin/env bash
 name=$(basename "$0")
+echo "$name $*" >> "$CALLS"
+[[ $1 != info ]] || printf '%s\n' "${INFO-}"
 for word in "$@"; do
   [[ $word != --gtest_output=json:* ]] || cat > "${word#*json:}" <<JSON
 {"tests": 2, "failures": 0, "disabled": 0, "errors": 0, "time": "1s",
@@ -45,7 +47,7 @@ for name in filterscope tests/kernels/kernels_device_test tests/cuda/{cudnn_conv
   bench/{fidelity,bench_host_stages,bench_kernels,bench_cudnn_plans}; do
   cp program "build/$name"
 done
-export HANGING="$folder/hanging.txt" PATH="$folder/bin:$PATH" BUILD="$folder/build"
+export CALLS="$folder/calls.txt" HANGING="$folder/hanging.txt" PATH="$folder/bin:$PATH" BUILD="$folder/build"
 touch "$HANGING"
 without_build="libraries tests sanitizer fidelity render host kernels plans"
 # A profile is skipped; a real nsys would make one.
@@ -95,6 +97,17 @@ expect "every other step is ok" is '{status for step, status in steps.items() if
 expect "what is skipped is told" is 'steps.get("profile", "skipped: nsys is not in PATH")' "skipped: nsys is not in PATH"
 expect "20 steps, without the profile" is 'len(steps.keys() - {"profile"})' 20
 expect "tests are counted over their processes" is 'results["tests"]["tests-cudnn"]["tests"], results["tests"]["tests-cudnn"]["skipped"]' "(16, 8)"
+
+weights_are() { # WEIGHTS: of all programs that take some, but for the sanitized one's
+  [[ $(grep -v sanitized- "$CALLS" | grep -o -- '--weights [^ ]*' | sort -u) == "--weights $1" && $(value 'results["weights"]') == "${1##*/}" ]]
+}
+found="  weights/                 weights: nothing found
+  ~/.keras/models/         /home/models/vgg16.h5   <- read when weights are needed"
+for setting in "synthetic INFO=" "/home/models/vgg16.h5 INFO=$found" "other.h5 WEIGHTS=other.h5"; do
+  true > "$CALLS"
+  check 0 STEPS="fidelity render host" "${setting#* }"
+  expect "weights: ${setting%% *}" weights_are "${setting%% *}"
+done
 
 check 1 STEPS="$without_build" BREAKS=cuda_engine_device_test
 expect "a step that fails is told" is 'steps["tests-engine"]' "failed (3)"

@@ -8,7 +8,8 @@
 # side; what is timed runs alone, after them. A step that fails stops the others only if it is the build. The exit code is 0 if
 # none failed; for want of a tool a step is skipped, which results.json says. cuDNN is loaded by its name where it is not where
 # it was at build time: put its folder into LD_LIBRARY_PATH. Environment:
-#   WEIGHTS      what filterscope render takes as --weights (default: synthetic)
+#   WEIGHTS      what filterscope render takes as --weights (default: the file that filterscope finds, else synthetic). Where
+#                little can be carried, a copy in float16 will do: bench/write_weights FILE COPY.safetensors F16 (29 MB)
 #   BUILD        build folder (default: build/gpu), from the folder that the script is called in
 #   CMAKE_FLAGS  more flags for the configuration, such as -DCMAKE_PREFIX_PATH=...
 #   ITERATIONS   of the full render (default: 500)
@@ -25,7 +26,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 mkdir -p "${1:-check-gpu}"
 out=$(cd "${1:-check-gpu}" && pwd)
 build=$(realpath -m "${BUILD:-$root/build/gpu}")
-weights=${WEIGHTS:-synthetic}
+weights=${WEIGHTS-}
 iterations=${ITERATIONS:-500}
 limit=${LIMIT:-600}
 all_steps="build libraries tests sanitizer fidelity render profile host kernels plans"
@@ -214,6 +215,11 @@ trap stop INT TERM HUP
 step build configure_and_build
 [[ ${status[build]-ok} == ok ]] || steps=  # There is nothing to run.
 step libraries libraries
+if [[ -z $weights ]]; then
+  weights=$("$build/filterscope" info 2>/dev/null | sed -n 's/^  [^ ]*  *\(.*[^ ]\)  *<- read when weights are needed$/\1/p')
+  weights=${weights:-synthetic}
+fi
+echo "Weights: $weights"
 
 # What is not timed, side by side: much of it is work of the processors. With threads that wait asleep.
 side_by_side() { begin "$1" waiting_asleep "${@:2}"; }
@@ -244,9 +250,10 @@ if command -v compute-sanitizer >/dev/null; then
 else
   skip sanitizer "compute-sanitizer is not in PATH"
 fi
-# The double-precision and CPU sides take the time; a few filters of each layer. Timings of plans are not to be taken from it.
-side_by_side fidelity with_own_cache fidelity "$build/bench/fidelity" --device cuda --weights "$weights" --filters 2 --gradients 1 \
-  --iterations 100 --size 48 --json "$out/fidelity.json"
+# Double precision takes the time. The CPU engine's final losses are stored for Keras' weights, 16 filters of each layer; for
+# others they are computed, for fewer and smaller ones. Timings of plans are not to be taken from it.
+side_by_side fidelity with_own_cache fidelity "$build/bench/fidelity" --device cuda --weights "$weights" --gradients 1 \
+  --expected bench/expected_losses.json --filters 2 --iterations 100 --size 48 --json "$out/fidelity.json"
 finish
 
 # What is timed, one after the other. First some filters of every layer, short: what goes wrong shows early.
@@ -280,9 +287,9 @@ rm -rf "$out"/render-few "$out"/render-cold "$out"/render-warm "$out"/sanitized-
 {
   for name in "${order[@]}"; do printf '%s\t%s\t%s\n' "$name" "${status[$name]}" "${seconds[$name]}"; done
 } >"$out/steps.tsv"
-python3 - "$out" "$SECONDS" "$("$build/filterscope" info 2>/dev/null || true)" <<'PY'
+python3 - "$out" "$SECONDS" "$("$build/filterscope" info 2>/dev/null || true)" "$weights" <<'PY'
 import collections, csv, glob, json, os, subprocess, sys
-out, wall_seconds, info = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+out, wall_seconds, info, weights = sys.argv[1], int(sys.argv[2]), sys.argv[3], os.path.basename(sys.argv[4])
 def read(name):
     path = os.path.join(out, name)
     try:
@@ -319,7 +326,7 @@ def clocks():
         return figures
     except (OSError, ValueError, IndexError):
         return None
-result = {"device": device, "wall_seconds": wall_seconds, "info": info.splitlines(), "steps": steps,
+result = {"device": device, "weights": weights, "wall_seconds": wall_seconds, "info": info.splitlines(), "steps": steps,
           "tests": tests,
           "render": {name: {key: (read(name + ".json") or {}).get(key)
                             for key in ("wall_seconds", "filters_per_second", "phases", "counts", "engines")}
@@ -329,7 +336,7 @@ with open(os.path.join(out, "results.json"), "w") as file: json.dump(result, fil
 with open(os.path.join(out, "summary.md"), "w") as file:
     print(f"# {device}\n", file=file)
     print("```\n" + info + "\n```\n", file=file)
-    print(f"{wall_seconds} s, of which the tests, compute-sanitizer and fidelity ran side by side.\n", file=file)
+    print(f"Weights: {weights}. {wall_seconds} s, of which the tests, compute-sanitizer and fidelity ran side by side.\n", file=file)
     print("| step | result | seconds | tests, of which failed and skipped |\n|---|---|---|---|", file=file)
     for step in steps:
         counts = tests.get(step["step"])
