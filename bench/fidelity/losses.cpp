@@ -102,7 +102,7 @@ float rounding(Precision precision) {
     case Precision::fp32:
       break;
   }
-  return 0x1p-23f;
+  return 0x1p-22f;
 }
 
 double relative_error(float found, float expected) {
@@ -116,19 +116,20 @@ std::vector<FilterId> ExpectedLosses::filters() const {
 }
 
 std::map<int, double> ExpectedLosses::spreads(float rounding) const {
-  const auto at = static_cast<std::size_t>(std::ranges::find(kRoundings, rounding) - kRoundings.begin());
   std::map<int, double> spreads;
   for (const auto& [id, loss] : losses) {
     double& most = spreads[id.layer];
-    // One that is dead in one of them says nothing of how far losses differ.
-    if (loss.loss > 0 && loss.shaken.at(at) > 0)
-      most = std::max(most, relative_error(loss.shaken.at(at), loss.loss));
+    for (std::size_t i = 0; i < kRoundings.size(); ++i) {
+      // One that is dead in one of them says nothing of how far losses differ.
+      if (kRoundings[i] <= rounding && loss.loss > 0 && loss.shaken[i] > 0)
+        most = std::max(most, relative_error(loss.shaken[i], loss.loss));
+    }
   }
   return spreads;
 }
 
 ExpectedLosses compute_expected(const Weights& weights, const Recipe& recipe, int size,
-                                const std::vector<FilterId>& filters, const std::vector<float>& roundings) {
+                                const std::vector<FilterId>& filters, float largest_rounding) {
   RenderOptions options;
   options.extent = {size, size};
   options.device = "cpu";
@@ -143,7 +144,7 @@ ExpectedLosses compute_expected(const Weights& weights, const Recipe& recipe, in
   }
   for (std::size_t i = 0; i < ExpectedLosses::kRoundings.size(); ++i) {
     const float apart = ExpectedLosses::kRoundings[i];
-    if (std::ranges::find(roundings, apart) == roundings.end()) continue;
+    if (apart > largest_rounding) continue;
     options.initial_images = shaken_noise(recipe, options, filters, apart);
     for (const auto& [id, result] : render(weights, recipe, options, filters))
       expected.losses[id].shaken[i] = result.final_loss;

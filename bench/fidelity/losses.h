@@ -29,14 +29,14 @@ std::vector<FilterId> draw(const Network& network, const Weights& weights, int p
 InitialImages shaken_noise(const Recipe& recipe, const RenderOptions& options,
                            const std::vector<FilterId>& filters, float relative);
 
-/// One rounding, relative.
+/// One rounding, relative; in fp32 two.
 float rounding(Precision precision);
 
 /// The CPU engine's final losses of some filters, and how much they say. An ascent that ends elsewhere after
-/// the smallest of changes is no measure of rounding, so each is repeated from start images that are one
+/// the smallest of changes is no measure of rounding, so each is repeated from start images that are a
 /// rounding apart.
 struct ExpectedLosses {
-  static constexpr std::array<float, 3> kRoundings{0x1p-23f, 0x1p-11f, 0x1p-8f};
+  static constexpr std::array<float, 4> kRoundings{0x1p-23f, 0x1p-22f, 0x1p-11f, 0x1p-8f};
   struct Loss {
     float loss = 0;                                 ///< 0: dead.
     std::array<float, kRoundings.size()> shaken{};  ///< From starts that are kRoundings[i] off.
@@ -49,13 +49,15 @@ struct ExpectedLosses {
   std::map<FilterId, Loss> losses;
 
   std::vector<FilterId> filters() const;
-  /// By layer: the largest relative difference that a change of the start by `rounding` makes.
+  /// By layer: the largest relative difference that changes of the start by at most `rounding` made. A single
+  /// change tells little: among few filters it may meet none whose ascent a nearly tied ReLU decides.
   std::map<int, double> spreads(float rounding) const;
 };
 
-/// On the CPU engine. Of the roundings only those in `roundings` are computed; the others' losses are NaN.
+/// On the CPU engine. Of the roundings those of at most `largest_rounding` are computed; the others' losses
+/// are NaN.
 ExpectedLosses compute_expected(const Weights& weights, const Recipe& recipe, int size,
-                                const std::vector<FilterId>& filters, const std::vector<float>& roundings);
+                                const std::vector<FilterId>& filters, float largest_rounding);
 
 /// Whether `weights` are those that the losses are of, up to a rounding of the weights.
 bool belong_to(const Weights& weights, const ExpectedLosses& expected);

@@ -55,8 +55,8 @@ struct GradientLimits {
   double free_step;
 };
 /// For VGG16 on images of 32 x 32, from noise and after some iterations. That of the step is what is asked of
-/// the engine; the others lie two to five times above what roundings alone were seen to do, and far below
-/// what a mistake does.
+/// the engine; the others lie at least twice above what roundings alone were seen to do, on real and on
+/// made-up weights (bench/simulate_fidelity.py), and far below what a mistake does.
 GradientLimits gradient_limits(Precision precision);
 /// Without gates, the median of the free steps stands for the worst step.
 bool within(const GradientSummary& summary, const GradientLimits& limits);

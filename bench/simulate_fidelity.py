@@ -1,0 +1,418 @@
+#!/usr/bin/env python3
+"""Simulates on a CPU what the CUDA engine's roundings do to gradients and final losses in each precision. It predicts what
+`fidelity` finds on a GPU; the limits in tests/support/gradient_fidelity.cpp rest on it.
+
+  bench/simulate_fidelity.py --weights vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5
+  bench/simulate_fidelity.py --weights weights.safetensors    # as build/release/bench/write_weights writes it
+
+Filters, start images and definitions are those of bench/fidelity and tests/support/gradient_fidelity.h. Gradients, of noise and
+of the image that an fp32 ascent makes of it, are compared with double precision: given the gates that the rounded forward pass
+found, and with double precision's own. Final losses of whole ascents are compared with fp32's, beside the spread of fp32
+ascents whose start images are one rounding apart; the row fp32 stands for fp32 sums in another order. In an iteration in which
+a filter's map is zero everywhere after its ReLU, the ascent climbs the mean before the ReLU.
+
+fp16 and bf16 store maps and gradients in that type after every layer, and round to it the weights of the convolutions between
+the first layer and the target. tf32 rounds the operands of these convolutions; tf32-truncated cuts them off, as tensor cores do
+that are given fp32. Everything else is fp32: sums, biases, the first layer, the target's filter and its gradient, the image and
+its gradient. (Some of cuDNN's graphs take biases in the storage type. That changes nothing here.) The order of the sums is
+PyTorch's.
+
+The defaults take 15 minutes of one core with AVX-512, and 2.5 GB; OMP_NUM_THREADS sets the number of cores. Needs PyTorch, and
+h5py for HDF5 files (bench/peers/requirements-torch.txt).
+"""
+import argparse
+import pathlib
+import sys
+import time
+import typing
+
+import numpy
+import torch
+import torch.nn.functional as F
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "peers"))
+import peer
+from peer import LAYERS
+
+POOLED = {f"block{block}_conv{len(widths)}" for block, widths in enumerate(peer.BLOCKS, 1)}  # A max-pool follows these.
+SIZE_MULTIPLE = 16  # Images of such sizes leave no odd row or column to a pool.
+
+# As in host/cuda/stack.cpp: the gradient at an active position of the target. The image's gradient is divided by it.
+HEAD_GRADIENT = 16.0
+
+# As in bench/fidelity.
+FP32_LOSS_LIMIT = 1e-3
+LOSS_LIMIT = 1e-2
+SPREADS = 3
+ROUNDINGS = {"fp32": 2.0**-23, "tf32": 2.0**-11, "tf32-truncated": 2.0**-11, "fp16": 2.0**-11, "bf16": 2.0**-8}
+
+
+def exact(values):
+    return values
+
+
+def rounded_to(dtype):
+    return lambda values: values.to(dtype).to(values.dtype)
+
+
+def truncated_to_tf32(values):
+    return (values.view(torch.int32) & -0x2000).view(torch.float32)
+
+
+def rounded_to_tf32(values):
+    """To nearest, ties away from zero, as the PTX instruction cvt.rna.tf32 rounds."""
+    return ((values.view(torch.int32) + 0x1000) & -0x2000).view(torch.float32)
+
+
+class Arithmetic(typing.NamedTuple):
+    """`dtype` computes. `store` rounds maps and gradients between layers; `operand` rounds what the convolutions between the
+    first layer and the target multiply."""
+
+    dtype: torch.dtype
+    store: typing.Callable
+    operand: typing.Callable
+
+
+DOUBLE = Arithmetic(torch.float64, exact, exact)
+PRECISIONS = {
+    "fp32": Arithmetic(torch.float32, exact, exact),
+    "tf32": Arithmetic(torch.float32, exact, rounded_to_tf32),
+    "tf32-truncated": Arithmetic(torch.float32, exact, truncated_to_tf32),
+    "fp16": Arithmetic(torch.float32, rounded_to(torch.float16), rounded_to(torch.float16)),
+    "bf16": Arithmetic(torch.float32, rounded_to(torch.bfloat16), rounded_to(torch.bfloat16)),
+}
+
+
+class Gates(typing.NamedTuple):
+    """Where the gradient passes, in bool. `layers` has one entry for each layer below the target, [images, channels, height,
+    width]: the value is above zero and, if a pool follows, its window's first maximum. `filter` is the target filter's map,
+    [images, height, width]: the response is above zero, or none is anywhere in the map."""
+
+    layers: list
+    filter: torch.Tensor
+
+
+class Network:
+    """VGG16 in one arithmetic. Images are [images, 3, height, width]; the target of image i is filter `filters[i]` of layer
+    number `layer`."""
+
+    def __init__(self, weights, arithmetic):
+        self.arithmetic = arithmetic
+        self.kernels = [torch.tensor(kernel, dtype=arithmetic.dtype) for kernel, _ in weights]
+        self.biases = [torch.tensor(bias, dtype=arithmetic.dtype) for _, bias in weights]
+        self.operands = [self.kernels[0], *map(arithmetic.operand, self.kernels[1:])]
+        self.rotated_operands = [kernel.flip(2, 3).transpose(0, 1).contiguous() for kernel in self.operands]
+
+    def forward(self, images, layer, filters):
+        """The target filters' responses before their ReLU, [images, height, width], and the gates."""
+        maps, gates = images.to(self.arithmetic.dtype), []
+        for below in range(layer):
+            if below > 0:
+                maps = self.arithmetic.operand(maps)
+            maps = F.conv2d(maps, self.operands[below], self.biases[below], padding=1)
+            maps = self.arithmetic.store(maps.relu_())
+            if LAYERS[below] in POOLED:
+                pooled, first_maxima = F.max_pool2d(maps, 2, return_indices=True)
+                gates.append(F.max_unpool2d(pooled, first_maxima, 2) > 0)
+                maps = pooled
+            else:
+                gates.append(maps > 0)
+        maps = maps.reshape(1, -1, *maps.shape[2:])
+        kernels, biases = self.kernels[layer][filters], self.biases[layer][filters]
+        responses = F.conv2d(maps, kernels, biases, padding=1, groups=len(filters))[0]
+        active = responses > 0
+        return responses, Gates(gates, active | ~active.flatten(1).any(1)[:, None, None])
+
+    def gradient(self, gates, layer, filters):
+        """The gradient of each image's objective with respect to the image, through these gates."""
+        start = gates.filter.to(self.arithmetic.dtype) * HEAD_GRADIENT
+        kernels = self.kernels[layer][filters].flip(2, 3).flatten(0, 1)[:, None]
+        gradient = F.conv2d(start[None], kernels, padding=1, groups=len(filters))
+        gradient = gradient.unflatten(1, (len(filters), -1))[0]
+        for below in reversed(range(layer)):
+            gradient = self.arithmetic.store(gradient)
+            if LAYERS[below] in POOLED:
+                gradient = gradient.repeat_interleave(2, 2).repeat_interleave(2, 3)
+            gradient = gradient * gates.layers[below]
+            if below > 0:
+                gradient = self.arithmetic.operand(gradient)
+            gradient = F.conv2d(gradient, self.rotated_operands[below], padding=1)
+        return gradient / (HEAD_GRADIENT * gates.filter[0].numel())
+
+    def ascend(self, images, layer, filters, iterations):
+        for _ in range(iterations):
+            gradient = self.gradient(self.forward(images, layer, filters)[1], layer, filters)
+            norm = gradient.double().square().sum((1, 2, 3), keepdim=True).clamp_min(peer.EPSILON).sqrt()
+            images = images + (peer.STEP / norm).float() * gradient
+        return images
+
+    def final_losses(self, images, layer, filters, iterations):
+        """Mean responses after the ReLU. A filter that is active nowhere has exactly zero."""
+        finished = self.ascend(images, layer, filters, iterations)
+        return self.forward(finished, layer, filters)[0].relu().double().mean((1, 2)).numpy()
+
+
+def mirrored(weights):
+    """With these weights a mirrored image gives the same results, except that sums are in another order."""
+    return [(kernel[..., ::-1].copy(), bias) for kernel, bias in weights]
+
+
+def read_weights(path):
+    """(kernel [out, in, 3, 3], bias [out]) of each layer."""
+    if not path.endswith((".h5", ".hdf5")):
+        return peer.read_weights(path)
+    import h5py
+
+    with h5py.File(path) as file:
+        groups = [file[layer] for layer in LAYERS]
+        pairs = [[group[name][()] for name in group.attrs["weight_names"]] for group in groups]
+    return [(kernel.transpose(3, 2, 0, 1), bias) for kernel, bias in pairs]
+
+
+INITIAL_IMAGE, SELECTION = 0, 1  # Streams of the program's random numbers.
+
+
+def random_blocks(stream, layer, filter, count):
+    """The stream's first `count` blocks of four words, [count, 4], as host/philox.h makes them with seed 0."""
+    shift, low = numpy.uint64(32), numpy.uint64(0xFFFFFFFF)
+    counter = [numpy.arange(count, dtype=numpy.uint64)]
+    counter += [numpy.full(count, word, numpy.uint64) for word in (filter, layer, stream)]
+    key = [0, 0]
+    for _ in range(10):
+        first, second = numpy.uint64(0xD2511F53) * counter[0], numpy.uint64(0xCD9E8D57) * counter[2]
+        counter = [
+            second >> shift ^ counter[1] ^ numpy.uint64(key[0]),
+            second & low,
+            first >> shift ^ counter[3] ^ numpy.uint64(key[1]),
+            first & low,
+        ]
+        key = [(key[0] + 0x9E3779B9) & 0xFFFFFFFF, (key[1] + 0xBB67AE85) & 0xFFFFFFFF]
+    return numpy.stack(counter, axis=1)
+
+
+def draw_filters(layer, channels, count):
+    drawn = dict.fromkeys(int(word % channels) for word in random_blocks(SELECTION, layer, 0, 100 * count)[:, 0])
+    return sorted(list(drawn)[:count])
+
+
+def noise(layer, filters, size):
+    """Uniform in [0, 1)."""
+    words = numpy.stack([random_blocks(INITIAL_IMAGE, layer, filter, size * size * 3 // 4) for filter in filters])
+    values = (words >> numpy.uint64(8)).astype(numpy.float32) * numpy.float32(2.0**-24)
+    return torch.tensor(values.reshape(-1, size, size, 3).transpose(0, 3, 1, 2).copy())
+
+
+def shaken(images, relative):
+    """Moves each value by `relative`, up or down."""
+    signs = numpy.random.default_rng(0).choice([-1.0, 1.0], images.shape)
+    return images * (1 + torch.tensor(signs * relative, dtype=torch.float32))
+
+
+class GradientErrors(typing.NamedTuple):
+    """What fidelity::GradientErrors has, as arrays over filters, and whether a position of the filter's map is above zero, in
+    the precision and in double precision."""
+
+    step: numpy.ndarray
+    norm: numpy.ndarray
+    free_step: numpy.ndarray
+    gates: numpy.ndarray
+    differ: numpy.ndarray
+    alive: numpy.ndarray
+    alive_expected: numpy.ndarray
+
+
+def norms(gradients):
+    return gradients.double().flatten(1).norm(dim=1)
+
+
+def step_errors(found, expected):
+    """L2 of the difference of the unit gradients: 0 for two zeros, 1 if one is zero, infinite if a value is not finite."""
+    units = [gradients.double().flatten(1) / norms(gradients).clamp_min(1e-300)[:, None] for gradients in (found, expected)]
+    return (units[0] - units[1]).norm(dim=1).nan_to_num(torch.inf)
+
+
+def count_differing(found, expected):
+    pairs = zip([*found.layers, found.filter], [*expected.layers, expected.filter])
+    return sum((ours != theirs).flatten(1).sum(1) for ours, theirs in pairs)
+
+
+def is_alive(responses):
+    return (responses > 0).flatten(1).any(1)
+
+
+def gradient_errors(networks, double, images, layer, filters):
+    """GradientErrors of each of `networks`, a dict, by its name."""
+    expected_responses, expected_gates = double.forward(images, layer, filters)
+    expected = double.gradient(expected_gates, layer, filters)
+    count = sum(gates[0].numel() for gates in [*expected_gates.layers, expected_gates.filter])
+    errors = {}
+    for name, network in networks.items():
+        responses, gates = network.forward(images, layer, filters)
+        found = network.gradient(gates, layer, filters)
+        given = double.gradient(gates, layer, filters)
+        tensors = GradientErrors(
+            step=step_errors(found, given),
+            norm=(norms(found) / norms(given) - 1).abs().nan_to_num(torch.inf),
+            free_step=step_errors(found, expected),
+            gates=torch.full([len(filters)], count),
+            differ=count_differing(gates, expected_gates),
+            alive=is_alive(responses),
+            alive_expected=is_alive(expected_responses),
+        )
+        errors[name] = GradientErrors(*(tensor.numpy() for tensor in tensors))
+    return errors
+
+
+def median(values):
+    """The upper median, as fidelity takes it."""
+    return sorted(values)[len(values) // 2]
+
+
+SUMMARY_TITLES = [
+    "step, given its gates: worst",
+    "norm: worst",
+    "gates that differ",
+    "step with all gates: median",
+    "worst",
+    "filters active nowhere",
+    "unlike in double precision",
+]
+
+
+def summarise(errors):
+    """The figures of SUMMARY_TITLES."""
+    return [
+        errors.step.max(),
+        errors.norm.max(),
+        errors.differ.sum() / errors.gates.sum(),
+        median(errors.free_step),
+        errors.free_step.max(),
+        int((~errors.alive).sum()),
+        int((errors.alive != errors.alive_expected).sum()),
+    ]
+
+
+def text_of(figure):
+    return f"{figure:.1e}" if isinstance(figure, float) else str(figure)
+
+
+def print_table(titles, rows):
+    print("\n| " + " | ".join(titles) + " |\n" + "|---" * len(titles) + "|")
+    for row in rows:
+        print("| " + " | ".join(map(text_of, row)) + " |")
+
+
+def print_gradients(errors, iterations):
+    """`errors` has, by precision and layer, GradientErrors of noise and of ascended images."""
+    worst_layers = []
+    for precision, of_precision in errors.items():
+        print(f"\n## Gradients in {precision}: of noise / after {iterations} iterations")
+        rows = []
+        for layer, probes in of_precision.items():
+            figures = zip(*map(summarise, probes))
+            rows.append([layer, *(" / ".join(map(text_of, of_probes)) for of_probes in figures)])
+        print_table(["layer", *SUMMARY_TITLES], rows)
+        joined = [GradientErrors(*map(numpy.concatenate, zip(*probes))) for probes in of_precision.values()]
+        worst_layers.append([precision, *map(max, zip(*map(summarise, joined)))])
+    print("\n## Gradients, of noise and ascended images together: the worst layer")
+    print_table(["", *SUMMARY_TITLES], worst_layers)
+
+
+def relative_errors(found, expected):
+    return numpy.where(found == expected, 0.0, numpy.abs(found - expected) / numpy.maximum(expected, 1e-300))
+
+
+def print_losses(losses, expected, shaken_losses):
+    """`losses` are by precision and layer, `expected` by layer, `shaken_losses` by rounding and layer."""
+    overall = []
+    for precision, of_precision in losses.items():
+        limit = FP32_LOSS_LIMIT if precision == "fp32" else LOSS_LIMIT
+        rows, all_errors, all_within = [], [], []
+        for layer, found in of_precision.items():
+            errors = relative_errors(found, expected[layer])
+            spread = relative_errors(shaken_losses[ROUNDINGS[precision]][layer], expected[layer]).max()
+            within = errors <= max(limit, SPREADS * spread)
+            dead, dead_expected = found == 0, expected[layer] == 0
+            same = "" if (dead == dead_expected).all() else ": others"
+            of_filters = f"{within.sum()} of {len(within)}", f"{dead.sum()}, {dead_expected.sum()}{same}"
+            rows.append([layer, median(errors), errors.max(), spread, *of_filters])
+            all_errors += list(errors)
+            all_within += list(within)
+        print(f"\n## Final losses in {precision}: limit {limit:g} or {SPREADS} spreads")
+        print_table(["layer", "median", "worst", "spread", "within", "dead, expected"], rows)
+        within = f"{sum(all_within)} of {len(all_within)}"
+        overall.append([precision, median(all_errors), max(all_errors), max(row[3] for row in rows), within])
+    print("\n## Final losses, all layers")
+    print_table(["", "median", "worst", "largest spread", "within"], overall)
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", required=True, help="Keras' HDF5 file, or a safetensors file with torchvision's names")
+    parser.add_argument("--precisions", default="fp32,tf32,fp16,bf16", help=f"some of {','.join(PRECISIONS)}")
+    parser.add_argument("--filters", type=int, default=16, help="filters of each layer whose gradients are compared")
+    parser.add_argument("--size", type=int, default=32, help="height and width of their images")
+    parser.add_argument("--iterations", type=int, default=50, help="of the ascents that gradients are compared after")
+    parser.add_argument("--loss-filters", type=int, default=4, help="filters of each layer whose final losses are compared")
+    parser.add_argument("--loss-size", type=int, default=48, help="height and width of their images")
+    parser.add_argument("--loss-iterations", type=int, default=100, help="of their ascents")
+    arguments = parser.parse_args()
+    arguments.precisions = arguments.precisions.split(",")
+    if not set(arguments.precisions) <= set(PRECISIONS):
+        parser.error(f"--precisions: expected some of {','.join(PRECISIONS)}")
+    if arguments.size % SIZE_MULTIPLE or arguments.loss_size % SIZE_MULTIPLE:
+        parser.error(f"--size, --loss-size: expected multiples of {SIZE_MULTIPLE}")
+    return arguments
+
+
+def simulate_gradients(arguments, weights, networks, fp32):
+    double = Network(weights, DOUBLE)
+    errors = {precision: {} for precision in networks}
+    for layer, name in enumerate(LAYERS):
+        began = time.monotonic()
+        filters = draw_filters(layer, len(weights[layer][1]), arguments.filters)
+        images = noise(layer, filters, arguments.size)
+        probes = [images, fp32.ascend(images, layer, filters, arguments.iterations)]
+        found = [gradient_errors(networks, double, probe, layer, filters) for probe in probes]
+        for precision in networks:
+            errors[precision][name] = [of_probe[precision] for of_probe in found]
+        print(f"{name}: gradients, {time.monotonic() - began:.0f} s", file=sys.stderr)
+    print_gradients(errors, arguments.iterations)
+
+
+def simulate_losses(arguments, weights, networks, fp32):
+    other_order = Network(mirrored(weights), PRECISIONS["fp32"])
+    losses = {precision: {} for precision in networks}
+    shaken_losses = {ROUNDINGS[precision]: {} for precision in networks}
+    expected = {}
+    for layer, name in enumerate(LAYERS):
+        began = time.monotonic()
+        filters = draw_filters(layer, len(weights[layer][1]), arguments.loss_filters)
+        images = noise(layer, filters, arguments.loss_size)
+        ascent = (layer, filters, arguments.loss_iterations)
+        expected[name] = fp32.final_losses(images, *ascent)
+        for precision, network in networks.items():
+            if precision == "fp32":
+                losses[precision][name] = other_order.final_losses(images.flip(3), *ascent)
+            else:
+                losses[precision][name] = network.final_losses(images, *ascent)
+        for rounding in shaken_losses:
+            shaken_losses[rounding][name] = fp32.final_losses(shaken(images, rounding), *ascent)
+        print(f"{name}: final losses, {time.monotonic() - began:.0f} s", file=sys.stderr)
+    print_losses(losses, expected, shaken_losses)
+
+
+def main():
+    arguments = parse_arguments()
+    torch.set_grad_enabled(False)
+    weights = read_weights(arguments.weights)
+    networks = {precision: Network(weights, PRECISIONS[precision]) for precision in arguments.precisions}
+    fp32 = networks.get("fp32") or Network(weights, PRECISIONS["fp32"])
+    if arguments.filters > 0:
+        simulate_gradients(arguments, weights, networks, fp32)
+    if arguments.loss_filters > 0:
+        simulate_losses(arguments, weights, networks, fp32)
+
+
+if __name__ == "__main__":
+    main()
