@@ -91,7 +91,8 @@ class Filterscope:
 
     def do(self, layer, filters, init, iterations, batch, variant):
         options = [f"{layer}:{filters[0]}-{filters[-1]}", "--weights", self.weights, "--init", init, "--iterations",
-                   str(iterations), "--device", self.device, "--precision", variant]
+                   str(iterations), "--device", self.device, "--precision", variant,
+                   "--rescue", "off"]  # No peer has it.
         if batch:
             options += ["--batch", str(batch)]
         try:
