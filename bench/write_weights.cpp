@@ -39,14 +39,15 @@ std::vector<float> torchvision_kernel(const LayerWeights& weights, const Convolu
   return kernel;
 }
 
-// IEEE binary16, rounded to nearest, ties to even. Of a magnitude below 65520, as any sensible weight is.
+// IEEE binary16, rounded to nearest, ties to even. The magnitude must be below 65520, as any sensible
+// weight's is.
 std::uint16_t to_float16(float value) {
   constexpr int kMantissaBits = 10;
-  constexpr int kSmallestExponent = -14;  // Of a normal number.
+  constexpr int kSmallestExponent = -14;  // A normal number's.
   const std::uint16_t sign = std::signbit(value) ? 0x8000 : 0;
   int exponent = 0;
   std::frexp(value, &exponent);  // The magnitude is in [2^(exponent - 1), 2^exponent).
-  exponent = std::max(exponent - 1, kSmallestExponent);
+  exponent = value == 0 ? kSmallestExponent : std::max(exponent - 1, kSmallestExponent);
   // In units of the last place; one that rounds up to the next power of two carries into the exponent.
   const auto units = static_cast<int>(std::nearbyint(std::ldexp(std::abs(value), kMantissaBits - exponent)));
   return static_cast<std::uint16_t>(sign | (((exponent - kSmallestExponent) << kMantissaBits) + units));

@@ -87,11 +87,13 @@ constexpr int frame_count(int iterations, int frame_every) {
 struct FilterResult {
   FilterId id{};
   FilterStatus status = FilterStatus::ok;
-  int iterations = 0;          ///< Steps taken; fewer than asked for when dead or nonfinite.
-  float first_loss = 0.f;      ///< Of the initial image.
-  float final_loss = 0.f;      ///< Of the finished image.
-  float gradient_norm = 0.f;   ///< Of the last gradient, before its normalisation.
-  int rescued_iterations = 0;  ///< Iterations that climbed the map before its ReLU (Recipe::rescue).
+  int iterations = 0;         ///< Steps taken; fewer than asked for when dead or nonfinite.
+  float first_loss = 0.f;     ///< Of the initial image.
+  float final_loss = 0.f;     ///< Of the finished image.
+  float gradient_norm = 0.f;  ///< Of the last gradient, before its normalisation.
+  /// With Recipe::rescue: iterations that found no position of the map above zero. Each made a step all the
+  /// same, unless there was no gradient before the ReLU either.
+  int rescued_iterations = 0;
   /// The iteration after the last of those, from which on the map was above zero somewhere; one more than
   /// `iterations` where only the finished image's is. 0 unless the status is rescued.
   int alive_from = 0;

@@ -289,7 +289,7 @@ class CpuEngine final : public Engine {
     }
   }
 
-  // Of an ascent that took all its steps.
+  // The status of an ascent that took all its steps.
   static FilterStatus final_status(const FilterResult& result, double loss) {
     if (!std::isfinite(result.final_loss)) return FilterStatus::nonfinite;
     if (loss == 0) return FilterStatus::dead;

@@ -76,7 +76,7 @@ struct ImageHeadGradientArguments {
   const float* weights;
   const int* filters;
   InputMap map;
-  float scale;             ///< The gradient of each open position's response.
+  float scale;             ///< As filter_head_gradient's.
   float* image_gradients;  ///< Out. [images][height][width][3]
   float* squares;          ///< Out. [images][image_gradient_parts(height, width)]: as last_gradient's.
   int images_count;

@@ -103,7 +103,9 @@ weights_are() { # WEIGHTS: of all programs that take some, but for the sanitized
 }
 found="  weights/                 weights: nothing found
   ~/.keras/models/         /home/models/vgg16.h5   <- read when weights are needed"
-for setting in "synthetic INFO=" "/home/models/vgg16.h5 INFO=$found" "other.h5 WEIGHTS=other.h5"; do
+touch here.h5
+for setting in "synthetic INFO=" "/home/models/vgg16.h5 INFO=$found" "other.h5 WEIGHTS=other.h5" "synthetic:7 FILTERSCOPE_WEIGHTS=synthetic:7" \
+  "$folder/here.h5 WEIGHTS=here.h5"; do
   true > "$CALLS"
   check 0 STEPS="fidelity render host" "${setting#* }"
   expect "weights: ${setting%% *}" weights_are "${setting%% *}"

@@ -226,9 +226,9 @@ TEST_F(Cli, FiltersWithoutAGradientAreRescuedUnlessToldOtherwise) {
 
   const Outcome off = with({"--out", "off", "--rescue", "off"});
   ASSERT_EQ(off.exit_code, 0) << off.err;
-  EXPECT_THAT(off.out,
-              AllOf(Not(HasSubstr("rescued")), HasSubstr("2 dead (no gradient; image left as it was): "
-                                                         "block1_conv1:0,63\n")));
+  EXPECT_THAT(off.out, AllOf(Not(HasSubstr("rescued")),
+                             HasSubstr("2 dead (no gradient, or the finished image activates them nowhere): "
+                                       "block1_conv1:0,63\n")));
   EXPECT_EQ(manifest("off")["recipe"]["rescue"], false);
   EXPECT_EQ(manifest("off")["filters"][3]["iterations"], 0);
   for (const char* living : {"block1_conv1_f0001.png", "block1_conv1_f0002.png"})
@@ -245,10 +245,19 @@ TEST_F(Cli, FiltersWithoutAGradientAreRescuedUnlessToldOtherwise) {
   fs::remove(folder_ / "on/block1_conv1/block1_conv1_f0002.png");
   ASSERT_EQ(with({"--out", "on"}).exit_code, 0);
   EXPECT_EQ(manifest("on")["filters"], record["filters"]);
-  const Outcome merged = run({"merge", "on", "--out", "merged"});
+  for (const char* shard : {"1/2", "2/2"})
+    ASSERT_EQ(with({"--out", "shares", "--shard", shard}).exit_code, 0);
+  const Outcome merged = run({"merge", "shares/shard-1-of-2", "shares/shard-2-of-2", "--out", "merged"});
   ASSERT_EQ(merged.exit_code, 0) << merged.err;
   EXPECT_EQ(manifest("merged")["filters"], record["filters"]);
   EXPECT_EQ(manifest("merged")["counts"], record["counts"]);
+  for (const char* file : {"sheet.png", "block1_conv1_f0063.png", "block1_conv1_f0063.apng"})
+    EXPECT_EQ(read_text(folder_ / "merged/block1_conv1" / file),
+              read_text(folder_ / "on/block1_conv1" / file))
+        << file;
+  const Outcome refused = run({"merge", "on", "off", "--out", "both"});
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_THAT(refused.err, HasSubstr("--rescue"));
 }
 
 TEST_F(Cli, ReproducibleBytesDoNotDependOnTheSelection) {

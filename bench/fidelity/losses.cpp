@@ -106,7 +106,9 @@ float rounding(Precision precision) {
 }
 
 double relative_error(float found, float expected) {
-  return found == expected ? 0 : std::abs(found - expected) / std::abs(expected);
+  if (found == expected) return 0;
+  const double error = std::abs(found - expected) / std::abs(expected);
+  return std::isnan(error) ? std::numeric_limits<double>::infinity() : error;
 }
 
 std::vector<FilterId> ExpectedLosses::filters() const {
@@ -168,17 +170,24 @@ bool are_float16(const Weights& weights) {
 }
 
 void write_expected(const ExpectedLosses& expected, const std::filesystem::path& path) {
+  const auto json = [](const auto& value) { return nlohmann::json(value).dump(); };
   std::ofstream file(path);
-  file << fmt::format("{{\"weights\": \"{}\",\n \"iterations\": {}, \"size\": {},\n \"kernel_norms\": {},\n",
-                      expected.weights, expected.iterations, expected.size,
-                      nlohmann::json(expected.kernel_norms).dump());
-  file << fmt::format(" \"roundings\": {},\n \"losses\": [",
-                      nlohmann::json(ExpectedLosses::kRoundings).dump());
+  file << fmt::format("{{\"weights\": {},\n \"iterations\": {}, \"size\": {},\n \"kernel_norms\": {},\n",
+                      json(expected.weights), expected.iterations, expected.size,
+                      json(expected.kernel_norms));
+  file << fmt::format(" \"roundings\": {},\n \"losses\": [", json(ExpectedLosses::kRoundings));
   const char* separator = "\n";
   for (const auto& [id, loss] : expected.losses) {
-    file << separator
-         << fmt::format("  [\"{}\", {}, {}", vgg16().convolutions[id.layer].name, id.filter, loss.loss);
-    for (const float shaken : loss.shaken) file << fmt::format(", {}", shaken);
+    const std::string& layer = vgg16().convolutions[id.layer].name;
+    file << separator << fmt::format("  [\"{}\", {}, {}", layer, id.filter, loss.loss);
+    for (const float shaken : loss.shaken) {
+      if (!std::isfinite(shaken) || !std::isfinite(loss.loss))
+        throw Error(ErrorKind::input,
+                    fmt::format("weights {}: a final loss of {}:{} is not finite, which nothing "
+                                "can be compared with",
+                                expected.weights, layer, id.filter));
+      file << fmt::format(", {}", shaken);
+    }
     file << "]";
     separator = ",\n";
   }
@@ -188,14 +197,16 @@ void write_expected(const ExpectedLosses& expected, const std::filesystem::path&
 }
 
 ExpectedLosses read_expected(const std::filesystem::path& path) {
+  const auto refuse = [&](std::string_view found) {
+    return Error(ErrorKind::input,
+                 fmt::format("--expected {}: expected a file as --write-expected writes it, found {}",
+                             path.string(), found));
+  };
+  std::ifstream file(path);
+  if (!file) throw refuse("none that can be opened");
   try {
-    std::ifstream file(path);
     const nlohmann::json json = nlohmann::json::parse(file);
-    if (json.at("roundings") != nlohmann::json(ExpectedLosses::kRoundings))
-      throw Error(ErrorKind::input,
-                  fmt::format("{}: its roundings are not those that are asked for; write it anew "
-                              "with --write-expected",
-                              path.string()));
+    if (json.at("roundings") != nlohmann::json(ExpectedLosses::kRoundings)) throw refuse("other roundings");
     ExpectedLosses expected{.iterations = json.at("iterations"),
                             .size = json.at("size"),
                             .weights = json.at("weights"),
@@ -203,16 +214,14 @@ ExpectedLosses read_expected(const std::filesystem::path& path) {
                             .losses = {}};
     for (const nlohmann::json& row : json.at("losses")) {
       const auto layer = vgg16().find(row.at(0).get<std::string>());
-      if (!layer)
-        throw Error(ErrorKind::input, fmt::format("{}: no layer {}", path.string(), row.at(0).dump()));
+      if (!layer) throw refuse("a layer " + row.at(0).dump());
       ExpectedLosses::Loss& loss = expected.losses[{*layer, row.at(1)}];
       loss.loss = row.at(2);
       for (std::size_t i = 0; i < loss.shaken.size(); ++i) loss.shaken[i] = row.at(3 + i);
     }
     return expected;
   } catch (const nlohmann::json::exception& exception) {
-    throw Error(ErrorKind::input, fmt::format("{}: expected losses as --write-expected writes them ({})",
-                                              path.string(), exception.what()));
+    throw refuse(exception.what());
   }
 }
 

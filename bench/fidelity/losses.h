@@ -71,7 +71,7 @@ ExpectedLosses read_expected(const std::filesystem::path& path);
 
 double relative_error(float found, float expected);
 
-/// Of one layer.
+/// The filters of one layer.
 struct LossRow {
   std::vector<double> errors;  ///< Ascending.
   double spread = 0;

@@ -29,6 +29,8 @@ def read_weights(path):
 
     def tensor(name):
         entry = header[name]
+        if entry["dtype"] != "F32":
+            raise SystemExit(f"{path}: {name}: expected F32, found {entry['dtype']}; write_weights makes such a file")
         begin, end = entry["data_offsets"]
         return numpy.frombuffer(data[begin:end], "<f4").reshape(entry["shape"])
 

@@ -210,9 +210,7 @@ void print_summary(const RenderRequest& request, std::int64_t done, const Networ
   if (counts.rescued > 0)
     fmt::print("{} rescued (had no gradient at first or later; climbed before the ReLU until alive)\n",
                with_thousands(counts.rescued));
-  print_filters("dead",
-                request.recipe.rescue ? "activated nowhere to the end" : "no gradient; image left as it was",
-                counts.dead, network);
+  print_filters("dead", "no gradient, or the finished image activates them nowhere", counts.dead, network);
   print_filters("not finite", "stopped; last finite image kept", counts.nonfinite, network);
   if (weights.synthetic()) fmt::print("Made from synthetic weights: not pictures of a trained network\n");
   const std::string next = request.shard ? "`filterscope merge` joins the shares"

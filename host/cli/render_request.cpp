@@ -40,8 +40,8 @@ constexpr const char* kSelectorHelp = R"(SELECTOR says which filters; several ar
 constexpr const char* kRecipeHelp = R"(Recipe
   seed                 uniform noise in [0, 1); mean activation of the filter; gradient divided by its norm over the
                        image; x += step * gradient; picture scaled from minimum to maximum.
-  Rescue: while a filter is activated nowhere, its mean activation has no gradient, and noise would stay noise. Unless
-  --rescue off is given, such an iteration climbs the mean of the filter's map before its ReLU.
+  Rescue: while no position of a filter's map is active, its mean activation has no gradient, and noise would stay
+  noise. Unless --rescue off is given, such an iteration climbs the mean of the map before its ReLU.
   Channels: the seed recipe feeds the image to the network as it is, and Keras' weights read channel 0 as blue, so the
   red of a picture is what such a network takes for blue.
 )";
@@ -220,9 +220,9 @@ const OptionTable& render_options() {
           {"Ascent", "step", "F",
            fmt::format("Length of a step (default: as the recipe, {})", recipe.optimiser.step)},
           {"Ascent", "rescue", "on|off",
-           "While a filter is activated nowhere, and so has no gradient, climb its map before the ReLU; off "
-           "leaves "
-           "such images as they are (default: on)"},
+           "While no position of a filter's map is active, so that nothing has a gradient, climb the map "
+           "before "
+           "its ReLU; off leaves such an image as it is (default: on)"},
           {"Ascent", "size", "N",
            fmt::format("Height and width of the image, from {} (default: as the recipe, {})",
                        vgg16().smallest_image(), recipe.size)},

@@ -23,7 +23,7 @@ namespace filterscope::cpu {
 class Stack {
  public:
   /// Memory for `plan`. References must outlive the stack. `filters`: the target filter of each of the plan's
-  /// images. Of `recipe`, the stack follows input_mapping, objective and rescue.
+  /// images. Of `recipe`, the stack follows input_mapping and rescue.
   Stack(const Network& network, const Weights& weights, const Recipe& recipe, const Planner& planner,
         Plan plan, std::span<const int> filters);
 

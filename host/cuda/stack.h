@@ -51,7 +51,7 @@ class Stack {
 };
 
 /// Memory for `plan`; throws OutOfMemory. References but `recipe` must outlive the stack, which follows the
-/// recipe's input_mapping, objective and rescue.
+/// recipe's input_mapping and rescue.
 std::unique_ptr<Stack> make_stack(const Network& network, const Recipe& recipe, Precision precision,
                                   DeviceWeights& weights, Plan plan);
 

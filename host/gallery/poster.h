@@ -11,8 +11,8 @@ namespace filterscope {
 int poster_tile(const StoredRun& run);
 
 /// All filters of a run in one picture: a strip for each layer, from the first, in it every filter by
-/// ascending number. Marks dead and nonfinite filters and leaves the places of missing ones empty, as sheets
-/// do.
+/// ascending number. Marks rescued, dead and nonfinite filters and leaves the places of missing ones empty,
+/// as sheets do.
 Picture draw_poster(const StoredRun& run, const PictureSurvey& survey);
 
 }  // namespace filterscope

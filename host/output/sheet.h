@@ -35,7 +35,8 @@ Picture scale_tile(std::span<const std::uint8_t> pixels, Extent extent, int larg
 Extent tile_extent(Extent extent, int largest = kLargestTile);
 
 /// All tiles in a grid under a heading, each with its filter number below. Dead filters are framed and named
-/// in red, those that stopped being finite in amber. `tile` is the extent of every tile's picture.
+/// in red, those that stopped being finite in amber; rescued ones have a small blue corner. `tile` is the
+/// extent of every tile's picture.
 Picture draw_sheet(const SheetHeading& heading, const std::vector<SheetTile>& tiles, Extent tile);
 
 }  // namespace filterscope

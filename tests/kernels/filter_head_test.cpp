@@ -208,7 +208,7 @@ bool is_rescued(Rescue rescue, int image) {
   return rescue == Rescue::middle ? image == 1 : rescue == Rescue::others && image != 1;
 }
 
-// Of a device buffer to be given to the kernel, with one image more on either side.
+// There is one image more on either side, which the kernel must not look at.
 std::vector<float> sums_of(Rescue rescue, std::uint64_t seed) {
   std::vector<float> sums(static_cast<std::size_t>(kImages + 2) * kFilterHeadParts, 0.f);
   for (int image = 0; image < kImages; ++image) {

@@ -64,7 +64,7 @@ Activations activations(const Network& network, const Weights& weights, const In
   return all;
 }
 
-// Of the mean over one filter's map, with respect to the map.
+// The gradient of the mean over one filter's map, with respect to the map.
 Map mean_gradient(const Map& map, int filter) {
   Map gradient(map.extent(), map.channels);
   for (int y = 0; y < map.height; ++y) {
