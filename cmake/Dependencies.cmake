@@ -85,8 +85,7 @@ function(filterscope_fetch package)
 endfunction()
 
 find_package(Threads REQUIRED)
-find_package(OpenMP REQUIRED COMPONENTS CXX)
-list(APPEND FILTERSCOPE_FIND_DEPENDENCIES "Threads" "OpenMP COMPONENTS CXX")
+list(APPEND FILTERSCOPE_FIND_DEPENDENCIES "Threads")
 
 # Compresses pictures; filterscope_zlib. (HDF5 looks for its own.)
 add_library(filterscope_zlib INTERFACE)

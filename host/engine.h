@@ -44,7 +44,7 @@ struct RenderOptions {
   std::string device = "auto";  ///< auto, cpu, cuda, cuda:N
   Precision precision = Precision::automatic;
   int batch = 0;    ///< Filters ascended at once; 0: chosen by the engine.
-  int threads = 0;  ///< CPU threads; 0: as OpenMP says, by default one for each core that may be used.
+  int threads = 0;  ///< CPU threads; 0: default_threads().
   /// This process among those that render on this machine at the same time, from 0: so that each takes a GPU
   /// of its own where `device` names none.
   int local_rank = 0;
@@ -215,8 +215,6 @@ struct DeviceChoice {
   std::string reason;  ///< Why it is not a GPU, as the end of a sentence; empty if it is one.
 };
 DeviceChoice default_device(int local_rank = 0);
-/// CPUs that this process may run on.
-int available_processors();
 /// What the engines use.
 Libraries library_versions();
 /// What `info` tells of GPUs besides; nothing in a build without CUDA.

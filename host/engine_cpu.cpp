@@ -1,7 +1,6 @@
 #include "engine_cpu.h"
 
 #include <fmt/format.h>
-#include <omp.h>
 
 #include <algorithm>
 #include <chrono>
@@ -12,11 +11,13 @@
 #include "ascent.h"
 #include "cpu/aligned.h"
 #include "cpu/kernels.h"
-#include "cpu/parallel.h"
 #include "cpu/plan.h"
 #include "cpu/stack.h"
 #include "error.h"
+#include "processors.h"
 #include "schedule.h"
+#include "text.h"
+#include "threads.h"
 #include "validation.h"
 
 namespace filterscope {
@@ -64,8 +65,7 @@ class CpuEngine final : public Engine {
         weights_(weights),
         recipe_(recipe),
         options_(options),
-        threads_(options.threads > 0 ? options.threads
-                                     : std::min(omp_get_max_threads(), omp_get_thread_limit())),
+        team_(options.threads > 0 ? options.threads : default_threads()),
         planner_(network, weights, options.extent,
                  options.reproducible ? cpu::PlanRule::fixed : cpu::PlanRule::automatic) {
     cpu::kernels();  // An Error of the choice now, not in the middle of the run.
@@ -73,7 +73,8 @@ class CpuEngine final : public Engine {
       largest_batch_ = options_.batch;
     } else {
       largest_batch_ = kSmallestAutomaticBatch;
-      while (largest_batch_ < 4 * threads_ && largest_batch_ < kLargestAutomaticBatch) largest_batch_ *= 2;
+      while (largest_batch_ < 4 * team_.count() && largest_batch_ < kLargestAutomaticBatch)
+        largest_batch_ *= 2;
       largest_batch_ = limit_by_frames(largest_batch_, recipe_, options_);
     }
   }
@@ -82,7 +83,7 @@ class CpuEngine final : public Engine {
     return {.device = "cpu",
             .device_name = processor_name(),
             .precision = Precision::fp32,
-            .threads = threads_,
+            .threads = team_.count(),
             .libraries = {},
             .plans = plans_};
   }
@@ -93,7 +94,7 @@ class CpuEngine final : public Engine {
                                  std::stop_token stop) override {
     require_filters(network_, filters);
     const PhaseTimer timer(phases_.plans);
-    const cpu::ThreadCount thread_count(threads_);
+    const ThreadTeam::Scope scope(&team_);
     struct Sample {
       Batch batch;
       double iterations;  // Of the layer's filters, all together.
@@ -110,7 +111,7 @@ class CpuEngine final : public Engine {
         continue;
       }
       const auto enough =
-          static_cast<std::size_t>(std::ceil(kTimedOperations * std::max(1, threads_ / 2) / of_filter));
+          static_cast<std::size_t>(std::ceil(kTimedOperations * std::max(1, team_.count() / 2) / of_filter));
       Batch few = batch;
       few.filters.resize(std::min(few.filters.size(), enough));
       timed_operations += of_filter * static_cast<double>(few.filters.size()) * (1 + kTimedRuns);
@@ -128,7 +129,7 @@ class CpuEngine final : public Engine {
 
   std::vector<FilterGradient> gradients(std::span<const FilterId> filters,
                                         std::span<const float> images) override {
-    const cpu::ThreadCount thread_count(threads_);
+    const ThreadTeam::Scope scope(&team_);
     require_filters(network_, filters);
     require_images(options_, filters, images);
     require_weights(network_, weights_, filters);
@@ -136,7 +137,7 @@ class CpuEngine final : public Engine {
   }
 
   void render(std::span<const FilterId> filters, RenderObserver& observer, std::stop_token stop) override {
-    const cpu::ThreadCount thread_count(threads_);
+    const ThreadTeam::Scope scope(&team_);
     require_filters(network_, filters);
     require_start_images(options_, filters);
     require_weights(network_, weights_, filters);
@@ -238,7 +239,7 @@ class CpuEngine final : public Engine {
     int climbing = count;
     for (int iteration = 1; iteration <= recipe_.iterations && climbing > 0; ++iteration) {
       if (!stack.loss_and_gradient(images.data(), losses.data(), gradients.data(), stop)) return;
-      cpu::parallel_tiles(count, 1, 1, [&](int i, int, int) { squares[i] = sum_of_squares(gradient(i)); });
+      parallel_for(count, [&](int i) { squares[i] = sum_of_squares(gradient(i)); });
       for (int i = 0; i < count; ++i) {
         FilterResult& result = results[i];
         if (result.status != FilterStatus::ok) continue;
@@ -263,7 +264,7 @@ class CpuEngine final : public Engine {
         }
         if (result.status != FilterStatus::ok) --climbing;
       }
-      cpu::parallel_tiles(count, 1, 1, [&](int i, int, int) {
+      parallel_for(count, [&](int i) {
         if (results[i].status != FilterStatus::ok) return;
         if (options_.frame_every > 0 && (iteration - 1) % options_.frame_every == 0)
           results[i].frames.push_back(picture_of(image(i)));
@@ -316,7 +317,7 @@ class CpuEngine final : public Engine {
   const Weights& weights_;
   const Recipe recipe_;
   const RenderOptions options_;
-  const int threads_;
+  ThreadTeam team_;
   cpu::Planner planner_;
   int largest_batch_;
   std::vector<std::string> plans_;
@@ -336,15 +337,12 @@ std::unique_ptr<Engine> make_cpu_engine(const Network& network, const Weights& w
   return std::make_unique<CpuEngine>(network, weights, recipe, options);
 }
 
-int available_processors() {
-  return omp_get_num_procs();
-}
-
 DeviceInfo cpu_device() {
   return {.id = "cpu",
           .name = processor_name(),
           .usable = true,
-          .remark = fmt::format("{} cores, fp32, kernels: {}", available_processors(), cpu::kernels().name)};
+          .remark = fmt::format("{}, fp32, kernels: {}", counted(available_processors(), "core"),
+                                cpu::kernels().name)};
 }
 
 }  // namespace filterscope

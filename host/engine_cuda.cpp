@@ -20,8 +20,10 @@
 #include "kernels/common/launch.h"
 #include "kernels/filter_head.h"
 #include "kernels/image_gradient.h"
+#include "processors.h"
 #include "schedule.h"
 #include "text.h"
+#include "threads.h"
 #include "validation.h"
 
 namespace filterscope {
@@ -60,6 +62,7 @@ class CudaEngine final : public Engine {
         recipe_(recipe),
         options_(options),
         precision_(options.precision),
+        team_(options.threads > 0 ? options.threads : default_threads()),
         index_(backend.device),
         libraries_(std::move(backend.libraries)),
         missing_(std::move(backend.missing)),
@@ -93,6 +96,7 @@ class CudaEngine final : public Engine {
     require_filters(network_, filters);
     const PhaseTimer timer(phases_.plans);
     make_current();
+    const ThreadTeam::Scope scope(&team_);
     std::vector<BatchPlan> plans;
     with_launch_errors([&] { plans = plan_batches(filters, largest_batch(filters)); });
     const auto iterations_of = [&](const BatchPlan& plan) {
@@ -126,6 +130,7 @@ class CudaEngine final : public Engine {
     require_start_images(options_, filters);
     require_weights(network_, weights_, filters);
     make_current();
+    const ThreadTeam::Scope scope(&team_);
     with_launch_errors([&] { render_all(filters, observer, stop); });
   }
 
@@ -135,6 +140,7 @@ class CudaEngine final : public Engine {
     require_images(options_, filters, images);
     require_weights(network_, weights_, filters);
     make_current();
+    const ThreadTeam::Scope scope(&team_);
     std::vector<FilterGradient> results(filters.size());
     with_launch_errors([&] {
       for (BatchPlan& plan : plan_batches(filters, largest_batch(filters))) {
@@ -422,6 +428,7 @@ class CudaEngine final : public Engine {
   const Recipe recipe_;
   const RenderOptions options_;
   const Precision precision_;
+  ThreadTeam team_;  // Lays out weights, and compares the results of kernels.
   const int index_;
   const Libraries libraries_;
   const std::string missing_;

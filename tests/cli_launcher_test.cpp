@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <string>
@@ -10,11 +11,14 @@
 
 #include "host/cli/launcher.h"
 #include "host/engine.h"
+#include "host/processors.h"
 #include "tests/support/program.h"
 
 namespace filterscope {
 namespace {
 
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
 using Variables = std::map<std::string, std::string>;
 
 cli::Environment environment_of(const Variables& variables) {
@@ -130,7 +134,33 @@ TEST_F(CliThreads, OptionThenOpenMpThenLauncher) {
   environment_["OMP_NUM_THREADS"] = "3";
   EXPECT_EQ(used(), 3);
   EXPECT_EQ(used({"--threads", "2"}), 2);
+  environment_["OMP_NUM_THREADS"] = "many";
+  EXPECT_THAT(error_of({"render", "block1_conv1:0", "--weights", "synthetic", "--device", "cpu"}, kUsage),
+              HasSubstr("$OMP_NUM_THREADS"));
 }
+
+// As modules of HPC systems do: OpenMP's runtime binds the process to one CPU where it is loaded.
+TEST_F(CliThreads, WhereOpenMpWouldBindItsThreads) {
+  environment_["OMP_PROC_BIND"] = "close";
+  environment_["OMP_PLACES"] = "cores";
+  EXPECT_EQ(used(), available_processors());
+}
+
+#if !defined(__SANITIZE_ADDRESS__)  // Its runtime wants to be started directly.
+// Some systems start every program through a loader of their own: what the program starts again would be
+// that.
+TEST_F(CliThreads, StartedThroughTheLoader) {
+  const auto& maps = lines_of(read_text("/proc/self/maps"));
+  const auto loader =
+      std::ranges::find_if(maps, [](const std::string& line) { return line.find("/ld-linux") != line.npos; });
+  if (loader == maps.end()) GTEST_SKIP() << "no loader of glibc's";
+  program_ = {loader->substr(loader->find('/')), FILTERSCOPE_PROGRAM};
+  const Outcome version = run({"--version"});
+  EXPECT_EQ(version.exit_code, 0);
+  EXPECT_THAT(version.out, StartsWith("filterscope "));
+  EXPECT_EQ(used(), available_processors());
+}
+#endif
 
 }  // namespace
 }  // namespace filterscope

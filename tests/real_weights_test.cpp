@@ -2,7 +2,6 @@
 // there.
 
 #include <gtest/gtest.h>
-#include <omp.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -13,10 +12,11 @@
 #include <vector>
 
 #include "host/ascent.h"
-#include "host/cpu/parallel.h"
 #include "host/cpu/plan.h"
 #include "host/cpu/stack.h"
 #include "host/engine.h"
+#include "host/processors.h"
+#include "host/threads.h"
 #include "tests/support/runs.h"
 
 namespace filterscope {
@@ -110,7 +110,8 @@ TEST_F(RealWeights, FiltersWithoutAGradientAtTheStart) {
       {"block5_conv2", 147}, {"block5_conv3", 318}};
   constexpr int kBatch = 64;
   const Recipe& recipe = find_recipe("seed");
-  const cpu::ThreadCount threads(omp_get_max_threads());
+  ThreadTeam team(default_threads());
+  const ThreadTeam::Scope scope(&team);
   cpu::Planner planner(vgg16(), *weights_, kExtent, cpu::PlanRule::fixed);
   const std::size_t size = static_cast<std::size_t>(kExtent.positions()) * 3;
   std::map<std::string, int> found;

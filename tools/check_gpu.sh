@@ -149,7 +149,6 @@ tests_side_by_side_of() {
 with_own_cache() {
   XDG_CACHE_HOME="$out/cache-$1" "${@:2}"
 }
-waiting_asleep() { OMP_WAIT_POLICY=passive "$@"; }
 sanitize() {
   # cuDNN tries calls that fail as a way of asking.
   with_own_cache "$1" compute-sanitizer --tool "$1" --report-api-errors no --print-limit 0 --error-exitcode 99 "${@:2}"
@@ -205,7 +204,7 @@ profile() {
 }
 # For the shells that a step's limit is kept with.
 export out build weights cores jobs
-export -f configure_and_build libraries test_of tests_side_by_side_of with_own_cache waiting_asleep sanitize without_known_hazards render watched_render profile
+export -f configure_and_build libraries test_of tests_side_by_side_of with_own_cache sanitize without_known_hazards render watched_render profile
 # They are not in the terminal's foreground.
 stop() {
   local group
@@ -223,8 +222,8 @@ if [[ -z $weights ]]; then
 fi
 echo "Weights: $weights"
 
-# What is not timed, side by side: much of it is work of the processors. With threads that wait asleep.
-side_by_side() { begin "$1" waiting_asleep "${@:2}"; }
+# What is not timed, side by side: much of it is work of the processors. 
+side_by_side() { begin "$1" "${@:2}"; }
 # A kernel that breaks the device fails all later tests of its process: so each family of convolutions has one of its own.
 families=(ConvolutionTest ConvolutionImplicitGemmTest)
 fastest='implicit_gemm(\+pool)?'  # Of many images.

@@ -18,7 +18,7 @@ have_commands() {
 }
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
-  say "This system has no apt. filterscope needs: CMake 3.22 or newer, Ninja, git, curl, a C++20 compiler with OpenMP,"
+  say "This system has no apt. filterscope needs: CMake 3.22 or newer, Ninja, git, curl, a C++20 compiler,"
   say "and, unless CMake is to download and build them: HDF5, Mbed TLS, fmt, nlohmann-json,"
   say "cxxopts, stb, zlib, GoogleTest and Google Benchmark."
   have_commands || { say "CMake, Ninja, git or a compiler is missing: install them and run this again."; exit 1; }

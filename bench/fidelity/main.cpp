@@ -16,6 +16,7 @@
 
 #include "host/engine.h"
 #include "host/error.h"
+#include "host/output/parallel.h"
 #include "losses.h"
 #include "tests/support/gradient_fidelity.h"
 #include "tests/support/reference.h"
@@ -56,12 +57,11 @@ Probes make_probes(const Weights& weights, const Recipe& recipe, const RenderOpt
   probes.expected.resize(filters.size());
   const std::size_t size = options.extent.positions() * 3;
   const auto images = std::span<const float>(probes.images);
-#pragma omp parallel for schedule(dynamic)
-  for (std::size_t i = 0; i < filters.size(); ++i) {
+  for_each_parallel(filters.size(), [&](std::size_t i) {
     probes.expected[i] = reference::loss_and_gradient(
         vgg16(), weights, recipe.input_mapping, filters[i].layer, filters[i].filter,
         reference::Map(options.extent, 3, images.subspan(i * size, size)), recipe.rescue);
-  }
+  });
   return probes;
 }
 
@@ -71,11 +71,10 @@ void add_errors(const Probes& probes, const Weights& weights, const Recipe& reci
                 const RenderOptions& options, LayerErrors& errors) {
   const auto found = make_engine(vgg16(), weights, recipe, options)->gradients(probes.filters, probes.images);
   std::vector<GradientErrors> own(found.size());
-#pragma omp parallel for schedule(dynamic)
-  for (std::size_t i = 0; i < found.size(); ++i) {
+  for_each_parallel(found.size(), [&](std::size_t i) {
     own[i] =
         gradient_errors(found[i], probes.expected[i], vgg16(), weights, recipe.input_mapping, options.extent);
-  }
+  });
   for (std::size_t i = 0; i < found.size(); ++i) errors[found[i].id.layer].push_back(own[i]);
 }
 

@@ -12,6 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "host/processors.h"
+#include "host/threads.h"
 #include "layers.h"
 #include "operation.h"
 #if defined(FILTERSCOPE_BENCH_CPU)
@@ -155,6 +157,8 @@ int run(int argc, char** argv) {
   int count = static_cast<int>(pointers.size());
   benchmark::Initialize(&count, pointers.data());
   if (benchmark::ReportUnrecognizedArguments(count, pointers.data())) return 2;
+  ThreadTeam team(default_threads());
+  const ThreadTeam::Scope scope(&team);
   add_all(selection);
   const std::size_t matching = benchmark::RunSpecifiedBenchmarks();
   release();

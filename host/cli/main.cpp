@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 #include <sys/prctl.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -108,20 +107,8 @@ int fail_of_output(int number) {
 
 }  // namespace
 
-// Between two convolutions libgomp's threads spin, by default for milliseconds. Where something else needs
-// their core, if only our own PNG encoder, that stalls every layer: 3 times slower on a busy machine. libgomp
-// reads the limit when it is loaded, so the program starts itself once more with one, unless the user has set
-// it.
-static void limit_spinning(char** arguments) {
-  if (std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
-  if (setenv("GOMP_SPINCOUNT", "1000", 1) != 0) return;
-  execv("/proc/self/exe",
-        arguments);  // comes back only where that is not possible, and then the run is merely slower
-}
-
 int main(int argc, char** argv) {
-  if (argc > 0) limit_spinning(argv);
-  prctl(PR_SET_NAME, "filterscope");  // For ps and pkill: after limit_spinning() it would be "exe".
+  prctl(PR_SET_NAME, "filterscope");  // For ps and pkill: started through a loader, it would have its name.
   std::signal(SIGPIPE, SIG_IGN);      // What is finished must be written, whoever reads the messages.
   try {
     const int exit_code = run({argv + std::min(argc, 1), argv + argc});

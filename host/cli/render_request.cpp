@@ -11,6 +11,7 @@
 #include "../error.h"
 #include "../output/npy.h"
 #include "../output/stored_run.h"
+#include "../processors.h"
 #include "../schedule.h"
 #include "../sha256.h"
 #include "../text.h"
@@ -154,8 +155,8 @@ RenderRequest read_options(const Arguments& options, const Network& network) {
   if (const auto text = options.value("threads")) {
     render.threads = static_cast<int>(parse_integer("--threads", *text, 1, kMostThreads));
   } else {
-    const int all = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
-    render.threads = threads_of_launcher(environment, available_processors(), all).value_or(0);
+    render.threads =
+        threads_of_launcher(environment, available_processors(), shared_processors()).value_or(0);
   }
   render.local_rank = local_rank(environment).rank;
 
@@ -242,7 +243,8 @@ const OptionTable& render_options() {
           {"Computation", "batch", "auto|N", "Filters ascended at once (default: auto)"},
           {"Computation", "threads", "N",
            "CPU threads (default: $OMP_NUM_THREADS, what Slurm or mpirun leaves to this process, or all "
-           "cores)"},
+           "cores "
+           "that its affinity mask and its control group's CPU quota allow)"},
           {"Computation", "reproducible", "",
            "Fix the algorithms without timing them: the same bytes for a filter and seed, whatever else is "
            "rendered"},

@@ -1,9 +1,9 @@
 #include "convolution.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <vector>
+
+#include "../threads.h"
 
 namespace filterscope::cpu {
 
@@ -39,23 +39,20 @@ TransformedWeights::TransformedWeights(const LayerWeights& weights, int in_chann
     return forward ? weights.kernel[(at * in_channels + from) * out_channels + to]
                    : weights.kernel[((8 - at) * in_channels + to) * out_channels + from];
   };
-#pragma omp parallel for collapse(2) schedule(static)
-  for (int out_block = 0; out_block < out_blocks_; ++out_block) {
-    for (int in = 0; in < in_blocks_ * kLanes; ++in) {
-      float taps[9 * kLanes] = {};
-      if (in < from_channels) {
-        const int lanes = std::min(kLanes, to_channels - out_block * kLanes);
-        for (int at = 0; at < 9; ++at) {
-          for (int lane = 0; lane < lanes; ++lane)
-            taps[at * kLanes + lane] = tap(at, in, out_block * kLanes + lane);
-        }
+  parallel_for(out_blocks_, in_blocks_ * kLanes, [&](int out_block, int in) {
+    float taps[9 * kLanes] = {};
+    if (in < from_channels) {
+      const int lanes = std::min(kLanes, to_channels - out_block * kLanes);
+      for (int at = 0; at < 9; ++at) {
+        for (int lane = 0; lane < lanes; ++lane)
+          taps[at * kLanes + lane] = tap(at, in, out_block * kLanes + lane);
       }
-      table.transform_weights(
-          tile, taps,
-          values_.data() + (static_cast<std::size_t>(out_block) * in_blocks_ * kLanes + in) * kLanes,
-          point_stride);
     }
-  }
+    table.transform_weights(
+        tile, taps,
+        values_.data() + (static_cast<std::size_t>(out_block) * in_blocks_ * kLanes + in) * kLanes,
+        point_stride);
+  });
   if (forward) {
     bias_ = AlignedBuffer<float>(static_cast<std::size_t>(out_blocks_) * kLanes);
     std::ranges::fill(bias_.span(), 0.f);
@@ -110,9 +107,8 @@ void WinogradConvolution::run(int images, const Input& input, const Output& outp
     return static_cast<int>(static_cast<std::int64_t>(tiles) * piece / pieces);
   };
   if (!tiling_.shared) {
-#pragma omp parallel for schedule(static)
-    for (int piece = 0; piece < pieces; ++piece) {
-      float* const values = workspace.of_thread(omp_get_thread_num());
+    parallel_for(pieces, [&](int piece) {
+      float* const values = workspace.of_thread(thread_number());
       const TransformedTiles inputs = inputs_at(values);
       const TransformedTiles products = products_at(values);
       const int first = first_of(piece);
@@ -123,7 +119,7 @@ void WinogradConvolution::run(int images, const Input& input, const Output& outp
                           out_blocks, products.at(point, 0, 0));
       }
       for (int block = 0; block < out_blocks; ++block) output(TileRange{first, block, 0, count}, products);
-    }
+    });
     return;
   }
   const TransformedTiles inputs = inputs_at(workspace.together());
@@ -133,30 +129,17 @@ void WinogradConvolution::run(int images, const Input& input, const Output& outp
     const int count = first_of(piece + 1) - first;
     const int tile_pieces = (count + kTilePiece - 1) / kTilePiece;
     const int block_pieces = (out_blocks + kBlockPiece - 1) / kBlockPiece;
-#pragma omp parallel
-    {
-#pragma omp for collapse(2) schedule(static)
-      for (int block = 0; block < in_blocks; ++block) {
-        for (int at = 0; at < tile_pieces; ++at) {
-          input(TileRange{first, block, at * kTilePiece, std::min(count, (at + 1) * kTilePiece)}, inputs);
-        }
-      }
-#pragma omp for collapse(2) schedule(static)
-      for (int point = 0; point < points; ++point) {
-        for (int at = 0; at < block_pieces; ++at) {
-          const int out_block = at * kBlockPiece;
-          kernels_.multiply(inputs.at(point, 0, 0), tiling_.slots, count, in_blocks,
-                            weights_->at(point, out_block), std::min(kBlockPiece, out_blocks - out_block),
-                            products.at(point, out_block, 0));
-        }
-      }
-#pragma omp for collapse(2) schedule(static)
-      for (int block = 0; block < out_blocks; ++block) {
-        for (int at = 0; at < tile_pieces; ++at) {
-          output(TileRange{first, block, at * kTilePiece, std::min(count, (at + 1) * kTilePiece)}, products);
-        }
-      }
-    }
+    const auto tiles_at = [&](int block, int at) {
+      return TileRange{first, block, at * kTilePiece, std::min(count, (at + 1) * kTilePiece)};
+    };
+    parallel_for(in_blocks, tile_pieces, [&](int block, int at) { input(tiles_at(block, at), inputs); });
+    parallel_for(points, block_pieces, [&](int point, int at) {
+      const int out_block = at * kBlockPiece;
+      kernels_.multiply(inputs.at(point, 0, 0), tiling_.slots, count, in_blocks,
+                        weights_->at(point, out_block), std::min(kBlockPiece, out_blocks - out_block),
+                        products.at(point, out_block, 0));
+    });
+    parallel_for(out_blocks, tile_pieces, [&](int block, int at) { output(tiles_at(block, at), products); });
   }
 }
 

@@ -1,10 +1,10 @@
 #include "plan.h"
 
 #include <fmt/format.h>
-#include <omp.h>
 
 #include <algorithm>
 
+#include "../threads.h"
 #include "kernels.h"
 
 namespace filterscope::cpu {
@@ -51,7 +51,7 @@ Tiling make_tiling(int tile, const MapShape& below, const MapShape& map, int ima
       std::clamp(static_cast<int>((shared ? kSharedTileBytes : kThreadTileBytes) / slot_bytes), 1, tiles);
   // Pieces of equal size, as many for each thread.
   int pieces = (tiles + most - 1) / most;
-  const int threads = omp_get_max_threads();
+  const int threads = thread_count();
   if (!shared) pieces = (pieces + threads - 1) / threads * threads;
   return {tile, (tiles + pieces - 1) / pieces, shared};
 }
@@ -75,7 +75,7 @@ int Planner::choose_chunk(int first_layer, int end_layer, int images) const {
       largest = std::max(largest, map.size() * sizeof(float));
       least_tiles = std::min(least_tiles, TileGrid{kLargestTile, map.height, map.width}.per_map());
     }
-    const int in_cache = static_cast<int>(kChunkBytesPerThread * omp_get_max_threads() / largest);
+    const int in_cache = static_cast<int>(kChunkBytesPerThread * thread_count() / largest);
     wanted = std::clamp(std::max(in_cache, kChunkTiles / least_tiles), 1, images);
   }
   const int chunks = (images + wanted - 1) / wanted;

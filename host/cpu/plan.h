@@ -44,12 +44,12 @@ enum class PlanRule {
   smallest,   ///< The smallest tiles: slower, and closer to exact arithmetic.
 };
 
-/// How the tiles of one convolution of `images` images are worked off by as many threads as OpenMP starts.
-/// `below` and `map`: the maps on its two sides.
+/// How the tiles of one convolution of `images` images are worked off by the threads of the calling thread's
+/// team. `below` and `map`: the maps on its two sides.
 Tiling make_tiling(int tile, const MapShape& below, const MapShape& map, int images);
 
-/// Makes plans by one rule, for as many threads as OpenMP starts, and the transformed weights they need.
-/// Nothing is timed: the same arguments give the same plan.
+/// Makes plans by one rule, for the threads of the calling thread's team, and the transformed weights they
+/// need. Nothing is timed: the same arguments give the same plan.
 class Planner {
  public:
   Planner(const Network& network, const Weights& weights, Extent image, PlanRule rule);

@@ -1,11 +1,9 @@
 #include "stack.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <utility>
 
-#include "parallel.h"
+#include "../threads.h"
 
 namespace filterscope::cpu {
 
@@ -36,7 +34,7 @@ Stack::Stack(const Network& network, const Weights& weights, const Recipe& recip
              Plan plan, std::span<const int> filters)
     : network_(network), mapping_(recipe.input_mapping), rescue_(recipe.rescue), plan_(std::move(plan)) {
   const int target = plan_.target_layer;
-  const int threads = omp_get_max_threads();
+  const int threads = thread_count();
   std::size_t largest_chunk = 0;
   for (std::size_t b = 0; b < plan_.blocks.size(); ++b) {
     const BlockPlan& block = plan_.blocks[b];
@@ -193,7 +191,7 @@ void Stack::head(int first, int count, const float* maps, double* losses) {
     kernels_.head_forward(shape, maps + shape.size() * image,
                           head_weights_.data() + filter_size * (first + image), head_bias_[first + image],
                           responses_.data() + positions * (first + image),
-                          thread_scratch_.data() + thread_scratch_size_ * omp_get_thread_num(), begin, end);
+                          thread_scratch_.data() + thread_scratch_size_ * thread_number(), begin, end);
   });
   parallel_tiles(count, 1, 1, [&](int image, int, int) {
     float* response = responses_.data() + positions * (first + image);
@@ -215,7 +213,7 @@ void Stack::head_gradient(int first, int count, const float* maps, float* gradie
                            head_weights_.data() + filter_size * (first + image),
                            head_below_relu_ ? maps + shape.size() * image : nullptr,
                            gradient + shape.size() * image,
-                           thread_scratch_.data() + thread_scratch_size_ * omp_get_thread_num(), begin, end);
+                           thread_scratch_.data() + thread_scratch_size_ * thread_number(), begin, end);
   });
 }
 

@@ -3,7 +3,7 @@
 #include <span>
 #include <vector>
 
-#include "../cpu/parallel.h"
+#include "../threads.h"
 #include "storage.h"
 
 namespace filterscope::cuda {
@@ -24,7 +24,7 @@ std::vector<T> laid_out(const std::vector<float>& kernel, const Convolution& con
   if (layout == WeightLayout::krsc) {
     // A transposition. Each thread reads whole cache lines and writes a few rows from their beginning to
     // their end.
-    cpu::parallel_tiles(1, outputs, kTile, [&](int, int first, int last) {
+    parallel_tiles(1, outputs, kTile, [&](int, int first, int last) {
       for (int row = 0; row < rows; ++row) {
         const float* from = kernel.data() + std::size_t(row) * outputs;
         for (int out = first; out < last; ++out)
@@ -33,7 +33,7 @@ std::vector<T> laid_out(const std::vector<float>& kernel, const Convolution& con
     });
     return result;
   }
-  cpu::parallel_tiles(9, inputs, kTile, [&](int tap, int first, int last) {
+  parallel_tiles(9, inputs, kTile, [&](int tap, int first, int last) {
     for (int in = first; in < last; ++in) {
       const float* from = kernel.data() + (std::size_t(tap) * inputs + in) * outputs;
       T* to = result.data() + (std::size_t{9} * in + (8 - tap)) * outputs;

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <numeric>
 
+#include "../threads.h"
 #include "kernels/common/types.h"
 
 namespace filterscope::cuda {
@@ -13,16 +15,25 @@ namespace filterscope::cuda {
 namespace {
 
 constexpr int kBitsPerWord = 32;
+// Values that a thread takes at once.
+constexpr int kPiece = 1 << 16;
 
 double relative_difference(const std::vector<float>& values, const std::vector<float>& expected) {
-  double difference = 0;
-  double norm = 0;
-#pragma omp parallel for reduction(+ : difference, norm)
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    difference += std::pow(static_cast<double>(values[i]) - expected[i], 2);
-    norm += std::pow(static_cast<double>(expected[i]), 2);
-  }
-  return difference == 0 ? 0 : std::sqrt(difference / norm);
+  const int count = static_cast<int>(values.size());
+  std::vector<double> differences((count + kPiece - 1) / kPiece);
+  std::vector<double> norms(differences.size());
+  parallel_tiles(1, count, kPiece, [&](int, int begin, int end) {
+    double difference = 0;
+    double norm = 0;
+    for (int i = begin; i < end; ++i) {
+      difference += std::pow(static_cast<double>(values[i]) - expected[i], 2);
+      norm += std::pow(static_cast<double>(expected[i]), 2);
+    }
+    differences[begin / kPiece] = difference;
+    norms[begin / kPiece] = norm;
+  });
+  const double difference = std::reduce(differences.begin(), differences.end());
+  return difference == 0 ? 0 : std::sqrt(difference / std::reduce(norms.begin(), norms.end()));
 }
 
 double different_fields(const std::vector<std::uint8_t>& fields, const std::vector<std::uint8_t>& expected) {
@@ -58,8 +69,9 @@ void expect_alike(const TrialResult& got, const TrialResult& expected, const Tri
 template <class T>
 std::vector<float> to_floats(const std::vector<T>& values) {
   std::vector<float> floats(values.size());
-#pragma omp parallel for
-  for (std::size_t i = 0; i < values.size(); ++i) floats[i] = kernels::to_float(values[i]);
+  parallel_tiles(1, static_cast<int>(values.size()), kPiece, [&](int, int begin, int end) {
+    for (int i = begin; i < end; ++i) floats[i] = kernels::to_float(values[i]);
+  });
   return floats;
 }
 template std::vector<float> to_floats(const std::vector<float>&);

@@ -9,6 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include "../processors.h"
+
 namespace filterscope {
 
 /// body(0) to body(count - 1), spread over all cores; the first exception is thrown again when all are done.
@@ -29,7 +31,7 @@ void for_each_parallel(std::size_t count, Body body) {
     }
   };
   std::vector<std::thread> threads;
-  const std::size_t wanted = std::min<std::size_t>(count, std::max(1u, std::thread::hardware_concurrency()));
+  const std::size_t wanted = std::min<std::size_t>(count, available_processors());
   try {
     while (threads.size() + 1 < wanted) threads.emplace_back(work);
   } catch (const std::system_error&) {  // No more threads to be had; fewer will do.

@@ -24,6 +24,7 @@
 #include <utility>
 
 #include "../error.h"
+#include "../processors.h"
 #include "apng.h"
 #include "atomic_file.h"
 #include "file_names.h"
@@ -55,7 +56,7 @@ std::size_t bytes_of(const FilterResult& result) {
 /// waited for.
 unsigned encoder_count(const RunWriter::Options& options) {
   constexpr unsigned kMost = 32;
-  const unsigned processors = std::thread::hardware_concurrency();
+  const auto processors = static_cast<unsigned>(available_processors());
   if (options.processors_free) return std::clamp(processors, 3u, kMost + 2) - 2;
   return std::clamp(processors / (options.frame_every > 0 ? 2 : 4), 1u, options.frame_every > 0 ? kMost : 8u);
 }

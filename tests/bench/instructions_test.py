@@ -41,8 +41,7 @@ def count(program):
     with tempfile.TemporaryDirectory() as folder:
         command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/callgrind.out", f"--toggle-collect={COUNTED}",
                    program, *WORKLOAD, "--out", f"{folder}/out"]
-        # The waiting policy is given, or the program would start itself anew with one, out of valgrind's sight.
-        environment = {**os.environ, "FILTERSCOPE_CPU_KERNELS": "generic", "OMP_WAIT_POLICY": "passive"}
+        environment = {**os.environ, "FILTERSCOPE_CPU_KERNELS": "generic"}
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
     found = re.search(r"Collected : (\d+)", done.stderr)
     if done.returncode != 0 or not found:

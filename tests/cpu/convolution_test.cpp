@@ -5,13 +5,13 @@
 #include "host/cpu/convolution.h"
 
 #include <gtest/gtest.h>
-#include <omp.h>
 
 #include <limits>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "host/threads.h"
 #include "tests/cpu/blocked.h"
 #include "tests/support/random_network.h"
 #include "tests/support/reference.h"
@@ -36,9 +36,8 @@ struct Case {
 
 class ConvolutionTest : public testing::TestWithParam<std::tuple<Case, int>> {
  protected:
-  ConvolutionTest() { omp_set_num_threads(kThreads); }
-  ~ConvolutionTest() override { omp_set_num_threads(omp_get_num_procs()); }
-
+  ThreadTeam team_{kThreads};
+  const ThreadTeam::Scope scope_{&team_};
   const Case given_ = std::get<0>(GetParam());
   const int tile_ = std::get<1>(GetParam());
   const Network network_{.name = "one",

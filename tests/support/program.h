@@ -64,7 +64,7 @@ class Cli : public ::testing::Test {
               const std::string& standard_error = "stderr.txt") {
     const std::filesystem::path out = folder_ / standard_output;
     const std::filesystem::path err = folder_ / standard_error;
-    std::vector<std::string> words{FILTERSCOPE_PROGRAM};
+    std::vector<std::string> words = program_;
     words.insert(words.end(), arguments.begin(), arguments.end());
     std::vector<char*> argv;
     for (std::string& word : words) argv.push_back(word.data());
@@ -198,7 +198,8 @@ class Cli : public ::testing::Test {
   }
 
   std::filesystem::path folder_;
-  std::map<std::string, std::string> environment_;  // What the program's gets beside the test's own.
+  std::vector<std::string> program_{FILTERSCOPE_PROGRAM};  // And what stands before its arguments.
+  std::map<std::string, std::string> environment_;         // What the program's gets beside the test's own.
 };
 
 }  // namespace filterscope

@@ -8,9 +8,9 @@
 #include "../check.h"
 #include "families.h"
 #include "host/cpu/kernels.h"
-#include "host/cpu/parallel.h"
 #include "host/philox.h"
 #include "host/recipe.h"
+#include "host/threads.h"
 
 namespace filterscope::bench {
 
@@ -31,7 +31,7 @@ struct State {
 // Calls body(image) for each of them, spread over all cores.
 template <class Body>
 void for_images(int images, const Body& body) {
-  parallel_tiles(images, 1, 1, [&](int image, int, int) { body(image); });
+  parallel_for(images, body);
 }
 
 std::string value_name(int image, std::size_t value) {

@@ -1,13 +1,12 @@
 #include "host/cpu/convolution.h"
 
-#include <omp.h>
-
 #include <memory>
 #include <vector>
 
 #include "convolution_check.h"
 #include "families.h"
 #include "host/cpu/plan.h"
+#include "host/threads.h"
 
 namespace filterscope::bench {
 
@@ -61,7 +60,7 @@ Operation make(const Layer& layer, Pass pass, int tile, const Kernels& table, in
                                                        pass, tile, table);
     set.convolution = std::make_unique<WinogradConvolution>(forward ? below : map, forward ? map : below,
                                                             tiling, set.weights, table);
-    set.convolution->reserve(state->workspace, omp_get_max_threads());
+    set.convolution->reserve(state->workspace, thread_count());
   }
 
   const double products = 2. * kLanes * kLanes * below.blocks() * map.blocks() * grid.points();

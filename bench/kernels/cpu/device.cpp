@@ -1,17 +1,19 @@
 #include "device.h"
 
-#include <omp.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <string>
+#include <vector>
 
 #include "../check.h"
 #include "families.h"
 #include "host/cpu/kernels.h"
+#include "host/threads.h"
 #include "multiply_add.h"
 
 namespace filterscope::bench {
@@ -89,13 +91,11 @@ namespace {
 // body(begin, size) for each thread's share of an array.
 template <class Body>
 void share_out(std::size_t count, const Body& body) {
-#pragma omp parallel
-  {
-    const std::size_t threads = omp_get_num_threads();
-    const std::size_t thread = omp_get_thread_num();
+  const std::size_t threads = thread_count();
+  parallel_for(thread_count(), [&](int thread) {
     const std::size_t begin = count * thread / threads;
     body(begin, count * (thread + 1) / threads - begin);
-  }
+  });
 }
 
 struct Arrays {
@@ -157,18 +157,17 @@ Operation CpuDevice::multiply_adds(std::string_view table) const {
   const long repeats = tiny_ ? 1000 : 1'000'000;
   const auto total = std::make_shared<float>();
   return {.work = {.operations = static_cast<double>(loop.operations_per_repeat) *
-                                 static_cast<double>(repeats) * omp_get_max_threads()},
+                                 static_cast<double>(repeats) * thread_count()},
           .run =
               [=, &loop](int) {
-                float sum = 0;
-#pragma omp parallel reduction(+ : sum)
-                sum += loop.run(repeats);
-                *total = sum;
+                std::vector<float> sums(thread_count());
+                parallel_for(thread_count(), [&](int thread) { sums[thread] = loop.run(repeats); });
+                *total = std::reduce(sums.begin(), sums.end());
               },
           .check =
               [=, &loop] {
                 // Every sum tends to 2.
-                const double sums = loop.operations_per_repeat / 2. * omp_get_max_threads();
+                const double sums = loop.operations_per_repeat / 2. * thread_count();
                 Comparison comparison;
                 comparison.near(*total, 2 * sums, 1e-3 * sums, [] { return "the total"; });
                 return comparison.complaint();
@@ -195,10 +194,10 @@ void add_cpu_ceilings(const std::shared_ptr<CpuDevice>& device) {
 
 void fill_random(std::span<float> values, std::uint64_t seed, float low, float high) {
   const std::uint64_t stream = mix(seed);
-#pragma omp parallel for schedule(static)
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    values[i] = low + (high - low) * static_cast<float>(mix(stream + i) >> 40) * 0x1p-24f;
-  }
+  share_out(values.size(), [&](std::size_t begin, std::size_t size) {
+    for (std::size_t i = begin; i < begin + size; ++i)
+      values[i] = low + (high - low) * static_cast<float>(mix(stream + i) >> 40) * 0x1p-24f;
+  });
 }
 
 cpu::AlignedBuffer<float> random_floats(std::size_t count, std::uint64_t seed, float low, float high) {
@@ -210,11 +209,12 @@ cpu::AlignedBuffer<float> random_floats(std::size_t count, std::uint64_t seed, f
 cpu::AlignedBuffer<std::uint8_t> random_bytes(std::size_t count, std::uint64_t seed, int below) {
   cpu::AlignedBuffer<std::uint8_t> bytes(count);
   const std::uint64_t stream = mix(seed);
-#pragma omp parallel for schedule(static)
-  for (std::size_t i = 0; i < count; ++i) {
-    bytes.data()[i] =
-        static_cast<std::uint8_t>((mix(stream + i) >> 32) * static_cast<std::uint64_t>(below) >> 32);
-  }
+  share_out(count, [&](std::size_t begin, std::size_t size) {
+    for (std::size_t i = begin; i < begin + size; ++i) {
+      bytes.data()[i] =
+          static_cast<std::uint8_t>((mix(stream + i) >> 32) * static_cast<std::uint64_t>(below) >> 32);
+    }
+  });
   return bytes;
 }
 
@@ -234,8 +234,9 @@ cpu::AlignedBuffer<float> random_maps(const cpu::MapShape& shape, int images, st
 
 cpu::AlignedBuffer<float> poisoned(std::size_t count) {
   cpu::AlignedBuffer<float> values(count);
-#pragma omp parallel for schedule(static)
-  for (std::size_t i = 0; i < count; ++i) values.data()[i] = std::numeric_limits<float>::quiet_NaN();
+  share_out(count, [&](std::size_t begin, std::size_t size) {
+    std::fill_n(values.data() + begin, size, std::numeric_limits<float>::quiet_NaN());
+  });
   return values;
 }
 

@@ -14,7 +14,8 @@
 
 namespace filterscope::bench {
 
-/// All cores of this machine: wall time of one run after another, on as many threads as OpenMP starts.
+/// All cores of this machine: wall time of one run after another, on the threads of the
+/// caller's team.
 class CpuDevice final : public Device {
  public:
   /// `tiny`: ceilings are not worth measuring properly.

@@ -1,12 +1,10 @@
-#include <omp.h>
-
 #include <memory>
 #include <vector>
 
 #include "../check.h"
 #include "families.h"
 #include "host/cpu/kernels.h"
-#include "host/cpu/parallel.h"
+#include "host/threads.h"
 
 namespace filterscope::bench {
 
@@ -92,7 +90,7 @@ Operation make(const Layer& layer, bool forward, const Kernels& table, int image
   const float scale = 1.f / static_cast<float>(shape.positions());
   const auto state = std::make_shared<State>();
   state->sets.resize(device.sets(bytes));
-  state->scratch = poisoned(scratch_size * omp_get_max_threads());
+  state->scratch = poisoned(scratch_size * thread_count());
   for (std::size_t i = 0; i < state->sets.size(); ++i) {
     Set& set = state->sets[i];
     set.maps = random_maps(shape, images, 10 + i);
@@ -112,7 +110,7 @@ Operation make(const Layer& layer, bool forward, const Kernels& table, int image
                   const float* const map = set.maps.data() + shape.size() * image;
                   const float* const weights = set.weights.data() + filter_size * image;
                   float* const response = set.responses.data() + shape.positions() * image;
-                  float* const scratch = state->scratch.data() + scratch_size * omp_get_thread_num();
+                  float* const scratch = state->scratch.data() + scratch_size * thread_number();
                   if (forward) {
                     table.head_forward(shape, map, weights, kBias, response, scratch, begin, end);
                   } else {

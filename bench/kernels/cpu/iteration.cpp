@@ -9,10 +9,10 @@
 #include "../check.h"
 #include "families.h"
 #include "host/ascent.h"
-#include "host/cpu/parallel.h"
 #include "host/cpu/plan.h"
 #include "host/cpu/stack.h"
 #include "host/recipe.h"
+#include "host/threads.h"
 #include "host/weights.h"
 
 namespace filterscope::bench {
@@ -57,7 +57,7 @@ class Iteration {
     const auto batch = std::make_shared<Batch>(start(planner));
     const auto run_batch = [self = *this](Batch& on) {
       on.stack->loss_and_gradient(on.images.data(), on.losses.data(), on.gradients.data());
-      parallel_tiles(self.images_, 1, 1, [&](int i, int, int) {
+      parallel_for(self.images_, [&](int i) {
         const auto own = on.gradients.span().subspan(self.size_ * i, self.size_);
         normalise_and_step(recipe(), sum_of_squares(own), own,
                            on.images.span().subspan(self.size_ * i, self.size_));

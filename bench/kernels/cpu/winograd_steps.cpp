@@ -10,6 +10,7 @@
 #include "families.h"
 #include "host/cpu/convolution.h"
 #include "host/cpu/plan.h"
+#include "host/threads.h"
 #include "winograd.h"
 
 namespace filterscope::bench {
@@ -49,12 +50,9 @@ class Tiles {
   /// Calls body(TileRange, piece) for every piece and channel block.
   template <class Body>
   void for_each(int blocks, const Body& body) const {
-#pragma omp parallel for collapse(2) schedule(static)
-    for (int piece = 0; piece < pieces_; ++piece) {
-      for (int block = 0; block < blocks; ++block) {
-        body(TileRange{piece * slots(), block, 0, tiles_of(piece)}, piece);
-      }
-    }
+    parallel_for(pieces_, blocks, [&](int piece, int block) {
+      body(TileRange{piece * slots(), block, 0, tiles_of(piece)}, piece);
+    });
   }
 
   /// A tile's first output.
@@ -242,15 +240,12 @@ Operation multiply(const StepContext& context) {
       operation_of(context, state, {.operations = operations, .bytes = static_cast<double>(bytes)});
   operation.run = [=, &table = context.table](int number) {
     auto& set = state->sets[number];
-#pragma omp parallel for collapse(2) schedule(static)
-    for (int piece = 0; piece < state->tiles.pieces(); ++piece) {
-      for (int point = 0; point < points; ++point) {
-        const TransformedTiles inputs = state->tiles.transformed(set.inputs.data(), in_blocks, piece);
-        const TransformedTiles products = state->tiles.transformed(set.products.data(), out_blocks, piece);
-        table.multiply(inputs.at(point, 0, 0), state->tiles.slots(), state->tiles.tiles_of(piece), in_blocks,
-                       set.weights.data() + matrix * point, out_blocks, products.at(point, 0, 0));
-      }
-    }
+    parallel_for(state->tiles.pieces(), points, [&](int piece, int point) {
+      const TransformedTiles inputs = state->tiles.transformed(set.inputs.data(), in_blocks, piece);
+      const TransformedTiles products = state->tiles.transformed(set.products.data(), out_blocks, piece);
+      table.multiply(inputs.at(point, 0, 0), state->tiles.slots(), state->tiles.tiles_of(piece), in_blocks,
+                     set.weights.data() + matrix * point, out_blocks, products.at(point, 0, 0));
+    });
   };
   operation.check = [=] {
     auto& set = state->sets[0];
@@ -402,11 +397,10 @@ Operation transform_weights(const StepContext& context) {
   Operation operation = operation_of(context, state, {.bytes = static_cast<double>(bytes)});
   operation.run = [=, tile = context.tile, &table = context.table](int number) {
     auto& set = state->sets[number];
-#pragma omp parallel for schedule(static)
-    for (int row = 0; row < all; ++row) {
+    parallel_for(all, [&](int row) {
       table.transform_weights(tile, set.taps.data() + std::size_t(row) * 9 * kLanes,
                               set.transformed.data() + std::size_t(row) * kLanes, stride);
-    }
+    });
   };
   operation.check = [=, tile = context.tile] {
     const auto& set = state->sets[0];

@@ -1,0 +1,177 @@
+#include "processors.h"
+
+#include <fmt/format.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "error.h"
+
+namespace filterscope {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+// Enough for any machine; beyond it a mask is refused by sched_getaffinity().
+constexpr int kMostProcessors = 1 << 16;
+// As many as --threads takes.
+constexpr int kMostThreads = 4096;
+
+int online_processors() {
+  return static_cast<int>(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN)));
+}
+
+int processors_in_mask() {
+  // The kernel's mask may be larger than cpu_set_t.
+  for (int processors = CPU_SETSIZE; processors <= kMostProcessors; processors *= 2) {
+    const std::unique_ptr<cpu_set_t, void (*)(cpu_set_t*)> set(CPU_ALLOC(processors),
+                                                               [](cpu_set_t* s) { CPU_FREE(s); });
+    const std::size_t size = CPU_ALLOC_SIZE(processors);
+    if (set != nullptr && sched_getaffinity(0, size, set.get()) == 0) return CPU_COUNT_S(size, set.get());
+  }
+  return online_processors();
+}
+
+// Where a control group hierarchy is mounted, and which of its groups is the mount's root.
+struct Mount {
+  std::string root;
+  std::string point;
+};
+
+std::vector<std::string> words_of(const std::string& line) {
+  std::istringstream stream(line);
+  std::vector<std::string> words;
+  for (std::string word; stream >> word;) words.push_back(std::move(word));
+  return words;
+}
+
+bool lists(std::string_view list, std::string_view item) {
+  while (!list.empty()) {
+    const std::size_t comma = std::min(list.find(','), list.size());
+    if (list.substr(0, comma) == item) return true;
+    list.remove_prefix(std::min(comma + 1, list.size()));
+  }
+  return false;
+}
+
+// The mount of cgroup v2, or of v1's cpu controller. See proc_pid_mountinfo(5):
+// ID PARENT DEVICE ROOT POINT OPTIONS [TAG...] - TYPE SOURCE OPTIONS
+std::optional<Mount> find_mount(const fs::path& proc, bool v2) {
+  std::ifstream stream(proc / "self/mountinfo");
+  for (std::string line; std::getline(stream, line);) {
+    const std::vector<std::string> words = words_of(line);
+    const auto dash = std::ranges::find(words, "-");
+    if (dash - words.begin() < 6 || words.end() - dash < 4) continue;
+    if (v2 ? dash[1] == "cgroup2" : dash[1] == "cgroup" && lists(dash[3], "cpu"))
+      return Mount{words[3], words[4]};
+  }
+  return std::nullopt;
+}
+
+// The path of this process's group in that hierarchy. See cgroups(7): ID:CONTROLLERS:PATH
+std::optional<std::string> find_group(const fs::path& proc, bool v2) {
+  std::ifstream stream(proc / "self/cgroup");
+  for (std::string line; std::getline(stream, line);) {
+    const std::size_t first = line.find(':');
+    const std::size_t second = line.find(':', first + 1);
+    if (first == std::string::npos || second == std::string::npos) continue;
+    const std::string_view controllers = std::string_view(line).substr(first + 1, second - first - 1);
+    if (v2 ? line.starts_with("0::") : lists(controllers, "cpu")) return line.substr(second + 1);
+  }
+  return std::nullopt;
+}
+
+std::optional<double> number_in(const fs::path& file, int position = 0) {
+  std::ifstream stream(file);
+  std::string word;
+  for (int i = 0; i <= position; ++i)
+    if (!(stream >> word)) return std::nullopt;
+  double value = 0;
+  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), value);
+  return error == std::errc{} && end == word.data() + word.size() && value > 0 ? std::optional(value)
+                                                                               : std::nullopt;
+}
+
+// Of one group; "max" and -1 are no limit.
+std::optional<double> quota_of(const fs::path& group, bool v2) {
+  const auto quota = v2 ? number_in(group / "cpu.max") : number_in(group / "cpu.cfs_quota_us");
+  const auto period = v2 ? number_in(group / "cpu.max", 1) : number_in(group / "cpu.cfs_period_us");
+  return quota && period ? std::optional(*quota / *period) : std::nullopt;
+}
+
+std::optional<double> least_quota(const fs::path& root, bool v2) {
+  const auto mount = find_mount(root / "proc", v2);
+  auto group = find_group(root / "proc", v2);
+  if (!mount || !group) return std::nullopt;
+  // In a container that sees only its own part of the hierarchy, the path may still be that of the host.
+  if (mount->root != "/") {
+    if (group->starts_with(mount->root))
+      group->erase(0, mount->root.size());
+    else
+      group->clear();
+  }
+  const fs::path top = root / fs::path(mount->point).relative_path();
+  fs::path at = top / fs::path(*group).relative_path();
+  std::optional<double> least;
+  while (true) {
+    if (const auto quota = quota_of(at, v2)) least = std::min(*quota, least.value_or(*quota));
+    if (at == top || !at.has_relative_path() || at.native().size() <= top.native().size()) return least;
+    at = at.parent_path();
+  }
+}
+
+// The first number of a list such as "8,2", which is for nested loops.
+std::optional<int> threads_in_variable(const char* name) {
+  const char* const text = std::getenv(name);
+  if (text == nullptr || *text == '\0') return std::nullopt;
+  std::string_view rest(text);
+  rest.remove_prefix(std::min(rest.find_first_not_of(" \t"), rest.size()));
+  int threads = 0;
+  const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), threads);
+  rest.remove_prefix(static_cast<std::size_t>(end - rest.data()));
+  rest.remove_prefix(std::min(rest.find_first_not_of(" \t"), rest.size()));
+  if (error != std::errc{} || threads < 1 || threads > kMostThreads ||
+      !(rest.empty() || rest.starts_with(','))) {
+    throw Error(
+        ErrorKind::usage,
+        fmt::format("${}: expected a whole number from 1 to {}, found \"{}\"; unset it or give --threads",
+                    name, kMostThreads, text));
+  }
+  return threads;
+}
+
+}  // namespace
+
+std::optional<double> cpu_quota(const fs::path& root) {
+  const auto unified = least_quota(root, true);
+  const auto legacy = least_quota(root, false);
+  return unified && legacy ? std::min(unified, legacy) : unified ? unified : legacy;
+}
+
+int available_processors() {
+  return std::min(processors_in_mask(), shared_processors());
+}
+
+int shared_processors() {
+  const int processors = online_processors();
+  const auto quota = cpu_quota();
+  return quota && *quota < processors ? static_cast<int>(std::ceil(*quota)) : processors;
+}
+
+int default_threads() {
+  const int wanted = threads_in_variable("OMP_NUM_THREADS").value_or(available_processors());
+  return std::min(wanted, threads_in_variable("OMP_THREAD_LIMIT").value_or(wanted));
+}
+
+}  // namespace filterscope

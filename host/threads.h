@@ -1,0 +1,99 @@
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace filterscope {
+
+/// Threads that share the loops of an engine. They start with the team and end with it: no loop can fail
+/// because a thread cannot be had (where oneTBB ends the process). Between two loops they spin for
+/// microseconds and then sleep, so that a process beside this one gets its core.
+class ThreadTeam {
+ public:
+  /// `count` threads, the calling one included. Where the system does not allow as many, an Error of kind
+  /// device says how many it does.
+  explicit ThreadTeam(int count);
+  ~ThreadTeam();
+  ThreadTeam(const ThreadTeam&) = delete;
+  ThreadTeam& operator=(const ThreadTeam&) = delete;
+
+  int count() const { return static_cast<int>(workers_.size()) + 1; }
+
+  /// While it lives, the loops of the thread that made it are shared by `team`, or by nobody where that is
+  /// null. A team can serve one thread at a time.
+  class Scope {
+   public:
+    explicit Scope(ThreadTeam* team);
+    ~Scope();
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+
+   private:
+    ThreadTeam* before_;
+  };
+
+ private:
+  using Piece = std::function<void(int begin, int end)>;
+  template <typename Body>
+  friend void parallel_for(int count, const Body& body);
+
+  static ThreadTeam* current();
+  void share(int count, const Piece& piece);
+  void work(int thread);
+  void run_piece(int thread);
+  void wait_while(const std::atomic<std::uint32_t>& value, std::uint32_t old) const;
+  void stop();
+
+  const int spins_;
+  std::vector<std::thread> workers_;
+
+  // The loop, written by the thread that shares it before `loops_` tells the workers.
+  const Piece* piece_ = nullptr;
+  int count_ = 0;
+  bool stopping_ = false;
+  std::mutex error_mutex_;
+  std::exception_ptr error_;
+
+  // On cache lines of their own: all workers read the first while they wait and write the second.
+  alignas(64) std::atomic<std::uint32_t> loops_{0};    // Started so far.
+  alignas(64) std::atomic<std::uint32_t> running_{0};  // Workers that have not finished the last one.
+};
+
+/// How many threads share the loops of the calling thread, and which of them it is in such a loop, from 0.
+int thread_count();
+int thread_number();
+
+/// Calls body(i) for each i in [0, count). Each thread takes one contiguous part, the same ones whenever
+/// count and team are the same. The first exception is thrown again when all threads are done. Inside another
+/// loop, and without a team, the calling thread does all.
+template <typename Body>
+void parallel_for(int count, const Body& body) {
+  const auto piece = [&body](int begin, int end) {
+    for (int i = begin; i < end; ++i) body(i);
+  };
+  ThreadTeam* const team = count > 1 ? ThreadTeam::current() : nullptr;
+  if (team == nullptr) return piece(0, count);
+  team->share(count, piece);
+}
+
+/// Calls body(i, j) for each i in [0, rows) and j in [0, columns), as parallel_for() does for all of them.
+template <typename Body>
+void parallel_for(int rows, int columns, const Body& body) {
+  parallel_for(rows * columns, [&](int i) { body(i / columns, i % columns); });
+}
+
+/// Calls body(image, begin, end) for pieces of at most `tile` of each image's [0, rows). The pieces do not
+/// depend on the number of threads.
+template <typename Body>
+void parallel_tiles(int images, int rows, int tile, const Body& body) {
+  parallel_for(images, (rows + tile - 1) / tile,
+               [&](int image, int piece) { body(image, piece * tile, std::min(rows, (piece + 1) * tile)); });
+}
+
+}  // namespace filterscope
