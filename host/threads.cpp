@@ -1,7 +1,11 @@
 #include "threads.h"
 
 #include <fmt/format.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include <climits>
 #include <system_error>
 #include <utility>
 
@@ -28,9 +32,28 @@ void pause_processor() {
 #endif
 }
 
+int spins_of(int threads) {
+  return threads > available_processors() ? kSpinsWithoutCore : kSpins;
+}
+
 }  // namespace
 
-ThreadTeam::ThreadTeam(int count) : spins_(count > available_processors() ? kSpinsWithoutCore : kSpins) {
+void WaitableNumber::wait_while(std::uint32_t old) {
+  for (int spin = 0; spin < spins_; ++spin) {
+    if (get() != old) return;
+    pause_processor();
+  }
+  ++sleepers_;
+  // Sleeps only if the number still is `old`; comes back for no reason at times.
+  while (get() == old) syscall(SYS_futex, &value_, FUTEX_WAIT_PRIVATE, old, nullptr, nullptr, 0);
+  --sleepers_;
+}
+
+void WaitableNumber::wake() {
+  if (sleepers_ > 0) syscall(SYS_futex, &value_, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
+}
+
+ThreadTeam::ThreadTeam(int count) : loops_(spins_of(count)), running_(spins_of(count)) {
   workers_.reserve(count - 1);
   try {
     for (int thread = 1; thread < count; ++thread) workers_.emplace_back([this, thread] { work(thread); });
@@ -52,17 +75,9 @@ ThreadTeam::~ThreadTeam() {
 
 void ThreadTeam::stop() {
   stopping_ = true;
-  loops_.fetch_add(1, std::memory_order_release);
-  loops_.notify_all();
+  loops_.add(1);
+  loops_.wake();
   for (std::thread& worker : workers_) worker.join();
-}
-
-void ThreadTeam::wait_while(const std::atomic<std::uint32_t>& value, std::uint32_t old) const {
-  for (int spin = 0; spin < spins_; ++spin) {
-    if (value.load(std::memory_order_acquire) != old) return;
-    pause_processor();
-  }
-  value.wait(old, std::memory_order_acquire);
 }
 
 ThreadTeam* ThreadTeam::current() {
@@ -74,22 +89,21 @@ void ThreadTeam::share(int count, const Piece& piece) {
   const Scope alone(nullptr);
   piece_ = &piece;
   count_ = count;
-  running_.store(static_cast<std::uint32_t>(workers_.size()), std::memory_order_relaxed);
-  loops_.fetch_add(1, std::memory_order_release);
-  loops_.notify_all();
+  running_.set(static_cast<std::uint32_t>(workers_.size()));
+  loops_.add(1);
+  loops_.wake();
   run_piece(0);
-  while (const std::uint32_t running = running_.load(std::memory_order_acquire))
-    wait_while(running_, running);
+  while (const std::uint32_t running = running_.get()) running_.wait_while(running);
   if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
 }
 
 void ThreadTeam::work(int thread) {
   number_of_thread = thread;
   for (std::uint32_t seen = 0;; ++seen) {
-    wait_while(loops_, seen);
+    loops_.wait_while(seen);
     if (stopping_) return;
     run_piece(thread);
-    if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) running_.notify_one();
+    if (running_.add(-1u) == 1) running_.wake();
   }
 }
 

@@ -11,6 +11,28 @@
 
 namespace filterscope {
 
+/// A number that threads wait for to change: for a while awake, then asleep. std::atomic's wait() yields its
+/// core before it sleeps, and a process that is busy beside this one keeps it for milliseconds.
+class WaitableNumber {
+ public:
+  /// `spins`: looks at the number, with a pause after each, before the thread sleeps.
+  explicit WaitableNumber(int spins) : spins_(spins) {}
+
+  std::uint32_t get() const { return value_.load(std::memory_order_acquire); }
+  /// Returns once the number is another than `old`; what was written before it changed is visible.
+  void wait_while(std::uint32_t old);
+  /// Adds to the number, modulo 2^32, and returns what it was.
+  std::uint32_t add(std::uint32_t summand) { return value_.fetch_add(summand); }
+  void set(std::uint32_t value) { value_.store(value); }
+  /// Wakes those who sleep. Who changes the number without it leaves them asleep.
+  void wake();
+
+ private:
+  const int spins_;
+  std::atomic<std::uint32_t> value_{0};
+  std::atomic<int> sleepers_{0};
+};
+
 /// Threads that share the loops of an engine. They start with the team and end with it: no loop can fail
 /// because a thread cannot be had (where oneTBB ends the process). Between two loops they spin for
 /// microseconds and then sleep, so that a process beside this one gets its core.
@@ -47,10 +69,8 @@ class ThreadTeam {
   void share(int count, const Piece& piece);
   void work(int thread);
   void run_piece(int thread);
-  void wait_while(const std::atomic<std::uint32_t>& value, std::uint32_t old) const;
   void stop();
 
-  const int spins_;
   std::vector<std::thread> workers_;
 
   // The loop, written by the thread that shares it before `loops_` tells the workers.
@@ -61,8 +81,8 @@ class ThreadTeam {
   std::exception_ptr error_;
 
   // On cache lines of their own: all workers read the first while they wait and write the second.
-  alignas(64) std::atomic<std::uint32_t> loops_{0};    // Started so far.
-  alignas(64) std::atomic<std::uint32_t> running_{0};  // Workers that have not finished the last one.
+  alignas(64) WaitableNumber loops_;    // Started so far.
+  alignas(64) WaitableNumber running_;  // Workers that have not finished the last one.
 };
 
 /// How many threads share the loops of the calling thread, and which of them it is in such a loop, from 0.

@@ -222,8 +222,8 @@ if [[ -z $weights ]]; then
 fi
 echo "Weights: $weights"
 
-# What is not timed, side by side: much of it is work of the processors. 
-side_by_side() { begin "$1" "${@:2}"; }
+# What is not timed, side by side: much of it is work of the processors.
+side_by_side() { begin "$@"; }
 # A kernel that breaks the device fails all later tests of its process: so each family of convolutions has one of its own.
 families=(ConvolutionTest ConvolutionImplicitGemmTest)
 fastest='implicit_gemm(\+pool)?'  # Of many images.
