@@ -204,6 +204,15 @@ TEST_F(CliLimits, LittleMemory) {
   EXPECT_THAT(outcome.err, AllOf(HasSubstr("some.h5: no memory"), HasSubstr("(`ulimit -v`, now 80 MB)")));
 }
 
+// --- Time ---
+
+TEST_F(CliLimits, LittleProcessorTime) {
+  const Outcome outcome = run_limited(RLIMIT_CPU, 2, command("out", "0-63", "2000"));
+  EXPECT_EQ(outcome.exit_code, kInterrupted) << outcome.err;
+  EXPECT_THAT(outcome.err, AllOf(HasSubstr("`ulimit -t`"), HasSubstr("Interrupted: ")));
+  EXPECT_EQ(manifest("out")["complete"], false);
+}
+
 // --- Processes ---
 
 class CliFewProcesses : public CliLimits {

@@ -17,19 +17,19 @@ namespace filterscope::cli {
 namespace {
 
 constexpr std::array kSignals{SIGINT, SIGTERM, SIGHUP, SIGXCPU};
-constexpr char kSignal = 's';
-constexpr char kQuit = 'q';
+constexpr char kQuit = 0;
 
 // The handler may only make async-signal-safe calls, which std::stop_source::request_stop is not: it writes a
-// byte into a pipe, and a thread at the other end makes the request.
+// byte into a pipe, the signal's number, and a thread at the other end makes the request.
 std::atomic<int> write_end{-1};
 static_assert(std::atomic<int>::is_always_lock_free);
 
-extern "C" void on_signal(int) {
+extern "C" void on_signal(int signal) {
   const int saved_errno = errno;
+  const auto byte = static_cast<char>(signal);
   std::signal(SIGINT, SIG_DFL);
   std::signal(SIGTERM, SIG_DFL);
-  [[maybe_unused]] const auto written = write(write_end.load(), &kSignal, 1);
+  [[maybe_unused]] const auto written = write(write_end.load(), &byte, 1);
   errno = saved_errno;
 }
 
@@ -51,13 +51,15 @@ Interrupt::Interrupt(std::string answer) : answer_(std::move(answer)) {
   read_end_ = ends[0];
   write_end = ends[1];
   const auto listen = [this] {
-    char byte = 0;
-    while (byte != kQuit) {
+    while (true) {
+      char byte = kQuit;
       const auto count = read(read_end_, &byte, 1);
       if (count < 0 && errno == EINTR) continue;
-      if (count <= 0) return;
-      if (byte != kSignal) continue;
-      if (source_.request_stop()) std::fputs(answer_.c_str(), stderr);
+      if (count <= 0 || byte == kQuit) return;
+      if (!source_.request_stop() || answer_.empty()) continue;
+      if (byte == SIGXCPU)
+        std::fputs("The limit of processor time is nearly reached; `ulimit -t` shows it\n", stderr);
+      std::fputs(answer_.c_str(), stderr);
     }
   };
   try {

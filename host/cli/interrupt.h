@@ -8,7 +8,7 @@
 
 namespace filterscope::cli {
 
-/// While it lives, the first SIGINT, SIGTERM, SIGHUP (the terminal was closed) or SIGXCPU (the soft limit of
+/// While it lives, the first SIGINT, SIGTERM, SIGHUP (the terminal was closed) or SIGXCPU (the limit of
 /// processor time) requests a stop. It is answered on stderr by `answer`, since what it stops may take a
 /// while. Then a SIGINT or SIGTERM ends the program at once, as if it were not handled; the other two come
 /// more than once by themselves. A signal that was ignored before (nohup, a background job) stays ignored.

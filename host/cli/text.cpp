@@ -92,7 +92,7 @@ std::string_view exit_codes_help() {
   3    weights or another input file: missing, damaged, of another network
   4    device: not there, or it failed, or out of memory, threads or processes
   5    output: a result could not be written
-  130  interrupted (Ctrl-C, SIGTERM, a closed terminal, the soft limit of processor time); what was finished is kept,
+  130  interrupted (Ctrl-C, SIGTERM, a closed terminal, the limit of processor time); what was finished is kept,
        and the same command goes on
   141  SIGPIPE: nobody read what was printed; the results are complete
 )";
