@@ -37,6 +37,13 @@ void set_limit(decltype(RLIMIT_AS) resource, rlim_t value) {
   if (setrlimit(resource, &limit) != 0) _exit(126);
 }
 
+/// Where root's rights would be in the way; the user may have no access to the program.
+void be_an_ordinary_user() {
+  constexpr unsigned kNobody = 65534;
+  if (geteuid() == 0 && (setgroups(0, nullptr) != 0 || setgid(kNobody) != 0 || setuid(kNobody) != 0))
+    _exit(127);
+}
+
 class CliLimits : public Cli {
  protected:
   void SetUp() override {
@@ -220,15 +227,12 @@ class CliFewProcesses : public CliLimits {
   void SetUp() override {
     CliLimits::SetUp();
     fs::permissions(folder_, fs::perms::all);
-    // The limit does not hold for root, so another user it must be, who may have the program.
     prepare_ = [] {
-      set_limit(RLIMIT_NPROC, 1);
-      if (geteuid() == 0 && (setgroups(0, nullptr) != 0 || setgid(kNobody) != 0 || setuid(kNobody) != 0))
-        _exit(127);
+      set_limit(RLIMIT_NPROC, 1);  // It does not hold for root.
+      be_an_ordinary_user();
     };
     if (run({"--version"}).exit_code != 0) GTEST_SKIP() << "a user with one process cannot be had here";
   }
-  static constexpr unsigned kNobody = 65534;
 };
 
 TEST_F(CliFewProcesses, OneIsEnough) {
@@ -246,6 +250,29 @@ TEST_F(CliFewProcesses, WhatNeedsAnotherSaysSo) {
       error_of({"render", "--weights", "some.h5", "--threads", "1", "block1_conv1:0"}, kDevice);
   EXPECT_THAT(error, AllOf(HasSubstr("some.h5: cannot start a process to read it"),
                            HasSubstr("(`ulimit -u`, now 1"), Not(HasSubstr("damaged"))));
+}
+
+// --- Permissions ---
+
+TEST_F(CliLimits, PermissionsAreToldOfAsSuch) {
+  fs::permissions(folder_, fs::perms::all);
+  prepare_ = be_an_ordinary_user;
+  if (run({"--version"}).exit_code != 0) GTEST_SKIP() << "another user cannot be had here";
+  // What may not be looked at is not missing.
+  fs::create_directory(folder_ / "shut");
+  fs::copy_file(folder_ / "first.safetensors", folder_ / "shut" / "first.safetensors");
+  fs::permissions(folder_ / "shut", fs::perms::none);
+  for (const char* option : {"--weights=shut/first.safetensors", "--init=shut/some.npy"})
+    EXPECT_THAT(error_of({"render", "block1_conv1:0", option}, kInput),
+                AllOf(HasSubstr("Permission denied; check its permissions"), Not(HasSubstr("no such file"))));
+  fs::permissions(folder_ / "shut", fs::perms::owner_all);
+  prepare_ = [] {
+    umask(0777);
+    be_an_ordinary_user();
+  };
+  EXPECT_THAT(error_of(command("out"), kOutput),
+              AllOf(HasSubstr("has the permissions 000"), HasSubstr("umask")));
+  fs::permissions(folder_ / "out", fs::perms::owner_all);
 }
 
 // --- The terminal ---

@@ -104,9 +104,10 @@ int fail_of_output(int number) {
     std::signal(SIGPIPE, SIG_DFL);
     std::raise(SIGPIPE);
   }
+  const std::string advice = number == EFBIG ? filterscope::file_size_advice() : "";
   return fail(static_cast<int>(ErrorKind::output),
-              fmt::format("standard output: could not be written: {}{}", std::strerror(number),
-                          number == EFBIG ? "; " + filterscope::file_size_advice() : ""));
+              fmt::format("standard output: could not be written: {}{}{}", std::strerror(number),
+                          advice.empty() ? "" : "; ", advice));
 }
 
 }  // namespace
