@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cmath>
 #include <fstream>
@@ -14,6 +15,7 @@
 #include "cpu/plan.h"
 #include "cpu/stack.h"
 #include "error.h"
+#include "exhaustion.h"
 #include "processors.h"
 #include "schedule.h"
 #include "text.h"
@@ -52,8 +54,8 @@ auto with_memory_errors(Function function) {
   } catch (const cpu::OutOfMemory& error) {
     throw Error(ErrorKind::device,
                 fmt::format("out of memory: {:.1f} MB at once could not be had; give a smaller "
-                            "--batch or --size",
-                            1e-6 * static_cast<double>(error.bytes())));
+                            "--batch or --size, or {}",
+                            1e-6 * static_cast<double>(error.bytes()), exhaustion_advice(ENOMEM)));
   }
 }
 

@@ -5,10 +5,13 @@
 #include <mbedtls/md.h>
 
 #include <array>
+#include <cerrno>
 #include <fstream>
+#include <system_error>
 #include <vector>
 
 #include "error.h"
+#include "exhaustion.h"
 
 namespace filterscope {
 
@@ -24,7 +27,11 @@ std::string sha256_of_file(const std::filesystem::path& path) {
   std::array<unsigned char, 32> digest{};
   bool good = algorithm != nullptr && mbedtls_md_setup(&context.md, algorithm, 0) == 0 &&
               mbedtls_md_starts(&context.md) == 0;
+  errno = 0;
   std::ifstream stream(path, std::ios::binary);
+  if (!stream)
+    throw Error(ErrorKind::input, fmt::format("{}: cannot be opened: {}{}", path.string(),
+                                              std::generic_category().message(errno), reading_advice(errno)));
   std::vector<char> buffer(1 << 20);
   while (good && stream) {
     stream.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "error.h"
+#include "exhaustion.h"
 #include "processors.h"
 
 namespace filterscope {
@@ -60,12 +61,11 @@ ThreadTeam::ThreadTeam(int count) : loops_(spins_of(count)), running_(spins_of(c
   } catch (const std::system_error& error) {
     const int started = this->count();
     stop();
-    throw Error(
-        ErrorKind::device,
-        fmt::format("expected to start {} threads, found that the system allows {} ({}): a limit of "
-                    "processes (`ulimit -u`, a container's) or of memory (`ulimit -v`) is reached; give "
-                    "at most --threads {}, or raise the limit",
-                    count, started, error.code().message(), started));
+    throw Error(ErrorKind::device,
+                fmt::format("expected to start {} threads, found that the system allows {}: {}; give at most "
+                            "--threads {}, or {}",
+                            count, started, error.code().message(), started,
+                            exhaustion_advice(error.code().value())));
   }
 }
 

@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "error.h"
+#include "exhaustion.h"
 #include "sha256.h"
 #include "weights_formats.h"
 
@@ -196,18 +197,20 @@ Weights load_weights(const fs::path& path, const Network& network) {
     throw Error(ErrorKind::input, fmt::format("{}: expected a weights file, found a folder", path.string()));
   }
   if (!is_file(path)) {
-    throw Error(ErrorKind::input, fmt::format("{}: no such file; {}", path.string(), kAdvice));
+    throw Error(ErrorKind::input, fmt::format("{}: {}; {}", path.string(), missing_text(path), kAdvice));
   }
   std::error_code size_error;
   const std::uintmax_t size = fs::file_size(path, size_error);
   errno = 0;
   std::ifstream stream(path, std::ios::binary);
   if (!stream || size_error) {
-    throw Error(ErrorKind::input,
-                fmt::format("{}: cannot be opened: {}", path.string(), std::strerror(errno)));
+    throw Error(ErrorKind::input, fmt::format("{}: cannot be opened: {}{}", path.string(),
+                                              std::strerror(errno), reading_advice(errno)));
   }
   std::array<char, 64> head{};
   stream.read(head.data(), head.size());
+  if (stream.bad())
+    throw Error(ErrorKind::input, fmt::format("{}: cannot be read: {}", path.string(), std::strerror(errno)));
   const Container container = container_of({head.data(), static_cast<std::size_t>(stream.gcount())}, size);
   stream.close();
 
@@ -255,10 +258,10 @@ Weights resolve_weights(const std::optional<std::string>& option, const Network&
     if (candidate.synthetic_seed) return synthetic_weights(network, *candidate.synthetic_seed);
     if (candidate.found) return load_weights(*candidate.found, network);
     std::error_code ignored;
-    const std::string_view trouble =
-        is_folder(candidate.path)             ? "a folder without weights (.h5, .safetensors)"
-        : fs::exists(candidate.path, ignored) ? "expected a file or a folder, found a device or a pipe"
-                                              : "no such file or folder";
+    const std::string trouble = is_folder(candidate.path) ? "a folder without weights (.h5, .safetensors)"
+                                : fs::exists(candidate.path, ignored)
+                                    ? "expected a file or a folder, found a device or a pipe"
+                                    : missing_text(candidate.path);
     // A place that the user names must not give way silently to other weights.
     if (candidate.named) {
       throw Error(ErrorKind::input,

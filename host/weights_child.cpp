@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <cmath>
@@ -16,6 +17,7 @@
 #include <new>
 
 #include "error.h"
+#include "exhaustion.h"
 #include "weights_formats.h"
 
 namespace filterscope::weights_formats {
@@ -92,6 +94,21 @@ std::uint64_t address_space() {
                      : std::strtoull(text, nullptr, 10) * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
+/// What a child that is forked now may have of it; 0 if unknown.
+std::uint64_t address_space_of_child(const Layout& layout, const ChildLimits& limits) {
+  const std::uint64_t now = address_space();
+  return now == 0 ? 0 : now + 3 * (layout.size - layout.values) + limits.scratch_bytes;
+}
+
+/// Whether this process's own limits leave a child less memory than it may have.
+bool is_memory_short(const Layout& layout, const ChildLimits& limits) {
+  const std::uint64_t most = address_space_of_child(layout, limits);
+  return std::ranges::any_of(std::array{RLIMIT_AS, RLIMIT_DATA}, [&](auto resource) {
+    rlimit own{};
+    return getrlimit(resource, &own) == 0 && own.rlim_cur < most;
+  });
+}
+
 void limit(decltype(RLIMIT_CPU) resource, rlim_t soft, rlim_t hard) {
   rlimit limits{};
   if (getrlimit(resource, &limits) != 0) return;
@@ -111,13 +128,12 @@ void restrain(const Layout& layout, const ChildLimits& limits) {
   // The address sanitizer reserves terabytes of address space, and its reports are wanted.
   if (kAddressSanitizer) return;
   for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) signal(fault, SIG_DFL);
-  if (const std::uint64_t now = address_space(); now != 0) {
-    const std::uint64_t most = now + 3 * (layout.size - layout.values) + limits.scratch_bytes;
+  if (const std::uint64_t most = address_space_of_child(layout, limits); most != 0)
     limit(RLIMIT_AS, most, most);
-  }
   if (const int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC); nowhere >= 0) {
     dup2(nowhere, STDOUT_FILENO);
     dup2(nowhere, STDERR_FILENO);
+    close(nowhere);
   }
 }
 
@@ -174,15 +190,13 @@ Layers read_in_child(const fs::path& file, const Network& network,
   const Layout layout(network);
   const SharedMemory memory(layout.size);
   if (!memory) {
-    throw Error(ErrorKind::input,
-                fmt::format("{}: no memory for the weights: {}", file.string(), std::strerror(errno)));
+    throw_exhaustion(fmt::format("{}: no memory for the weights", file.string()), errno);
   }
   Report& report = *new (memory.data()) Report{};
 
   const pid_t process = fork();
   if (process < 0) {
-    throw Error(ErrorKind::input, fmt::format("{}: cannot start a process to read it: {}", file.string(),
-                                              std::strerror(errno)));
+    throw_exhaustion(fmt::format("{}: cannot start a process to read it", file.string()), errno);
   }
   if (process == 0) run_child(network, reader, limits, memory.data());
   std::exception_ptr failure;
@@ -202,9 +216,12 @@ Layers read_in_child(const fs::path& file, const Network& network,
   const State state = report.state;
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0 || state == State::running) {
     report.at[sizeof report.at - 1] = '\0';
-    throw Error(ErrorKind::input,
-                fmt::format("{}: the reader {} at {}; the file is damaged: get it again", file.string(),
-                            end_text(status), *report.at == '\0' ? "the file" : report.at));
+    const char* const at = *report.at == '\0' ? "the file" : report.at;
+    // Without memory libhdf5 may well crash.
+    if (is_memory_short(layout, limits))
+      throw_exhaustion(fmt::format("{}: the reader ended at {}", file.string(), at), ENOMEM);
+    throw Error(ErrorKind::input, fmt::format("{}: the reader {} at {}; the file is damaged: get it again",
+                                              file.string(), end_text(status), at));
   }
   if (state == State::refused) {
     report.message[sizeof report.message - 1] = '\0';

@@ -6,6 +6,7 @@
 #include <array>
 #include <charconv>
 #include <cstring>
+#include <new>
 #include <span>
 #include <utility>
 
@@ -75,17 +76,23 @@ class QuietErrors {
   void* data_ = nullptr;
 };
 
-/// The innermost description on HDF5's error stack.
+/// The innermost description on HDF5's error stack. std::bad_alloc where memory was lacking.
 std::string hdf5_says() {
   std::string text;
+  bool no_memory = false;
+  const auto look = [&](unsigned depth, const H5E_error2_t& error) {
+    if (depth == 0 && error.desc != nullptr) text = error.desc;
+    no_memory = no_memory || error.maj_num == H5E_RESOURCE;
+  };
   H5Ewalk2(
       H5E_DEFAULT, H5E_WALK_UPWARD,
       [](unsigned depth, const H5E_error2_t* error, void* data) -> herr_t {
-        if (depth == 0 && error->desc != nullptr) *static_cast<std::string*>(data) = error->desc;
+        (*static_cast<decltype(look)*>(data))(depth, *error);
         return 0;
       },
-      &text);
+      const_cast<void*>(static_cast<const void*>(&look)));
   H5Eclear2(H5E_DEFAULT);
+  if (no_memory) throw std::bad_alloc();
   if (text.size() > 200) text.resize(200);
   return text.empty() ? "" : fmt::format(" (HDF5: {})", text);
 }

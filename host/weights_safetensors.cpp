@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cerrno>
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -10,6 +11,7 @@
 #include <utility>
 
 #include "error.h"
+#include "exhaustion.h"
 #include "weights_formats.h"
 
 // safetensors: 8 bytes N (little-endian), N bytes of JSON {"name": {"dtype", "shape", "data_offsets": [begin,
@@ -58,6 +60,7 @@ class SafetensorsFile {
       : path_(path), network_(network), stream_(path, std::ios::binary) {}
 
   Layers read() {
+    if (!stream_) fail(fmt::format("cannot be opened: {}{}", std::strerror(errno), reading_advice(errno)));
     read_header();
     std::vector<PartialLayer> parts(network_.convolutions.size());
     std::vector<std::string> contents;

@@ -380,8 +380,8 @@ TEST_P(CliInterrupted, KeepsWhatIsFinished) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Signals, CliInterrupted, ::testing::Values(SIGINT, SIGTERM),
-                         [](const auto& test) { return test.param == SIGINT ? "Interrupt" : "Terminate"; });
+INSTANTIATE_TEST_SUITE_P(Signals, CliInterrupted, ::testing::Values(SIGINT, SIGTERM, SIGHUP, SIGXCPU),
+                         [](const auto& test) { return std::string(sigabbrev_np(test.param)); });
 
 // As in `2>&1 | tee log`: Ctrl-C ends tee, too, and then nobody reads what the program says.
 TEST_F(Cli, InterruptedKeepsWhatIsFinishedWithoutAReaderOfItsMessages) {

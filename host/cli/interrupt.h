@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <csignal>
 #include <stop_token>
 #include <string>
@@ -7,9 +8,11 @@
 
 namespace filterscope::cli {
 
-/// While it lives, the first SIGINT or SIGTERM requests a stop; the second one ends the program at once, as
-/// if it were not handled. The first one is answered on stderr by `answer`, since what it stops may take a
-/// while. A signal that was ignored before (nohup, a background job) stays ignored. One at a time.
+/// While it lives, the first SIGINT, SIGTERM, SIGHUP (the terminal was closed) or SIGXCPU (the limit of
+/// processor time) requests a stop. It is answered on stderr by `answer`, since what it stops may take a
+/// while. Then a SIGINT or SIGTERM ends the program at once, as if it were not handled; the other two come
+/// more than once by themselves. A signal that was ignored before (nohup, a background job) stays ignored.
+/// Where no thread can be started, signals stay as they are. One at a time.
 class Interrupt {
  public:
   explicit Interrupt(std::string answer = "");
@@ -23,8 +26,7 @@ class Interrupt {
  private:
   std::string answer_;
   std::stop_source source_;
-  struct sigaction old_int_ {};
-  struct sigaction old_term_ {};
+  std::array<struct sigaction, 4> old_{};  ///< Of each signal that is handled.
   int read_end_ = -1;
   std::thread listener_;
 };

@@ -15,8 +15,10 @@
 #include <vector>
 
 #include "../error.h"
+#include "../exhaustion.h"
 #include "../nearest_name.h"
 #include "commands.h"
+#include "process_setup.h"
 #include "text.h"
 #include "version.h"
 
@@ -101,26 +103,32 @@ int fail_of_output(int number) {
     std::signal(SIGPIPE, SIG_DFL);
     std::raise(SIGPIPE);
   }
+  const std::string advice = number == EFBIG ? filterscope::file_size_advice() : "";
   return fail(static_cast<int>(ErrorKind::output),
-              fmt::format("standard output: could not be written: {}", std::strerror(number)));
+              fmt::format("standard output: could not be written: {}{}{}", std::strerror(number),
+                          advice.empty() ? "" : "; ", advice));
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  filterscope::cli::prepare_process();
   prctl(PR_SET_NAME, "filterscope");  // For ps and pkill: started through a loader, it would have its name.
-  std::signal(SIGPIPE, SIG_IGN);      // What is finished must be written, whoever reads the messages.
   try {
     const int exit_code = run({argv + std::min(argc, 1), argv + argc});
-    if (std::fflush(stdout) != 0) return fail_of_output(errno);
-    return exit_code;
+    const int output_error = filterscope::cli::finish_output();
+    return exit_code == 0 && output_error != 0 ? fail_of_output(output_error) : exit_code;
   } catch (const Error& error) {
     return fail(error.exit_code(), error.what());
   } catch (const std::bad_alloc&) {
-    return fail(kOutOfMemory, "out of memory; give a smaller --batch or --size");
+    return fail(kOutOfMemory, fmt::format("out of memory; give a smaller --batch or --size, or {}",
+                                          filterscope::exhaustion_advice(ENOMEM)));
   } catch (const std::system_error& error) {
     // By fmt::print(), where the text is longer than the stream's buffer.
     if (std::ferror(stdout) != 0) return fail_of_output(error.code().value());
+    if (filterscope::is_exhaustion(error.code().value()))
+      return fail(kOutOfMemory,
+                  fmt::format("{}; {}", error.what(), filterscope::exhaustion_advice(error.code().value())));
     return fail(kProgramError, fmt::format("unexpected: {}", error.what()));
   } catch (const std::exception& exception) {
     return fail(kProgramError, fmt::format("unexpected: {}", exception.what()));

@@ -65,9 +65,9 @@ class RunObserver : public RenderObserver {
   void on_loss(FilterId id, TracePoint point) override {
     if (!print_losses_) return;
     progress_.clear();
-    if (name_filters_) fmt::print("{} {}  ", network_.convolutions[id.layer].name, id.filter);
-    fmt::print("Iteration: {}, Loss: {:.6f}\n", point.iteration, point.loss);
-    std::fflush(stdout);
+    say("{}Iteration: {}, Loss: {:.6f}\n",
+        name_filters_ ? fmt::format("{} {}  ", network_.convolutions[id.layer].name, id.filter) : "",
+        point.iteration, point.loss);
   }
 
  private:

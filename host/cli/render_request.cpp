@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "../error.h"
@@ -194,7 +196,9 @@ void read_start_images(RenderRequest& request, const Network& network) {
                 fmt::format("--init {}: expected one image or one for each of {}, found {}", file,
                             counted(std::ssize(request.whole), "selected filter"), images.count));
   }
-  request.init = {.file = std::filesystem::absolute(file).string(),
+  std::error_code nowhere;  // In a folder that is not there any more, the path stays as it was given.
+  const std::filesystem::path path = std::filesystem::absolute(file, nowhere);
+  request.init = {.file = nowhere ? file : path.string(),
                   .sha256 = sha256_of_file(file),
                   .filters = images.count == 1 ? "" : selectors_of(request.whole, network)};
   request.render.extent = extent;

@@ -4,12 +4,21 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <vector>
 
 #include "../output/file_names.h"
 
 namespace filterscope::cli {
+
+int finish_output() {
+  static int first = 0;
+  errno = 0;
+  const bool failed = std::fflush(stdout) != 0 || std::ferror(stdout) != 0;
+  if (failed && first == 0) first = errno != 0 ? errno : EIO;
+  return first;
+}
 
 std::string duration_text(double seconds) {
   if (!std::isfinite(seconds) || seconds < 0) return "unknown time";
@@ -81,9 +90,11 @@ std::string_view exit_codes_help() {
   1    an error of the program itself
   2    usage: an option or a selector that makes no sense, or settings other than those of the results in --out
   3    weights or another input file: missing, damaged, of another network
-  4    device: not there, or it failed, or out of memory
+  4    device: not there, or it failed, or out of memory, threads or processes
   5    output: a result could not be written
-  130  interrupted (Ctrl-C); what was finished is kept, and the same command goes on
+  130  interrupted (Ctrl-C, SIGTERM, a closed terminal, the limit of processor time); what was finished is kept,
+       and the same command goes on
+  141  SIGPIPE: nobody read what was printed; the results are complete
 )";
 }
 

@@ -17,11 +17,22 @@
 
 namespace filterscope::cli {
 
+/// Writes what is left of stdout; gives the errno of the first failure to write there, or 0.
+int finish_output();
+
 /// Writes to stderr. That it cannot be written (its reader is gone, as `tee` is after Ctrl-C) is no reason to
 /// lose results, so that is ignored; fmt::print() would throw.
 template <class... Arguments>
 void tell(fmt::format_string<Arguments...> text, Arguments&&... arguments) {
   std::fputs(fmt::format(text, std::forward<Arguments>(arguments)...).c_str(), stderr);
+}
+
+/// Writes to stdout, at once. That it cannot be written must not end a run either; finish_output() tells of
+/// it.
+template <class... Arguments>
+void say(fmt::format_string<Arguments...> text, Arguments&&... arguments) {
+  std::fputs(fmt::format(text, std::forward<Arguments>(arguments)...).c_str(), stdout);
+  finish_output();
 }
 
 /// Seconds for a reader: "0.8 s", "12 s", "3 min 20 s", "2 h 05 min", "3 days 4 h".

@@ -7,6 +7,7 @@
 #include <future>
 #include <optional>
 #include <string>
+#include <system_error>
 
 #include "../error.h"
 #include "../output/atomic_file.h"
@@ -34,7 +35,9 @@ void count(GalleryCounts& counts, const StoredRun& run, const PictureSurvey& sur
 
 /// From `page` to `run`, with '/' at the end.
 std::string way_to(const fs::path& run, const fs::path& page) {
-  const fs::path way = fs::weakly_canonical(run).lexically_relative(fs::weakly_canonical(page));
+  std::error_code ignored;  // What cannot be looked at cannot be linked to by a better way.
+  const fs::path way =
+      fs::weakly_canonical(run, ignored).lexically_relative(fs::weakly_canonical(page, ignored));
   return (way / "").generic_string();
 }
 

@@ -4,12 +4,12 @@
 #include <array>
 #include <cstddef>
 #include <fstream>
-#include <iterator>
 #include <optional>
 #include <stdexcept>
 #include <string_view>
 #include <utility>
 
+#include "input_file.h"
 #include "png.h"
 
 namespace filterscope {
@@ -109,11 +109,6 @@ Bytes frame_control(std::uint32_t sequence, Extent extent, int milliseconds) {
   return data;
 }
 
-Bytes read_bytes(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
 /// Of a file of encode_apng() the image data of each frame, without the sequence numbers.
 std::vector<Bytes> image_data(std::span<const std::uint8_t> chunks) {
   std::vector<Bytes> frames;
@@ -159,7 +154,8 @@ Bytes encode_apng(std::span<const Bytes> frames, Extent extent) {
 
 std::vector<Bytes> read_apng(const std::filesystem::path& path, Extent extent, int frames) {
   if (!is_whole_apng(path, extent, frames)) return {};
-  const Bytes file = read_bytes(path);
+  const Bytes file = read_result_file(path);
+  if (file.size() < kSignatureBytes + kHeaderBytes) return {};
   const auto header = std::span(file).first(kSignatureBytes + kHeaderBytes);
   std::vector<Bytes> pictures;
   try {
@@ -183,7 +179,7 @@ bool is_whole_apng(const std::filesystem::path& path, Extent extent, int frames)
   Bytes control;
   append_chunk(control, "acTL", animation_control(frames));
   Bytes found(control.size());
-  std::ifstream file(path, std::ios::binary);
+  std::ifstream file = open_result(path);
   file.seekg(kSignatureBytes + kHeaderBytes);
   file.read(reinterpret_cast<char*>(found.data()), static_cast<std::streamsize>(found.size()));
   return file && found == control;

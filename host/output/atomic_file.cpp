@@ -12,26 +12,31 @@
 #include <vector>
 
 #include "../error.h"
+#include "../exhaustion.h"
 
 namespace filterscope {
 namespace {
 
-std::string_view advice(int error) {
+std::string advice(int error, std::string_view chosen_with) {
+  const auto folder = [&](std::string_view what) { return fmt::format("{} with {}", what, chosen_with); };
   switch (error) {
     case ENOSPC:
     case EDQUOT:
-    case EFBIG:
-      return "free some space or choose another folder";
+      return folder("free some space or choose another folder");
+    case EFBIG: {
+      const std::string limit = file_size_advice();
+      return limit.empty() ? folder("choose a folder of a file system that takes larger files") : limit;
+    }
     case EACCES:
     case EPERM:
     case EROFS:
-      return "choose a folder you may write to";
+      return folder("choose a folder you may write to");
     case ENOTDIR:
     case EISDIR:
     case EEXIST:
-      return "something else has this name; move it away or choose another folder";
+      return folder("something else has this name; move it away or choose another folder");
     default:
-      return "choose another folder";
+      return is_exhaustion(error) ? exhaustion_advice(error) : folder("choose another folder");
   }
 }
 
@@ -45,6 +50,16 @@ bool is_temporary(std::string_view name) {
   const std::size_t dot = name.rfind('.');
   return dot > 1 && name.size() - dot - 1 == kRandomDigits &&
          name.find_first_not_of("0123456789abcdef", dot + 1) == std::string_view::npos;
+}
+
+/// Of a folder that belongs to the user and may not be written all the same, as a strange umask makes it.
+std::string shut_folder_advice(const std::filesystem::path& folder) {
+  struct stat status {};
+  if (::stat(folder.empty() ? "." : folder.c_str(), &status) != 0 || status.st_uid != ::geteuid() ||
+      (status.st_mode & 0300) == 0300)
+    return "";
+  return fmt::format("your folder {} has the permissions {:03o}: `chmod u+rwx` it, and see what `umask` is",
+                     folder.string(), status.st_mode & 0777);
 }
 
 /// What is on the way to `path` and is no folder.
@@ -65,10 +80,11 @@ std::filesystem::path file_in_the_way(const std::filesystem::path& path) {
 void throw_output_error(const std::filesystem::path& path, std::string_view what, int error,
                         std::string_view chosen_with) {
   const std::filesystem::path& culprit = error == ENOTDIR ? file_in_the_way(path) : path;
-  throw Error(ErrorKind::output,
-              fmt::format("{}: {}: {}{}; {} with {}", path.string(), what,
-                          culprit == path ? "" : culprit.string() + ": ",
-                          std::generic_category().message(error), advice(error), chosen_with));
+  const std::string shut = error == EACCES ? shut_folder_advice(path.parent_path()) : "";
+  throw Error(
+      ErrorKind::output,
+      fmt::format("{}: {}: {}{}; {}", path.string(), what, culprit == path ? "" : culprit.string() + ": ",
+                  std::generic_category().message(error), shut.empty() ? advice(error, chosen_with) : shut));
 }
 
 AtomicFile::AtomicFile(std::filesystem::path path, std::string_view chosen_with)

@@ -12,7 +12,7 @@ namespace filterscope {
 /// A file that appears under its name whole or not at all: it is written beside it under a temporary name
 /// (hidden, ending in ".tmp") and renamed by commit(). Without commit() the destructor removes it. Everything
 /// that fails (no such folder, no permission, disk full) is an output Error that names the path, the system's
-/// reason and what to do: among it, that the folder is chosen with `chosen_with`.
+/// reason and what to do: mostly to choose another folder, with `chosen_with`.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path, std::string_view chosen_with = "--out");

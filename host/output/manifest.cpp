@@ -12,6 +12,7 @@
 #include <limits>
 #include <sstream>
 #include <stdexcept>
+#include <system_error>
 #include <utility>
 
 #include "../text.h"
@@ -478,12 +479,14 @@ Manifest parse_manifest(std::string_view text, const Network& network) {
 
 Manifest describe_run(const Network& network, const Weights& weights, const Recipe& recipe,
                       const RenderOptions& options, const EngineDescription& engine) {
+  std::error_code nowhere;  // In a folder that is not there any more, the path stays as it was given.
+  const std::filesystem::path path = std::filesystem::absolute(weights.path, nowhere);
   Manifest manifest;
   manifest.version = kVersion;
   manifest.started = std::chrono::system_clock::now();
   manifest.network = network;
   manifest.weights = {.name = weights.name,
-                      .path = weights.path.empty() ? "" : std::filesystem::absolute(weights.path).string(),
+                      .path = (nowhere ? weights.path : path).string(),
                       .kind = weights.kind,
                       .sha256 = weights.sha256,
                       .natural_input = weights.natural_input};

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cerrno>
 #include <charconv>
 #include <cmath>
 #include <cstddef>
@@ -18,7 +19,9 @@
 #include <utility>
 
 #include "../error.h"
+#include "../exhaustion.h"
 #include "../text.h"
+#include "input_file.h"
 
 namespace filterscope {
 namespace {
@@ -182,7 +185,7 @@ bool holds_images(const std::filesystem::path& path, std::int64_t rows, Extent e
   std::error_code error;
   const std::uintmax_t size = std::filesystem::file_size(path, error);
   if (error || size != kHeaderSize + static_cast<std::uint64_t>(rows) * bytes_of_image(extent)) return false;
-  std::ifstream file(path, std::ios::binary);
+  std::ifstream file = open_result(path);
   std::string start(kHeaderSize, '\0');
   file.read(start.data(), static_cast<std::streamsize>(start.size()));
   return file && start == header(rows, extent);
@@ -190,7 +193,7 @@ bool holds_images(const std::filesystem::path& path, std::int64_t rows, Extent e
 
 std::vector<float> read_image(const std::filesystem::path& path, int rows, int row, Extent extent) {
   std::vector<float> image(values_of(extent));
-  std::ifstream file(path, std::ios::binary);
+  std::ifstream file = open_result(path);
   file.seekg(
       static_cast<std::streamoff>(kHeaderSize + static_cast<std::uint64_t>(row) * bytes_of_image(extent)));
   file.read(reinterpret_cast<char*>(image.data()), static_cast<std::streamsize>(bytes_of_image(extent)));
@@ -205,18 +208,23 @@ InitialImages read_initial_images(const std::filesystem::path& path) {
   std::error_code error;
   const std::filesystem::file_status status = std::filesystem::status(path, error);
   if (!std::filesystem::exists(status))
-    throw Error(ErrorKind::input, fmt::format("--init {}: no such file; {}", path.string(), kExpected));
+    throw Error(ErrorKind::input,
+                fmt::format("--init {}: {}; {}", path.string(), missing_text(path), kExpected));
   // Reading a pipe or a device could wait for ever.
   if (!std::filesystem::is_regular_file(status)) refuse(path, "something that is not a regular file");
   const std::uint64_t file_size = std::filesystem::file_size(path, error);
+  errno = error.value();
   std::ifstream file(path, std::ios::binary);
   if (error || !file)
-    throw Error(ErrorKind::input,
-                fmt::format("--init {}: the file cannot be read; check its permissions", path.string()));
+    throw Error(ErrorKind::input, fmt::format("--init {}: the file cannot be read: {}{}", path.string(),
+                                              std::generic_category().message(errno), reading_advice(errno)));
 
   // Format 1 has a length of two bytes, formats 2 and 3 of four.
   std::array<unsigned char, 12> start{};
   file.read(reinterpret_cast<char*>(start.data()), start.size());
+  if (file.bad())
+    throw Error(ErrorKind::input, fmt::format("--init {}: the file cannot be read: {}", path.string(),
+                                              std::generic_category().message(errno)));
   if (static_cast<std::size_t>(file.gcount()) < start.size() ||
       !std::equal(kMagic.begin(), kMagic.end(), start.begin(),
                   [](char a, unsigned char b) { return static_cast<unsigned char>(a) == b; }))

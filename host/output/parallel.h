@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <exception>
 #include <mutex>
+#include <new>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -30,14 +31,15 @@ void for_each_parallel(std::size_t count, Body body) {
       }
     }
   };
-  std::vector<std::thread> threads;
+  std::vector<std::jthread> threads;
   const std::size_t wanted = std::min<std::size_t>(count, available_processors());
   try {
     while (threads.size() + 1 < wanted) threads.emplace_back(work);
   } catch (const std::system_error&) {  // No more threads to be had; fewer will do.
+  } catch (const std::bad_alloc&) {
   }
   work();
-  for (std::thread& thread : threads) thread.join();
+  threads.clear();  // Joins them.
   if (error) std::rethrow_exception(error);
 }
 

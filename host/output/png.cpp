@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "atomic_file.h"
+#include "input_file.h"
 
 namespace filterscope {
 namespace {
@@ -21,7 +22,10 @@ constexpr int kChannels = 3;
 /// Takes over what stb_image gives; nothing where that is nothing.
 std::optional<Picture> picture_of(stbi_uc* pixels, Extent extent) {
   const std::unique_ptr<stbi_uc, decltype(&stbi_image_free)> owner(pixels, stbi_image_free);
-  if (pixels == nullptr) return std::nullopt;
+  if (pixels == nullptr) {
+    if (stbi_failure_reason() == std::string_view("outofmem")) throw std::bad_alloc();
+    return std::nullopt;
+  }
   return Picture{extent, {pixels, pixels + extent.positions() * kChannels}};
 }
 
@@ -48,9 +52,7 @@ void write_png(const std::filesystem::path& path, std::span<const std::uint8_t> 
 }
 
 std::optional<Picture> read_png(const std::filesystem::path& path) {
-  Extent extent{};
-  int channels = 0;
-  return picture_of(stbi_load(path.c_str(), &extent.width, &extent.height, &channels, kChannels), extent);
+  return decode_png(read_result_file(path));
 }
 
 std::optional<Picture> decode_png(std::span<const std::uint8_t> file) {
@@ -67,7 +69,7 @@ bool is_whole_png(const std::filesystem::path& path, Extent extent) {
   constexpr std::string_view kEnd("\0\0\0\0IEND\xae\x42\x60\x82", 12);
   std::array<char, 24> start{};
   std::array<char, kEnd.size()> end{};
-  std::ifstream file(path, std::ios::binary);
+  std::ifstream file = open_result(path);
   file.read(start.data(), start.size());
   file.seekg(-static_cast<std::streamoff>(end.size()), std::ios::end);
   file.read(end.data(), end.size());

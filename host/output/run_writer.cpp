@@ -13,6 +13,7 @@
 #include <iterator>
 #include <map>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <set>
 #include <span>
@@ -156,7 +157,10 @@ class RunWriter::Implementation {
     if (!added_.insert(result.id).second) throw std::invalid_argument("RunWriter: a filter was added twice");
     queued_bytes_ += bytes;
     queue_.push_back({std::move(result), engine});
-    work_.notify_one();
+    if (encoders_.empty())
+      write_next(lock);
+    else
+      work_.notify_one();
   }
 
   bool has_room(std::size_t bytes) const {
@@ -305,11 +309,13 @@ class RunWriter::Implementation {
   }
 
   void start_encoders() {
+    const unsigned count = encoder_count(options_);
+    encoders_.reserve(count);
+    // Where no more threads are to be had, fewer will do; without any, add() writes.
     try {
-      const unsigned count = encoder_count(options_);
-      for (unsigned i = 0; i < count; ++i) encoders_.emplace_back([this] { encode(); });
-    } catch (const std::system_error&) {  // No more threads to be had; fewer will do.
-      if (encoders_.empty()) throw;
+      while (encoders_.size() < count) encoders_.emplace_back([this] { encode(); });
+    } catch (const std::system_error&) {
+    } catch (const std::bad_alloc&) {
     }
   }
 
@@ -342,17 +348,21 @@ class RunWriter::Implementation {
       std::unique_lock lock(mutex_);
       work_.wait(lock, [this] { return closed_ || !queue_.empty(); });
       if (queue_.empty()) return;
-      Item item = std::move(queue_.front());
-      queue_.pop_front();
-      lock.unlock();
-      const std::size_t bytes = bytes_of(item.result);
-      attempt([&] { write(item); });
-      item = {};
-      lock.lock();
-      queued_bytes_ -= bytes;
-      lock.unlock();
-      room_.notify_one();
+      write_next(lock);
     }
+  }
+
+  /// What is first in the queue, without the lock of mutex_, which is held before and after.
+  void write_next(std::unique_lock<std::mutex>& lock) {
+    Item item = std::move(queue_.front());
+    queue_.pop_front();
+    lock.unlock();
+    const std::size_t bytes = bytes_of(item.result);
+    attempt([&] { write(item); });
+    item = {};
+    lock.lock();
+    queued_bytes_ -= bytes;
+    room_.notify_one();
   }
 
   std::size_t row_of(FilterId id) const {

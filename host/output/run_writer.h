@@ -30,8 +30,9 @@ namespace filterscope {
 ///
 /// What is rendered again, with or without unscaled image and frames, keeps those that it had.
 ///
-/// Threads of its own encode and write, so that the ascent goes on meanwhile. Every file appears whole. No
-/// two processes write to a folder at the same time. Files of other names are left alone.
+/// Threads of its own encode and write, so that the ascent goes on meanwhile; where none can be started,
+/// add() does. Every file appears whole. No two processes write to a folder at the same time. Files of other
+/// names are left alone.
 class RunWriter {
  public:
   struct Options {

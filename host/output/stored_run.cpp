@@ -4,8 +4,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <fstream>
-#include <iterator>
 #include <stdexcept>
 #include <string_view>
 #include <system_error>
@@ -15,6 +13,7 @@
 #include "../text.h"
 #include "apng.h"
 #include "file_names.h"
+#include "input_file.h"
 #include "json.h"
 #include "npy.h"
 #include "png.h"
@@ -31,15 +30,6 @@ constexpr std::string_view kOrForce =
 [[noreturn]] void refuse(const fs::path& path, std::string_view reason, std::string_view advice = kOrForce) {
   throw Error(ErrorKind::input, fmt::format("{}: this is not what a run of this program leaves: {}; {}",
                                             path.string(), reason, advice));
-}
-
-std::optional<std::string> read_file(const fs::path& path) {
-  std::error_code error;
-  const fs::file_status status = fs::status(path, error);
-  if (status.type() == fs::file_type::not_found) return std::nullopt;
-  std::ifstream stream(path, std::ios::binary);
-  if (!stream || !fs::is_regular_file(status)) refuse(path, "it cannot be read");
-  return std::string(std::istreambuf_iterator<char>(stream), {});
 }
 
 std::string_view take_until(std::string_view& text, char separator) {

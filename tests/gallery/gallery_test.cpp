@@ -431,7 +431,7 @@ TEST_F(GalleryTest, KeepsTheOldPageWhenTheNewOneCannotBeWritten) {
   const std::vector<std::string> files = files_below(out_);
   {
     const FullDisk full(20000);  // More than the atlas takes, less than the page.
-    EXPECT_THAT(error_of(ErrorKind::output, [&] { write_gallery(out_); }), HasSubstr("free some space"));
+    EXPECT_THAT(error_of(ErrorKind::output, [&] { write_gallery(out_); }), HasSubstr("`ulimit -f`"));
   }
   EXPECT_EQ(read_text(out_ / "index.html"), page);
   EXPECT_EQ(files_below(out_), files);

@@ -102,7 +102,8 @@ TEST(AtomicFile, NoticesAFullDisk) {
     const FullDisk full(1000);
     const std::string content(5000, 'x');
     EXPECT_THAT(error_of(ErrorKind::output, [&] { write_file(folder / "a.txt", std::string_view(content)); }),
-                AllOf(HasSubstr((folder / "a.txt").string()), HasSubstr("free some space")));
+                AllOf(HasSubstr((folder / "a.txt").string()),
+                      HasSubstr("raise the limit of file sizes (`ulimit -f`, now 1000 bytes)")));
   }
   EXPECT_EQ(read_text(folder / "a.txt"), "before");
   EXPECT_THAT(files_below(folder.path()), ElementsAre("a.txt"));

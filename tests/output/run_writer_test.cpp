@@ -251,7 +251,7 @@ TEST_F(RunWriterTest, NoticesAFullDiskAndKeepsWhatIsWritten) {
       }
     });
   }
-  EXPECT_THAT(message, AllOf(HasSubstr("raw/block1_conv1_f0000.npy"), HasSubstr("free some space")));
+  EXPECT_THAT(message, AllOf(HasSubstr("raw/block1_conv1_f0000.npy"), HasSubstr("`ulimit -f`")));
   EXPECT_EQ(error_of(ErrorKind::output, [&] { run.finish(kSeconds); }), message);
   EXPECT_THAT(statuses(), ElementsAre("missing", "missing", "ok"));
   EXPECT_EQ(manifest()["complete"], false);

@@ -15,6 +15,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -79,8 +80,10 @@ class Cli : public ::testing::Test {
     setenv("HOME", folder_.c_str(), 1);
     unsetenv("FILTERSCOPE_WEIGHTS");
     for (const auto& [name, value] : environment_) setenv(name.c_str(), value.c_str(), 1);
-    std::signal(SIGINT, SIG_DFL);
-    if (chdir(folder_.c_str()) == 0) execv(argv[0], argv.data());
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGXCPU}) std::signal(signal, SIG_DFL);
+    if (chdir(folder_.c_str()) != 0) _exit(127);
+    if (prepare_) prepare_();
+    execv(argv[0], argv.data());
     _exit(127);
   }
 
@@ -200,6 +203,7 @@ class Cli : public ::testing::Test {
   std::filesystem::path folder_;
   std::vector<std::string> program_{FILTERSCOPE_PROGRAM};  // And what stands before its arguments.
   std::map<std::string, std::string> environment_;         // What the program's gets beside the test's own.
+  std::function<void()> prepare_;  // Called in the program's process before it is started.
 };
 
 }  // namespace filterscope

@@ -2,10 +2,12 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cmath>
 #include <cstdlib>
+#include <fstream>
 #include <functional>
 #include <stdexcept>
 #include <string>
@@ -119,6 +121,38 @@ TEST(ChildProcess, BoundlessMemoryIsAnError) {
                 return weights_formats::Layers(all.size());
               }),
               HasSubstr("more memory than these weights can need"));
+}
+
+// A limit of this process's own: the file is not at fault.
+TEST(ChildProcess, LittleMemoryIsNoFaultOfTheFile) {
+#if defined(__SANITIZE_ADDRESS__)
+  GTEST_SKIP() << "the address sanitizer needs all address space";
+#endif
+  rlimit before{};
+  getrlimit(RLIMIT_AS, &before);
+  const auto error_below = [&](std::uint64_t megabytes, const Network& network) {
+    return error_of(
+        [&] {
+          std::ifstream statm("/proc/self/statm");
+          std::uint64_t pages = 0;
+          statm >> pages;
+          const rlimit limit{pages * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE)) + (megabytes << 20),
+                             before.rlim_max};
+          setrlimit(RLIMIT_AS, &limit);
+          try {
+            weights_formats::read_in_child("some.h5", network, [](const weights_formats::At&) {
+              return weights_formats::Layers(std::vector<char>(std::size_t{1} << 30).size());
+            });
+          } catch (...) {
+            setrlimit(RLIMIT_AS, &before);
+            throw;
+          }
+        },
+        ErrorKind::device);
+  };
+  EXPECT_THAT(error_below(20, vgg16()), AllOf(HasSubstr("some.h5: no memory"), HasSubstr("`ulimit -v`")));
+  EXPECT_THAT(error_below(100, tiny()), AllOf(HasSubstr("some.h5: the reader ended"),
+                                              HasSubstr("`ulimit -v`"), testing::Not(HasSubstr("damaged"))));
 }
 
 TEST(ChildProcess, StrangeEndsAreErrors) {
