@@ -26,9 +26,9 @@ void refuse_positional(std::string_view command, const Arguments& options) {
   throw Error(
       ErrorKind::usage,
       fmt::format(
-          "unexpected argument \"{0}\": `filterscope {1}` takes options only; `filterscope {1} --help` "
-          "lists them",
-          options.positional().front(), command));
+          "`filterscope {0}` takes options only, found the argument \"{1}\"; `filterscope {0} --help` lists "
+          "them",
+          command, options.positional().front()));
 }
 
 void refuse_foreign_files(const std::filesystem::path& out, std::span<const std::string_view> names,

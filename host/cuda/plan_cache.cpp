@@ -7,7 +7,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <system_error>
@@ -56,12 +55,13 @@ PlanCache::PlanCache(std::filesystem::path folder, Environment environment,
 PlanCache::Entries PlanCache::read() const {
   // A pipe or a device of that name would be waited for.
   std::error_code error;
-  if (!std::filesystem::is_regular_file(path_, error) ||
-      std::filesystem::file_size(path_, error) > kLargestFile || error) {
-    return {};
-  }
+  if (!std::filesystem::is_regular_file(path_, error)) return {};
+  const std::uintmax_t size = std::filesystem::file_size(path_, error);
+  if (error || size > kLargestFile) return {};
+  std::string text(size, '\0');
   std::ifstream file(path_, std::ios::binary);
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  file.read(text.data(), static_cast<std::streamsize>(size));
+  text.resize(static_cast<std::size_t>(file.gcount()));
   const json document = json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!document.is_object() || document.value("format", json()) != kFormat ||
       document.value("environment", json()) != json(environment_)) {
