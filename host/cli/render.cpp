@@ -230,7 +230,9 @@ void print_interrupted(const RenderRequest& request, const RunWriter::Counts& co
 
 void print_nothing_to_do(const RenderRequest& request) {
   if (request.selection.empty()) {
-    fmt::print("Nothing to do: there are more shares than filters, and this one has none\n");
+    fmt::print("Nothing to do: {} cannot fill {}, and share {} has none\n",
+               counted(std::ssize(request.whole), "filter"), counted(request.shard->count, "share"),
+               request.shard->index);
     return;
   }
   fmt::print("Nothing to do: {} already in {}; --force renders anew\n",
