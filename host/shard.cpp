@@ -1,6 +1,7 @@
 #include "shard.h"
 
 #include <algorithm>
+#include <cstddef>
 
 namespace filterscope {
 
@@ -10,16 +11,29 @@ std::vector<FilterId> filters_of_shard(std::span<const FilterId> filters, const 
   // alike.
   double total = 0;
   for (const FilterId id : filters) total += network.iteration_flops(id.layer, image);
-  std::vector<FilterId> share;
+  // Share i begins with filter cuts[i - 1] and ends before cuts[i].
+  std::vector<std::ptrdiff_t> cuts(static_cast<std::size_t>(shard.count) + 1, 0);
   double before = 0;
   for (const FilterId id : filters) {
     const double cost = network.iteration_flops(id.layer, image);
     const double middle = 2 * before + cost;
     const int index = 1 + static_cast<int>(middle * shard.count / (2 * total));
-    if (std::min(index, shard.count) == shard.index) share.push_back(id);
+    ++cuts[static_cast<std::size_t>(std::min(index, shard.count))];
     before += cost;
   }
-  return share;
+  for (std::size_t i = 1; i < cuts.size(); ++i) cuts[i] += cuts[i - 1];
+
+  // Cuts move up, then down, until each share has at least one filter, or at most one. A share that this
+  // changes gets part of what it had, or a single filter: none becomes dearer than the dearest was.
+  const std::ptrdiff_t surplus = std::ssize(filters) - shard.count;
+  for (std::size_t i = 1; i < cuts.size(); ++i)
+    cuts[i] = surplus >= 0 ? std::max(cuts[i], cuts[i - 1] + 1) : std::min(cuts[i], cuts[i - 1] + 1);
+  for (std::size_t i = 1; i < cuts.size(); ++i) {
+    const std::ptrdiff_t last = surplus + static_cast<std::ptrdiff_t>(i);
+    cuts[i] = surplus >= 0 ? std::min(cuts[i], last) : std::max(cuts[i], last);
+  }
+  const auto index = static_cast<std::size_t>(shard.index);
+  return {filters.begin() + cuts[index - 1], filters.begin() + cuts[index]};
 }
 
 }  // namespace filterscope

@@ -18,7 +18,12 @@ std::string counted(std::int64_t count, std::string_view noun);
 std::string size_text(Extent extent);
 /// Of text that may hold anything, what can be printed, `?` for the rest, and no more than a line.
 std::string printable(std::string_view text);
-/// `arguments` as one would type them into a shell.
+/// Whether a text can be stored as JSON or shown on a page as it is. A file's name need not be.
+bool is_utf8(std::string_view text);
+/// A path as a part of an address: all bytes that could mean something else there, or nothing, as "%E9".
+std::string percent_encoded(std::string_view path);
+/// `arguments` as one would type them into a shell: UTF-8 on one line. Bytes that are no part of that (a name
+/// may hold any) become numbers, as in $'caf\351'.
 std::string shell_quoted(std::span<const std::string> arguments);
 /// The arguments of a line that shell_quoted() made.
 std::vector<std::string> shell_words(std::string_view line);

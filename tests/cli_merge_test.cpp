@@ -90,10 +90,10 @@ TEST_F(CliMerge, SharesAreJoinedToWhatOneRunLeaves) {
 
   // Into a folder that has a part already, which is one of those to be merged.
   ASSERT_EQ(run({"merge", "shares/shard-1-of-3", "shares/shard-2-of-3", "shares/shard-3-of-3", "--out",
-                 "shares/shard-2-of-3", "--quiet"})
+                 "shares/shard-1-of-3", "--quiet"})
                 .exit_code,
             0);
-  expect_same("shares/shard-2-of-3", "whole");
+  expect_same("shares/shard-1-of-3", "whole");
 }
 
 TEST_F(CliMerge, EveryFilterIsInOneShare) {
@@ -111,6 +111,39 @@ TEST_F(CliMerge, EveryFilterIsInOneShare) {
   EXPECT_THAT(seen, ::testing::ElementsAre(
                         "block1_conv1/block1_conv1_f0000.png", "block1_conv1/block1_conv1_f0001.png",
                         "block1_conv1/block1_conv1_f0002.png", "block1_conv2/block1_conv2_f0000.png"));
+}
+
+TEST_F(CliMerge, WhatAWholeSetOfSharesLacksIsMissing) {
+  const std::vector<std::string> selection{"block1_conv1:0,1", "block1_conv2:0,1"};
+  std::vector<std::string> shares;
+  for (const char* shard : {"1/2", "2/2"}) {
+    ASSERT_EQ(render(selection + std::vector<std::string>{"--shard", shard, "--out", "shares"}).exit_code, 0);
+    shares.push_back(std::string("shares/shard-") + shard[0] + "-of-2");
+  }
+  // As if the first had been cut so that it ends a filter earlier.
+  auto json = nlohmann::ordered_json::parse(read_text(folder_ / shares[0] / "manifest.json"));
+  json["filters"].erase(json["filters"].end() - 1);
+  std::ofstream(folder_ / shares[0] / "manifest.json") << json;
+  const std::size_t kept = json["filters"].size() + manifest(shares[1])["filters"].size();
+  ASSERT_EQ(kept, 3u);
+  const Outcome merged =
+      run(std::vector<std::string>{"merge"} + shares + std::vector<std::string>{"--out", "merged"});
+  EXPECT_EQ(merged.exit_code, 0);
+  EXPECT_THAT(merged.err, HasSubstr("Note: 1 filter was selected and whole in none of the folders"));
+  EXPECT_EQ(manifest("merged")["complete"], false);
+  // The same command cuts as this version does.
+  ASSERT_EQ(render(selection + std::vector<std::string>{"--shard", "1/2", "--out", "shares"}).exit_code, 0);
+  EXPECT_EQ(run(std::vector<std::string>{"merge"} + shares + std::vector<std::string>{"--out", "merged"}).err,
+            "");
+  EXPECT_EQ(manifest("merged")["complete"], true);
+}
+
+TEST_F(CliMerge, MoreSharesThanFiltersAreToldOf) {
+  const Outcome outcome = render({"block1_conv1:0-1", "--shard", "2/3", "--out", "shares"});
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_EQ(outcome.out, "Nothing to do: 2 filters cannot fill 3 shares, and share 2 has none\n");
+  EXPECT_THAT(render({"block1_conv1:0-1", "block1_conv2:0,1", "--shard", "2/3", "--out", "shares"}).err,
+              HasSubstr("1 of 4 filters"));
 }
 
 TEST_F(CliMerge, StartImagesOfTheirOwnGoToTheirShare) {

@@ -2,13 +2,21 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdio>
+#include <functional>
 #include <limits>
+#include <map>
+#include <random>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "host/cli/progress.h"
+#include "host/cli/terminal.h"
 #include "host/cli/text.h"
+#include "tests/support/terminal.h"
 
 namespace filterscope::cli {
 namespace {
@@ -71,7 +79,7 @@ std::string progress_output(Progress::Style style, std::vector<FilterId> filters
                             int steps, std::chrono::milliseconds each = std::chrono::milliseconds(1)) {
   std::FILE* file = std::tmpfile();
   {
-    Progress progress(file, style, vgg16(), filters, {32, 32}, 10, expected_seconds);
+    Progress progress(file, style, vgg16(), filters, {32, 32}, 10, expected_seconds, [] { return 80; });
     for (int step = 1; step <= steps; ++step) {
       std::this_thread::sleep_for(each);
       progress.add_steps(1);
@@ -92,7 +100,7 @@ TEST(CliProgress, RewritesOneLineOnATerminalAndTakesItAway) {
   EXPECT_THAT(text, HasSubstr(" left"));
   EXPECT_THAT(text, Not(HasSubstr("\n")));
   EXPECT_EQ(text.front(), '\r');
-  EXPECT_THAT(text, ::testing::EndsWith("\r\x1b[K"));
+  EXPECT_THAT(text, ::testing::EndsWith("\r\x1b[K\r"));
 }
 
 TEST(CliProgress, OneFilterIsNoPlural) {
@@ -111,8 +119,9 @@ TEST(CliProgress, WhatIsBeforeTheFirstStepsIsNotTheirPace) {
   std::FILE* file = std::tmpfile();
   {
     Progress::Clock::time_point now{};
-    Progress progress(file, Progress::Style::terminal, vgg16(), many_filters(), {32, 32}, 1000, 0,
-                      [&] { return now; });
+    Progress progress(
+        file, Progress::Style::terminal, vgg16(), many_filters(), {32, 32}, 1000, 0, [] { return 80; },
+        [&] { return now; });
     now += std::chrono::seconds(10);
     progress.add_steps(64);
     now += std::chrono::seconds(10);
@@ -135,6 +144,124 @@ TEST(CliProgress, PlainLinesComeAtAModestRate) {
 
 TEST(CliProgress, SilentPrintsNothing) {
   EXPECT_EQ(progress_output(Progress::Style::silent, many_filters(), 0, 150), "");
+}
+
+// A stream, and the terminal that shows what is written to it.
+class Screen {
+ public:
+  Screen(int columns, EmulatedTerminal::Resizing resizing)
+      : columns_(columns), terminal_(static_cast<std::size_t>(columns), resizing) {}
+  ~Screen() { std::fclose(file_); }
+  Screen(const Screen&) = delete;
+  Screen& operator=(const Screen&) = delete;
+
+  std::FILE* stream() { return file_; }
+  std::function<int()> columns() {
+    return [this] { return hidden ? 0 : columns_; };
+  }
+  std::vector<std::string> rows() {
+    take();
+    return terminal_.rows();
+  }
+  void resize(int columns) {
+    take();
+    terminal_.resize(static_cast<std::size_t>(columns));
+    columns_ = columns;
+  }
+
+  bool hidden = false;  // By another job.
+
+ private:
+  void take() {
+    std::fflush(file_);
+    std::string text(static_cast<std::size_t>(std::ftell(file_) - taken_), '\0');
+    std::fseek(file_, taken_, SEEK_SET);
+    EXPECT_EQ(std::fread(text.data(), 1, text.size(), file_), text.size());
+    taken_ = std::ftell(file_);
+    std::fseek(file_, 0, SEEK_END);
+    terminal_.write(text);
+  }
+
+  std::FILE* file_ = std::tmpfile();
+  long taken_ = 0;
+  int columns_;
+  EmulatedTerminal terminal_;
+};
+
+using Rows = std::vector<std::string>;
+
+TEST(CliProgress, ANarrowTerminalShowsWhatMattersMost) {
+  for (const auto& [columns, line] :
+       std::map<int, Rows>{{10'000, {"0/64 filters, 50 %, 3,194 iterations/s, 10 s left"}},
+                           {50, {"0/64 filters, 50 %, 3,194 iterations/s, 10 s left"}},
+                           {49, {"0/64 filters, 50 %, 10 s left"}},
+                           {30, {"0/64 filters, 50 %, 10 s left"}},
+                           {29, {"0/64 filters, 50 %"}},
+                           {19, {"0/64 filters, 50 %"}},
+                           {18, {"50 %"}},
+                           {5, {"50 %"}},
+                           {4, {}},
+                           {1, {}}}) {
+    Screen screen(columns, EmulatedTerminal::Resizing::reflows);
+    Progress::Clock::time_point now{};
+    Progress progress(screen.stream(), Progress::Style::terminal, vgg16(), many_filters(), {32, 32}, 1000, 0,
+                      screen.columns(), [&] { return now; });
+    progress.add_steps(64);
+    now += std::chrono::seconds(10);
+    progress.add_steps(32'000 - 64);
+    EXPECT_EQ(screen.rows(), line) << columns;
+  }
+}
+
+TEST(CliStatusLine, LeavesNothingBehindHoweverTheTerminalIsResized) {
+  std::mt19937 random(3);
+  const auto up_to = [&](std::size_t most) { return static_cast<int>(1 + random() % most); };
+  for (int trial = 0; trial < 400; ++trial) {
+    SCOPED_TRACE(trial);
+    int columns = up_to(120);
+    Screen screen(columns,
+                  trial % 2 == 0 ? EmulatedTerminal::Resizing::cuts : EmulatedTerminal::Resizing::reflows);
+    std::fputs("$\n", screen.stream());
+    Rows above{"$"};
+    StatusLine status(screen.stream(), screen.columns());
+    for (int event = 0; event < 30; ++event) {
+      const int kind = up_to(6);
+      if (kind <= 2) {  // Several between two updates, too.
+        columns = up_to(120);
+        screen.resize(columns);
+      } else if (kind <= 5) {
+        const std::string text(static_cast<std::size_t>(up_to(100)), static_cast<char>('a' + event));
+        status.show(std::array{text, text.substr(0, 10)});
+        Rows expected = above;
+        if (std::ssize(text) < columns)
+          expected.push_back(text);
+        else if (columns > 10)
+          expected.push_back(text.substr(0, 10));
+        ASSERT_EQ(screen.rows(), expected) << columns;
+      } else {
+        status.clear();
+        ASSERT_EQ(screen.rows(), above);
+        std::fputs("-\n", screen.stream());
+        above.push_back("-");
+        ASSERT_EQ(screen.rows(), above);
+      }
+    }
+  }
+}
+
+TEST(CliStatusLine, WritesNothingWhileAnotherJobHasTheTerminal) {
+  Screen screen(80, EmulatedTerminal::Resizing::reflows);
+  StatusLine status(screen.stream(), screen.columns());
+  status.show(std::array{std::string("one")});
+  screen.hidden = true;
+  std::fputs("\r\x1b[K$ typed", screen.stream());
+  status.show(std::array{std::string("two")});
+  status.clear();
+  EXPECT_EQ(screen.rows(), (Rows{"$ typed"}));
+  std::fputs("\n", screen.stream());
+  screen.hidden = false;
+  status.show(std::array{std::string("three")});
+  EXPECT_EQ(screen.rows(), (Rows{"$ typed", "three"}));
 }
 
 }  // namespace

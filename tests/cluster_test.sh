@@ -20,7 +20,7 @@ printf '%s\n' "$@" > "$TEST_FOLDER/sbatch-$(($(wc -l < "$TEST_FOLDER/jobs.txt") 
 for word in "$@"; do
   case $word in
     --array=*) array=${word#*=} ;;
-    --output=*) output=${word#*=} ;;
+    --output=*) output=${word#*=} output=${output//%%/<percent>} ;;
     --wrap=*) wrap=${word#*=} ;;
   esac
 done
@@ -30,13 +30,14 @@ if [[ -n ${array-} ]]; then
   last=${range#*-}
   for ((task = 1; task <= last; ++task)); do
     [[ $task != "${LOST-}" ]] || continue
-    log=${output//%A/$job}
+    log=${output//%A/$job} log=${log//%a/$task}
     SLURM_ARRAY_TASK_ID=$task SLURM_ARRAY_TASK_MIN=1 SLURM_ARRAY_TASK_MAX=$last SLURM_ARRAY_TASK_COUNT=$last \
-      SLURM_ARRAY_TASK_STEP=1 SLURM_CPUS_ON_NODE=1 sh -c "$wrap" > "${log//%a/$task}" 2>&1
+      SLURM_ARRAY_TASK_STEP=1 SLURM_CPUS_ON_NODE=1 sh -c "$wrap" > "${log//<percent>/%}" 2>&1
   done
   echo array >> "$TEST_FOLDER/jobs.txt"
 else
-  sh -c "$wrap" > "${output//%j/$job}" 2>&1
+  output=${output//%j/$job}
+  sh -c "$wrap" > "${output//<percent>/%}" 2>&1
   echo $? >> "$TEST_FOLDER/jobs.txt"
 fi
 echo "$job;loopback"
@@ -80,7 +81,7 @@ same() {
   grep -q '"complete": true' "$2/manifest.json" || failed "$1: not complete"
 }
 
-readonly out="it's a run"
+readonly out="it's 100%a run"
 readonly render=('block1_conv*:0-4' --weights synthetic --size 32 --iterations 2 --reproducible --raw --device cpu)
 "$FILTERSCOPE" render "${render[@]}" --out whole --quiet || failed "one run"
 

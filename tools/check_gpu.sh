@@ -199,7 +199,7 @@ libraries() {
   return $lacking
 }
 profile() {
-  FILTERSCOPE="$build/filterscope" OUT="$out/profile" tools/profile.sh nsys --weights "$weights" all &&
+  FILTERSCOPE="$build/filterscope" OUT="$out/profile" bash tools/profile.sh nsys --weights "$weights" all &&
     nsys stats --report cuda_gpu_kern_sum,nvtx_gpu_proj_sum "$out/profile.nsys-rep"
 }
 # For the shells that a step's limit is kept with.

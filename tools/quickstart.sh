@@ -33,7 +33,7 @@ esac
 cd "$root"
 
 say "Installing what is missing"
-tools/setup.sh
+bash tools/setup.sh
 
 say "Building"
 cmake --preset release
@@ -45,7 +45,7 @@ if [[ -n ${FILTERSCOPE_WEIGHTS-} ]]; then
   say "Weights: \$FILTERSCOPE_WEIGHTS, $FILTERSCOPE_WEIGHTS"
 else
   say "Getting the weights"
-  if ! weights/fetch.sh; then
+  if ! bash weights/fetch.sh; then
     weights=(--weights synthetic)
     [[ -n ${FILTERSCOPE_OUT-} ]] || out=$root/filterscope-out-synthetic  # The other one stays free for the real ones.
     say "THE WEIGHTS COULD NOT BE HAD. Going on with made-up ones (--weights synthetic): the pictures below show that the

@@ -6,6 +6,8 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <string>
+#include <vector>
 
 #include "../error.h"
 #include "../gallery/gallery.h"
@@ -13,10 +15,12 @@
 #include "../output/manifest.h"
 #include "../output/run_writer.h"
 #include "../output/stored_run.h"
+#include "../selection.h"
 #include "commands.h"
 #include "common_options.h"
 #include "interrupt.h"
 #include "options.h"
+#include "render_request.h"
 #include "shard.h"
 #include "text.h"
 
@@ -94,6 +98,10 @@ const EngineDescription& engine_of(const Source& source) {
   return manifest.engines[manifest.filters[source.row].engine];
 }
 
+std::optional<Shard> shard_of(const fs::path& folder) {
+  return shard_of_folder((folder / "").parent_path().filename().string());
+}
+
 /// The shares that, to go by the names of the folders that `commands` merged, belong to those and are not
 /// among them. None where there is a whole set.
 std::vector<std::string> absent_shares(const std::vector<std::string>& commands) {
@@ -103,8 +111,7 @@ std::vector<std::string> absent_shares(const std::vector<std::string>& commands)
     if (words.size() < 2 || words[1] != "merge") continue;
     for (std::size_t i = 2; i < words.size(); ++i) {
       if (words[i].starts_with("--out=") || words[i - 1] == "--out") continue;
-      const fs::path folder = (fs::path(words[i]) / "").parent_path().filename();
-      if (const auto shard = shard_of_folder(folder.string())) given[shard->count].insert(shard->index);
+      if (const auto shard = shard_of(words[i])) given[shard->count].insert(shard->index);
     }
   }
   std::vector<std::string> absent;
@@ -114,6 +121,44 @@ std::vector<std::string> absent_shares(const std::vector<std::string>& commands)
       if (!indices.contains(index)) absent.push_back(shard_folder({index, count}));
   }
   return absent;
+}
+
+/// The selectors of the command that last began in a share's folder, which are those of all shares.
+std::optional<std::vector<std::string>> selectors_of_all(const Manifest& share) {
+  std::optional<std::vector<std::string>> selectors;
+  for (const std::string& command : share.command_lines) {
+    std::vector<std::string> words = shell_words(command);
+    if (words.size() < 2 || words[1] != "render") continue;
+    words.erase(words.begin(), words.begin() + 2);
+    try {
+      selectors = render_options().parse(words).positional();
+    } catch (const Error&) {  // An earlier version's options; the selection is not known then.
+      return std::nullopt;
+    }
+  }
+  return selectors;
+}
+
+/// What was selected for all shares together, where `runs` hold a whole set of them. Their own selections
+/// need not add up to that: versions may cut shares differently.
+std::vector<FilterId> selection_of_whole_set(const std::vector<StoredRun>& runs) {
+  std::map<int, std::map<int, const Manifest*>> sets;  // By number of shares and index.
+  for (const StoredRun& run : runs)
+    if (const auto shard = shard_of(run.folder)) sets[shard->count][shard->index] = &run.manifest;
+  for (const auto& [count, shares] : sets) {
+    if (std::ssize(shares) != count) continue;
+    const Manifest& first = *shares.begin()->second;
+    const auto selectors = selectors_of_all(first);
+    if (!selectors || std::ranges::any_of(shares, [&](const auto& share) {
+          return selectors_of_all(*share.second) != selectors;
+        }))
+      continue;
+    try {
+      return parse_selection(*selectors, first.network, first.seed);
+    } catch (const Error&) {
+    }
+  }
+  return {};
 }
 
 /// What several runs have together.
@@ -140,6 +185,7 @@ Gathered gather(const std::vector<StoredRun>& runs) {
     if (gathered.frame_every == 0 && !run.animations.empty())
       gathered.frame_every = run.animations.begin()->second;
   }
+  for (const FilterId id : selection_of_whole_set(runs)) gathered.selected.insert(id);
   return gathered;
 }
 

@@ -29,10 +29,11 @@ constexpr double kSilentSeconds = 1;
 }  // namespace
 
 Progress::Progress(std::FILE* stream, Style style, const Network& network, std::span<const FilterId> filters,
-                   Extent extent, int iterations, double expected_seconds,
+                   Extent extent, int iterations, double expected_seconds, std::function<int()> columns,
                    std::function<Clock::time_point()> clock)
     : clock_(std::move(clock)),
       stream_(stream),
+      status_(stream, std::move(columns)),
       style_(style),
       iterations_(iterations),
       expected_seconds_(expected_seconds),
@@ -78,20 +79,22 @@ double Progress::seconds_left(double fraction, double elapsed) const {
   return (1 - fraction) * (trust * at_own_pace + (1 - trust) * expected_seconds_);
 }
 
-std::string Progress::line(Clock::time_point now) const {
+std::vector<std::string> Progress::lines(Clock::time_point now) const {
   const Mark from = mark();
   const double elapsed = std::chrono::duration<double>(now - from.at).count();
   const double fraction = work_done();
-  const double rate = static_cast<double>(steps_done_ - from.steps) / std::max(elapsed, 1e-9);
-  std::string text =
-      fmt::format("{}/{}, {:.{}f} %", with_thousands(filters_done_),
-                  counted(std::ssize(work_before_) - 1, "filter"), 100 * fraction, fraction < 0.0995 ? 1 : 0);
+  const std::string percent = fmt::format("{:.{}f} %", 100 * fraction, fraction < 0.0995 ? 1 : 0);
+  const std::string done = fmt::format("{}/{}, {}", with_thousands(filters_done_),
+                                       counted(std::ssize(work_before_) - 1, "filter"), percent);
   const bool own_pace = from.steps > 0;
-  if (own_pace) text += fmt::format(", {} iterations/s", rate_text(rate));
-  if (fraction > 0 && (expected_seconds_ > 0 || (own_pace && elapsed > kSilentSeconds))) {
-    text += fmt::format(", {} left", duration_text(seconds_left(fraction, elapsed)));
+  std::string rate, left;
+  if (own_pace) {
+    const double per_second = static_cast<double>(steps_done_ - from.steps) / std::max(elapsed, 1e-9);
+    rate = fmt::format(", {} iterations/s", rate_text(per_second));
   }
-  return text;
+  if (fraction > 0 && (expected_seconds_ > 0 || (own_pace && elapsed > kSilentSeconds)))
+    left = fmt::format(", {} left", duration_text(seconds_left(fraction, elapsed)));
+  return {done + rate + left, done + left, done, percent};
 }
 
 void Progress::show_if_due() {
@@ -100,24 +103,16 @@ void Progress::show_if_due() {
   const auto since = now - shown_at_;
   if (style_ == Style::terminal) {
     if (since < kTerminalInterval) return;
-    std::fputs(fmt::format("\r{}\x1b[K", line(now)).c_str(), stream_);
-    line_on_screen_ = true;
+    status_.show(lines(now));
   } else {
     const double fraction = work_done();
     if (since < kPlainShortest || (since < kPlainLongest && fraction - shown_fraction_ < kPlainFraction))
       return;
-    std::fputs(fmt::format("{}\n", line(now)).c_str(), stream_);
+    std::fputs((lines(now).front() + "\n").c_str(), stream_);
+    std::fflush(stream_);
     shown_fraction_ = fraction;
   }
-  std::fflush(stream_);
   shown_at_ = now;
-}
-
-void Progress::clear() {
-  if (!line_on_screen_) return;
-  std::fputs("\r\x1b[K", stream_);
-  std::fflush(stream_);
-  line_on_screen_ = false;
 }
 
 }  // namespace filterscope::cli

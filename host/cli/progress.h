@@ -11,30 +11,31 @@
 
 #include "../network.h"
 #include "../selection.h"
+#include "terminal.h"
 
 namespace filterscope::cli {
 
-/// Tells on `stream` how far a run is: on a terminal one line that is rewritten, elsewhere a plain line now
-/// and then.
+/// Tells on `stream` how far a run is: on a terminal one line that is rewritten, as much of it as there is
+/// room for; elsewhere a plain line now and then.
 class Progress {
  public:
   enum class Style { silent, terminal, plain };
   using Clock = std::chrono::steady_clock;
 
   /// For `filters` (ascending) at `iterations` each. `expected_seconds` for all of it, 0 if unknown, is what
-  /// the time left is told from until the run itself tells more.
+  /// the time left is told from until the run itself tells more. `columns`: of the terminal, as StatusLine
+  /// has it.
   Progress(std::FILE* stream, Style style, const Network& network, std::span<const FilterId> filters,
-           Extent extent, int iterations, double expected_seconds,
+           Extent extent, int iterations, double expected_seconds, std::function<int()> columns,
            std::function<Clock::time_point()> clock = Clock::now);
-  ~Progress() { clear(); }
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
   /// Of the total of filters x iterations, done since the last call; those that a filter no longer needs
   /// count as done.
   void add_steps(std::int64_t steps);
-  void add_finished();  ///< One more filter is finished.
-  void clear();         ///< Takes the line off the terminal, so that something else can be printed.
+  void add_finished();               ///< One more filter is finished.
+  void clear() { status_.clear(); }  ///< As StatusLine has it.
 
  private:
   void show_if_due();
@@ -48,10 +49,12 @@ class Progress {
     double fraction = 0;
   };
   Mark mark() const;
-  std::string line(Clock::time_point now) const;
+  /// What is to be told, then ever less of it.
+  std::vector<std::string> lines(Clock::time_point now) const;
 
   std::function<Clock::time_point()> clock_;
   std::FILE* stream_;
+  StatusLine status_;
   Style style_;
   int iterations_;
   double expected_seconds_;
@@ -64,7 +67,6 @@ class Progress {
   std::optional<Mark> first_;
   Clock::time_point shown_at_ = start_;
   double shown_fraction_ = 0;
-  bool line_on_screen_ = false;
 };
 
 }  // namespace filterscope::cli

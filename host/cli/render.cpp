@@ -1,10 +1,12 @@
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <string>
+#include <utility>
 
 #include "../engine.h"
 #include "../error.h"
@@ -20,6 +22,7 @@
 #include "interrupt.h"
 #include "progress.h"
 #include "render_request.h"
+#include "terminal.h"
 #include "text.h"
 
 namespace filterscope::cli {
@@ -120,13 +123,13 @@ void print_start(const RenderRequest& request, const std::vector<FilterId>& filt
   }
 }
 
-bool errors_on_terminal() {
-  return isatty(fileno(stderr)) != 0;
+int columns_of_errors() {
+  return terminal_columns(stderr);
 }
 
 Progress::Style progress_style(const RenderRequest& request) {
   if (request.quiet) return Progress::Style::silent;
-  return errors_on_terminal() ? Progress::Style::terminal : Progress::Style::plain;
+  return is_rewritable(stderr) ? Progress::Style::terminal : Progress::Style::plain;
 }
 
 void refuse_profile_of_cpu(const RenderRequest& request, const Engine& engine,
@@ -153,23 +156,20 @@ Manifest manifest_of(const RenderRequest& request, const std::vector<std::string
 std::string stopping_text(const RenderRequest& request) {
   if (request.quiet) return "";
   return fmt::format("{}Stopping, and keeping what is finished; Ctrl-C again ends at once\n",
-                     errors_on_terminal() ? "\r\x1b[K" : "");
+                     is_rewritable(stderr) ? "\r\x1b[J" : "");
 }
 
 // Shows what is being done until its scope ends, on a terminal.
 class LineOnTerminal {
  public:
-  LineOnTerminal(std::string_view text, bool quiet) : printed_(!quiet && errors_on_terminal()) {
-    if (printed_) tell("{}", text);
+  /// `text` in short: where there is no room for all of it.
+  LineOnTerminal(std::string text, std::string text_in_short, bool quiet)
+      : status_(stderr, columns_of_errors) {
+    if (!quiet && is_rewritable(stderr)) status_.show(std::array{std::move(text), std::move(text_in_short)});
   }
-  ~LineOnTerminal() {
-    if (printed_) tell("\r\x1b[K");
-  }
-  LineOnTerminal(const LineOnTerminal&) = delete;
-  LineOnTerminal& operator=(const LineOnTerminal&) = delete;
 
  private:
-  bool printed_;
+  StatusLine status_;
 };
 
 // Seconds, or 0 where the run is too short to be worth timing, or is interrupted meanwhile.
@@ -181,7 +181,7 @@ double estimate_and_print(Engine& engine, const RenderRequest& request, const st
   if (flops < kShortRunFlops) return 0;
 
   const double seconds = [&] {
-    const LineOnTerminal line("Timing an iteration of each layer ...", request.quiet);
+    const LineOnTerminal line("Timing an iteration of each layer ...", "Timing ...", request.quiet);
     return engine.estimate(filters, kEstimateShare, interrupt.token()).value_or(0);
   }();
   if (seconds < kLongRunSeconds) return seconds;
@@ -230,7 +230,9 @@ void print_interrupted(const RenderRequest& request, const RunWriter::Counts& co
 
 void print_nothing_to_do(const RenderRequest& request) {
   if (request.selection.empty()) {
-    fmt::print("Nothing to do: there are more shares than filters, and this one has none\n");
+    fmt::print("Nothing to do: {} cannot fill {}, and share {} has none\n",
+               counted(std::ssize(request.whole), "filter"), counted(request.shard->count, "share"),
+               request.shard->index);
     return;
   }
   fmt::print("Nothing to do: {} already in {}; --force renders anew\n",
@@ -300,7 +302,7 @@ int run_render(const std::vector<std::string>& arguments) {
   }
 
   Progress progress(stderr, progress_style(request), network, filters, request.render.extent,
-                    request.recipe.iterations, expected_seconds);
+                    request.recipe.iterations, expected_seconds, columns_of_errors);
   RunObserver observer(*engine, writer, progress, network, request.verbose, request.selection.size() > 1);
   const auto all_phases = [&] {
     PhaseSeconds all = phases;
@@ -327,7 +329,7 @@ int run_render(const std::vector<std::string>& arguments) {
   }
   progress.clear();
   {
-    const LineOnTerminal line("Writing what is left ...", request.quiet);
+    const LineOnTerminal line("Writing what is left ...", "Writing ...", request.quiet);
     writer.finish(seconds_so_far(), all_phases());
     write_page(request);
   }

@@ -58,8 +58,8 @@ std::string escaped(std::string_view text) {
       case '>':
         safe += "&gt;";
         break;
-      default:
-        safe += character;
+      default:  // XML has no place for control characters, however written; names may hold them.
+        safe += static_cast<unsigned char>(character) < 0x20 ? '?' : character;
     }
   }
   return safe;

@@ -41,6 +41,10 @@ std::string way_to(const fs::path& run, const fs::path& page) {
   return (way / "").generic_string();
 }
 
+std::string name_of(const fs::path& folder) {
+  return fs::weakly_canonical(folder).filename().string();
+}
+
 /// With pictures that are not there, so that these can be told from those that were never made.
 StoredRun run_in(const fs::path& folder) {
   std::optional<StoredRun> run = read_records(folder, vgg16());
@@ -78,8 +82,9 @@ GalleryCounts write_comparison(const fs::path& first, const fs::path& second, co
   create_folder(out);
   const PictureSurvey survey_a = survey_pictures(a, out, std::string(kGalleryFolder) + "/a");
   const PictureSurvey survey_b = survey_pictures(b, out, std::string(kGalleryFolder) + "/b");
-  const std::array pages{PageRun{.run = a, .survey = survey_a, .folder = way_to(first, out)},
-                         PageRun{.run = b, .survey = survey_b, .folder = way_to(second, out)}};
+  const std::array pages{
+      PageRun{.run = a, .survey = survey_a, .folder = way_to(first, out), .name = name_of(first)},
+      PageRun{.run = b, .survey = survey_b, .folder = way_to(second, out), .name = name_of(second)}};
   write_file(out / kPageFile, build_page(pages));
   GalleryCounts counts;
   count(counts, a, survey_a);

@@ -191,7 +191,8 @@ Json run_data(const PageRun& page) {
   std::vector<std::string> engines;
   for (const EngineDescription& engine : manifest.engines)
     engines.push_back(fmt::format("{} ({})", engine.device, engine.device_name));
-  return {{"folder", page.folder},
+  return {{"folder", percent_encoded(page.folder)},
+          {"name", page.name},
           {"version", manifest.version},
           {"commands", manifest.command_lines},
           {"started", time_text(manifest.started)},

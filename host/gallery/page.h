@@ -12,7 +12,8 @@ namespace filterscope {
 struct PageRun {
   const StoredRun& run;
   const PictureSurvey& survey;
-  std::string folder;  ///< From the page's folder to the run's, with '/' at the end; empty: the same.
+  std::string folder;     ///< From the page's folder to the run's, with '/' at the end; empty: the same.
+  std::string name = {};  ///< Of the run's folder, for a reader. Only where two runs are compared.
 };
 
 /// index.html: tools/gallery's page, style and script, and the data of `runs` (one, or two to be compared; of

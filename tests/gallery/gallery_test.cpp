@@ -389,7 +389,8 @@ TEST_F(GalleryTest, ComparesTwoRunsByRelativePaths) {
   const json data = page_data(page);
   ASSERT_THAT(data["runs"], SizeIs(2));
   EXPECT_EQ(data["runs"][0]["folder"], "../../first/");
-  EXPECT_EQ(data["runs"][1]["folder"], "../../a run, 100 % #1/");
+  EXPECT_EQ(data["runs"][1]["folder"], "../../a%20run%2C%20100%20%25%20%231/");
+  EXPECT_EQ(data["runs"][1]["name"], "a run, 100 % #1");
   EXPECT_EQ(data["runs"][1]["seed"], "7");
   for (const json& run : data["runs"])
     for (const json& layer : run["layers"])
@@ -399,6 +400,7 @@ TEST_F(GalleryTest, ComparesTwoRunsByRelativePaths) {
   // A page in the folder of one of the runs.
   write_comparison(folder_ / "first", out_, out_);
   EXPECT_EQ(page_data(out_)["runs"][1]["folder"], "./");
+  EXPECT_EQ(page_data(out_)["runs"][1]["name"], "a run, 100 % #1");
 }
 
 // --- What is wrong with a folder ---

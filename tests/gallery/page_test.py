@@ -820,5 +820,38 @@ class Commands(Page):
         self.screen("two-starts")
 
 
+class Names(Page):
+    """Pictures are found whatever bytes a run's folder and the page's have in their names."""
+
+    def setUp(self):
+        pass
+
+    def test_of_any_bytes(self):
+        plain = os.fsencode(work / "plain")
+        make_run(plain, 32, 0, 2)
+        for number, name in enumerate([
+                b"lat\xe9", "café e\u0301 \N{ARTIST PALETTE}".encode(), b"c:foo", b"http:x", b"back\\slash",
+                b"-50%41 # ? & ; =", b"\"quotes'` <b>", b" two\nlines\t\x01", b"..", bytes(range(128, 256))]):
+            place = os.fsencode(work) + b"/names/" + str(number).encode() + b"/" + name
+            run = os.path.normpath(place) + b"/" + name.replace(b"..", b"..x")
+            make_run(run, 32, 1, 2)
+            pages = place + b"/" + name.replace(b"..", b"..y") + b" pages"
+            for arguments in ([run], [plain, run, b"--out", pages]):
+                subprocess.run([PROGRAM, "gallery", *arguments], check=True, stdout=subprocess.DEVNULL)
+            for folder, pictures in (run, 1), (os.path.normpath(pages), 2):
+                with self.subTest(folder=folder):
+                    self.folder = None
+                    browser.get("about:blank")
+                    browser.get(f"file://{quote(folder)}/index.html#block1_conv1/1")
+                    self.until(lambda: self.text("#viewer-title") == "block1_conv1 1")
+                    images = "return [...document.querySelectorAll('#pictures img')].map((image) => image.naturalWidth)"
+                    self.until(lambda: browser.execute_script(images) == pictures * [32])
+                    browser.execute_script(
+                        "window.atlas = new Image(); atlas.src = "
+                        "getComputedStyle(document.querySelector('.tile .picture')).backgroundImage.slice(5, -2)")
+                    self.until(lambda: browser.execute_script("return atlas.naturalWidth > 0"))
+        self.screen("names")
+
+
 if __name__ == "__main__":
     unittest.main(argv=sys.argv[:1], verbosity=2)

@@ -48,12 +48,12 @@ quoted() {
 submit() { sbatch --parsable --job-name="$1" "${options[@]}" "${@:2}"; }
 
 # exec: so that Slurm's signals reach the program, which then writes down what is finished.
-render=$(submit filterscope --array="$range" --output="$out/slurm/%A_%a.log" \
+render=$(submit filterscope --array="$range" --output="${out//%/%%}/slurm/%A_%a.log" \
   --wrap="exec $(quoted "$filterscope" render --shard auto --out "$out" "$@")")
 render=${render%%;*} # Of "ID;CLUSTER".
 
 # After any end of them: the finished shares can be looked at, whatever became of the others.
-merge=$(submit filterscope-merge --dependency="afterany:$render" --output="$out/slurm/%j_merge.log" --wrap="
+merge=$(submit filterscope-merge --dependency="afterany:$render" --output="${out//%/%%}/slurm/%j_merge.log" --wrap="
 $(quoted "$filterscope" merge) $(quoted "$out")/shard-*-of-$shares --out $(quoted "$out" "${merge_options[@]}") || exit
 set -- $(quoted "$out")/shard-*-of-$shares/manifest.json
 [ \$# -eq $shares ] && grep -q '\"complete\": true' $(quoted "$out/manifest.json") && exit

@@ -11,8 +11,6 @@ const flatten = (value, name, into) => {
 
 const startText = (run) => (run.start ?? "noise");
 
-const folderOf = (run) => run.folder.split("/").filter((part) => part && part !== "..").at(-1) ?? "this folder";
-
 function factsOf(run) {
   const {recipe} = run;
   const facts = new Map([
@@ -39,7 +37,7 @@ const differences = factNames.filter((name) => comparing && facts[0].get(name) !
 function runLabel(which) {
   const names = differences.length ? differences : ["recipe", runs[which].start ? "start" : "seed"];
   const short = (name, text) => name.startsWith("SHA-256") ? `${text.slice(0, 12)}…` : text;
-  return `${folderOf(runs[which])}: ` +
+  return `${runs[which].name}: ` +
     names.slice(0, 3).map((name) => `${name} ${short(name, facts[which].get(name) || "–")}`).join(", ");
 }
 

@@ -84,11 +84,11 @@ class Record {
   }
   // What there is to say about the status, as sentences; undefined for ok.
   get why() { return this.status.why?.(this); }
-  get address() { return address(this.run.folder + this.block.files[this.index]); }
+  get address() { return this.run.folder + address(this.block.files[this.index]); }
   // The ascent as an animated PNG; null where there is none.
   get animation() {
     const file = this.block.animations[this.index];
-    return file ? address(this.run.folder + file) : null;
+    return file ? this.run.folder + address(file) : null;
   }
   // The losses at run.steps; NaN where there is none.
   get curve() {
