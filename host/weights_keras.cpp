@@ -835,8 +835,8 @@ class KerasFile {
               "same weights in TensorFlow's order",
               order);
         } else {
-          advice = fmt::format("This is {}, in which Keras does not write it{}", order,
-                               convention_.empty() ? "" : fmt::format(" where {}", convention_));
+          advice = fmt::format("This is {}, in which Keras does not keep kernels{}", order,
+                               convention_.empty() ? "" : fmt::format(" ({})", convention_));
         }
       }
       fail(fmt::format("{}: expected float32 {}, found {} {}. {}", where, shape_text(expected),

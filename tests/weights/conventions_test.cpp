@@ -113,7 +113,7 @@ TEST_F(Conventions, OrdersOfDimensions) {
             HasSubstr("weights/fetch.sh")));
   // Since Keras 2 the order is one, but for MXNet's fork.
   EXPECT_THAT(load_error(made(theano, "theano", "2.2.4")),
-              HasSubstr("in which Keras does not write it where the file's backend is theano"));
+              HasSubstr("in which Keras does not keep kernels (the file's backend is theano)"));
   EXPECT_THAT(load_error(made(theano, "", "2.2.4", "w_th_kernels.h5")), HasSubstr("the order of Theano"));
   const Weights weights = load_weights(made({.order = kOihw}, "mxnet", "2.2.4"), tiny());
   expect_tiny(weights);
