@@ -72,7 +72,8 @@ std::string other_format(const fs::path& path, std::string_view head, std::strin
   if (head.empty()) return "an empty file";
   if (head.starts_with("PK\x03\x04"sv)) {
     if (path.extension() == ".keras" || holds("metadata.json") || holds("model.weights.h5"))
-      return "a .keras archive: unpack it (`unzip`) and give the model.weights.h5 inside";
+      return "a .keras archive: unpack it (`unzip`) and give the model.weights.h5 inside, with the "
+             "config.json beside it";
     if (path.extension() == ".npz" || holds(".npy"))
       return "an archive of NumPy arrays (.npz), which does not tell what layers they are of";
     return fmt::format("a PyTorch pickle or another archive, which this program does not open. {}",

@@ -66,7 +66,8 @@ FileContents read_in_child(const std::filesystem::path& file, const Network& net
 FileContents read_keras_hdf5(const std::filesystem::path& file, const Network& network,
                              const ChildLimits& limits = {}, const std::function<void()>& meanwhile = {});
 
-/// What the attribute `model_config` of a Keras file says about the network's convolutions.
+/// What the attribute `model_config` of a Keras file, or the config.json of a .keras archive, says about the
+/// network's convolutions.
 struct KerasModel {
   /// How the model differs from the network, in a sentence without its full stop; empty if it does not.
   std::string difference;

@@ -6,6 +6,8 @@
 #include <array>
 #include <charconv>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 #include <span>
 #include <utility>
 
@@ -286,13 +288,23 @@ class KerasFile {
 
   void read_model_config(hid_t root) {
     at_("the attribute model_config");
-    const std::string config = string(root, "model_config", "", kMaxConfigLength);
+    std::string config = string(root, "model_config", "", kMaxConfigLength);
+    std::string where = "in this file";
+    if (config.empty() && path_.filename() == "model.weights.h5") {
+      // Out of a .keras archive, which keeps the model's configuration beside its weights.
+      std::error_code error;
+      const fs::path beside = path_.parent_path() / "config.json";
+      if (const auto size = fs::file_size(beside, error); !error && size <= kMaxConfigLength) {
+        std::ifstream stream(beside, std::ios::binary);
+        config.assign(std::istreambuf_iterator<char>(stream), {});
+        where = "of the config.json beside this file";
+      }
+    }
     if (config.empty()) return;
     KerasModel model = examine_keras_model(config, network_);
-    if (!model.difference.empty()) {
-      fail(fmt::format("{}: the model in this file is another network than {}", model.difference,
-                       network_.name));
-    }
+    if (!model.difference.empty())
+      fail(
+          fmt::format("{}: the model {} is another network than {}", model.difference, where, network_.name));
     before_ = std::move(model.before);
     described_ = model.described;
   }
@@ -633,7 +645,7 @@ class KerasFile {
         matches.emplace_back(*count, &vars);
       }
     }
-    refuse_others(root, found, matches, counted);
+    if (!described_) refuse_others(root, found, matches, counted);
     for (const auto& [layer, vars] : matches) {
       at_(vars->path);
       if (!convolution_count(vars->folder) && vars->folder != network_.convolutions[layer].name) {

@@ -332,7 +332,7 @@ class Examination {
 KerasModel examine_keras_model(std::string_view model_config, const Network& network) {
   const json whole = json::parse(model_config, nullptr, false);
   if (whole.is_discarded() || !whole.is_object())
-    return {.difference = "the attribute model_config is not JSON", .before = {}, .described = false};
+    return {.difference = "its description is not JSON", .before = {}, .described = false};
   const auto config = whole.find("config");
   if (config == whole.end()) return {};
   const Model model = parse_model(*config, text_of(whole, "class_name") == "Sequential", 0);

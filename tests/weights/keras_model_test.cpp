@@ -274,5 +274,24 @@ TEST(KerasModel, InAFile) {
                           "(Rescaling)"));
 }
 
+// Unpacked .keras archives have it beside the weights.
+TEST(KerasModel, BesideAFile) {
+  const TemporaryFolder folder;
+  const auto load = [&](const std::string& name) {
+    Hdf5File file(folder / name);
+    KerasNetwork{}.write(file);
+    return load_weights(file.close(), tiny());
+  };
+  std::vector<json> layers = plain();
+  layers[2]["config"]["dilation_rate"] = {2, 2};
+  write(folder, "config.json", functional(layers, true).dump());
+  EXPECT_THAT(error_of([&] { load("model.weights.h5"); }),
+              testing::AllOf(HasSubstr("expected dilation_rate 1, found [2,2]"),
+                             HasSubstr("of the config.json beside")));
+  expect_layer(load("other.weights.h5"), 1);
+  write(folder, "config.json", functional(plain(), true).dump());
+  expect_layer(load("model.weights.h5"), 1);
+}
+
 }  // namespace
 }  // namespace filterscope
