@@ -27,6 +27,13 @@ InputMapping torchvision_mapping() {
           .offset = {-0.485f / 0.229f, -0.456f / 0.224f, -0.406f / 0.225f}};
 }
 
+InputMapping torchvision_features_mapping() {
+  return {.name = "rgb-255-minus-mean",
+          .source = {0, 1, 2},
+          .scale = {255.f, 255.f, 255.f},
+          .offset = {-0.48235f * 255, -0.45882f * 255, -0.40784f * 255}};
+}
+
 const std::vector<Recipe>& recipes() {
   static const std::vector<Recipe> all{
       {.name = "seed",

@@ -25,6 +25,8 @@ InputMapping keras_mapping();
 /// What torchvision's VGG16 was trained on, from an RGB image in 0..1: RGB minus mean over standard
 /// deviation.
 InputMapping torchvision_mapping();
+/// What torchvision's weights IMAGENET1K_FEATURES of VGG16 were trained on: RGB in 0..255 minus the mean.
+InputMapping torchvision_features_mapping();
 
 /// Where an image starts.
 struct InitialImage {

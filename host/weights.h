@@ -29,8 +29,11 @@ struct Weights {
   std::string name;            ///< File name without its folder, or "synthetic:SEED".
   std::filesystem::path path;  ///< Empty for the stand-in.
   WeightsKind kind = WeightsKind::synthetic;
-  std::string sha256;          ///< Of the file's bytes, in hex; empty for the stand-in.
-  InputMapping natural_input;  ///< What the network was trained on; a recipe may use another mapping.
+  std::string sha256;  ///< Of the file's bytes, in hex; empty for the stand-in.
+  /// What the network was trained on, as far as it is known; a recipe may use another mapping.
+  std::optional<InputMapping> natural_input;
+  /// How the values differ from those in the file, and what of the file's network was left out; phrases.
+  std::vector<std::string> notes;
   std::vector<std::optional<LayerWeights>>
       layers;  ///< One per convolution of the network; absent layers are empty.
 
@@ -42,11 +45,13 @@ struct Weights {
 void require_weights(const Network& network, const Weights& weights, std::span<const FilterId> filters);
 
 /// Reads a file of `network`'s weights; its first bytes decide how. Keras HDF5 (`.h5`, names through the
-/// attributes layer_names and weight_names; Keras 3 `.weights.h5`; float32, and float16 and float64 are
-/// converted) and safetensors with torchvision's names (features.N.weight [out, in, 3, 3]; F32, F16, BF16).
-/// Layers that the file lacks stay empty. Anything else (not such a file, damaged, a wrong shape or type, a
-/// value that is not finite, half a layer, no layer of the network) is an input Error. HDF5 files are read in
-/// a forked child process, since libhdf5 does not withstand damage.
+/// attributes layer_names and weight_names; Keras 3 `.weights.h5`; floats of 16 bits or more are converted)
+/// and safetensors with torchvision's names (features.N.weight; F32, F16, BF16, F64). What the file says of
+/// its conventions (backend, Keras version, order of dimensions, the model's configuration) is followed, and
+/// told in `notes`, or refused. Layers that the file lacks stay empty. Anything else (not such a file,
+/// damaged, of another network, a wrong shape or type, a value that is not finite, half a layer, no layer of
+/// the network) is an input Error. HDF5 files are read in a forked child process, since libhdf5 does not
+/// withstand damage.
 Weights load_weights(const std::filesystem::path& path, const Network& network);
 
 /// A deterministic stand-in, the same numbers on every machine: oriented edges and colour blobs in the first

@@ -1,5 +1,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -15,6 +16,8 @@
 #include <cstring>
 #include <exception>
 #include <new>
+#include <sstream>
+#include <utility>
 
 #include "error.h"
 #include "exhaustion.h"
@@ -44,8 +47,10 @@ enum class State : std::uint32_t { running, finished, refused };
 /// mapping.
 struct Report {
   std::atomic<State> state;
+  Images images;
   char at[256];
   char message[4096];
+  char notes[4096];  ///< A line each.
 
   static void put(char* text, std::size_t size, std::string_view value) {
     const std::size_t length = std::min(value.size(), size - 1);
@@ -143,14 +148,15 @@ enum ExitCode { kReported = 0, kOutOfMemory = 2, kUnexpected = 3 };
 /// The child. It has one thread of a process that may have had many, so it must not rely on a lock that
 /// another thread might have held: it allocates (glibc makes that safe after fork), reads the file, and
 /// leaves without clean-up.
-[[noreturn]] void run_child(const Network& network, const std::function<Layers(const At& at)>& reader,
+[[noreturn]] void run_child(const Network& network, const std::function<FileContents(const At& at)>& reader,
                             const ChildLimits& limits, std::byte* memory) {
   Report& report = *reinterpret_cast<Report*>(memory);
   const Layout layout(network);
   restrain(layout, limits);
   try {
-    const Layers layers =
+    const FileContents contents =
         reader([&report](std::string_view at) { Report::put(report.at, sizeof report.at, at); });
+    const Layers& layers = contents.layers;
     std::byte* next = memory + layout.values;
     for (std::size_t i = 0; i < layers.size(); ++i) {
       memory[layout.flags + i] = std::byte{layers[i].has_value()};
@@ -161,6 +167,8 @@ enum ExitCode { kReported = 0, kOutOfMemory = 2, kUnexpected = 3 };
       }
       next += static_cast<std::size_t>(network.convolutions[i].parameters()) * sizeof(float);
     }
+    Report::put(report.notes, sizeof report.notes, fmt::format("{}", fmt::join(contents.notes, "\n")));
+    report.images = contents.images;
     report.state = State::finished;
   } catch (const Error& error) {
     Report::put(report.message, sizeof report.message, error.what());
@@ -184,9 +192,9 @@ std::string end_text(int status) {
 
 }  // namespace
 
-Layers read_in_child(const fs::path& file, const Network& network,
-                     const std::function<Layers(const At& at)>& reader, const ChildLimits& limits,
-                     const std::function<void()>& meanwhile) {
+FileContents read_in_child(const fs::path& file, const Network& network,
+                           const std::function<FileContents(const At& at)>& reader, const ChildLimits& limits,
+                           const std::function<void()>& meanwhile) {
   const Layout layout(network);
   const SharedMemory memory(layout.size);
   if (!memory) {
@@ -247,7 +255,12 @@ Layers read_in_child(const fs::path& file, const Network& network,
     }
     next += static_cast<std::size_t>(convolution.parameters()) * sizeof(float);
   }
-  return layers;
+  FileContents contents(std::move(layers));
+  report.notes[sizeof report.notes - 1] = '\0';
+  std::istringstream notes(report.notes);
+  for (std::string note; std::getline(notes, note);) contents.notes.push_back(note);
+  contents.images = report.images;
+  return contents;
 }
 
 }  // namespace filterscope::weights_formats

@@ -1,9 +1,12 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
 #include <bit>
 #include <cerrno>
+#include <charconv>
+#include <cmath>
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -50,8 +53,73 @@ float from_half(std::uint16_t bits) {
   return std::bit_cast<float>(sign | wide_exponent << 23 | fraction << 13);
 }
 
-float from_bfloat(std::uint16_t bits) {
-  return std::bit_cast<float>(std::uint32_t{bits} << 16);
+/// "features.3.weight" apart: what stands before `features`, the number, and what follows it.
+struct ModuleName {
+  std::string wrapper;
+  int index = 0;
+  std::string part;
+};
+
+/// Modules that PyTorch's tools put around others without another meaning.
+constexpr std::array<std::string_view, 4> kTransparent{"module", "_orig_mod", "_fsdp_wrapped_module",
+                                                       "_checkpoint_wrapped_module"};
+
+/// `name` without the transparent modules that are left out of it; nothing if no number of a module of
+/// `features` is in it. The list of modules may also stand by itself, as "3.weight".
+std::optional<ModuleName> module_name(std::string_view name) {
+  std::vector<std::string_view> words;
+  for (std::string_view rest = name; !rest.empty();) {
+    const std::size_t dot = std::min(rest.find('.'), rest.size());
+    const std::string_view word = rest.substr(0, dot);
+    if (std::ranges::find(kTransparent, word) == kTransparent.end()) words.push_back(word);
+    rest.remove_prefix(std::min(dot + 1, rest.size()));
+  }
+  const auto number = [](std::string_view word) -> std::optional<int> {
+    int value = 0;
+    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), value);
+    if (error != std::errc{} || end != word.data() + word.size() || word.starts_with('-'))
+      return std::nullopt;
+    return value;
+  };
+  const auto joined = [](std::span<const std::string_view> some) {
+    return fmt::format("{}", fmt::join(some, "."));
+  };
+  const auto list = std::ranges::find(words, "features");
+  const auto at = list == words.end() ? 0 : static_cast<std::size_t>(list - words.begin()) + 1;
+  if (at + 1 >= words.size()) return std::nullopt;
+  const auto index = number(words[at]);
+  if (!index) return std::nullopt;
+  const std::span all(words);
+  return ModuleName{.wrapper = joined(all.first(at)), .index = *index, .part = joined(all.subspan(at + 1))};
+}
+
+/// Why a network with a tensor of that name among its convolutions is not the one without it.
+std::string_view why_other(std::string_view part) {
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 14> kReasons{{
+      {"running_",
+       "a batch normalisation, as in torchvision's vgg16_bn; networks with one are not supported"},
+      {"num_batches_tracked",
+       "a batch normalisation, as in torchvision's vgg16_bn; networks with one are not supported"},
+      {"weight_mask", "pruned weights: make them plain with torch.nn.utils.prune.remove"},
+      {"weight_g", "weight normalisation: make the weights plain with torch.nn.utils.remove_weight_norm"},
+      {"weight_v", "weight normalisation: make the weights plain with torch.nn.utils.remove_weight_norm"},
+      {"weight_u", "spectral normalisation: make the weights plain with torch.nn.utils.remove_spectral_norm"},
+      {"weight_orig",
+       "pruned or spectrally normalised weights: make them plain with torch.nn.utils.prune.remove "
+       "or remove_spectral_norm"},
+      {"parametrizations.",
+       "a parametrisation: make the weights plain with torch.nn.utils.parametrize.remove_parametrizations"},
+      {"lora_", "a LoRA adapter: merge it into the weights (merge_and_unload)"},
+      {"base_layer.", "a LoRA adapter: merge it into the weights (merge_and_unload)"},
+      {"scale", "quantised weights: save them as floats"},
+      {"zero_point", "quantised weights: save them as floats"},
+      {"qweight", "quantised weights: save them as floats"},
+      {"_packed", "quantised weights: save them as floats"},
+  }};
+  for (const auto& [word, reason] : kReasons) {
+    if (part.find(word) != std::string_view::npos) return reason;
+  }
+  return "";
 }
 
 class SafetensorsFile {
@@ -59,35 +127,37 @@ class SafetensorsFile {
   SafetensorsFile(const fs::path& path, const Network& network)
       : path_(path), network_(network), stream_(path, std::ios::binary) {}
 
-  Layers read() {
+  FileContents read() {
     if (!stream_) fail(fmt::format("cannot be opened: {}{}", std::strerror(errno), reading_advice(errno)));
     read_header();
-    std::vector<PartialLayer> parts(network_.convolutions.size());
-    std::vector<std::string> contents;
     const std::vector<int> indices = torchvision_indices(network_);
     const std::string wrapper = wrapper_of(indices);
+    std::vector<PartialLayer> parts(network_.convolutions.size());
+    std::vector<std::string> contents;
+    FileContents result;
     for (const Tensor& tensor : tensors_) {
       contents.push_back(tensor.name.substr(0, 80));
-      bool known = false;
-      for (int layer = 0; layer < network_.layer_count(); ++layer) {
-        PartialLayer& part = parts[layer];
-        const std::string prefix = fmt::format("{}features.{}.", wrapper, indices[layer]);
-        known |= tensor.name == prefix + "weight";
-        if (tensor.name == prefix + "weight") {
-          part.kernel = read_kernel(tensor, network_.convolutions[layer]);
-          part.kernel_name = tensor.name;
-        } else if (tensor.name == prefix + "bias") {
-          part.bias = read_bias(tensor, network_.convolutions[layer]);
-          part.bias_name = tensor.name;
-        }
+      const auto name = module_name(tensor.name);
+      if (!name || name->wrapper != wrapper) {
+        if (has_no_value(tensor)) result.images = Images::torchvision_features;
+        continue;
       }
-      // A convolution where this network has none.
-      if (!known && tensor.shape.size() == 4 && tensor.name.starts_with(wrapper + "features.") &&
-          tensor.name.ends_with(".weight")) {
-        fail(
-            fmt::format("holds {}, which torchvision's {} does not have: these are another network's weights",
-                        contents.back(), network_.name));
+      const auto index = std::ranges::find(indices, name->index);
+      if (index == indices.end() || (name->part != "weight" && name->part != "bias")) {
+        refuse_other(tensor, *name);
+        continue;
       }
+      const auto layer = static_cast<std::size_t>(index - indices.begin());
+      const Convolution& convolution = network_.convolutions[layer];
+      const bool is_kernel = name->part == "weight";
+      std::optional<std::vector<float>>& target = is_kernel ? parts[layer].kernel : parts[layer].bias;
+      std::string& target_name = is_kernel ? parts[layer].kernel_name : parts[layer].bias_name;
+      if (target) {
+        fail(fmt::format("layer {}: {} and {} are both its {}", convolution.name, target_name,
+                         contents.back(), name->part));
+      }
+      target = is_kernel ? read_kernel(tensor, convolution) : read_bias(tensor, convolution);
+      target_name = tensor.name;
     }
     if (std::ranges::none_of(parts, [](const PartialLayer& part) { return part.kernel || part.bias; })) {
       throw Error(
@@ -97,30 +167,63 @@ class SafetensorsFile {
               "These are another network's weights",
               path_.string(), network_.name, listed(contents)));
     }
-    return whole_layers(path_, network_, std::move(parts), contents);
+    result.layers = whole_layers(path_, network_, std::move(parts), contents);
+    if (order_ != KernelOrder::oihw)
+      result.notes.push_back(
+          fmt::format("kernels transposed from the order of the file's format, {}", format_));
+    if (result.images == Images::torchvision_features) {
+      result.notes.push_back(
+          "without values of the classifier, as torchvision's IMAGENET1K_FEATURES, which were trained on RGB "
+          "images in 0..255 minus the mean");
+    }
+    return result;
   }
 
  private:
-  /// What stands before torchvision's names: nothing, or "module." where the network was saved as part of a
-  /// module.
+  /// What stands before the modules' numbers: "features", or "model.features" where the network was saved as
+  /// part of a module, or nothing.
   std::string wrapper_of(const std::vector<int>& indices) const {
     std::set<std::string> wrappers;
     for (const Tensor& tensor : tensors_) {
-      for (const int index : indices) {
-        const std::string name = fmt::format("features.{}.weight", index);
-        if (tensor.shape.size() != 4 || !tensor.name.ends_with(name)) continue;
-        const std::string wrapper = tensor.name.substr(0, tensor.name.size() - name.size());
-        if (wrapper.empty() || wrapper.ends_with('.')) wrappers.insert(wrapper);
-      }
+      const auto name = module_name(tensor.name);
+      if (name && std::ranges::find(indices, name->index) != indices.end() && tensor.shape.size() == 4)
+        wrappers.insert(name->wrapper);
     }
-    if (wrappers.contains("")) return "";
+    if (wrappers.contains("features")) return "features";
+    wrappers.erase("");  // Any list of modules looks so; it is the network's if nothing else is.
     if (wrappers.size() > 1) {
       fail(
-          fmt::format("expected the weights of one network, found {0}features and {1}features; save the one "
-                      "that is wanted by itself",
+          fmt::format("expected the weights of one network, found {} and {}; save the one that is wanted by "
+                      "itself",
                       wrappers.begin()->substr(0, 80), std::next(wrappers.begin())->substr(0, 80)));
     }
     return wrappers.empty() ? "" : *wrappers.begin();
+  }
+
+  /// Among the convolutions everything counts: what this network lacks there makes another one of it.
+  void refuse_other(const Tensor& tensor, const ModuleName& name) const {
+    // A list of modules by itself may also be of a classifier.
+    if (name.wrapper.empty() && tensor.shape.size() == 2) return;
+    std::string_view why = why_other(name.part);
+    const bool beside_a_vector = std::ranges::any_of(tensors_, [&](const Tensor& other) {
+      const auto other_name = module_name(other.name);
+      return other.shape.size() == 1 && other_name && other_name->wrapper == name.wrapper &&
+             other_name->index == name.index && other_name->part == "weight";
+    });
+    if (why.empty() && beside_a_vector)
+      why = "a normalisation, as in torchvision's vgg16_bn; networks with one are not supported";
+    fail(fmt::format("holds {}, which torchvision's {} does not have: {}", tensor.name.substr(0, 80),
+                     network_.name, why.empty() ? "these are another network's weights" : why));
+  }
+
+  /// As torchvision's IMAGENET1K_FEATURES are in the classifier.
+  bool has_no_value(const Tensor& tensor) {
+    if (tensor.dtype != "F32" || !tensor.name.ends_with("classifier.0.weight") ||
+        tensor.end - tensor.begin < 4)
+      return false;
+    std::array<char, 4> bytes{};
+    read_bytes(data_start_ + tensor.begin, bytes, tensor.name);
+    return std::isnan(std::bit_cast<float>(bytes));
   }
 
   [[noreturn]] void fail(const std::string& what) const {
@@ -166,15 +269,49 @@ class SafetensorsFile {
     read_bytes(8, text, "the header");
     data_start_ = 8 + length;
 
-    const json header = json::parse(text, nullptr, false);
+    // Of two equal keys the parser keeps one.
+    std::array<std::set<std::string>, 2> keys;  // The tensors' names; the keys of the last one.
+    std::string twice;
+    const auto note_key = [&](int depth, json::parse_event_t event, const json& parsed) {
+      if (event != json::parse_event_t::key || depth > 2) return true;
+      if (depth == 1) keys[1].clear();
+      if (!keys[depth - 1].insert(parsed.get<std::string>()).second) twice = parsed.get<std::string>();
+      return true;
+    };
+    const json header = json::parse(text, note_key, false);
     if (header.is_discarded() || !header.is_object()) {
       fail("expected a safetensors header in JSON, found something else; the file is damaged: get it again");
     }
+    if (!twice.empty()) {
+      fail(fmt::format("the header names {} twice; which one is meant cannot be told: save the file again",
+                       twice.substr(0, 80)));
+    }
     for (const auto& [name, entry] : header.items()) {
-      if (name == "__metadata__") continue;
+      if (name == "__metadata__") {
+        read_metadata(entry);
+        continue;
+      }
       tensors_.push_back(tensor_of(name, entry));
     }
     check_offsets(size - data_start_);
+  }
+
+  /// Libraries name their own format, whose order of dimensions the kernels have.
+  void read_metadata(const json& metadata) {
+    if (!metadata.is_object() || !metadata.contains("format")) return;
+    const json& format = metadata.at("format");
+    format_ = format.is_string() ? format.get<std::string>().substr(0, 80) : format.dump().substr(0, 80);
+    if (format_ == "pt" || format_ == "np") return;
+    if (format_ == "mlx") {
+      order_ = KernelOrder::ohwi;
+    } else if (format_ == "tf" || format_ == "flax") {
+      order_ = KernelOrder::hwio;
+    } else {
+      fail(fmt::format(
+          "__metadata__: expected a format whose order of dimensions is known (pt, np, tf, flax, mlx), "
+          "found {}; save the weights from PyTorch",
+          format.dump().substr(0, 80)));
+    }
   }
 
   static std::optional<std::vector<std::uint64_t>> whole_numbers(const json& entry, const char* key) {
@@ -234,18 +371,30 @@ class SafetensorsFile {
   std::vector<float> read_values(const Tensor& tensor, const Convolution& convolution,
                                  const std::vector<std::uint64_t>& expected) {
     const std::string where = fmt::format("layer {}: tensor {}", convolution.name, tensor.name);
-    const bool wide = tensor.dtype == "F32";
-    const bool known = wide || tensor.dtype == "F16" || tensor.dtype == "BF16";
-    if (!known || tensor.shape != expected) {
-      fail(fmt::format("{}: expected F32, F16 or BF16 {}, found {} {}. {}", where, shape_text(expected),
-                       tensor.dtype, shape_text(tensor.shape),
-                       tensor.shape == expected
-                           ? "Save the weights in one of these types"
-                           : fmt::format("These are not torchvision's {} weights", network_.name)));
+    const std::uint64_t width = tensor.dtype == "F64"                             ? 8
+                                : tensor.dtype == "F32"                           ? 4
+                                : tensor.dtype == "F16" || tensor.dtype == "BF16" ? 2
+                                                                                  : 0;
+    if (width == 0 || tensor.shape != expected) {
+      std::string advice = fmt::format("These are not torchvision's {} weights", network_.name);
+      if (const std::string order = order_text(tensor.shape, convolution);
+          tensor.shape != expected && expected.size() == 4 && !order.empty()) {
+        advice = fmt::format("This is {}, but {}", order,
+                             format_.empty() ? "the file does not tell its format"
+                                             : fmt::format("the file's format is {}", format_));
+      } else if (tensor.shape == expected) {
+        advice = fmt::format(
+            "Save the weights in one of these types{}",
+            tensor.dtype.starts_with("F8") || tensor.dtype.starts_with('I') || tensor.dtype.starts_with('U')
+                ? "; quantised ones must be multiplied by their scales first"
+                : "");
+      }
+      fail(fmt::format("{}: expected F32, F16, BF16 or F64 {}, found {} {}. {}", where, shape_text(expected),
+                       tensor.dtype, shape_text(tensor.shape), advice));
     }
     std::uint64_t count = 1;
     for (const std::uint64_t side : expected) count *= side;
-    const std::uint64_t bytes = count * (wide ? 4 : 2);
+    const std::uint64_t bytes = count * width;
     if (tensor.end - tensor.begin != bytes) {
       fail(fmt::format(
           "{}: expected {} bytes of {} {}, found data_offsets of {}; the file is damaged: get it again",
@@ -256,33 +405,20 @@ class SafetensorsFile {
     const auto* next = reinterpret_cast<const unsigned char*>(raw.data());
     std::vector<float> values(count);
     for (float& value : values) {
-      const auto low = static_cast<std::uint16_t>(next[0] | next[1] << 8);
-      if (wide) {
-        const auto high = static_cast<std::uint16_t>(next[2] | next[3] << 8);
-        value = std::bit_cast<float>(std::uint32_t{high} << 16 | low);
-        next += 4;
-      } else {
-        value = tensor.dtype == "F16" ? from_half(low) : from_bfloat(low);
-        next += 2;
-      }
+      std::uint64_t bits = 0;
+      for (std::uint64_t i = width; i-- > 0;) bits = bits << 8 | next[i];
+      next += width;
+      value = width == 8              ? static_cast<float>(std::bit_cast<double>(bits))
+              : width == 4            ? std::bit_cast<float>(static_cast<std::uint32_t>(bits))
+              : tensor.dtype == "F16" ? from_half(static_cast<std::uint16_t>(bits))
+                                      : from_bfloat(static_cast<std::uint16_t>(bits));
     }
     require_finite(path_, convolution.name, fmt::format("tensor {}", tensor.name), expected, values);
     return values;
   }
 
-  /// [out, in, 3, 3] to [3, 3, in, out].
   std::vector<float> read_kernel(const Tensor& tensor, const Convolution& convolution) {
-    const auto in = static_cast<std::size_t>(convolution.in_channels);
-    const auto out = static_cast<std::size_t>(convolution.out_channels);
-    const std::vector<float> oihw = read_values(tensor, convolution, {out, in, 3, 3});
-    std::vector<float> hwio(oihw.size());
-    for (std::size_t o = 0; o < out; ++o) {
-      for (std::size_t i = 0; i < in; ++i) {
-        for (std::size_t tap = 0; tap < 9; ++tap)
-          hwio[(tap * in + i) * out + o] = oihw[(o * in + i) * 9 + tap];
-      }
-    }
-    return hwio;
+    return to_hwio(read_values(tensor, convolution, kernel_shape(order_, convolution)), order_, convolution);
   }
 
   std::vector<float> read_bias(const Tensor& tensor, const Convolution& convolution) {
@@ -294,11 +430,13 @@ class SafetensorsFile {
   std::ifstream stream_;
   std::uint64_t data_start_ = 0;
   std::vector<Tensor> tensors_;
+  std::string format_;  ///< As the file tells it; empty: it does not.
+  KernelOrder order_ = KernelOrder::oihw;
 };
 
 }  // namespace
 
-Layers read_safetensors(const fs::path& file, const Network& network) {
+FileContents read_safetensors(const fs::path& file, const Network& network) {
   return SafetensorsFile(file, network).read();
 }
 

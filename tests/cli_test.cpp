@@ -336,6 +336,29 @@ TEST_F(Cli, InfoAnswersWhetherWeightsAreFound) {
   EXPECT_THAT(error_of({"info", "--weights", "synthetic:x"}, kUsage), HasSubstr("found \"x\""));
 }
 
+TEST_F(Cli, TellsHowWeightsDifferFromTheFile) {
+  write_first_layer("pt.safetensors");
+  std::ifstream stream(folder_ / "pt.safetensors", std::ios::binary);
+  std::string bytes{std::istreambuf_iterator<char>(stream), {}};
+  const std::string metadata = R"("__metadata__":{"format":"mlx"},)";
+  bytes.insert(9, metadata);
+  std::uint64_t size = 0;
+  std::memcpy(&size, bytes.data(), 8);
+  size += metadata.size();
+  std::memcpy(bytes.data(), &size, 8);
+  std::ofstream(folder_ / "mlx.safetensors", std::ios::binary) << bytes;
+
+  const std::string note = "kernels transposed from the order of the file's format, mlx";
+  EXPECT_THAT(run({"info", "--weights", "mlx.safetensors"}).out, HasSubstr(note));
+  EXPECT_THAT(run({"info", "--weights", "pt.safetensors"}).out, Not(HasSubstr("transposed")));
+  const Outcome rendered = run({"render", "--device", "cpu", "--size", "32", "--iterations", "1", "--weights",
+                                "mlx.safetensors", "block1_conv1:1"});
+  EXPECT_EQ(rendered.exit_code, 0) << rendered.err;
+  EXPECT_THAT(rendered.err + rendered.out, HasSubstr(note));
+  std::ifstream manifest(folder_ / "filterscope-out/manifest.json");
+  EXPECT_EQ(nlohmann::json::parse(manifest)["weights"]["notes"], nlohmann::json{note});
+}
+
 TEST_F(Cli, LostTracesAreToldAndTheRestIsUsed) {
   ASSERT_EQ(render({"block1_conv1:0"}).exit_code, 0);
   fs::remove(folder_ / "filterscope-out/traces.csv");

@@ -76,8 +76,7 @@ void print_libraries() {
   for (const auto& [name, version] : libraries) print_row(name, version);
 }
 
-// Prints where weights are looked for; tells whether any were found.
-bool print_weights(const std::optional<std::string>& option) {
+void print_weights(const std::optional<std::string>& option) {
   constexpr std::string_view kVariable = "$FILTERSCOPE_WEIGHTS";
   const auto places = weights_places(option);
   if (!option && std::ranges::find(places, kVariable, &WeightsPlace::origin) == places.end()) {
@@ -95,7 +94,6 @@ bool print_weights(const std::optional<std::string>& option) {
   }
   if (!found)
     print_row("", "weights/fetch.sh gets the file; `--weights synthetic` is a stand-in without one");
-  return found;
 }
 
 }  // namespace
@@ -121,15 +119,14 @@ int run_info(const std::vector<std::string>& arguments) {
   print_part("Devices", print_devices);
   print_part("Libraries", print_libraries);
   print_part("Timings of kernels (plan cache)", print_timings);
-  bool found = false;
-  print_part("Weights, in the order they are looked for", [&] { found = print_weights(weights); });
+  print_part("Weights, in the order they are looked for", [&] { print_weights(weights); });
   // Asked about a file, the exit code answers whether it can be used.
   if (!weights) return 0;
-  if (!found) return static_cast<int>(ErrorKind::input);
   const Weights read = resolve_weights(weights, vgg16());
   const int held = static_cast<int>(std::ranges::count_if(
       read.layers, [](const std::optional<LayerWeights>& layer) { return layer.has_value(); }));
   print_row("", fmt::format("{}: {} of {} layers", to_string(read.kind), held, vgg16().layer_count()));
+  for (const std::string& note : read.notes) print_row("", note);
   return 0;
 }
 

@@ -2,6 +2,7 @@
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -102,16 +103,20 @@ Json to_json(const WeightsRecord& weights) {
           {"kind", to_string(weights.kind)},
           {"sha256", text_or_null(weights.sha256)},
           {"synthetic", weights.kind == WeightsKind::synthetic},
-          {"natural_input", to_json(weights.natural_input)}};
+          {"natural_input", weights.natural_input ? to_json(*weights.natural_input) : Json(nullptr)},
+          {"notes", weights.notes}};
 }
 
 WeightsRecord parse_weights(const Json& json) {
-  return {.name = json.at("name").get<std::string>(),
-          .path = parse_text_or_null(json.at("path")),
-          .kind = parse_value(json.at("kind"),
-                              {WeightsKind::keras_hdf5, WeightsKind::safetensors, WeightsKind::synthetic}),
-          .sha256 = parse_text_or_null(json.at("sha256")),
-          .natural_input = parse_mapping(json.at("natural_input"))};
+  const Json& natural_input = json.at("natural_input");
+  return {
+      .name = json.at("name").get<std::string>(),
+      .path = parse_text_or_null(json.at("path")),
+      .kind = parse_value(json.at("kind"),
+                          {WeightsKind::keras_hdf5, WeightsKind::safetensors, WeightsKind::synthetic}),
+      .sha256 = parse_text_or_null(json.at("sha256")),
+      .natural_input = natural_input.is_null() ? std::nullopt : std::optional(parse_mapping(natural_input)),
+      .notes = json.value("notes", std::vector<std::string>{})};  // Earlier versions had none.
 }
 
 Json to_json(const std::optional<InitRecord>& init) {
@@ -218,6 +223,9 @@ std::vector<Setting> settings_of(const Manifest& manifest) {
     add("--weights", manifest.weights.name);
   else
     add_file("--weights", manifest.weights.name, manifest.weights.sha256);
+  // The file's name may tell its conventions, so that one file can be read in two ways.
+  add("how --weights are read", fmt::format("{}", fmt::join(manifest.weights.notes, "; ")),
+      manifest.weights.notes.empty() ? "as they are" : "");
   add("--recipe", manifest.recipe.name);
   add("--iterations", std::to_string(manifest.recipe.iterations));
   add("--step", fmt::format("{}", manifest.recipe.optimiser.step));
@@ -489,7 +497,8 @@ Manifest describe_run(const Network& network, const Weights& weights, const Reci
                       .path = (nowhere ? weights.path : path).string(),
                       .kind = weights.kind,
                       .sha256 = weights.sha256,
-                      .natural_input = weights.natural_input};
+                      .natural_input = weights.natural_input,
+                      .notes = weights.notes};
   manifest.recipe = recipe;
   manifest.extent = options.extent;
   manifest.seed = options.seed;

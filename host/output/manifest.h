@@ -44,7 +44,8 @@ struct WeightsRecord {
   std::string path;  ///< Absolute. Empty: no file.
   WeightsKind kind = WeightsKind::synthetic;
   std::string sha256;  ///< Empty: no file.
-  InputMapping natural_input;
+  std::optional<InputMapping> natural_input = std::nullopt;
+  std::vector<std::string> notes = {};
 };
 
 /// Start images instead of noise.

@@ -23,20 +23,21 @@ namespace {
 using testing::AllOf;
 using testing::HasSubstr;
 
-std::string child_error(const std::function<weights_formats::Layers(const weights_formats::At&)>& reader) {
+std::string child_error(
+    const std::function<weights_formats::FileContents(const weights_formats::At&)>& reader) {
   const weights_formats::ChildLimits limits{.processor_seconds = 1, .scratch_bytes = std::uint64_t{64} << 20};
   return error_of([&] { weights_formats::read_in_child("some.h5", tiny(), reader, limits); });
 }
 
 TEST(ChildProcess, GivesBackLayers) {
-  const auto layers = weights_formats::read_in_child("some.h5", tiny(), [](const weights_formats::At&) {
+  const auto contents = weights_formats::read_in_child("some.h5", tiny(), [](const weights_formats::At&) {
     weights_formats::Layers made(3);
     made[0] = LayerWeights{.kernel = made_values(0, 5, 108), .bias = made_values(0, 70, 4)};
     made[2] = LayerWeights{.kernel = made_values(2, 5, 90), .bias = made_values(2, 70, 2)};
     return made;
   });
   Weights weights;
-  weights.layers = layers;
+  weights.layers = contents.layers;
   expect_layer(weights, 0);
   EXPECT_FALSE(weights.holds(1));
   expect_layer(weights, 2);
@@ -52,9 +53,10 @@ TEST(ChildProcess, ErrorsPassThrough) {
 // No thread of this process may run while it forks, so what it has to do itself is done after that.
 TEST(ChildProcess, LeavesTimeForTheParent) {
   using weights_formats::At;
+  using weights_formats::FileContents;
   using weights_formats::Layers;
   int calls = 0;
-  const auto run = [](const std::function<Layers(const At&)>& reader,
+  const auto run = [](const std::function<FileContents(const At&)>& reader,
                       const std::function<void()>& meanwhile) {
     weights_formats::read_in_child("some.h5", tiny(), reader, {}, meanwhile);
   };

@@ -109,7 +109,7 @@ void overwrite(const fs::path& path, const std::string& bytes) {
 weights_formats::Layers load(const fs::path& path, const std::string& bytes, const Network& network) {
   constexpr std::string_view kHdf5 = "\x89HDF\r\n\x1a\n";
   if (!bytes.starts_with(kHdf5)) return load_weights(path, network).layers;
-  return weights_formats::read_keras_hdf5(path, network, {.processor_seconds = 1});
+  return weights_formats::read_keras_hdf5(path, network, {.processor_seconds = 1}).layers;
 }
 
 class WeightsFuzz : public testing::TestWithParam<const char*> {};

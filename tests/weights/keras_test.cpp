@@ -50,10 +50,10 @@ INSTANTIATE_TEST_SUITE_P(All, KerasLayout,
 // Outside the child the sanitizers' findings are not taken for damage.
 TEST_P(KerasLayout, LoadsWithoutTheChild) {
   std::vector<std::string> read;
-  const auto layers = weights_formats::read_keras_hdf5_unguarded(
+  const auto contents = weights_formats::read_keras_hdf5_unguarded(
       kData / GetParam(), tiny(), [&](std::string_view what) { read.emplace_back(what); });
   Weights weights;
-  weights.layers = layers;
+  weights.layers = contents.layers;
   for (int layer = 0; layer < 3; ++layer) expect_layer(weights, layer);
   EXPECT_THAT(read, testing::Contains(HasSubstr("layer block2_conv1: dataset /")));
 }
@@ -172,7 +172,7 @@ TEST(OtherNetworksWeights, WithMoreConvolutionsAreRefused) {
         << file;
   }
   EXPECT_THAT(load_error(kData / "f32.safetensors", smaller),
-              HasSubstr("holds features.5.weight, which torchvision's smaller does not have"));
+              HasSubstr("holds features.5.bias, which torchvision's smaller does not have"));
 }
 
 TEST(KerasWeights, RealFile) {

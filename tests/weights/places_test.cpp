@@ -28,7 +28,26 @@ TEST(LoadWeights, OtherFiles) {
   EXPECT_THAT(error("a.h5", ""), HasSubstr("an empty file"));
   EXPECT_THAT(error("a.h5", "some words"),
               AllOf(HasSubstr("neither HDF5 nor safetensors"), HasSubstr("weights/README.md")));
-  EXPECT_THAT(load_error(folder.path()), HasSubstr("found a folder"));
+  using namespace std::string_view_literals;
+  EXPECT_THAT(error("vgg16.zip", "PK\x03\x04 and metadata.json"sv), HasSubstr("model.weights.h5"));
+  EXPECT_THAT(error("a.npz", "PK\x03\x04 and more"sv), HasSubstr("NumPy"));
+  EXPECT_THAT(error("model.safetensors.index.json", "{\"weight_map\": {}}"),
+              HasSubstr("index of weights in several"));
+  EXPECT_THAT(error("checkpoint", "model_checkpoint_path: \"vgg16.ckpt\""),
+              HasSubstr("TensorFlow checkpoint"));
+  EXPECT_THAT(error("vgg16.ckpt", "some bytes\x57\xfb\x80\x8b\x24\x75\x47\xdb"sv),
+              HasSubstr("TensorFlow checkpoint"));
+  EXPECT_THAT(error("vgg16.data-00000-of-00001", "some bytes"), HasSubstr("TensorFlow checkpoint"));
+  EXPECT_THAT(error("saved_model.pb", "some bytes"), HasSubstr("SavedModel"));
+  EXPECT_THAT(error("vgg16.onnx", "\x08\x07"sv), HasSubstr("an ONNX model"));
+  EXPECT_THAT(error("vgg16.tflite", "\x1c\0\0\0TFL3"sv), HasSubstr("TensorFlow Lite"));
+  EXPECT_THAT(error("a.h5", "\x1f\x8b\x08"sv), HasSubstr("unpack it"));
+  EXPECT_THAT(load_error(write(folder, "a/checkpoint", "").parent_path()),
+              HasSubstr("a folder with a TensorFlow checkpoint"));
+  EXPECT_THAT(load_error(write(folder, "b/saved_model.pb", "").parent_path()),
+              HasSubstr("a TensorFlow SavedModel"));
+  EXPECT_THAT(load_error(write(folder, "c/a.txt", "").parent_path()),
+              HasSubstr("found a folder without weights"));
   EXPECT_THAT(load_error(folder.path() / "none.h5"),
               AllOf(HasSubstr("none.h5: no such file"), HasSubstr("weights/fetch.sh")));
 }
@@ -125,6 +144,9 @@ TEST_F(WeightsPlaces, Option) {
   fs::create_directories("empty");
   EXPECT_THAT(error_of([] { resolve_weights("empty", tiny()); }),
               HasSubstr("--weights empty: a folder without weights"));
+  write(folder_, "empty/saved_model.pb", "");
+  EXPECT_THAT(error_of([] { resolve_weights("empty", tiny()); }),
+              HasSubstr("--weights empty: a TensorFlow SavedModel"));
 }
 
 TEST_F(WeightsPlaces, Synthetic) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -134,9 +135,9 @@ class SafetensorsFault : public testing::Test {
 
 TEST_F(SafetensorsFault, Shape) {
   header_["features.2.weight"]["shape"] = {4, 5, 3, 3};
-  EXPECT_THAT(load(),
-              AllOf(HasSubstr("layer block1_conv2: tensor features.2.weight"), HasSubstr("BF16 [5, 4, 3, 3]"),
-                    HasSubstr("found F32 [4, 5, 3, 3]"), HasSubstr("not torchvision's tiny")));
+  EXPECT_THAT(load(), AllOf(HasSubstr("layer block1_conv2: tensor features.2.weight"),
+                            HasSubstr("BF16 or F64 [5, 4, 3, 3]"), HasSubstr("found F32 [4, 5, 3, 3]"),
+                            HasSubstr("not torchvision's tiny")));
 }
 
 TEST_F(SafetensorsFault, AbsurdShape) {
@@ -184,11 +185,163 @@ TEST_F(SafetensorsFault, NamesInsideAModuleAreFine) {
   wrapped["teacher.features.2.weight"] = wrapped["model.module.features.2.weight"];
   wrapped.erase("model.module.features.2.weight");
   EXPECT_THAT(load_raw(safetensors(wrapped, data_)),
-              HasSubstr("weights of one network, found model.module.features and teacher.features"));
+              HasSubstr("weights of one network, found model.features and teacher.features"));
   // Torchvision's own names go first.
   header_["teacher.features.2.weight"] = header_["features.2.weight"];
   header_.erase("features.2.weight");
   EXPECT_THAT(load(), HasSubstr("layer block1_conv2"));
+}
+
+TEST_F(SafetensorsFault, ModulesThatChangeNothing) {
+  // As torch.nn.DataParallel, torch.compile and FSDP name them; and the list of modules by itself.
+  for (const char* list : {"features.module.", "module.features.", "_orig_mod.features._orig_mod.",
+                           "model._fsdp_wrapped_module.features.", "backbone.vgg.features.", ""}) {
+    nlohmann::json renamed;
+    for (const auto& [name, entry] : header_.items()) {
+      constexpr std::string_view kList = "features.";
+      renamed[name.starts_with(kList) ? list + name.substr(kList.size()) : name] = entry;
+    }
+    const Weights weights =
+        load_weights(write(folder_, "w.safetensors", safetensors(renamed, data_)), tiny());
+    for (int layer = 0; layer < 3; ++layer) expect_layer(weights, layer);
+    EXPECT_THAT(weights.notes, testing::IsEmpty());
+  }
+  header_["module.features.2.bias"] = header_["features.0.bias"];
+  header_.erase("features.0.bias");
+  EXPECT_THAT(load(),
+              HasSubstr("layer block1_conv2: features.2.bias and module.features.2.bias are both its bias"));
+}
+
+TEST_F(SafetensorsFault, WhatTheNetworkLacks) {
+  const nlohmann::json good = header_;
+  for (const auto& [name, says] : std::vector<std::pair<std::string, std::string>>{
+           {"features.1.running_mean", "vgg16_bn"},
+           {"features.1.weight", "vgg16_bn"},
+           {"features.0.weight_mask", "torch.nn.utils.prune.remove"},
+           {"features.0.weight_g", "remove_weight_norm"},
+           {"features.0.parametrizations.weight.original0", "remove_parametrizations"},
+           {"features.0.lora_A.default.weight", "LoRA"},
+           {"features.0.weight_scale", "quantised"},
+           {"features.4.scale", "quantised"},
+           {"module.features.0.gamma", "another network's weights"}}) {
+    header_ = good;
+    header_[name] = {{"dtype", "F32"}, {"shape", {0}}, {"data_offsets", {data_.size(), data_.size()}}};
+    EXPECT_THAT(load(),
+                AllOf(HasSubstr(fmt::format("holds {}, which torchvision's tiny does not have", name)),
+                      HasSubstr(says)));
+  }
+  header_ = good;
+  header_["features.0.weight_orig"] = header_["features.0.weight"];
+  header_.erase("features.0.weight");
+  EXPECT_THAT(load(), HasSubstr("holds features.0.weight_orig"));
+}
+
+/// The kernels of the good file with their dimensions in another order; 0: out, 1: in, 2: rows, 3: columns.
+class SafetensorsOrder : public SafetensorsFault {
+ protected:
+  void reorder(const std::array<std::size_t, 4>& order) {
+    for (auto& [name, entry] : header_.items()) {
+      if (name == "__metadata__" || entry["shape"].size() != 4) continue;
+      const auto shape = entry["shape"].get<std::vector<std::size_t>>();
+      const auto begin = entry["data_offsets"][0].get<std::size_t>();
+      const std::string old = data_.substr(begin, 4 * shape[0] * shape[1] * 9);
+      std::size_t next = begin;
+      std::array<std::size_t, 4> at{};
+      const std::array<std::size_t, 4> sides{shape[order[0]], shape[order[1]], shape[order[2]],
+                                             shape[order[3]]};
+      for (std::size_t i = 0; i < old.size() / 4; ++i, next += 4) {
+        std::size_t rest = i;
+        for (std::size_t dimension = 4; dimension-- > 0; rest /= sides[dimension])
+          at[order[dimension]] = rest % sides[dimension];
+        const std::size_t from = ((at[0] * shape[1] + at[1]) * 3 + at[2]) * 3 + at[3];
+        data_.replace(next, 4, old, 4 * from, 4);
+      }
+      entry["shape"] = sides;
+    }
+  }
+};
+
+TEST_F(SafetensorsOrder, IsThatOfTheFormat) {
+  header_["__metadata__"]["format"] = "mlx";
+  EXPECT_THAT(load(), HasSubstr("the order of Theano and PyTorch, but the file's format is mlx"));
+  reorder({0, 2, 3, 1});
+  const Weights mlx = load_weights(write(folder_, "w.safetensors", safetensors(header_, data_)), tiny());
+  for (int layer = 0; layer < 3; ++layer) expect_layer(mlx, layer);
+  EXPECT_THAT(mlx.notes, ElementsAre("kernels transposed from the order of the file's format, mlx"));
+  header_.erase("__metadata__");
+  EXPECT_THAT(load(), HasSubstr("the order of MLX, but the file does not tell its format"));
+}
+
+TEST_F(SafetensorsOrder, OfTensorFlow) {
+  reorder({2, 3, 1, 0});
+  EXPECT_THAT(load(), HasSubstr("the order of TensorFlow, but the file's format is pt"));
+  for (const char* format : {"tf", "flax"}) {
+    header_["__metadata__"]["format"] = format;
+    const Weights weights =
+        load_weights(write(folder_, "w.safetensors", safetensors(header_, data_)), tiny());
+    for (int layer = 0; layer < 3; ++layer) expect_layer(weights, layer);
+    EXPECT_EQ(weights.notes.size(), 1u);
+  }
+  header_["__metadata__"]["format"] = "paddle";
+  EXPECT_THAT(load(), AllOf(HasSubstr("__metadata__"), HasSubstr("found \"paddle\"")));
+}
+
+TEST_F(SafetensorsFault, Doubles) {
+  const std::string floats = data_;
+  data_.clear();
+  for (std::size_t at = 0; at < floats.size(); at += 4) {
+    float value = 0;
+    std::memcpy(&value, floats.data() + at, 4);
+    const double wide = value;
+    data_.append(reinterpret_cast<const char*>(&wide), 8);
+  }
+  for (auto& [name, entry] : header_.items()) {
+    if (name == "__metadata__") continue;
+    entry["dtype"] = "F64";
+    for (auto& offset : entry["data_offsets"]) offset = 2 * offset.get<std::size_t>();
+  }
+  const Weights weights = load_weights(write(folder_, "w.safetensors", safetensors(header_, data_)), tiny());
+  for (int layer = 0; layer < 3; ++layer) expect_layer(weights, layer);
+}
+
+TEST_F(SafetensorsFault, QuantisedTypes) {
+  for (const char* type : {"I8", "U8", "F8_E4M3", "F8_E5M2"}) {
+    header_["features.5.bias"]["dtype"] = type;
+    EXPECT_THAT(load(),
+                AllOf(HasSubstr(fmt::format("found {} [2]", type)), HasSubstr("multiplied by their scales")));
+  }
+}
+
+// torchvision's IMAGENET1K_FEATURES has no classifier, and other images.
+TEST_F(SafetensorsFault, ClassifierWithoutValues) {
+  const float nan = std::nanf("");
+  const auto begin = header_["classifier.0.weight"]["data_offsets"][0].get<std::size_t>();
+  for (std::size_t i = 0; i < 6; ++i) std::memcpy(data_.data() + begin + 4 * i, &nan, 4);
+  const Weights weights = load_weights(write(folder_, "w.safetensors", safetensors(header_, data_)), tiny());
+  for (int layer = 0; layer < 3; ++layer) expect_layer(weights, layer);
+  EXPECT_EQ(weights.natural_input, torchvision_features_mapping());
+  EXPECT_THAT(weights.notes, ElementsAre(HasSubstr("IMAGENET1K_FEATURES")));
+}
+
+TEST_F(SafetensorsFault, NamesTwice) {
+  std::string bytes = safetensors(header_, data_);
+  const std::size_t at = bytes.find("features.2.bias");
+  bytes.replace(at, 15, "features.0.bias");
+  EXPECT_THAT(load_raw(bytes), HasSubstr("the header names features.0.bias twice"));
+  bytes = safetensors(header_, data_);
+  bytes.replace(bytes.find("\"shape\""), 7, "\"dtype\"");
+  EXPECT_THAT(load_raw(bytes), HasSubstr("the header names dtype twice"));
+}
+
+// The header's length may look like the start of a web page, an archive or a pickle.
+TEST_F(SafetensorsFault, AnyLengthOfTheHeader) {
+  std::string text = header_.dump();
+  text.resize((text.size() + 255) / 256 * 256, ' ');
+  for (int length = 0; length < 256; ++length, text += ' ') {
+    std::string bytes;
+    for (int shift = 0; shift < 64; shift += 8) bytes += static_cast<char>(text.size() >> shift & 0xFF);
+    ASSERT_NO_THROW(load_weights(write(folder_, "w.safetensors", bytes + text + data_), tiny())) << length;
+  }
 }
 
 TEST_F(SafetensorsFault, OtherNetwork) {
