@@ -106,7 +106,8 @@ TEST_F(Cli, NamesMayHoldAnyBytes) {
     // Each command once, as it was.
     EXPECT_EQ(manifest(first)["command_lines"].size(), 2u);
     EXPECT_EQ(manifest(folder + "merged")["command_lines"].size(), 4u);
-    for (const std::string line : manifest(first)["command_lines"])
+    const auto lines = manifest(first)["command_lines"].get<std::vector<std::string>>();
+    for (const std::string& line : lines)
       EXPECT_THAT(shell_words(line), AllOf(Contains(weights), Contains(start), Contains(first)));
     for (const std::string& out : {first, folder + "merged"})
       for (const char* file : {"manifest.json", "index.html", "traces.csv", "block1_conv1/curves.svg"}) {
@@ -115,7 +116,8 @@ TEST_F(Cli, NamesMayHoldAnyBytes) {
         EXPECT_TRUE(std::ranges::all_of(text, [](unsigned char c) { return c >= 0x20 || c == '\n'; }))
             << file;
       }
-    for (const auto& run : page_data(read_text(folder_ / pages / "index.html"))["runs"]) {
+    const auto data = page_data(read_text(folder_ / pages / "index.html"));
+    for (const auto& run : data["runs"]) {
       const auto address = run["folder"].get<std::string>();
       EXPECT_TRUE(std::ranges::all_of(address, [](unsigned char c) { return c > 0x20 && c < 0x7f; }));
       EXPECT_EQ(address.find_first_of(":?#&\"'<>\\"), std::string::npos) << address;
