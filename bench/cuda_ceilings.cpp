@@ -11,9 +11,9 @@
 #include <type_traits>
 
 #include "copy.h"
+#include "host/base/error.h"
 #include "host/cuda/convolution.h"
-#include "host/cuda/timing.h"
-#include "host/error.h"
+#include "host/cuda/plan/timing.h"
 
 namespace filterscope::bench {
 

@@ -3,7 +3,7 @@
 // of the plans that cuDNN proposes and with the one it proposes first, beside two ceilings measured in the
 // same run: the largest matrix product and a copy in device memory.
 //
-// Data are random; times are those of graph replays after a warm-up (host/cuda/timing.h). The arithmetic
+// Data are random; times are those of graph replays after a warm-up (host/cuda/plan/timing.h). The arithmetic
 // counted is that of the convolution, 2 operations per multiply-add; the traffic is each map read or written
 // once.
 
@@ -30,10 +30,10 @@
 #include <vector>
 
 #include "cuda_ceilings.h"
-#include "host/cuda/cudnn_graph.h"
-#include "host/cuda/timing.h"
-#include "host/error.h"
-#include "host/network.h"
+#include "host/base/error.h"
+#include "host/cuda/cudnn/graph.h"
+#include "host/cuda/plan/timing.h"
+#include "host/model/network.h"
 
 namespace {
 

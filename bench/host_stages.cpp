@@ -22,22 +22,22 @@
 #include <utility>
 #include <vector>
 
-#include "host/error.h"
+#include "host/base/atomic_file.h"
+#include "host/base/error.h"
+#include "host/base/philox.h"
+#include "host/base/sha256.h"
 #include "host/gallery/curves.h"
 #include "host/gallery/gallery.h"
 #include "host/gallery/page.h"
 #include "host/gallery/pictures.h"
 #include "host/gallery/poster.h"
-#include "host/output/atomic_file.h"
-#include "host/output/file_names.h"
-#include "host/output/journal.h"
+#include "host/model/weights/weights.h"
 #include "host/output/png.h"
-#include "host/output/run_writer.h"
-#include "host/output/sheet.h"
-#include "host/output/stored_run.h"
-#include "host/philox.h"
-#include "host/sha256.h"
-#include "host/weights.h"
+#include "host/store/file_names.h"
+#include "host/store/journal.h"
+#include "host/store/run_writer.h"
+#include "host/store/sheet.h"
+#include "host/store/stored_run.h"
 #include "tests/support/temporary_folder.h"
 
 namespace {

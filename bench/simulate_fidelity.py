@@ -174,7 +174,7 @@ INITIAL_IMAGE, SELECTION = 0, 1  # Streams of the program's random numbers.
 
 
 def random_blocks(stream, layer, filter, count):
-    """The stream's first `count` blocks of four words, [count, 4], as host/philox.h makes them with seed 0."""
+    """The stream's first `count` blocks of four words, [count, 4], as host/base/philox.h makes them with seed 0."""
     shift, low = numpy.uint64(32), numpy.uint64(0xFFFFFFFF)
     counter = [numpy.arange(count, dtype=numpy.uint64)]
     counter += [numpy.full(count, word, numpy.uint64) for word in (filter, layer, stream)]

@@ -15,11 +15,11 @@
 #include <string>
 #include <vector>
 
-#include "host/error.h"
-#include "host/network.h"
-#include "host/output/atomic_file.h"
-#include "host/weights.h"
-#include "host/weights_formats.h"
+#include "host/base/atomic_file.h"
+#include "host/base/error.h"
+#include "host/model/network.h"
+#include "host/model/weights/formats.h"
+#include "host/model/weights/weights.h"
 
 namespace {
 

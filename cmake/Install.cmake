@@ -7,10 +7,12 @@ install(TARGETS filterscope EXPORT filterscope
   INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(TARGETS filterscope_cli)
 install(EXPORT filterscope FILE filterscopeTargets.cmake NAMESPACE filterscope:: DESTINATION ${package_dir})
-foreach(header filterscope engine error network phases recipe selection weights)
-  list(APPEND headers ${PROJECT_SOURCE_DIR}/host/${header}.h)
+foreach(header ascent/recipe base/error base/extent base/initial_images devices/devices filterscope model/input_mapping model/network
+        model/weights/weights run/device_info run/engine run/phases run/selection)
+  cmake_path(GET header PARENT_PATH folder)
+  install(FILES ${PROJECT_SOURCE_DIR}/host/${header}.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/filterscope/${folder})
 endforeach()
-install(FILES ${headers} ${PROJECT_BINARY_DIR}/host/version.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/filterscope)
+install(FILES ${PROJECT_BINARY_DIR}/host/version.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/filterscope)
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(PROGRAMS weights/fetch.sh weights/wheel_to_keras.py DESTINATION ${CMAKE_INSTALL_DATADIR}/filterscope)
 

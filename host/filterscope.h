@@ -10,10 +10,11 @@
 ///
 /// Every function throws filterscope::Error for what a user can act on.
 
-#include "engine.h"     // IWYU pragma: export
-#include "error.h"      // IWYU pragma: export
-#include "network.h"    // IWYU pragma: export
-#include "recipe.h"     // IWYU pragma: export
-#include "selection.h"  // IWYU pragma: export
-#include "version.h"    // IWYU pragma: export
-#include "weights.h"    // IWYU pragma: export
+#include "ascent/recipe.h"          // IWYU pragma: export
+#include "base/error.h"             // IWYU pragma: export
+#include "devices/devices.h"        // IWYU pragma: export
+#include "model/network.h"          // IWYU pragma: export
+#include "model/weights/weights.h"  // IWYU pragma: export
+#include "run/engine.h"             // IWYU pragma: export
+#include "run/selection.h"          // IWYU pragma: export
+#include "version.h"                // IWYU pragma: export

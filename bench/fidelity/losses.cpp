@@ -9,9 +9,9 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "host/ascent.h"
-#include "host/error.h"
-#include "host/philox.h"
+#include "host/ascent/ascent.h"
+#include "host/base/error.h"
+#include "host/base/philox.h"
 
 namespace filterscope::fidelity {
 

@@ -7,11 +7,11 @@
 #include <string>
 #include <vector>
 
-#include "host/engine.h"
-#include "host/network.h"
-#include "host/recipe.h"
-#include "host/selection.h"
-#include "host/weights.h"
+#include "host/ascent/recipe.h"
+#include "host/model/network.h"
+#include "host/model/weights/weights.h"
+#include "host/run/engine.h"
+#include "host/run/selection.h"
 
 /// Final losses of ascents: what the CPU engine's are, computed or read from a file, and how far those of
 /// another engine are off.

@@ -14,9 +14,9 @@
 #include <string>
 #include <vector>
 
-#include "host/engine.h"
-#include "host/error.h"
-#include "host/output/parallel.h"
+#include "host/base/error.h"
+#include "host/base/parallel.h"
+#include "host/devices/devices.h"
 #include "losses.h"
 #include "tests/support/gradient_fidelity.h"
 #include "tests/support/reference.h"

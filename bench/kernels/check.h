@@ -9,7 +9,7 @@
 #include <random>
 #include <string>
 
-#include "host/network.h"
+#include "host/model/network.h"
 
 /// Results are compared with plain loops in double precision, at places drawn by chance: all places of a real
 /// layer would take minutes.

@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "host/network.h"
+#include "host/model/network.h"
 
 namespace filterscope::bench {
 

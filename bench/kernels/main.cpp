@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "host/processors.h"
-#include "host/threads.h"
+#include "host/base/processors.h"
+#include "host/base/threads.h"
 #include "layers.h"
 #include "operation.h"
 #if defined(FILTERSCOPE_BENCH_CPU)
@@ -24,7 +24,7 @@
 #endif
 #if defined(FILTERSCOPE_BENCH_CUDA_LIBRARIES)
 #include "../cuda_ceilings.h"
-#include "host/cuda_devices.h"
+#include "host/cuda/devices.h"
 #endif
 
 namespace {

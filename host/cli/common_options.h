@@ -7,8 +7,8 @@
 #include <string>
 #include <string_view>
 
-#include "../network.h"
-#include "../output/file_names.h"
+#include "../model/network.h"
+#include "../store/file_names.h"
 #include "options.h"
 
 namespace filterscope::cli {

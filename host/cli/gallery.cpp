@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <system_error>
 
-#include "../error.h"
+#include "../base/error.h"
 #include "commands.h"
 #include "common_options.h"
 #include "options.h"

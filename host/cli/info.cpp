@@ -9,9 +9,9 @@
 #include <utility>
 #include <vector>
 
-#include "../engine.h"
-#include "../error.h"
-#include "../weights.h"
+#include "../base/error.h"
+#include "../devices/devices.h"
+#include "../model/weights/weights.h"
 #include "build_info.h"
 #include "commands.h"
 #include "common_options.h"

@@ -10,7 +10,7 @@
 #include <system_error>
 #include <utility>
 
-#include "../exhaustion.h"
+#include "../base/exhaustion.h"
 
 namespace filterscope::cli {
 

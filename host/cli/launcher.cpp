@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <cstdlib>
 
-#include "../error.h"
+#include "../base/error.h"
 #include "options.h"
 #include "shard.h"
 

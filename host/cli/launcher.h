@@ -4,7 +4,7 @@
 #include <optional>
 #include <string>
 
-#include "../shard.h"
+#include "../run/shard.h"
 
 namespace filterscope::cli {
 

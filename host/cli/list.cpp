@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <optional>
 
-#include "../network.h"
-#include "../recipe.h"
-#include "../weights.h"
+#include "../ascent/recipe.h"
+#include "../model/network.h"
+#include "../model/weights/weights.h"
 #include "commands.h"
 #include "common_options.h"
 #include "options.h"

@@ -14,9 +14,9 @@
 #include <system_error>
 #include <vector>
 
-#include "../error.h"
-#include "../exhaustion.h"
-#include "../nearest_name.h"
+#include "../base/error.h"
+#include "../base/exhaustion.h"
+#include "../base/nearest_name.h"
 #include "commands.h"
 #include "process_setup.h"
 #include "text.h"

@@ -9,13 +9,13 @@
 #include <string>
 #include <vector>
 
-#include "../error.h"
+#include "../base/error.h"
 #include "../gallery/gallery.h"
-#include "../network.h"
-#include "../output/manifest.h"
-#include "../output/run_writer.h"
-#include "../output/stored_run.h"
-#include "../selection.h"
+#include "../model/network.h"
+#include "../run/selection.h"
+#include "../store/manifest.h"
+#include "../store/run_writer.h"
+#include "../store/stored_run.h"
 #include "commands.h"
 #include "common_options.h"
 #include "interrupt.h"

@@ -7,8 +7,8 @@
 #include <cmath>
 #include <cxxopts.hpp>
 
-#include "../error.h"
-#include "../nearest_name.h"
+#include "../base/error.h"
+#include "../base/nearest_name.h"
 
 namespace filterscope::cli {
 

@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "../network.h"
-#include "../selection.h"
+#include "../model/network.h"
+#include "../run/selection.h"
 #include "terminal.h"
 
 namespace filterscope::cli {

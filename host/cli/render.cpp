@@ -8,15 +8,15 @@
 #include <string>
 #include <utility>
 
-#include "../engine.h"
-#include "../error.h"
+#include "../base/error.h"
+#include "../devices/devices.h"
 #include "../gallery/gallery.h"
-#include "../network.h"
-#include "../output/manifest.h"
-#include "../output/run_writer.h"
-#include "../phases.h"
-#include "../selection.h"
-#include "../weights.h"
+#include "../model/network.h"
+#include "../model/weights/weights.h"
+#include "../run/phases.h"
+#include "../run/selection.h"
+#include "../store/manifest.h"
+#include "../store/run_writer.h"
 #include "commands.h"
 #include "common_options.h"
 #include "interrupt.h"

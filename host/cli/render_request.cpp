@@ -10,13 +10,13 @@
 #include <system_error>
 #include <utility>
 
-#include "../error.h"
+#include "../base/error.h"
+#include "../base/processors.h"
+#include "../base/sha256.h"
+#include "../base/text.h"
 #include "../output/npy.h"
-#include "../output/stored_run.h"
-#include "../processors.h"
-#include "../schedule.h"
-#include "../sha256.h"
-#include "../text.h"
+#include "../run/schedule.h"
+#include "../store/stored_run.h"
 #include "launcher.h"
 #include "shard.h"
 #include "text.h"

@@ -5,13 +5,13 @@
 #include <string>
 #include <vector>
 
-#include "../engine.h"
-#include "../network.h"
-#include "../output/manifest.h"
-#include "../recipe.h"
-#include "../selection.h"
-#include "../shard.h"
-#include "../weights.h"
+#include "../ascent/recipe.h"
+#include "../model/network.h"
+#include "../model/weights/weights.h"
+#include "../run/engine.h"
+#include "../run/selection.h"
+#include "../run/shard.h"
+#include "../store/manifest.h"
 #include "common_options.h"
 #include "options.h"
 

@@ -3,7 +3,7 @@
 #include <optional>
 #include <string>
 
-#include "../shard.h"
+#include "../run/shard.h"
 #include "launcher.h"
 
 namespace filterscope::cli {

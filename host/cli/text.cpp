@@ -8,7 +8,7 @@
 #include <cmath>
 #include <vector>
 
-#include "../output/file_names.h"
+#include "../store/file_names.h"
 
 namespace filterscope::cli {
 

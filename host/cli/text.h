@@ -10,10 +10,10 @@
 #include <string_view>
 #include <utility>
 
-#include "../network.h"
-#include "../selection.h"
-#include "../text.h"
-#include "../weights.h"
+#include "../base/text.h"
+#include "../model/network.h"
+#include "../model/weights/weights.h"
+#include "../run/selection.h"
 
 namespace filterscope::cli {
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "../threads.h"
+#include "../base/threads.h"
 
 namespace filterscope::cpu {
 

@@ -7,8 +7,8 @@
 #include <string>
 #include <string_view>
 
-#include "../network.h"
-#include "../weights.h"
+#include "../model/network.h"
+#include "../model/weights/weights.h"
 #include "aligned.h"
 #include "kernels.h"
 #include "map.h"

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "../threads.h"
+#include "../base/threads.h"
 #include "kernels.h"
 
 namespace filterscope::cpu {

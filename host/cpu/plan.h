@@ -6,8 +6,8 @@
 #include <tuple>
 #include <vector>
 
-#include "../network.h"
-#include "../weights.h"
+#include "../model/network.h"
+#include "../model/weights/weights.h"
 #include "convolution.h"
 #include "map.h"
 

@@ -5,9 +5,9 @@
 #include <stop_token>
 #include <vector>
 
-#include "../network.h"
-#include "../recipe.h"
-#include "../weights.h"
+#include "../ascent/recipe.h"
+#include "../model/network.h"
+#include "../model/weights/weights.h"
 #include "aligned.h"
 #include "convolution.h"
 #include "kernels.h"

@@ -10,12 +10,13 @@
 #include <utility>
 #include <vector>
 
-#include "../error.h"
+#include "../base/error.h"
 #include "check.h"
-#include "cudnn_convolution.h"
-#include "cudnn_graph.h"
+#include "cudnn/convolution.h"
+#include "cudnn/graph.h"
+#include "devices.h"
 #include "own_convolution.h"
-#include "plan_cache.h"
+#include "plan/plan_cache.h"
 
 namespace filterscope::cuda {
 
@@ -96,13 +97,11 @@ CudaBackend make_backend(int index, bool reproducible) {
     choices->cudnn.emplace(CudnnOptions{.cache = &choices->cache});
     sources.emplace_back(of_cudnn);
   }
-  Libraries libraries = library_versions();
-  libraries.emplace_back("cuDNN", cudnn);
   return {.device = index,
           .sources = std::move(sources),
           .rule = reproducible ? PlanRule::fixed : PlanRule::timed,
           .timings = {find, store},
-          .libraries = std::move(libraries),
+          .libraries = {{"CUDA", cuda_runtime_description()}, {"cuDNN", cudnn}},
           .missing = std::move(missing)};
 }
 

@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "../engine_cuda.h"
+#include "engine.h"
 
 namespace filterscope::cuda {
 

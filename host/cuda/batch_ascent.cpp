@@ -4,11 +4,11 @@
 #include <cmath>
 #include <utility>
 
-#include "../schedule.h"
-#include "kernels/ascent.h"
-#include "kernels/filter_head.h"
-#include "kernels/image_gradient.h"
-#include "kernels/noise.h"
+#include "../run/schedule.h"
+#include "kernels/first_layer/dgrad.h"
+#include "kernels/head/filter_head.h"
+#include "kernels/image/noise.h"
+#include "kernels/optimiser/ascent.h"
 #include "nvtx.h"
 
 namespace filterscope::cuda {

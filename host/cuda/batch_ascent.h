@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-#include "../engine.h"
+#include "../run/engine.h"
 #include "device_weights.h"
 #include "geometry.h"
 #include "runtime.h"

@@ -5,7 +5,7 @@
 
 #include <utility>
 
-#include "../error.h"
+#include "../base/error.h"
 
 namespace filterscope::cuda {
 

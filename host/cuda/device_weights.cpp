@@ -3,7 +3,7 @@
 #include <span>
 #include <vector>
 
-#include "../threads.h"
+#include "../base/threads.h"
 #include "storage.h"
 
 namespace filterscope::cuda {

@@ -3,8 +3,8 @@
 #include <optional>
 #include <vector>
 
-#include "../network.h"
-#include "../weights.h"
+#include "../model/network.h"
+#include "../model/weights/weights.h"
 #include "convolution.h"
 #include "kernels/common/types.h"
 #include "runtime.h"

@@ -8,8 +8,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "plan/timing.h"
 #include "storage.h"
-#include "timing.h"
 
 namespace filterscope::cuda {
 

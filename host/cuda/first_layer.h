@@ -7,12 +7,12 @@
 #include <string_view>
 #include <vector>
 
-#include "../engine.h"
+#include "../run/engine.h"
 #include "convolution.h"
-#include "kernels/first_convolution.h"
-#include "kernels/image_gradient.h"
+#include "kernels/first_layer/dgrad.h"
+#include "kernels/first_layer/fprop.h"
+#include "plan/trial_result.h"
 #include "runtime.h"
-#include "trial_result.h"
 
 // The first layer has kernels of its own: forward the first convolution, from the images, and backward the
 // last gradient, which is that of the images.

@@ -4,8 +4,8 @@
 #include <span>
 #include <vector>
 
-#include "../network.h"
-#include "../selection.h"
+#include "../model/network.h"
+#include "../run/selection.h"
 
 namespace filterscope::cuda {
 

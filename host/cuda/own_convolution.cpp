@@ -6,9 +6,9 @@
 #include <cstdint>
 #include <utility>
 
-#include "kernels/convolution.h"
-#include "kernels/max_pool.h"
-#include "kernels/relu_mask.h"
+#include "kernels/convolution/convolution.h"
+#include "kernels/pool/max_pool.h"
+#include "kernels/relu/relu_mask.h"
 #include "storage.h"
 
 namespace filterscope::cuda {

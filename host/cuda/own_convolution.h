@@ -7,9 +7,9 @@
 
 namespace filterscope::cuda {
 
-/// The project's own kernels (kernels/convolution.h) that can compute `problem`: with gates none and bits, in
-/// fp32, bf16 and fp16. Those of the CUDA cores only where those of the tensor cores do not apply; those that
-/// do not include a pool have it as a pass of its own. The same ones whatever the search.
+/// The project's own kernels (kernels/convolution/convolution.h) that can compute `problem`: with gates none
+/// and bits, in fp32, bf16 and fp16. Those of the CUDA cores only where those of the tensor cores do not
+/// apply; those that do not include a pool have it as a pass of its own. The same ones whatever the search.
 std::vector<std::unique_ptr<ConvolutionVariant>> own_variants(const ConvolutionProblem& problem,
                                                               PlanSearch search = PlanSearch::untimed,
                                                               const MayTime& may_time = {});

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "first_layer.h"
-#include "kernels/filter_head.h"
-#include "kernels/max_pool.h"
+#include "kernels/head/filter_head.h"
+#include "kernels/pool/max_pool.h"
 #include "nvtx.h"
 #include "runtime.h"
 #include "storage.h"

@@ -6,13 +6,13 @@
 #include <memory>
 #include <span>
 
-#include "../engine.h"
-#include "../network.h"
-#include "../recipe.h"
+#include "../ascent/recipe.h"
+#include "../model/network.h"
+#include "../run/engine.h"
 #include "device_weights.h"
 #include "geometry.h"
-#include "kernels/ascent.h"
-#include "plan.h"
+#include "kernels/optimiser/ascent.h"
+#include "plan/plan.h"
 
 namespace filterscope::cuda {
 

@@ -2,10 +2,10 @@
 
 #include <utility>
 
-#include "../engine.h"
+#include "../run/engine.h"
 #include "convolution.h"
-#include "kernels/common/gate.h"
 #include "kernels/common/types.h"
+#include "kernels/relu/gate.h"
 
 namespace filterscope::cuda {
 

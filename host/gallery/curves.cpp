@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "../text.h"
+#include "../base/text.h"
 
 namespace filterscope {
 namespace {

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "../output/stored_run.h"
+#include "../store/stored_run.h"
 
 namespace filterscope {
 

@@ -9,11 +9,11 @@
 #include <string>
 #include <system_error>
 
-#include "../error.h"
-#include "../output/atomic_file.h"
-#include "../output/file_names.h"
+#include "../base/atomic_file.h"
+#include "../base/error.h"
 #include "../output/png.h"
-#include "../output/stored_run.h"
+#include "../store/file_names.h"
+#include "../store/stored_run.h"
 #include "curves.h"
 #include "page.h"
 #include "pictures.h"

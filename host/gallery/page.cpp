@@ -14,10 +14,10 @@
 #include <string_view>
 #include <vector>
 
-#include "../output/file_names.h"
-#include "../output/json.h"
-#include "../selection.h"
-#include "../text.h"
+#include "../base/text.h"
+#include "../run/selection.h"
+#include "../store/file_names.h"
+#include "../store/json.h"
 #include "curves.h"
 #include "page_sources.h"
 #include "version.h"

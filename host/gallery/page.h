@@ -3,7 +3,7 @@
 #include <span>
 #include <string>
 
-#include "../output/stored_run.h"
+#include "../store/stored_run.h"
 #include "pictures.h"
 
 namespace filterscope {

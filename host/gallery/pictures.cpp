@@ -10,11 +10,11 @@
 #include <span>
 #include <system_error>
 
-#include "../output/atomic_file.h"
+#include "../base/atomic_file.h"
+#include "../base/parallel.h"
 #include "../output/canvas.h"
-#include "../output/file_names.h"
-#include "../output/parallel.h"
-#include "../output/sheet.h"
+#include "../store/file_names.h"
+#include "../store/sheet.h"
 
 namespace filterscope {
 namespace {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "../output/png.h"
-#include "../output/stored_run.h"
+#include "../store/stored_run.h"
 
 namespace filterscope {
 

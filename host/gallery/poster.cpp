@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "../base/text.h"
 #include "../output/canvas.h"
 #include "../output/font.h"
-#include "../output/sheet.h"
-#include "../text.h"
+#include "../store/sheet.h"
 
 namespace filterscope {
 namespace {

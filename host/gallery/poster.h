@@ -1,7 +1,7 @@
 #pragma once
 
 #include "../output/png.h"
-#include "../output/stored_run.h"
+#include "../store/stored_run.h"
 #include "pictures.h"
 
 namespace filterscope {

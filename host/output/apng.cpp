@@ -9,7 +9,7 @@
 #include <string_view>
 #include <utility>
 
-#include "input_file.h"
+#include "../base/input_file.h"
 #include "png.h"
 
 namespace filterscope {

@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "../network.h"
+#include "../base/extent.h"
 
 namespace filterscope {
 

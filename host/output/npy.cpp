@@ -18,10 +18,10 @@
 #include <system_error>
 #include <utility>
 
-#include "../error.h"
-#include "../exhaustion.h"
-#include "../text.h"
-#include "input_file.h"
+#include "../base/error.h"
+#include "../base/exhaustion.h"
+#include "../base/input_file.h"
+#include "../base/text.h"
 
 namespace filterscope {
 namespace {

@@ -5,9 +5,9 @@
 #include <span>
 #include <vector>
 
-#include "../engine.h"
-#include "../network.h"
-#include "atomic_file.h"
+#include "../base/atomic_file.h"
+#include "../base/extent.h"
+#include "../base/initial_images.h"
 
 namespace filterscope {
 

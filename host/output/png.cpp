@@ -11,8 +11,8 @@
 #include <stdexcept>
 #include <string_view>
 
-#include "atomic_file.h"
-#include "input_file.h"
+#include "../base/atomic_file.h"
+#include "../base/input_file.h"
 
 namespace filterscope {
 namespace {

@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "../network.h"
+#include "../base/extent.h"
 
 namespace filterscope {
 

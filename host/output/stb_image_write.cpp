@@ -11,7 +11,7 @@
 #include <stdexcept>
 #include <vector>
 
-#include "parallel.h"
+#include "../base/parallel.h"
 
 namespace {
 

@@ -3,8 +3,8 @@
 #include <bit>
 #include <cstdint>
 
+#include "../first_layer/mapped_image.h"
 #include "../ptx/convert.h"
-#include "mapped_image.h"
 #include "types.h"
 
 /// fp32 values for tensor cores that multiply fp16: each is scaled by a power of two and becomes the sum of

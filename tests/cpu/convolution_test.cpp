@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "host/threads.h"
+#include "host/base/threads.h"
 #include "tests/cpu/blocked.h"
 #include "tests/support/random_network.h"
 #include "tests/support/reference.h"

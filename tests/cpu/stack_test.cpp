@@ -15,7 +15,7 @@
 #include <thread>
 #include <vector>
 
-#include "host/ascent.h"
+#include "host/ascent/ascent.h"
 #include "tests/support/random_network.h"
 #include "tests/support/reference.h"
 

@@ -4,11 +4,11 @@
 #include <string>
 #include <vector>
 
+#include "host/ascent/recipe.h"
+#include "host/cuda/engine.h"
 #include "host/cuda/own_convolution.h"
-#include "host/engine.h"
-#include "host/engine_cuda.h"
-#include "host/network.h"
-#include "host/recipe.h"
+#include "host/model/network.h"
+#include "host/run/engine.h"
 #include "tests/support/random_network.h"
 #include "tests/support/runs.h"
 

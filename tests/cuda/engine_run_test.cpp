@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "engine_fixtures.h"
-#include "host/error.h"
+#include "host/base/error.h"
 #include "tests/support/random_network.h"
 #include "tests/support/reference.h"
 

@@ -1,5 +1,7 @@
 // What the CUDA engine computes, against the double-precision reference and the CPU engine: on the emulated
 // device, and where CUDA is, built a second time for a real one.
+#include "host/cpu/engine.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -10,9 +12,8 @@
 #include <vector>
 
 #include "engine_fixtures.h"
+#include "host/cuda/engine.h"
 #include "host/cuda/own_convolution.h"
-#include "host/engine_cpu.h"
-#include "host/engine_cuda.h"
 #include "tests/support/gradient_fidelity.h"
 #include "tests/support/random_network.h"
 #include "tests/support/reference.h"

@@ -7,7 +7,7 @@
 #include <map>
 #include <random>
 
-#include "host/network.h"
+#include "host/model/network.h"
 
 namespace filterscope::cuda {
 namespace {

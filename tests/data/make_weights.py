@@ -2,7 +2,7 @@
 """Makes weights/*.h5 and *.safetensors: the weights of a network of three convolutions, 3 -> 4 -> 5 -> 2, in every layout
 that the readers know, and files with one fault each. Needs h5py and NumPy (Debian: python3-h5py).
 
-Every value is a multiple of 1/64 below 2, exact in all floating-point types; tests/weights/fixtures.h has the same formula. The
+Every value is a multiple of 1/64 below 2, exact in all floating-point types; tests/model/weights/fixtures.h has the same formula. The
 faulty files are in HDF5's latest format, which stores the time, so they differ by that from run to run.
 """
 

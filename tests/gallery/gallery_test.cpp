@@ -18,7 +18,7 @@
 #include "host/gallery/page.h"
 #include "host/gallery/pictures.h"
 #include "host/gallery/poster.h"
-#include "host/output/run_writer.h"
+#include "host/store/run_writer.h"
 #include "tests/output/files.h"
 #include "tests/output/picture_text.h"
 #include "tests/support/temporary_folder.h"

@@ -13,8 +13,8 @@
 #include <string>
 #include <vector>
 
-#include "host/error.h"
-#include "host/output/run_writer.h"
+#include "host/base/error.h"
+#include "host/store/run_writer.h"
 
 namespace {
 

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "files.h"
-#include "host/output/atomic_file.h"
+#include "host/base/atomic_file.h"
 #include "tests/support/temporary_folder.h"
 
 namespace filterscope {

@@ -4,10 +4,10 @@
 #include <optional>
 #include <span>
 
-#include "host/engine.h"
-#include "host/network.h"
-#include "host/recipe.h"
-#include "host/weights.h"
+#include "host/ascent/recipe.h"
+#include "host/model/network.h"
+#include "host/model/weights/weights.h"
+#include "host/run/engine.h"
 #include "reference.h"
 
 /// Whether an engine's gradients are as good as its precision allows.

@@ -9,9 +9,9 @@
 #include <ranges>
 #include <vector>
 
-#include "host/network.h"
-#include "host/recipe.h"
-#include "host/weights.h"
+#include "host/ascent/recipe.h"
+#include "host/model/network.h"
+#include "host/model/weights/weights.h"
 
 namespace filterscope {
 

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <utility>
 
-#include "host/philox.h"
+#include "host/base/philox.h"
 
 namespace filterscope::reference {
 

@@ -4,10 +4,10 @@
 #include <span>
 #include <vector>
 
-#include "host/engine.h"
-#include "host/network.h"
-#include "host/recipe.h"
-#include "host/weights.h"
+#include "host/ascent/recipe.h"
+#include "host/model/network.h"
+#include "host/model/weights/weights.h"
+#include "host/run/engine.h"
 
 /// What an ascent computes, a second time: double precision, plain loops, one image at a time. It shares the
 /// data types of the network, the recipe and the weights with the program, and no code of an engine. Written

@@ -9,7 +9,7 @@
 #include <string>
 #include <tuple>
 
-#include "host/philox.h"
+#include "host/base/philox.h"
 #include "tests/support/random_network.h"
 
 namespace filterscope::reference {

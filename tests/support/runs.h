@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "host/engine.h"
-#include "host/recipe.h"
+#include "host/ascent/recipe.h"
+#include "host/run/engine.h"
 #include "tests/support/reference.h"
 
 namespace filterscope {

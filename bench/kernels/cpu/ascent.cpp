@@ -1,4 +1,4 @@
-#include "host/ascent.h"
+#include "host/ascent/ascent.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,10 +7,10 @@
 
 #include "../check.h"
 #include "families.h"
+#include "host/ascent/recipe.h"
+#include "host/base/philox.h"
+#include "host/base/threads.h"
 #include "host/cpu/kernels.h"
-#include "host/philox.h"
-#include "host/recipe.h"
-#include "host/threads.h"
 
 namespace filterscope::bench {
 

@@ -5,8 +5,8 @@
 
 #include "convolution_check.h"
 #include "families.h"
+#include "host/base/threads.h"
 #include "host/cpu/plan.h"
-#include "host/threads.h"
 
 namespace filterscope::bench {
 

@@ -6,7 +6,7 @@
 #include "../check.h"
 #include "../layers.h"
 #include "device.h"
-#include "host/weights.h"
+#include "host/model/weights/weights.h"
 
 /// Convolutions of blocked maps, as host/cpu/convolution.h and oneDNN's nChw16c have them.
 namespace filterscope::bench {

@@ -12,8 +12,8 @@
 
 #include "../check.h"
 #include "families.h"
+#include "host/base/threads.h"
 #include "host/cpu/kernels.h"
-#include "host/threads.h"
 #include "multiply_add.h"
 
 namespace filterscope::bench {

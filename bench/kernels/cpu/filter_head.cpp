@@ -3,8 +3,8 @@
 
 #include "../check.h"
 #include "families.h"
+#include "host/base/threads.h"
 #include "host/cpu/kernels.h"
-#include "host/threads.h"
 
 namespace filterscope::bench {
 

@@ -8,12 +8,12 @@
 
 #include "../check.h"
 #include "families.h"
-#include "host/ascent.h"
+#include "host/ascent/ascent.h"
+#include "host/ascent/recipe.h"
+#include "host/base/threads.h"
 #include "host/cpu/plan.h"
 #include "host/cpu/stack.h"
-#include "host/recipe.h"
-#include "host/threads.h"
-#include "host/weights.h"
+#include "host/model/weights/weights.h"
 
 namespace filterscope::bench {
 

@@ -8,9 +8,9 @@
 #include "../check.h"
 #include "convolution_check.h"
 #include "families.h"
+#include "host/base/threads.h"
 #include "host/cpu/convolution.h"
 #include "host/cpu/plan.h"
-#include "host/threads.h"
 #include "winograd.h"
 
 namespace filterscope::bench {

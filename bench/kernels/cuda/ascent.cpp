@@ -1,4 +1,4 @@
-#include "kernels/ascent.h"
+#include "kernels/optimiser/ascent.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,11 +7,11 @@
 #include <vector>
 
 #include "families.h"
-#include "host/philox.h"
-#include "host/recipe.h"
-#include "kernels/filter_head.h"
-#include "kernels/image_gradient.h"
-#include "kernels/noise.h"
+#include "host/ascent/recipe.h"
+#include "host/base/philox.h"
+#include "kernels/first_layer/dgrad.h"
+#include "kernels/head/filter_head.h"
+#include "kernels/image/noise.h"
 #include "memory.h"
 
 namespace filterscope::bench {

@@ -1,4 +1,4 @@
-#include "kernels/convolution.h"
+#include "kernels/convolution/convolution.h"
 
 #include <fmt/format.h>
 

@@ -12,7 +12,7 @@
 
 #include "families.h"
 #include "host/cuda/backend.h"
-#include "host/cuda/cudnn_graph.h"
+#include "host/cuda/cudnn/graph.h"
 
 namespace filterscope::bench {
 

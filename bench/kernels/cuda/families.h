@@ -7,15 +7,15 @@
 #include "device.h"
 #include "host/cuda/convolution.h"
 #include "host/cuda/storage.h"
-#include "host/engine.h"
+#include "host/run/engine.h"
 
 /// The benchmarks on a CUDA device, a file for each family. Names are
 /// cuda/OPERATION/LAYER/VARIANT/PRECISION/batch:N.
 namespace filterscope::bench {
 
-/// The convolutions' kernels (kernels/convolution.h).
+/// The convolutions' kernels (kernels/convolution/convolution.h).
 void add_own_convolutions(const Selection& selection, const std::shared_ptr<CudaDevice>& device);
-/// cuDNN's, each graph with the plan that the engine would take (host/cuda/cudnn_convolution.h).
+/// cuDNN's, each graph with the plan that the engine would take (host/cuda/cudnn/convolution.h).
 void add_cudnn_convolutions(const Selection& selection, const std::shared_ptr<CudaDevice>& device);
 /// First convolution and last gradient.
 void add_first_layer(const Selection& selection, const std::shared_ptr<CudaDevice>& device);

@@ -1,4 +1,4 @@
-#include "kernels/filter_head.h"
+#include "kernels/head/filter_head.h"
 
 #include <algorithm>
 #include <memory>
@@ -6,7 +6,7 @@
 
 #include "families.h"
 #include "images.h"
-#include "kernels/image_gradient.h"
+#include "kernels/first_layer/dgrad.h"
 #include "memory.h"
 
 namespace filterscope::bench {

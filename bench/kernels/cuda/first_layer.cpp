@@ -4,8 +4,8 @@
 
 #include "families.h"
 #include "images.h"
-#include "kernels/first_convolution.h"
-#include "kernels/image_gradient.h"
+#include "kernels/first_layer/dgrad.h"
+#include "kernels/first_layer/fprop.h"
 #include "memory.h"
 
 namespace filterscope::bench {

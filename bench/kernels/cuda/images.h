@@ -5,7 +5,7 @@
 #include <span>
 
 #include "../check.h"
-#include "kernels/common/input_map.h"
+#include "kernels/first_layer/input_map.h"
 
 /// What the kernels that read images, or write their gradients, are checked with.
 namespace filterscope::bench {

@@ -1,4 +1,4 @@
-#include "kernels/max_pool.h"
+#include "kernels/pool/max_pool.h"
 
 #include <algorithm>
 #include <array>

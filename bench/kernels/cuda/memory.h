@@ -12,8 +12,8 @@
 
 #include "../check.h"
 #include "host/cuda/runtime.h"
-#include "kernels/common/gate.h"
 #include "kernels/common/types.h"
+#include "kernels/relu/gate.h"
 
 /// Device memory of the CUDA benchmarks: filled with random values, and looked at.
 namespace filterscope::bench {

@@ -1,4 +1,4 @@
-#include "kernels/relu_mask.h"
+#include "kernels/relu/relu_mask.h"
 
 #include <memory>
 #include <vector>

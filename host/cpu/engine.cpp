@@ -1,0 +1,350 @@
+#include "engine.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cmath>
+#include <fstream>
+#include <limits>
+
+#include "../ascent/ascent.h"
+#include "../base/error.h"
+#include "../base/exhaustion.h"
+#include "../base/processors.h"
+#include "../base/text.h"
+#include "../base/threads.h"
+#include "../run/schedule.h"
+#include "../run/validation.h"
+#include "aligned.h"
+#include "kernels.h"
+#include "plan.h"
+#include "stack.h"
+
+namespace filterscope {
+
+namespace {
+
+// Small maps want this many images to reuse their weights; more gain nothing, and pictures would come later.
+constexpr int kSmallestAutomaticBatch = 16;
+constexpr int kLargestAutomaticBatch = 64;
+// For an estimate: runs after one that warms up, of no more filters than make this much work for two threads,
+// which takes them seconds.
+constexpr int kTimedRuns = 2;
+constexpr double kTimedOperations = 2e11;
+// One that takes so long says enough, and warming up is a small part of it.
+constexpr double kLongRunSeconds = 1;
+
+std::string processor_name() {
+  std::ifstream cpuinfo("/proc/cpuinfo");
+  for (std::string line; std::getline(cpuinfo, line);) {
+    if (line.starts_with("model name")) {
+      const std::size_t colon = line.find(": ");
+      if (colon != std::string::npos) return line.substr(colon + 2);
+    }
+  }
+  return "unknown processor";
+}
+
+template <class Function>
+auto with_memory_errors(Function function) {
+  try {
+    return function();
+  } catch (const cpu::OutOfMemory& error) {
+    throw Error(ErrorKind::device,
+                fmt::format("out of memory: {:.1f} MB at once could not be had; give a smaller "
+                            "--batch or --size, or {}",
+                            1e-6 * static_cast<double>(error.bytes()), exhaustion_advice(ENOMEM)));
+  }
+}
+
+class CpuEngine final : public Engine {
+ public:
+  CpuEngine(const Network& network, const Weights& weights, const Recipe& recipe,
+            const RenderOptions& options)
+      : network_(network),
+        weights_(weights),
+        recipe_(recipe),
+        options_(options),
+        team_(options.threads > 0 ? options.threads : default_threads()),
+        planner_(network, weights, options.extent,
+                 options.reproducible ? cpu::PlanRule::fixed : cpu::PlanRule::automatic) {
+    cpu::kernels();  // An Error of the choice now, not in the middle of the run.
+    if (options_.batch > 0) {
+      largest_batch_ = options_.batch;
+    } else {
+      largest_batch_ = kSmallestAutomaticBatch;
+      while (largest_batch_ < 4 * team_.count() && largest_batch_ < kLargestAutomaticBatch)
+        largest_batch_ *= 2;
+      largest_batch_ = limit_by_frames(largest_batch_, recipe_, options_);
+    }
+  }
+
+  EngineDescription describe() const override {
+    return {.device = "cpu",
+            .device_name = processor_name(),
+            .precision = Precision::fp32,
+            .threads = team_.count(),
+            .libraries = {},
+            .plans = plans_};
+  }
+
+  PhaseSeconds phases() const override { return phases_; }
+
+  std::optional<double> estimate(std::span<const FilterId> filters, double share,
+                                 std::stop_token stop) override {
+    require_filters(network_, filters);
+    const PhaseTimer timer(phases_.plans);
+    const ThreadTeam::Scope scope(&team_);
+    struct Sample {
+      Batch batch;
+      double iterations;  // Of the layer's filters, all together.
+    };
+    std::vector<Sample> samples;
+    double timed_operations = 0;
+    double operations = 0;
+    for (const Batch& batch : schedule(filters, largest_batch_)) {
+      const double of_filter = network_.iteration_flops(batch.layer, options_.extent);
+      const double iterations = static_cast<double>(batch.filters.size()) * recipe_.iterations;
+      operations += of_filter * iterations;
+      if (!samples.empty() && samples.back().batch.layer == batch.layer) {
+        samples.back().iterations += iterations;
+        continue;
+      }
+      const auto enough =
+          static_cast<std::size_t>(std::ceil(kTimedOperations * std::max(1, team_.count() / 2) / of_filter));
+      Batch few = batch;
+      few.filters.resize(std::min(few.filters.size(), enough));
+      timed_operations += of_filter * static_cast<double>(few.filters.size()) * (1 + kTimedRuns);
+      samples.push_back({std::move(few), iterations});
+    }
+    if (timed_operations > share * operations) return std::nullopt;
+    double seconds = 0;
+    for (const Sample& sample : samples) {
+      const auto of_filter = with_memory_errors([&] { return seconds_per_filter(sample.batch, stop); });
+      if (!of_filter) return std::nullopt;
+      seconds += *of_filter * sample.iterations;
+    }
+    return seconds;
+  }
+
+  std::vector<FilterGradient> gradients(std::span<const FilterId> filters,
+                                        std::span<const float> images) override {
+    const ThreadTeam::Scope scope(&team_);
+    require_filters(network_, filters);
+    require_images(options_, filters, images);
+    require_weights(network_, weights_, filters);
+    return with_memory_errors([&] { return gradients_of(filters, images); });
+  }
+
+  void render(std::span<const FilterId> filters, RenderObserver& observer, std::stop_token stop) override {
+    const ThreadTeam::Scope scope(&team_);
+    require_filters(network_, filters);
+    require_start_images(options_, filters);
+    require_weights(network_, weights_, filters);
+    std::size_t rendered = 0;
+    for (const Batch& batch : schedule(filters, largest_batch_)) {
+      if (stop.stop_requested()) return;
+      with_memory_errors([&] { ascend(batch, rendered, observer, stop); });
+      rendered += batch.filters.size();
+    }
+  }
+
+ private:
+  std::vector<FilterGradient> gradients_of(std::span<const FilterId> filters, std::span<const float> images) {
+    std::vector<FilterGradient> results;
+    for (const Batch& batch : schedule(filters, largest_batch_)) {
+      const std::size_t count = batch.filters.size();
+      cpu::Stack stack = make_stack(batch);
+      cpu::AlignedBuffer<float> own_images(image_size() * count);
+      cpu::AlignedBuffer<float> found(image_size() * count);
+      std::vector<double> losses(count);
+      std::ranges::copy(images.subspan(image_size() * results.size(), image_size() * count),
+                        own_images.data());
+      stack.loss_and_gradient(own_images.data(), losses.data(), found.data());
+      for (std::size_t i = 0; i < count; ++i) {
+        const auto gradient = found.span().subspan(image_size() * i, image_size());
+        results.push_back({.id = {batch.layer, batch.filters[i]},
+                           .loss = losses[i],
+                           .gradient = {gradient.begin(), gradient.end()},
+                           .gates = std::nullopt});
+      }
+    }
+    return results;
+  }
+
+  std::size_t image_size() const { return static_cast<std::size_t>(options_.extent.positions()) * 3; }
+
+  cpu::Stack make_stack(const Batch& batch) {
+    return {network_,
+            weights_,
+            recipe_,
+            planner_,
+            planner_.make(batch.layer, static_cast<int>(batch.filters.size())),
+            batch.filters};
+  }
+
+  // Start image of the filter that is number `index` of the whole run.
+  void fill_initial_image(FilterId id, std::size_t index, std::span<float> image) const {
+    const InitialImages& given = options_.initial_images;
+    if (given.count == 0) {
+      initial_noise(recipe_.initial_image, options_.seed, id, image);
+      return;
+    }
+    const std::size_t at = given.count == 1 ? 0 : index;
+    std::copy_n(given.values.data() + at * image.size(), image.size(), image.data());
+  }
+
+  // Of one iteration. Nothing where `stop` is requested meanwhile.
+  std::optional<double> seconds_per_filter(const Batch& batch, const std::stop_token& stop) {
+    cpu::Stack stack = make_stack(batch);
+    cpu::AlignedBuffer<float> images(image_size() * batch.filters.size());
+    cpu::AlignedBuffer<float> gradients(images.size());
+    std::vector<double> losses(batch.filters.size());
+    for (std::size_t i = 0; i < batch.filters.size(); ++i) {
+      fill_initial_image({batch.layer, batch.filters[i]}, 0,
+                         images.span().subspan(i * image_size(), image_size()));
+    }
+    double best = std::numeric_limits<double>::infinity();
+    for (int run = 0; run <= kTimedRuns; ++run) {
+      const auto start = std::chrono::steady_clock::now();
+      if (!stack.loss_and_gradient(images.data(), losses.data(), gradients.data(), stop)) return std::nullopt;
+      const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+      const bool warm = run > 0 || taken.count() > kLongRunSeconds;
+      if (warm) best = std::min(best, taken.count());
+      if (taken.count() > kLongRunSeconds) break;
+    }
+    return best / static_cast<double>(batch.filters.size());
+  }
+
+  void ascend(const Batch& batch, std::size_t first_index, RenderObserver& observer,
+              const std::stop_token& stop) {
+    const int count = static_cast<int>(batch.filters.size());
+    cpu::Stack stack = timed(phases_.plans, [&] { return make_stack(batch); });
+    const PhaseTimer timer(phases_.ascent);
+    remember_plan(stack.plan());
+    const int trace_every = options_.trace_every > 0 ? options_.trace_every : recipe_.trace_every();
+    cpu::AlignedBuffer<float> images(image_size() * count);
+    cpu::AlignedBuffer<float> gradients(image_size() * count);
+    std::vector<double> losses(count);
+    std::vector<double> squares(count);
+    std::vector<FilterResult> results(count);
+    const auto image = [&](int i) { return images.span().subspan(image_size() * i, image_size()); };
+    const auto gradient = [&](int i) { return gradients.span().subspan(image_size() * i, image_size()); };
+    for (int i = 0; i < count; ++i) {
+      results[i].id = {batch.layer, batch.filters[i]};
+      results[i].trace.reserve(recipe_.iterations / trace_every);
+      fill_initial_image(results[i].id, first_index + i, image(i));
+    }
+
+    int climbing = count;
+    for (int iteration = 1; iteration <= recipe_.iterations && climbing > 0; ++iteration) {
+      if (!stack.loss_and_gradient(images.data(), losses.data(), gradients.data(), stop)) return;
+      parallel_for(count, [&](int i) { squares[i] = sum_of_squares(gradient(i)); });
+      for (int i = 0; i < count; ++i) {
+        FilterResult& result = results[i];
+        if (result.status != FilterStatus::ok) continue;
+        const float loss = static_cast<float>(losses[i]);
+        if (iteration == 1) result.first_loss = loss;
+        result.final_loss = loss;
+        result.gradient_norm = static_cast<float>(std::sqrt(squares[i]));
+        if (recipe_.rescue && losses[i] == 0) {
+          ++result.rescued_iterations;
+          result.alive_from = iteration + 1;
+        }
+        if (!std::isfinite(loss) || !std::isfinite(result.gradient_norm)) {
+          result.status = FilterStatus::nonfinite;
+        } else if (squares[i] == 0) {
+          result.status = FilterStatus::dead;
+          // Its image no longer changes, and so neither does its loss.
+          for (int rest = iteration; rest <= recipe_.iterations; ++rest) {
+            if (rest % trace_every == 0) trace(result, rest, observer);
+          }
+        } else if (iteration % trace_every == 0) {
+          trace(result, iteration, observer);
+        }
+        if (result.status != FilterStatus::ok) --climbing;
+      }
+      parallel_for(count, [&](int i) {
+        if (results[i].status != FilterStatus::ok) return;
+        if (options_.frame_every > 0 && (iteration - 1) % options_.frame_every == 0)
+          results[i].frames.push_back(picture_of(image(i)));
+        normalise_and_step(recipe_, squares[i], gradient(i), image(i));
+        results[i].iterations = iteration;
+      });
+      observer.on_progress(climbing == 0 ? std::int64_t{count} * (recipe_.iterations - iteration + 1)
+                                         : count);
+    }
+    if (climbing > 0) stack.loss(images.data(), losses.data());
+    for (int i = 0; i < count; ++i) {
+      FilterResult& result = results[i];
+      if (result.status == FilterStatus::ok) {
+        result.final_loss = static_cast<float>(losses[i]);
+        result.status = final_status(result, losses[i]);
+      }
+      if (result.status != FilterStatus::rescued) result.alive_from = 0;
+      result.picture = picture_of(image(i));
+      result.frame_every = options_.frame_every;
+      if (options_.frame_every > 0) result.frames.push_back(result.picture);
+      if (options_.keep_images) result.image.assign(image(i).begin(), image(i).end());
+      observer.on_finished(std::move(result));
+    }
+  }
+
+  // The status of an ascent that took all its steps.
+  static FilterStatus final_status(const FilterResult& result, double loss) {
+    if (!std::isfinite(result.final_loss)) return FilterStatus::nonfinite;
+    if (loss == 0) return FilterStatus::dead;
+    return result.rescued_iterations > 0 ? FilterStatus::rescued : FilterStatus::ok;
+  }
+
+  std::vector<std::uint8_t> picture_of(std::span<const float> image) const {
+    std::vector<std::uint8_t> picture(image.size());
+    encode_picture(recipe_.picture_mapping, image, picture);
+    return picture;
+  }
+
+  static void trace(FilterResult& result, int iteration, RenderObserver& observer) {
+    result.trace.push_back({iteration, result.final_loss});
+    observer.on_loss(result.id, result.trace.back());
+  }
+
+  void remember_plan(const cpu::Plan& plan) {
+    std::string description = plan.describe(network_);
+    if (std::ranges::find(plans_, description) == plans_.end()) plans_.push_back(std::move(description));
+  }
+
+  const Network& network_;
+  const Weights& weights_;
+  const Recipe recipe_;
+  const RenderOptions options_;
+  ThreadTeam team_;
+  cpu::Planner planner_;
+  int largest_batch_;
+  std::vector<std::string> plans_;
+  PhaseSeconds phases_;
+};
+
+}  // namespace
+
+std::unique_ptr<Engine> make_cpu_engine(const Network& network, const Weights& weights, const Recipe& recipe,
+                                        const RenderOptions& options) {
+  if (options.precision != Precision::automatic && options.precision != Precision::fp32) {
+    throw Error(ErrorKind::device,
+                fmt::format("--precision {}: the CPU engine computes in fp32 only; expected auto or "
+                            "fp32, or a CUDA device (--device cuda)",
+                            to_string(options.precision)));
+  }
+  return std::make_unique<CpuEngine>(network, weights, recipe, options);
+}
+
+DeviceInfo cpu_device() {
+  return {.id = "cpu",
+          .name = processor_name(),
+          .usable = true,
+          .remark = fmt::format("{}, fp32, kernels: {}", counted(available_processors(), "core"),
+                                cpu::kernels().name)};
+}
+
+}  // namespace filterscope

@@ -1,0 +1,18 @@
+#pragma once
+
+#include <memory>
+
+#include "../run/device_info.h"
+#include "../run/engine.h"
+
+namespace filterscope {
+
+/// The engine on the processor: its kernels are in cpu/. Computes in fp32;
+/// another precision is a device Error.
+std::unique_ptr<Engine> make_cpu_engine(const Network& network, const Weights& weights, const Recipe& recipe,
+                                        const RenderOptions& options);
+
+/// The processor's name, its cores and the kernels that run on it.
+DeviceInfo cpu_device();
+
+}  // namespace filterscope

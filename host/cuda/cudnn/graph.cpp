@@ -1,0 +1,441 @@
+#include "graph.h"
+
+#include <dlfcn.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <mutex>
+#include <unordered_map>
+#include <utility>
+
+#include "../../base/error.h"
+#include "frontend.h"
+
+namespace cudnn_frontend {
+void* cudnn_dlhandle = nullptr;
+}
+
+namespace filterscope::cuda {
+namespace {
+
+namespace fe = cudnn_frontend;
+
+void load_cudnn() {
+  static std::once_flag once;
+  static std::string failure;
+  std::call_once(once, [] {
+    // The one that the program was built with, if this is that machine.
+    const std::string name = fmt::format("libcudnn.so.{}", CUDNN_MAJOR);
+    for (const char* path : {FILTERSCOPE_CUDNN_LIBRARY, name.c_str()}) {
+      fe::cudnn_dlhandle = dlopen(path, RTLD_NOW);
+      if (fe::cudnn_dlhandle != nullptr) return;
+      failure = dlerror();
+    }
+  });
+  if (fe::cudnn_dlhandle != nullptr) return;
+  throw Error(ErrorKind::device,
+              fmt::format("cuDNN {} cannot be loaded ({}); install it, or add its folder to "
+                          "LD_LIBRARY_PATH",
+                          CUDNN_MAJOR, failure));
+}
+
+[[noreturn]] void fail(std::string_view attempted, std::string_view reason) {
+  throw Error(ErrorKind::device, fmt::format("cuDNN, {}: {}", attempted, reason));
+}
+
+void check(cudnnStatus_t status, std::string_view attempted) {
+  if (status == CUDNN_STATUS_SUCCESS) return;
+  fail(attempted,
+       fmt::format("{} {}", fe::detail::get_error_string(status), fe::detail::get_last_error_string_()));
+}
+
+void check(const fe::error_t& error, std::string_view attempted) {
+  if (error.is_bad()) fail(attempted, error.err_msg);
+}
+
+// cudnn-frontend keeps to itself which plans its filters leave.
+class Graph : public fe::graph::Graph {
+ public:
+  bool offers(std::int64_t plan) { return plans.check_support_at_index(plan).is_good(); }
+};
+
+// Numbers of the tensors that a launch binds.
+enum Tensor : std::int64_t { kSource = 1, kWeights, kBias, kDestination, kGateOut, kGateIn };
+
+fe::DataType_t storage_type(Precision precision) {
+  switch (precision) {
+    case Precision::bf16:
+      return fe::DataType_t::BFLOAT16;
+    case Precision::fp16:
+      return fe::DataType_t::HALF;
+    default:
+      return fe::DataType_t::FLOAT;
+  }
+}
+
+bool has_bias(Epilogue epilogue) {
+  return epilogue == Epilogue::bias_relu || epilogue == Epilogue::bias_relu_bytes ||
+         epilogue == Epilogue::bias_relu_boolean;
+}
+
+fe::DataType_t gate_type(const GraphDescription& description) {
+  switch (description.epilogue) {
+    case Epilogue::relu_backward:
+      return storage_type(description.precision);
+    case Epilogue::bias_relu_boolean:
+    case Epilogue::boolean_select:
+      return fe::DataType_t::BOOLEAN;
+    default:
+      return fe::DataType_t::INT8;
+  }
+}
+
+// cuDNN orders dimensions as NCHW, whatever the layout, which the strides give.
+std::vector<std::int64_t> map_dimensions(const GraphDescription& description, std::int64_t channels) {
+  return {description.images, channels, description.height, description.width};
+}
+std::vector<std::int64_t> channels_last(const std::vector<std::int64_t>& dimensions) {
+  const std::int64_t channels = dimensions[1];
+  const std::int64_t width = dimensions[3] * channels;
+  return {dimensions[2] * width, 1, width, channels};
+}
+
+void describe(Graph& graph, const GraphDescription& description) {
+  using fe::graph::Tensor_attributes;
+  const fe::DataType_t storage = storage_type(description.precision);
+  graph.set_io_data_type(storage)
+      .set_intermediate_data_type(fe::DataType_t::FLOAT)
+      .set_compute_data_type(fe::DataType_t::FLOAT);
+  const auto input = [&](std::int64_t number, std::vector<std::int64_t> dimensions, fe::DataType_t type) {
+    Tensor_attributes attributes;
+    attributes.set_uid(number).set_stride(channels_last(dimensions)).set_dim(dimensions).set_data_type(type);
+    return graph.tensor(attributes);
+  };
+  const auto output = [&](Tensor_attributes& tensor, std::int64_t number, fe::DataType_t type) {
+    const auto dimensions = map_dimensions(description, description.destination_channels());
+    tensor.set_output(true).set_uid(number).set_data_type(type);
+    tensor.set_dim(dimensions).set_stride(channels_last(dimensions));
+  };
+  const auto pointwise = [](fe::PointwiseMode_t mode) {
+    return fe::graph::Pointwise_attributes().set_mode(mode);
+  };
+
+  const int source_channels = description.source_channels();
+  const int destination_channels = description.destination_channels();
+  const auto source = input(kSource, map_dimensions(description, source_channels), storage);
+  const bool dgrad = description.formulation == Formulation::dgrad;
+  // dgrad takes the filter as the layer applies it forward.
+  const auto weights = input(
+      kWeights,
+      {dgrad ? source_channels : destination_channels, dgrad ? destination_channels : source_channels, 3, 3},
+      storage);
+  const std::vector<std::int64_t> ones{1, 1};
+  std::shared_ptr<Tensor_attributes> result;
+  if (dgrad) {
+    result = graph.conv_dgrad(
+        source, weights,
+        fe::graph::Conv_dgrad_attributes().set_padding(ones).set_stride(ones).set_dilation(ones));
+    const auto dimensions = map_dimensions(description, destination_channels);
+    result->set_dim(dimensions).set_stride(channels_last(dimensions));
+  } else {
+    result = graph.conv_fprop(
+        source, weights,
+        fe::graph::Conv_fprop_attributes().set_padding(ones).set_stride(ones).set_dilation(ones));
+  }
+
+  if (has_bias(description.epilogue)) {
+    const auto bias = input(kBias, {1, destination_channels, 1, 1},
+                            description.bias_type == BiasType::fp32 ? fe::DataType_t::FLOAT : storage);
+    result = graph.pointwise(result, bias, pointwise(fe::PointwiseMode_t::ADD));
+    result = graph.pointwise(result, pointwise(fe::PointwiseMode_t::RELU_FWD));
+    if (description.epilogue != Epilogue::bias_relu) {
+      const auto mask = graph.pointwise(result, graph.tensor(0.f), pointwise(fe::PointwiseMode_t::CMP_GT));
+      output(*mask, kGateOut, gate_type(description));
+    }
+  } else if (description.epilogue != Epilogue::none) {
+    const auto gate =
+        input(kGateIn, map_dimensions(description, destination_channels), gate_type(description));
+    switch (description.epilogue) {
+      case Epilogue::relu_backward:
+        result = graph.pointwise(result, gate, pointwise(fe::PointwiseMode_t::RELU_BWD));
+        break;
+      case Epilogue::bytes_product:
+        result = graph.pointwise(result, gate, pointwise(fe::PointwiseMode_t::MUL));
+        break;
+      default:
+        result =
+            graph.pointwise(result, graph.tensor(0.f), gate, pointwise(fe::PointwiseMode_t::BINARY_SELECT));
+    }
+  }
+  output(*result, kDestination, storage);
+}
+
+void filter(Graph& graph, Precision precision, std::size_t workspace_limit) {
+  using enum fe::NumericalNote_t;
+  std::vector<fe::NumericalNote_t> unwanted{NONDETERMINISTIC, REDUCED_PRECISION_REDUCTION,
+                                            WINOGRAD_TILE_13x13};
+  if (precision == Precision::fp32) unwanted.insert(unwanted.end(), {TENSOR_CORE, DOWN_CONVERT_INPUTS});
+  if (precision == Precision::bf16 || precision == Precision::fp16) unwanted.push_back(WINOGRAD);
+  graph.deselect_numeric_notes(unwanted);
+  graph.deselect_workspace_greater_than(static_cast<std::int64_t>(workspace_limit));
+}
+
+}  // namespace
+
+std::string cudnn_version() {
+  load_cudnn();
+  const std::size_t version = fe::detail::get_backend_version();
+  return fmt::format("{}.{}.{}", version / 10000, version % 10000 / 100, version % 100);
+}
+
+CudnnHandle::CudnnHandle() {
+  load_cudnn();
+  check(fe::detail::create_handle(&handle_), "creating a handle");
+}
+CudnnHandle::~CudnnHandle() {
+  fe::detail::destroy_handle(handle_);
+}
+
+std::string_view to_string(Formulation formulation) {
+  switch (formulation) {
+    case Formulation::forward:
+      return "forward";
+    case Formulation::dgrad:
+      return "dgrad";
+    case Formulation::rotated_forward:
+      return "rotated_forward";
+  }
+  return "";
+}
+
+std::string_view to_string(Epilogue epilogue) {
+  switch (epilogue) {
+    case Epilogue::none:
+      return "none";
+    case Epilogue::bias_relu:
+      return "bias_relu";
+    case Epilogue::bias_relu_bytes:
+      return "bias_relu_bytes";
+    case Epilogue::bias_relu_boolean:
+      return "bias_relu_boolean";
+    case Epilogue::relu_backward:
+      return "relu_backward";
+    case Epilogue::bytes_product:
+      return "bytes_product";
+    case Epilogue::bytes_select:
+      return "bytes_select";
+    case Epilogue::boolean_select:
+      return "boolean_select";
+  }
+  return "";
+}
+
+std::string to_string(const GraphDescription& description) {
+  return fmt::format(
+      "{} {}{} {} {}x{}x{} {}->{}", to_string(description.formulation), to_string(description.epilogue),
+      has_bias(description.epilogue) ? fmt::format(" {}-bias", to_string(description.bias_type)) : "",
+      filterscope::to_string(description.precision), description.images, description.height,
+      description.width, description.in_channels, description.out_channels);
+}
+
+std::vector<GraphDescription> graphs_of(const ConvolutionProblem& problem) {
+  using enum Formulation;
+  using enum Epilogue;
+  GraphDescription graph{.images = problem.images,
+                         .height = problem.height,
+                         .width = problem.width,
+                         .in_channels = problem.in_channels,
+                         .out_channels = problem.out_channels,
+                         .precision = problem.precision};
+  std::vector<GraphDescription> graphs;
+  if (problem.pooled) return graphs;
+  const bool forward_pass = problem.direction == Direction::forward;
+  const bool half = problem.precision == Precision::bf16 || problem.precision == Precision::fp16;
+  const bool fuses = problem.precision != Precision::fp32;
+  const bool needs_fusing =
+      problem.gate == Gate::bytes || (problem.gate == Gate::activation && !forward_pass);
+  if (problem.gate == Gate::bits || (needs_fusing && !fuses)) return graphs;
+  if (forward_pass) {
+    graph.formulation = forward;
+    graph.epilogue = problem.gate == Gate::bytes ? bias_relu_bytes : bias_relu;
+    graphs.push_back(graph);
+    // A bias of the storage type opens kernels that come with cuDNN; one in fp32 is more exact.
+    graph.bias_type = BiasType::fp32;
+    if (half) graphs.push_back(graph);
+  } else {
+    graph.epilogue = problem.gate == Gate::bytes        ? bytes_product
+                     : problem.gate == Gate::activation ? relu_backward
+                                                        : none;
+    for (const Formulation formulation : {dgrad, rotated_forward}) {
+      graph.formulation = formulation;
+      graphs.push_back(graph);
+    }
+  }
+  return graphs;
+}
+
+namespace {
+
+// Whether the plan of that name has the knob STREAM_K on: blocks then share outputs unevenly, and an image's
+// result depends on its place in the batch.
+bool splits_streams(std::string_view name) {
+  constexpr std::string_view kKnob = "_k38=";
+  const std::size_t at = name.find(kKnob);
+  return at != std::string_view::npos && !name.substr(at + kKnob.size()).starts_with("0");
+}
+
+}  // namespace
+
+struct ConvolutionGraph::State {
+  struct Plan {
+    std::int64_t index;  // cudnn-frontend's
+    std::string name;
+    bool compiles;
+    bool built = false;
+  };
+
+  GraphDescription description;
+  std::string text;
+  std::shared_ptr<const CudnnHandle> handle;
+  std::unique_ptr<Graph> graph;
+  std::vector<Plan> plans;
+
+  // The reason if there is no plan, else empty.
+  std::string query(fe::HeurMode_t mode, std::shared_ptr<const fe::DeviceProperties> properties,
+                    std::size_t workspace_limit) {
+    graph = std::make_unique<Graph>();
+    if (properties) graph->set_device_properties(std::move(properties));
+    describe(*graph, description);
+    fe::error_t error = graph->validate();
+    if (error.is_good()) error = graph->build_operation_graph(handle ? handle->get() : nullptr);
+    if (error.is_good()) error = graph->create_execution_plans({mode});
+    if (error.is_bad()) return error.err_msg;
+    filter(*graph, description.precision, workspace_limit);
+    for (std::int64_t index = 0; index < graph->get_execution_plan_count(); ++index) {
+      if (!graph->offers(index)) continue;
+      std::string name;
+      check(graph->get_plan_name_at_index(index, name), text);
+      if (splits_streams(name)) continue;
+      std::vector<fe::BehaviorNote_t> notes;
+      check(graph->get_behavior_notes_for_plan_at_index(index, notes), text);
+      const bool compiles = std::ranges::find(notes, fe::BehaviorNote_t::RUNTIME_COMPILATION) != notes.end();
+      plans.push_back({index, std::move(name), compiles});
+    }
+    return plans.empty() ? "no plan is left that is exact enough and small enough" : "";
+  }
+};
+
+ConvolutionGraph::ConvolutionGraph(std::unique_ptr<State> state) : state_(std::move(state)) {}
+ConvolutionGraph::~ConvolutionGraph() = default;
+
+std::unique_ptr<ConvolutionGraph> ConvolutionGraph::make(const GraphDescription& description,
+                                                         const Device& device, std::size_t workspace_limit,
+                                                         std::string* refusal) {
+  load_cudnn();
+  auto state = std::make_unique<State>();
+  state->description = description;
+  state->text = to_string(description);
+  std::shared_ptr<fe::DeviceProperties> properties;
+  if (const auto* text = std::get_if<std::string>(&device)) {
+    properties = std::make_shared<fe::DeviceProperties>();
+    check(properties->deserialize({text->begin(), text->end()}), "reading device properties");
+  } else {
+    state->handle = std::get<std::shared_ptr<const CudnnHandle>>(device);
+  }
+  // The fallback has slow kernels, some of which take seconds to compile.
+  for (const fe::HeurMode_t mode : {fe::HeurMode_t::A, fe::HeurMode_t::FALLBACK}) {
+    const std::string reason = state->query(mode, properties, workspace_limit);
+    if (reason.empty()) return std::unique_ptr<ConvolutionGraph>(new ConvolutionGraph(std::move(state)));
+    if (refusal != nullptr) *refusal = reason;
+  }
+  return nullptr;
+}
+
+const GraphDescription& ConvolutionGraph::description() const {
+  return state_->description;
+}
+
+int ConvolutionGraph::plan_count() const {
+  return static_cast<int>(state_->plans.size());
+}
+
+const std::string& ConvolutionGraph::plan_name(int plan) const {
+  return state_->plans[plan].name;
+}
+
+bool ConvolutionGraph::compiles(int plan) const {
+  return state_->plans[plan].compiles;
+}
+
+bool ConvolutionGraph::build(int plan, std::string* reason) {
+  State::Plan& entry = state_->plans[plan];
+  if (entry.built) return true;
+  const fe::error_t error = state_->graph->build_plan_at_index(entry.index);
+  entry.built = error.is_good();
+  if (!entry.built && reason != nullptr) *reason = error.err_msg;
+  return entry.built;
+}
+
+std::size_t ConvolutionGraph::workspace_bytes(int plan) const {
+  std::int64_t bytes = 0;
+  check(state_->graph->get_workspace_size_plan_at_index(state_->plans[plan].index, bytes), state_->text);
+  return static_cast<std::size_t>(bytes);
+}
+
+void ConvolutionGraph::launch(int plan, const CudnnHandle& handle, const ConvolutionArguments& arguments,
+                              cudaStream_t stream) {
+  std::unordered_map<std::int64_t, void*> pointers{{kSource, const_cast<void*>(arguments.source)},
+                                                   {kWeights, const_cast<void*>(arguments.weights)},
+                                                   {kDestination, arguments.destination}};
+  if (arguments.bias != nullptr) pointers.emplace(kBias, const_cast<void*>(arguments.bias));
+  if (arguments.gate_out != nullptr) pointers.emplace(kGateOut, arguments.gate_out);
+  if (arguments.gate_in != nullptr) pointers.emplace(kGateIn, const_cast<void*>(arguments.gate_in));
+  check(fe::detail::set_stream(handle.get(), stream), state_->text);
+  check(state_->graph->execute_plan_at_index(handle.get(), pointers, arguments.workspace,
+                                             state_->plans[plan].index),
+        state_->text);
+}
+
+TimedPlan fastest_plan(const ConvolutionGraph& graph, const PlanLimits& limits,
+                       const std::function<double(int plan, const TimedPlan& best)>& time) {
+  const auto engine_of = [&](int plan) {
+    const std::string_view name = graph.plan_name(plan);
+    return name.substr(0, name.find('_'));
+  };
+  TimedPlan best;
+  const auto attempt = [&](int plan) {
+    const double milliseconds = time(plan, best);
+    if (milliseconds < best.milliseconds) best = {plan, milliseconds};
+  };
+  std::vector<int> to_compile;
+  for (int plan = 0, timed = 0; plan < graph.plan_count(); ++plan) {
+    if (graph.compiles(plan)) {
+      to_compile.push_back(plan);
+    } else if (timed++ < limits.precompiled) {
+      attempt(plan);
+    }
+  }
+  // Engines differ more than the plans of one engine do: the first plan of each, then more of the best one's,
+  // then the rest.
+  int left = limits.compiled;
+  std::vector<std::string_view> seen;
+  const auto attempt_those = [&](const auto& wanted) {
+    for (auto plan = to_compile.begin(); plan != to_compile.end() && left > 0;) {
+      if (!wanted(*plan)) {
+        ++plan;
+        continue;
+      }
+      seen.push_back(engine_of(*plan));
+      attempt(*plan);
+      --left;
+      plan = to_compile.erase(plan);
+    }
+  };
+  attempt_those([&](int plan) { return std::ranges::find(seen, engine_of(plan)) == seen.end(); });
+  const std::string_view favourite = best.plan < 0 ? "" : engine_of(best.plan);
+  attempt_those([&](int plan) { return engine_of(plan) == favourite; });
+  attempt_those([](int) { return true; });
+  return best;
+}
+
+}  // namespace filterscope::cuda

@@ -1,0 +1,557 @@
+#include "manifest.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <ctime>
+#include <filesystem>
+#include <initializer_list>
+#include <iomanip>
+#include <limits>
+#include <sstream>
+#include <stdexcept>
+#include <system_error>
+#include <utility>
+
+#include "../base/text.h"
+#include "file_names.h"
+#include "json.h"
+#include "version.h"
+
+namespace filterscope {
+namespace {
+
+Json text_or_null(const std::string& text) {
+  return text.empty() ? Json(nullptr) : Json(text);
+}
+
+std::string parse_text_or_null(const Json& json) {
+  return json.is_null() ? std::string() : json.get<std::string>();
+}
+
+template <typename Values>
+Json numbers(const Values& values) {
+  Json array = Json::array();
+  for (const float value : values) array.push_back(number(value));
+  return array;
+}
+
+/// The value among `values` that to_string() gives this text.
+template <typename Value>
+Value parse_value(const Json& json, std::initializer_list<Value> values) {
+  const auto text = json.get<std::string>();
+  for (const Value value : values)
+    if (to_string(value) == text) return value;
+  throw std::invalid_argument(fmt::format("\"{}\" is not known here", text));
+}
+
+int parse_layer(const Json& json, const Network& network) {
+  const auto name = json.get<std::string>();
+  if (const auto layer = network.find(name)) return *layer;
+  throw std::invalid_argument(fmt::format("{} has no layer \"{}\"", network.name, name));
+}
+
+void require_filter(int layer, int filter, const Network& network) {
+  const Convolution& convolution = network.convolutions[static_cast<std::size_t>(layer)];
+  if (filter < 0 || filter >= convolution.out_channels)
+    throw std::invalid_argument(fmt::format("{} has no filter {}", convolution.name, filter));
+}
+
+Json to_json(const InputMapping& mapping) {
+  return {{"name", mapping.name},
+          {"source", mapping.source},
+          {"scale", numbers(mapping.scale)},
+          {"offset", numbers(mapping.offset)}};
+}
+
+InputMapping parse_mapping(const Json& json) {
+  return {.name = json.at("name").get<std::string>(),
+          .source = json.at("source").get<std::array<int, 3>>(),
+          .scale = json.at("scale").get<std::array<float, 3>>(),
+          .offset = json.at("offset").get<std::array<float, 3>>()};
+}
+
+Recipe parse_recipe(const Json& json) {
+  const Json& start = json.at("initial_image");
+  const Json& normalisation = json.at("gradient_normalisation");
+  const Json& optimiser = json.at("optimiser");
+  return {.name = json.at("name").get<std::string>(),
+          .source = json.at("source").get<std::string>(),
+          .initial_image = {.kind = parse_value(start.at("kind"), {InitialImage::Kind::uniform}),
+                            .low = parse_number(start.at("low")),
+                            .high = parse_number(start.at("high"))},
+          .input_mapping = parse_mapping(json.at("input_mapping")),
+          .objective = parse_value(json.at("objective"), {Objective::mean_activation}),
+          .rescue = json.value("rescue", false),  // Which earlier versions did not know.
+          .gradient_normalisation = {.kind = parse_value(normalisation.at("kind"),
+                                                         {GradientNormalisation::Kind::l2_per_image}),
+                                     .epsilon = parse_number(normalisation.at("epsilon"))},
+          .optimiser = {.kind = parse_value(optimiser.at("kind"), {Optimiser::Kind::gradient_ascent}),
+                        .step = parse_number(optimiser.at("step"))},
+          .picture_mapping = parse_value(json.at("picture_mapping"), {PictureMapping::min_max}),
+          .size = json.at("size").get<int>(),
+          .iterations = json.at("iterations").get<int>(),
+          .trace_points = json.at("trace_points").get<int>()};
+}
+
+Json to_json(const WeightsRecord& weights) {
+  return {{"name", weights.name},
+          {"path", text_or_null(weights.path)},
+          {"kind", to_string(weights.kind)},
+          {"sha256", text_or_null(weights.sha256)},
+          {"synthetic", weights.kind == WeightsKind::synthetic},
+          {"natural_input", weights.natural_input ? to_json(*weights.natural_input) : Json(nullptr)},
+          {"notes", weights.notes}};
+}
+
+WeightsRecord parse_weights(const Json& json) {
+  const Json& natural_input = json.at("natural_input");
+  return {
+      .name = json.at("name").get<std::string>(),
+      .path = parse_text_or_null(json.at("path")),
+      .kind = parse_value(json.at("kind"),
+                          {WeightsKind::keras_hdf5, WeightsKind::safetensors, WeightsKind::synthetic}),
+      .sha256 = parse_text_or_null(json.at("sha256")),
+      .natural_input = natural_input.is_null() ? std::nullopt : std::optional(parse_mapping(natural_input)),
+      .notes = json.value("notes", std::vector<std::string>{})};  // Earlier versions had none.
+}
+
+Json to_json(const std::optional<InitRecord>& init) {
+  if (!init) return nullptr;
+  return {{"file", init->file}, {"sha256", init->sha256}, {"filters", text_or_null(init->filters)}};
+}
+
+std::optional<InitRecord> parse_init(const Json& json) {
+  if (json.is_null()) return std::nullopt;
+  return InitRecord{.file = json.at("file").get<std::string>(),
+                    .sha256 = json.at("sha256").get<std::string>(),
+                    .filters = parse_text_or_null(json.at("filters"))};
+}
+
+std::chrono::system_clock::time_point parse_time(const Json& json) {
+  std::tm time{};
+  std::istringstream stream(json.get<std::string>());
+  stream >> std::get_time(&time, "%Y-%m-%dT%H:%M:%SZ");
+  if (!stream) throw std::invalid_argument(fmt::format("\"{}\" is no time", json.get<std::string>()));
+  return std::chrono::system_clock::from_time_t(::timegm(&time));
+}
+
+Json to_json(const PhaseSeconds& phases) {
+  return {{"start_up", seconds(phases.start_up)}, {"weights", seconds(phases.weights)},
+          {"plans", seconds(phases.plans)},       {"ascent", seconds(phases.ascent)},
+          {"finish", seconds(phases.finish)},     {"encode", seconds(phases.encode)},
+          {"write", seconds(phases.write)}};
+}
+
+PhaseSeconds parse_phases(const Json& json) {
+  const auto phase = [&](const char* name) { return json.at(name).get<double>(); };
+  return {.start_up = phase("start_up"),
+          .weights = phase("weights"),
+          .plans = phase("plans"),
+          .ascent = phase("ascent"),
+          .finish = phase("finish"),
+          .encode = phase("encode"),
+          .write = phase("write")};
+}
+
+Json counts(const std::vector<FilterRecord>& filters) {
+  const auto count = [&](std::optional<FilterStatus> status) {
+    return std::ranges::count(filters, status, &FilterRecord::status);
+  };
+  return {{"ok", count(FilterStatus::ok)},
+          {"rescued", count(FilterStatus::rescued)},
+          {"dead", count(FilterStatus::dead)},
+          {"nonfinite", count(FilterStatus::nonfinite)},
+          {"missing", count(std::nullopt)}};
+}
+
+std::string scalar(const Json& value) {
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+/// An array of numbers, or what has no members.
+bool is_short(const Json& value) {
+  return !value.is_structured() || value.empty() ||
+         (value.is_array() &&
+          std::ranges::all_of(value, [](const Json& element) { return element.is_number(); }));
+}
+
+/// An object's members each on a line; an array of numbers on one line; any other array's elements each on a
+/// line, unless they hold lists themselves.
+std::string over_lines(const Json& value, std::size_t indent) {
+  if (is_short(value)) return on_one_line(value);
+  const std::string margin(indent + 2, ' ');
+  std::string text;
+  for (const auto& [key, member] : value.items()) {
+    text += text.empty() ? "\n" : ",\n";
+    text += margin;
+    if (value.is_object()) text += scalar(key) + ": ";
+    text += value.is_object() || !std::ranges::all_of(member, is_short) ? over_lines(member, indent + 2)
+                                                                        : on_one_line(member);
+  }
+  text += fmt::format("\n{:{}}", "", indent);
+  return value.is_object() ? fmt::format("{{{}}}", text) : fmt::format("[{}]", text);
+}
+
+/// "cuda" of "cuda:1".
+std::string device_kind(const EngineDescription& engine) {
+  return engine.device.substr(0, engine.device.find(':'));
+}
+
+/// A setting as it is compared, and as a reader is told of it.
+struct Setting {
+  std::string name;
+  std::string value;
+  std::string shown;
+};
+
+std::vector<Setting> settings_of(const Manifest& manifest) {
+  std::vector<Setting> settings;
+  const auto add = [&](std::string name, std::string value, std::string shown = "") {
+    if (shown.empty()) shown = value;
+    settings.push_back({std::move(name), std::move(value), std::move(shown)});
+  };
+  const auto add_file = [&](std::string name, const std::string& file, const std::string& sha256) {
+    add(std::move(name), sha256, fmt::format("{} (SHA-256 {}...)", file, sha256.substr(0, 12)));
+  };
+  add("version", manifest.version);
+  add("network", manifest.network.name);
+  if (manifest.weights.sha256.empty())
+    add("--weights", manifest.weights.name);
+  else
+    add_file("--weights", manifest.weights.name, manifest.weights.sha256);
+  // The file's name may tell its conventions, so that one file can be read in two ways.
+  add("how --weights are read", fmt::format("{}", fmt::join(manifest.weights.notes, "; ")),
+      manifest.weights.notes.empty() ? "as they are" : "");
+  add("--recipe", manifest.recipe.name);
+  add("--iterations", std::to_string(manifest.recipe.iterations));
+  add("--step", fmt::format("{}", manifest.recipe.optimiser.step));
+  add("--rescue", manifest.recipe.rescue ? "on" : "off");
+  add("--size", size_text(manifest.extent));
+  add("--seed", std::to_string(manifest.seed));
+  if (manifest.init)
+    add_file("--init", start_file_name(*manifest.init), manifest.init->sha256);
+  else
+    add("--init", "none");
+  const std::string filters = manifest.init ? manifest.init->filters : "";
+  add("filters with start images of their own", filters, filters.empty() ? "none" : filters);
+  add("--trace-every", std::to_string(manifest.trace_every));
+  add("kind of --device", device_kind(manifest.engines.front()));
+  add("--precision", std::string(to_string(manifest.engines.front().precision)));
+  add("--reproducible", manifest.reproducible ? "yes" : "no");
+  // What no flag sets changes with the program only.
+  Json rest = to_json(manifest.recipe);
+  for (const char* told : {"name", "rescue", "size", "iterations"}) rest.erase(told);
+  rest["optimiser"].erase("step");
+  add("values of the recipe", on_one_line(rest));
+  return settings;
+}
+
+/// Without the library's name and number for it, "[json.exception.type_error.302] ".
+std::string_view explanation(const Json::exception& exception) {
+  std::string_view text = exception.what();
+  if (const auto end = text.find("] "); text.starts_with('[') && end != std::string_view::npos)
+    text.remove_prefix(end + 2);
+  return text;
+}
+
+Json parse_json(std::string_view text) {
+  try {
+    return Json::parse(text);
+  } catch (const Json::parse_error& error) {
+    throw std::invalid_argument(fmt::format("it is no JSON from byte {} on", error.byte));
+  } catch (const Json::exception& exception) {  // A number that no double holds.
+    throw std::invalid_argument(fmt::format("it is no JSON that can be read ({})", explanation(exception)));
+  }
+}
+
+Manifest parse(const Json& json, const Network& network) {
+  if (!json.is_object() || !json.contains("program") || json.at("program") != "filterscope")
+    throw AnothersManifest("it is another program's");
+  if (json.at("network") != network.name)
+    throw std::invalid_argument(fmt::format("it is of a network other than {}", network.name));
+  Manifest manifest;
+  manifest.version = json.at("version").get<std::string>();
+  manifest.command_lines = json.at("command_lines").get<std::vector<std::string>>();
+  manifest.started = parse_time(json.at("started"));
+  manifest.network = network;
+  manifest.weights = parse_weights(json.at("weights"));
+  manifest.recipe = parse_recipe(json.at("recipe"));
+  manifest.extent = {json.at("size").at("height").get<int>(), json.at("size").at("width").get<int>()};
+  manifest.seed = json.at("seed").get<std::uint64_t>();
+  manifest.trace_every = json.at("trace_every").get<int>();
+  manifest.init = parse_init(json.at("init"));
+  manifest.reproducible = json.at("reproducible").get<bool>();
+  for (const Json& engine : json.at("engines")) manifest.engines.push_back(parse_engine(engine));
+  manifest.wall_seconds = json.at("wall_seconds").get<double>();
+  manifest.phases = parse_phases(json.at("phases"));
+  manifest.complete = json.at("complete").get<bool>();
+  for (const Json& filter : json.at("filters")) manifest.filters.push_back(parse_filter(filter, network));
+  if (json.contains("raw"))
+    for (const Json& raw : json.at("raw")) manifest.raw.push_back(parse_raw(raw, network));
+
+  if (manifest.extent.height < 1 || manifest.extent.width < 1)
+    throw std::invalid_argument("its pictures have no size");
+  if (manifest.engines.empty()) throw std::invalid_argument("it names no engine");
+  if (std::ranges::any_of(manifest.filters, [&](const FilterRecord& record) {
+        return record.status && record.engine >= manifest.engines.size();
+      }))
+    throw std::invalid_argument("it names an engine that it does not describe");
+  if (std::ranges::adjacent_find(manifest.filters, std::ranges::greater_equal{}, &FilterRecord::id) !=
+      manifest.filters.end())
+    throw std::invalid_argument("its filters are not in ascending order");
+  return manifest;
+}
+
+}  // namespace
+
+Json number(float value) {
+  if (!std::isfinite(value)) return nullptr;
+  return Json::parse(fmt::format("{}", value));
+}
+
+float parse_number(const Json& json) {
+  return json.is_null() ? std::numeric_limits<float>::quiet_NaN() : json.get<float>();
+}
+
+Json seconds(double value) {
+  if (!std::isfinite(value)) return nullptr;
+  return Json::parse(fmt::format("{:.6f}", value));
+}
+
+std::string time_text(std::chrono::system_clock::time_point time) {
+  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::chrono::system_clock::to_time_t(time)));
+}
+
+Json to_json(const Recipe& recipe) {
+  return {
+      {"name", recipe.name},
+      {"source", recipe.source},
+      {"initial_image",
+       {{"kind", to_string(recipe.initial_image.kind)},
+        {"low", number(recipe.initial_image.low)},
+        {"high", number(recipe.initial_image.high)}}},
+      {"input_mapping", to_json(recipe.input_mapping)},
+      {"objective", to_string(recipe.objective)},
+      {"rescue", recipe.rescue},
+      {"gradient_normalisation",
+       {{"kind", to_string(recipe.gradient_normalisation.kind)},
+        {"epsilon", number(recipe.gradient_normalisation.epsilon)}}},
+      {"optimiser", {{"kind", to_string(recipe.optimiser.kind)}, {"step", number(recipe.optimiser.step)}}},
+      {"picture_mapping", to_string(recipe.picture_mapping)},
+      {"size", recipe.size},
+      {"iterations", recipe.iterations},
+      {"trace_points", recipe.trace_points}};
+}
+
+Json to_json(const EngineDescription& engine) {
+  Json libraries = Json::object();
+  for (const auto& [name, version] : engine.libraries) libraries[name] = version;
+  return {{"device", engine.device},
+          {"device_name", engine.device_name},
+          {"precision", to_string(engine.precision)},
+          {"threads", engine.threads},
+          {"libraries", libraries},
+          {"plans", engine.plans}};
+}
+
+EngineDescription parse_engine(const Json& json) {
+  EngineDescription engine{.device = json.at("device").get<std::string>(),
+                           .device_name = json.at("device_name").get<std::string>(),
+                           .precision = parse_value(json.at("precision"), {Precision::fp32, Precision::tf32,
+                                                                           Precision::bf16, Precision::fp16}),
+                           .threads = json.at("threads").get<int>(),
+                           .libraries = {},
+                           .plans = json.at("plans").get<std::vector<std::string>>()};
+  for (const auto& [name, version] : json.at("libraries").items())
+    engine.libraries.emplace_back(name, version.get<std::string>());
+  return engine;
+}
+
+Json to_json(const FilterRecord& record, const Manifest& manifest) {
+  const bool there = record.status.has_value();
+  const auto known = [there](const Json& value) { return there ? value : Json(nullptr); };
+  Json json{{"layer", manifest.network.convolutions.at(static_cast<std::size_t>(record.id.layer)).name},
+            {"filter", record.id.filter},
+            {"seed", manifest.seed},
+            {"iterations", known(record.iterations)},
+            {"first_loss", known(number(record.first_loss))},
+            {"final_loss", known(number(record.final_loss))},
+            {"last_gradient_norm", known(number(record.last_gradient_norm))},
+            {"status", there ? to_string(*record.status) : "missing"},
+            {"file", known(record.file)},
+            {"engine", known(record.engine)}};
+  if (record.rescued_iterations > 0) json["rescued_iterations"] = record.rescued_iterations;
+  if (record.alive_from > 0) json["alive_from"] = record.alive_from;
+  if (record.frame_every > 0) {
+    json["animation"] = animation_file(manifest.network, record.id);
+    json["frame_every"] = record.frame_every;
+  }
+  return json;
+}
+
+FilterRecord parse_filter(const Json& json, const Network& network) {
+  FilterRecord record;
+  record.id = {parse_layer(json.at("layer"), network), json.at("filter").get<int>()};
+  require_filter(record.id.layer, record.id.filter, network);
+  if (json.at("status") == "missing") return record;
+  record.status = parse_value(json.at("status"), {FilterStatus::ok, FilterStatus::rescued, FilterStatus::dead,
+                                                  FilterStatus::nonfinite});
+  record.iterations = json.at("iterations").get<int>();
+  record.first_loss = parse_number(json.at("first_loss"));
+  record.final_loss = parse_number(json.at("final_loss"));
+  record.last_gradient_norm = parse_number(json.at("last_gradient_norm"));
+  record.file = json.at("file").get<std::string>();
+  record.engine = json.at("engine").get<std::size_t>();
+  record.rescued_iterations = json.value("rescued_iterations", 0);
+  record.alive_from = json.value("alive_from", 0);
+  record.frame_every = json.value("frame_every", 0);
+  if (record.frame_every < 0 || record.rescued_iterations < 0 || record.alive_from < 0)
+    throw std::invalid_argument("a number of iterations is negative");
+  return record;
+}
+
+Json to_json(const RawRecord& record, const Network& network) {
+  return {{"layer", network.convolutions.at(static_cast<std::size_t>(record.layer)).name},
+          {"file", record.file},
+          {"filters", record.filters}};
+}
+
+RawRecord parse_raw(const Json& json, const Network& network) {
+  RawRecord record{.layer = parse_layer(json.at("layer"), network),
+                   .file = json.at("file").get<std::string>(),
+                   .filters = json.at("filters").get<std::vector<int>>()};
+  for (const int filter : record.filters) require_filter(record.layer, filter, network);
+  return record;
+}
+
+std::string on_one_line(const Json& value) {
+  if (!value.is_structured()) return scalar(value);
+  std::string text;
+  for (const auto& [key, member] : value.items()) {
+    if (!text.empty()) text += ", ";
+    if (value.is_object()) text += scalar(key) + ": ";
+    text += on_one_line(member);
+  }
+  return value.is_object() ? fmt::format("{{{}}}", text) : fmt::format("[{}]", text);
+}
+
+std::string to_json(const Manifest& manifest) {
+  Json json;
+  json["program"] = "filterscope";
+  json["version"] = manifest.version;
+  json["command_lines"] = manifest.command_lines;
+  json["started"] = time_text(manifest.started);
+  json["complete"] = manifest.complete;
+  json["network"] = manifest.network.name;
+  json["weights"] = to_json(manifest.weights);
+  json["recipe"] = to_json(manifest.recipe);
+  json["size"] = {{"height", manifest.extent.height}, {"width", manifest.extent.width}};
+  json["iterations"] = manifest.recipe.iterations;
+  json["trace_every"] = manifest.trace_every;
+  json["seed"] = manifest.seed;
+  json["init"] = to_json(manifest.init);
+  json["reproducible"] = manifest.reproducible;
+  json["engines"] = Json::array();
+  for (const EngineDescription& engine : manifest.engines) json["engines"].push_back(to_json(engine));
+
+  const auto done = std::ranges::count_if(
+      manifest.filters, [](const FilterRecord& record) { return record.status.has_value(); });
+  const double wall_seconds = seconds(manifest.wall_seconds);  // As they are read again.
+  json["wall_seconds"] = wall_seconds;
+  json["phases"] = to_json(manifest.phases);
+  json["filters_per_second"] =
+      wall_seconds > 0 ? number(static_cast<float>(static_cast<double>(done) / wall_seconds)) : Json(nullptr);
+  json["counts"] = counts(manifest.filters);
+  json["filters"] = Json::array();
+  for (const FilterRecord& record : manifest.filters) json["filters"].push_back(to_json(record, manifest));
+  if (!manifest.raw.empty()) {
+    json["raw"] = Json::array();
+    for (const RawRecord& raw : manifest.raw) json["raw"].push_back(to_json(raw, manifest.network));
+  }
+  return over_lines(json, 0) + "\n";
+}
+
+Manifest parse_manifest(std::string_view text, const Network& network) {
+  const Json json = parse_json(text);
+  try {
+    return parse(json, network);
+  } catch (const Json::exception& exception) {
+    throw std::invalid_argument(
+        fmt::format("it is not as this version of the program writes it ({})", explanation(exception)));
+  }
+}
+
+Manifest describe_run(const Network& network, const Weights& weights, const Recipe& recipe,
+                      const RenderOptions& options, const EngineDescription& engine) {
+  std::error_code nowhere;  // In a folder that is not there any more, the path stays as it was given.
+  const std::filesystem::path path = std::filesystem::absolute(weights.path, nowhere);
+  Manifest manifest;
+  manifest.version = kVersion;
+  manifest.started = std::chrono::system_clock::now();
+  manifest.network = network;
+  manifest.weights = {.name = weights.name,
+                      .path = (nowhere ? weights.path : path).string(),
+                      .kind = weights.kind,
+                      .sha256 = weights.sha256,
+                      .natural_input = weights.natural_input,
+                      .notes = weights.notes};
+  manifest.recipe = recipe;
+  manifest.extent = options.extent;
+  manifest.seed = options.seed;
+  manifest.trace_every = options.trace_every > 0 ? options.trace_every : recipe.trace_every();
+  manifest.reproducible = options.reproducible;
+  manifest.engines = {engine};
+  return manifest;
+}
+
+std::string start_file_name(const InitRecord& init) {
+  return std::filesystem::path(init.file).filename().string();
+}
+
+std::string recipe_text(const Manifest& manifest) {
+  const std::string start = !manifest.init ? fmt::format("seed {}", manifest.seed)
+                            : manifest.init->filters.empty()
+                                ? "started from " + start_file_name(*manifest.init)
+                                : "started from the images in " + start_file_name(*manifest.init);
+  return fmt::format("recipe {}, {}, {} pixels, {}, weights {}", manifest.recipe.name,
+                     counted(manifest.recipe.iterations, "iteration"), size_text(manifest.extent), start,
+                     manifest.weights.name);
+}
+
+void add_command_line(Manifest& manifest, const std::string& command_line) {
+  auto& lines = manifest.command_lines;
+  if (std::ranges::find(lines, command_line) == lines.end()) lines.push_back(command_line);
+}
+
+std::size_t add_engine(Manifest& manifest, const EngineDescription& engine) {
+  auto& engines = manifest.engines;
+  const auto known = std::ranges::find_if(engines, [&](const EngineDescription& other) {
+    return other.device == engine.device && other.device_name == engine.device_name &&
+           other.precision == engine.precision && other.threads == engine.threads &&
+           other.libraries == engine.libraries;
+  });
+  const auto index = static_cast<std::size_t>(known - engines.begin());
+  if (known == engines.end()) {
+    engines.push_back(engine);
+    return index;
+  }
+  for (const std::string& plan : engine.plans)
+    if (std::ranges::find(known->plans, plan) == known->plans.end()) known->plans.push_back(plan);
+  return index;
+}
+
+std::vector<SettingDifference> differing_settings(const Manifest& first, const Manifest& second) {
+  std::vector<Setting> of_first = settings_of(first);
+  std::vector<Setting> of_second = settings_of(second);
+  std::vector<SettingDifference> differences;
+  for (std::size_t i = 0; i < of_first.size(); ++i)
+    if (of_first[i].value != of_second[i].value)
+      differences.push_back({of_first[i].name, of_first[i].shown, of_second[i].shown});
+  return differences;
+}
+
+}  // namespace filterscope

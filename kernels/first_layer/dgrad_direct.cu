@@ -1,0 +1,208 @@
+// The last gradient in fp32. What an image of 96 x 96 costs at 64 channels: 32 MFLOP in fp32 and, in 16
+// bits, 1.2 MB read; the ReLU's bits are 0.07 MB and the image's gradient 0.1 MB. On an H200 that is 0.48 us
+// of arithmetic over 0.32 us of memory. A library's convolution would write at least 8 channels in the
+// compute type for the three that are wanted, rounded; the map to the image, the image's factor and the sum
+// of squares would be passes of their own. So would the ReLU, unless the convolution that made the gradient
+// can apply bits: it would read and write 2.4 MB (0.6 us).
+//
+// Arithmetic is the limit again, but here the many channels are summed over. A block computes the 16 x 16
+// positions whose squares belong together. It fetches their gradients, with a halo of one, 128 bytes of
+// channels at a time: asynchronously, so that while one block waits the others of the multiprocessor compute.
+// Each thread then clears, of what it has fetched itself, the values whose ReLU was closed.
+// Eight lanes share the channels and a thread computes a row of 16 positions, 48 sums. For four channels and
+// one row of the filters it takes 36 weights into registers and walks along 18 positions: 9 + 18 accesses to
+// shared memory for 576 multiply-adds. In the end the eight lanes add up their sums by shuffles, each for two
+// of the positions.
+#include "../common/channel_lanes.h"
+#include "../common/global.h"
+#include "../common/launch.h"
+#include "../common/reduce.h"
+#include "../ptx/cp_async.h"
+#include "../relu/gate_reader.h"
+#include "dgrad.h"
+#include "mapped_image.h"
+
+namespace filterscope::kernels {
+namespace {
+
+constexpr int kTile = kGradientTile;
+constexpr int kHaloTile = kTile + 2;
+constexpr int kThreads = kTile * kChannelLanes;
+constexpr int kTaps = 27;
+constexpr int kLanePositions = kTile / kChannelLanes;
+// Of the tile's positions, eight lanes to each, a thread fetches every 16th; kUnrolled of these at a time, as
+// many as there are registers for.
+constexpr int kHaloPositions = kHaloTile * kHaloTile;
+constexpr int kPositionsAtOnce = kThreads / kChannelLanes;
+constexpr int kUnrolled = 4;
+
+template <class T>
+constexpr int kQuads = kChannelChunk<T> / 4;
+// One quad more than needed: neighbouring taps, which neighbouring threads write, start at other banks.
+template <class T>
+constexpr int kWeightPitch = kQuads<T> + 1;
+
+/// Where the tile keeps a position's quad. Lanes read quads `lane` and, of 16 bits, `lane` + 8: 64 bytes of a
+/// position. The halves of a position change places in every other row, so that the rows that a warp reads
+/// at once lie in different banks.
+template <class T>
+__device__ inline int tile_place(int row, int column, int quad) {
+  if constexpr (kQuads < T >> kChannelLanes) quad ^= row % 2 * kChannelLanes;
+  return (row * kHaloTile + column) * kQuads<T> + quad;
+}
+
+template <class T, GateKind kGate>
+__global__ void __launch_bounds__(kThreads, 4)
+    last_gradient_direct_kernel(Global<const T> gradient, GateReader<kGate, T> gate,
+                                Global<const float> weights, InputMap map, Global<const float> factors,
+                                Global<float> image_gradients, Global<float> squares, int height, int width,
+                                int channels) {
+  using TileQuad = Vector<T, 4>;
+  using Gates = GateReader<kGate, T>;
+  FILTERSCOPE_SHARED(TileQuad, tile, kHaloTile * kHaloTile * kQuads<T>);
+  FILTERSCOPE_SHARED(Quad, taps, kTaps * kWeightPitch<T>);  // [row][column][image channel][channel]
+
+  const int thread = static_cast<int>(threadIdx.x);
+  const int lane = thread % kChannelLanes;
+  const int row = thread / kChannelLanes;
+  const int image = static_cast<int>(blockIdx.y);
+  const int part = static_cast<int>(blockIdx.x);
+  const int tiles_across = divide_up(width, kTile);
+  const int tile_y = part / tiles_across * kTile;
+  const int tile_x = part % tiles_across * kTile;
+  const std::int64_t image_at = static_cast<std::int64_t>(image) * height * width;
+
+  static_assert(4 * kTaps <= kThreads);
+  const int tap = thread % kTaps;
+  const int first_channel = thread / kTaps;
+
+  float sums[kTile * 3] = {};
+  for (int chunk = 0; chunk < channels; chunk += kChannelChunk<T>) {
+    if (chunk > 0) __syncthreads();  // The last chunk's readers are done.
+    // The lane's first element at a position of the tile; outside of the map -1.
+    const auto element = [&](int position) {
+      const int y = tile_y + position / kHaloTile - 1;
+      const int x = tile_x + position % kHaloTile - 1;
+      const bool inside = y >= 0 && y < height && x >= 0 && x < width;
+      return inside ? (image_at + y * width + x) * channels + chunk + lane * kVectorSize<T> : -1;
+    };
+#pragma unroll kUnrolled
+    for (int position = row; position < kHaloPositions; position += kPositionsAtOnce) {
+      const std::int64_t at = element(position);
+      ptx::cp_async_16(
+          &tile[tile_place<T>(position / kHaloTile, position % kHaloTile, lane * kQuadsPerVector<T>)],
+          gradient.template vector_address<kVectorSize<T>>(at < 0 ? 0 : at), at >= 0);
+    }
+    ptx::cp_async_commit();
+    if (first_channel < 4) {
+#pragma unroll
+      for (int quad = 0; quad < kQuads<T>; ++quad) {
+        taps[tap * kWeightPitch<T> + quad][first_channel] =
+            weights.load((chunk + quad * 4 + first_channel) * kTaps + tap);
+      }
+    }
+    ptx::cp_async_wait<0>();
+    if constexpr (kGate != GateKind::none) {
+#pragma unroll 1
+      for (int first = row; first < kHaloPositions; first += kUnrolled * kPositionsAtOnce) {
+        typename Gates::Loaded gates[kUnrolled];
+#pragma unroll
+        for (int i = 0; i < kUnrolled; ++i) {
+          const int position = first + i * kPositionsAtOnce;
+          const std::int64_t at = position < kHaloPositions ? element(position) : -1;
+          gates[i] = gate.load(at < 0 ? 0 : at);
+        }
+#pragma unroll
+        for (int i = 0; i < kUnrolled; ++i) {
+          const int position = first + i * kPositionsAtOnce;
+          if (position >= kHaloPositions) continue;
+#pragma unroll
+          for (int quad = 0; quad < kQuadsPerVector<T>; ++quad) {
+            TileQuad& values = tile[tile_place<T>(position / kHaloTile, position % kHaloTile,
+                                                  lane * kQuadsPerVector<T> + quad)];
+            TileQuad passed = values;
+            for (int c = 0; c < 4; ++c) {
+              if (!Gates::open(gates[i], quad * 4 + c)) passed[c] = from_float<T>(0.f);
+            }
+            values = passed;
+          }
+        }
+      }
+    }
+    __syncthreads();
+
+#pragma unroll 1
+    for (int r = 0; r < 3; ++r) {
+#pragma unroll 1
+      for (int quad = lane; quad < kQuads<T>; quad += kChannelLanes) {
+        Quad weight[3][3];  // [column][image channel]
+#pragma unroll
+        for (int s = 0; s < 3; ++s) {
+          for (int c = 0; c < 3; ++c) weight[s][c] = taps[((r * 3 + s) * 3 + c) * kWeightPitch<T> + quad];
+        }
+#pragma unroll
+        for (int column = 0; column < kHaloTile; ++column) {
+          // What position y, x gave to y + r - 1, x + s - 1 comes back from there, with the halo from y + 2 -
+          // r, x + 2 - s.
+          const TileQuad values = tile[tile_place<T>(row + 2 - r, column, quad)];
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            const float value = to_float(values[i]);
+#pragma unroll
+            for (int s = 0; s < 3; ++s) {
+              const int x = column - 2 + s;
+              if (x < 0 || x >= kTile) continue;
+#pragma unroll
+              for (int c = 0; c < 3; ++c) sums[x * 3 + c] += value * weight[s][c][i];
+            }
+          }
+        }
+      }
+    }
+  }
+
+  sum_over_channel_lanes(sums);
+  const float factor = factors.load(image);
+  float square = 0.f;
+  const int y = tile_y + row;
+#pragma unroll
+  for (int i = 0; i < kLanePositions; ++i) {
+    const int x = tile_x + lane * kLanePositions + i;
+    if (y >= height || x >= width) continue;
+    const Pixel pixel = image_gradient(map, {{sums[i * 3], sums[i * 3 + 1], sums[i * 3 + 2]}});
+#pragma unroll
+    for (int c = 0; c < 3; ++c) {
+      const float value = factor * pixel.channels[c];
+      image_gradients.store((image_at + y * width + x) * 3 + c, value);
+      square += value * value;
+    }
+  }
+  square = block_reduce<Sum, kThreads>(square);
+  if (thread == 0) squares.store(static_cast<std::int64_t>(image) * gridDim.x + part, square);
+}
+
+}  // namespace
+
+template <class T>
+void last_gradient_direct(const LastGradientArguments<T>& arguments, cudaStream_t stream) {
+  const auto start = [&]<GateKind kGate>(GateReader<kGate, T> gate) {
+    launch("last_gradient_direct", last_gradient_direct_kernel<T, kGate>,
+           {dim3(static_cast<unsigned>(image_gradient_parts(arguments.height, arguments.width)),
+                 static_cast<unsigned>(arguments.images_count)),
+            dim3(kThreads)},
+           stream, arguments.gradient, gate, arguments.weights, arguments.map, arguments.factors,
+           arguments.image_gradients, arguments.squares, arguments.height, arguments.width,
+           arguments.channels);
+  };
+  if (arguments.gate != nullptr) {
+    start(GateReader<GateKind::bits, T>(arguments.gate));
+  } else {
+    start(GateReader<GateKind::none, T>(nullptr));
+  }
+}
+
+template void last_gradient_direct(const LastGradientArguments<float>&, cudaStream_t);
+template void last_gradient_direct(const LastGradientArguments<Half>&, cudaStream_t);
+template void last_gradient_direct(const LastGradientArguments<Bfloat16>&, cudaStream_t);
+
+}  // namespace filterscope::kernels

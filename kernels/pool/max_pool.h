@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstdint>
+
+#include "../common/types.h"
+
+namespace filterscope::kernels {
+
+template <class T>
+struct MaxPoolArguments {
+  const T* input;  ///< [images][height][width][channels]: a ReLU's output, 16-byte aligned.
+  T* output;       ///< Out. [images][height / 2][width / 2][channels]
+  std::uint32_t*
+      winners;  ///< Out. [images][height / 2][width / 2][channels / 16]: two bits a channel, the first
+                ///< channel lowest: 2 * row + column of the window's first maximum. Null: not written.
+  std::uint32_t* open;  ///< Out. [images][height / 2][width / 2][channels / 32]: bits of the outputs above
+                        ///< zero. Null where winners is.
+  int images_count;
+  int height;  ///< Of the input; an odd last row or column is dropped.
+  int width;
+  int channels;  ///< A multiple of 32.
+};
+
+/// 2x2 max-pool of stride 2; what its gradient needs of it and of the ReLU below is kept in 3 bits per
+/// output.
+template <class T>
+void max_pool(const MaxPoolArguments<T>& arguments, cudaStream_t stream);
+
+template <class T>
+struct MaxPoolGradientArguments {
+  const T* output_gradient;  ///< [images][height / 2][width / 2][channels]
+  const std::uint32_t* winners;
+  const std::uint32_t* open;
+  T* input_gradient;  ///< Out. [images][height][width][channels], every element: of the sum that the ReLU
+                      ///< below was given.
+  int images_count;
+  int height;  ///< Of the pool's input.
+  int width;
+  int channels;  ///< A multiple of 32.
+};
+
+/// The gradient through the pool and the ReLU below it in one pass: it goes to the window's first maximum if
+/// that was above zero; everything else is zero.
+template <class T>
+void max_pool_gradient(const MaxPoolGradientArguments<T>& arguments, cudaStream_t stream);
+
+}  // namespace filterscope::kernels

@@ -1,0 +1,404 @@
+#include "host/store/manifest.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include "version.h"
+
+namespace filterscope {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+
+Manifest example() {
+  Manifest manifest;
+  manifest.version = kVersion;
+  manifest.command_lines = {"filterscope render 'block1_*:0-1'", "filterscope render 'block1_*:0-2'"};
+  manifest.started = std::chrono::system_clock::from_time_t(1700000000);
+  manifest.network = vgg16();
+  manifest.weights = {.name = "vgg16.h5",
+                      .path = "/data/vgg16.h5",
+                      .kind = WeightsKind::keras_hdf5,
+                      .sha256 = "00ff",
+                      .natural_input = keras_mapping()};
+  manifest.recipe = find_recipe("seed");
+  manifest.recipe.iterations = 200;
+  manifest.extent = {96, 80};
+  manifest.seed = 18446744073709551615u;
+  manifest.trace_every = 4;
+  manifest.engines = {{.device = "cpu",
+                       .device_name = "Some CPU",
+                       .precision = Precision::fp32,
+                       .threads = 2,
+                       .libraries = {{"CUDA", "13.0.88"}, {"another", "1"}},
+                       .plans = {"batch 8; block1_conv1 fprop direct", "batch 3"}},
+                      {.device = "cpu",
+                       .device_name = "Another CPU",
+                       .precision = Precision::fp32,
+                       .threads = 64,
+                       .libraries = {},
+                       .plans = {}}};
+  manifest.wall_seconds = 12.34567;
+  manifest.phases = {.start_up = 0.5,
+                     .weights = 0.25,
+                     .plans = 1,
+                     .ascent = 12.0625,
+                     .finish = 0.125,
+                     .encode = 3,
+                     .write = 0.1234};
+  manifest.filters.resize(5);
+  for (int i = 0; i < 5; ++i) manifest.filters[static_cast<std::size_t>(i)].id = {i / 3, i % 3};
+  manifest.filters[0] = {.id = {0, 0},
+                         .status = FilterStatus::ok,
+                         .iterations = 200,
+                         .first_loss = 0.1f,
+                         .final_loss = 1.5f,
+                         .last_gradient_norm = 1e-5f,
+                         .file = "block1_conv1/block1_conv1_f0000.png",
+                         .frame_every = 10};
+  manifest.filters[1] = {.id = {0, 1}, .status = FilterStatus::dead, .iterations = 0, .file = "a"};
+  manifest.filters[2] = {.id = {0, 2},
+                         .status = FilterStatus::nonfinite,
+                         .iterations = 7,
+                         .first_loss = 1.f,
+                         .final_loss = std::numeric_limits<float>::infinity(),
+                         .last_gradient_norm = std::numeric_limits<float>::quiet_NaN(),
+                         .file = "b",
+                         .engine = 1};
+  manifest.filters[4] = {.id = {1, 1},
+                         .status = FilterStatus::rescued,
+                         .iterations = 200,
+                         .first_loss = 0.f,
+                         .final_loss = 2.5f,
+                         .last_gradient_norm = 0.5f,
+                         .rescued_iterations = 37,
+                         .alive_from = 39,
+                         .file = "c"};
+  manifest.raw = {{.layer = 0, .file = "raw/block1_conv1.npy", .filters = {0, 1, 2}}};
+  return manifest;
+}
+
+TEST(Manifest, SaysHowTheRunWasDone) {
+  const json manifest = json::parse(to_json(example()));
+  EXPECT_EQ(manifest["program"], "filterscope");
+  EXPECT_EQ(manifest["version"], kVersion);
+  EXPECT_EQ(manifest["command_lines"],
+            (json{"filterscope render 'block1_*:0-1'", "filterscope render 'block1_*:0-2'"}));
+  EXPECT_EQ(manifest["started"], "2023-11-14T22:13:20Z");
+  EXPECT_EQ(manifest["complete"], false);
+  EXPECT_EQ(manifest["network"], "vgg16");
+  EXPECT_EQ(manifest["size"], (json{{"height", 96}, {"width", 80}}));
+  EXPECT_EQ(manifest["iterations"], 200);
+  EXPECT_EQ(manifest["trace_every"], 4);
+  EXPECT_EQ(manifest["seed"], 18446744073709551615u);
+  EXPECT_EQ(manifest["init"], nullptr);
+  EXPECT_EQ(manifest["reproducible"], false);
+  ASSERT_EQ(manifest["engines"].size(), 2u);
+  EXPECT_EQ(manifest["engines"][0], (json{{"device", "cpu"},
+                                          {"device_name", "Some CPU"},
+                                          {"precision", "fp32"},
+                                          {"threads", 2},
+                                          {"libraries", {{"CUDA", "13.0.88"}, {"another", "1"}}},
+                                          {"plans", {"batch 8; block1_conv1 fprop direct", "batch 3"}}}));
+  EXPECT_EQ(manifest["wall_seconds"], 12.34567);
+  EXPECT_EQ(manifest["phases"], (json{{"start_up", 0.5},
+                                      {"weights", 0.25},
+                                      {"plans", 1},
+                                      {"ascent", 12.0625},
+                                      {"finish", 0.125},
+                                      {"encode", 3},
+                                      {"write", 0.1234}}));
+  EXPECT_NEAR(manifest["filters_per_second"], 4 / 12.34567, 1e-6);
+  EXPECT_EQ(manifest["counts"],
+            (json{{"ok", 1}, {"rescued", 1}, {"dead", 1}, {"nonfinite", 1}, {"missing", 1}}));
+}
+
+TEST(Manifest, NamesTheWeights) {
+  Manifest manifest = example();
+  json weights = json::parse(to_json(manifest))["weights"];
+  EXPECT_EQ(weights["name"], "vgg16.h5");
+  EXPECT_EQ(weights["path"], "/data/vgg16.h5");
+  EXPECT_EQ(weights["kind"], to_string(WeightsKind::keras_hdf5));
+  EXPECT_EQ(weights["sha256"], "00ff");
+  EXPECT_EQ(weights["synthetic"], false);
+  EXPECT_EQ(weights["natural_input"]["name"], keras_mapping().name);
+  EXPECT_EQ(weights["natural_input"]["source"], (json{2, 1, 0}));
+  EXPECT_EQ(weights["natural_input"]["scale"], (json{255, 255, 255}));
+  EXPECT_EQ(weights["natural_input"]["offset"], (json{-103.939, -116.779, -123.68}));
+  EXPECT_EQ(weights["notes"], json::array());
+
+  manifest.weights.natural_input = std::nullopt;
+  manifest.weights.notes = {"kernels rotated"};
+  weights = json::parse(to_json(manifest))["weights"];
+  EXPECT_EQ(weights["natural_input"], nullptr);
+  EXPECT_EQ(weights["notes"], json{"kernels rotated"});
+  const Manifest read = parse_manifest(to_json(manifest), vgg16());
+  EXPECT_EQ(read.weights.natural_input, std::nullopt);
+  EXPECT_EQ(read.weights.notes, manifest.weights.notes);
+
+  manifest.weights = {.name = "synthetic:3", .path = "", .sha256 = "", .natural_input = identity_mapping()};
+  weights = json::parse(to_json(manifest))["weights"];
+  EXPECT_EQ(weights["synthetic"], true);
+  EXPECT_EQ(weights["path"], nullptr);
+  EXPECT_EQ(weights["sha256"], nullptr);
+}
+
+TEST(Manifest, HoldsEveryValueOfTheRecipe) {
+  Recipe recipe = find_recipe("seed");
+  recipe.iterations = 200;
+  EXPECT_EQ(
+      json::parse(to_json(example()))["recipe"],
+      (json{{"name", "seed"},
+            {"source", recipe.source},
+            {"initial_image", {{"kind", "uniform"}, {"low", 0}, {"high", 1}}},
+            {"input_mapping",
+             {{"name", "identity"}, {"source", {0, 1, 2}}, {"scale", {1, 1, 1}}, {"offset", {0, 0, 0}}}},
+            {"objective", "mean_activation"},
+            {"rescue", true},
+            {"gradient_normalisation", {{"kind", "l2_per_image"}, {"epsilon", 1e-12}}},
+            {"optimiser", {{"kind", "gradient_ascent"}, {"step", 0.1}}},
+            {"picture_mapping", "min_max"},
+            {"size", recipe.size},
+            {"iterations", 200},
+            {"trace_points", 50}}));
+}
+
+TEST(Manifest, HasARecordForEveryFilter) {
+  const json filters = json::parse(to_json(example()))["filters"];
+  ASSERT_EQ(filters.size(), 5u);
+  EXPECT_EQ(filters[0], (json{{"layer", "block1_conv1"},
+                              {"filter", 0},
+                              {"seed", 18446744073709551615u},
+                              {"iterations", 200},
+                              {"first_loss", 0.1},
+                              {"final_loss", 1.5},
+                              {"last_gradient_norm", 1e-5},
+                              {"status", "ok"},
+                              {"file", "block1_conv1/block1_conv1_f0000.png"},
+                              {"engine", 0},
+                              {"animation", "block1_conv1/block1_conv1_f0000.apng"},
+                              {"frame_every", 10}}));
+  EXPECT_EQ(filters[1]["status"], "dead");
+  EXPECT_EQ(filters[2]["status"], "nonfinite");
+  EXPECT_EQ(filters[2]["first_loss"], 1);
+  EXPECT_EQ(filters[2]["final_loss"], nullptr);
+  EXPECT_EQ(filters[2]["last_gradient_norm"], nullptr);
+  EXPECT_EQ(filters[3]["layer"], "block1_conv2");
+  EXPECT_EQ(filters[3]["status"], "missing");
+  for (const char* unknown :
+       {"iterations", "first_loss", "final_loss", "last_gradient_norm", "file", "engine"})
+    EXPECT_EQ(filters[3][unknown], nullptr) << unknown;
+  EXPECT_EQ(filters[4]["status"], "rescued");
+  EXPECT_EQ(filters[4]["rescued_iterations"], 37);
+  EXPECT_EQ(filters[4]["alive_from"], 39);
+  for (const int other : {0, 1, 2, 3}) {
+    EXPECT_FALSE(filters[other].contains("rescued_iterations")) << other;
+    EXPECT_FALSE(filters[other].contains("alive_from")) << other;
+  }
+}
+
+TEST(Manifest, HasOneFilterToALine) {
+  const std::string text = to_json(example());
+  EXPECT_THAT(text,
+              HasSubstr("\n    {\"layer\": \"block1_conv1\", \"filter\": 0, \"seed\": 18446744073709551615, "
+                        "\"iterations\": 200, \"first_loss\": 0.1, \"final_loss\": 1.5, "
+                        "\"last_gradient_norm\": 1e-05, \"status\": \"ok\", "
+                        "\"file\": \"block1_conv1/block1_conv1_f0000.png\", \"engine\": 0, \"animation\": "
+                        "\"block1_conv1/block1_conv1_f0000.apng\", \"frame_every\": 10},\n"
+                        "    {\"layer\": \"block1_conv1\", \"filter\": 1,"));
+  EXPECT_THAT(text, testing::StartsWith("{\n  \"program\": \"filterscope\",\n  \"version\""));
+  EXPECT_THAT(
+      text, HasSubstr("\n  \"raw\": [\n    {\"layer\": \"block1_conv1\", \"file\": \"raw/block1_conv1.npy\", "
+                      "\"filters\": [0, 1, 2]}\n  ]\n}\n"));
+}
+
+TEST(Manifest, SpreadsEnginesOverLines) {
+  EXPECT_THAT(
+      to_json(example()),
+      HasSubstr(
+          "\n  \"engines\": [\n    {\n      \"device\": \"cpu\",\n      \"device_name\": \"Some CPU\",\n"));
+  EXPECT_THAT(to_json(example()),
+              HasSubstr("\n      \"plans\": [\n        \"batch 8; block1_conv1 fprop direct\",\n"));
+}
+
+TEST(Manifest, KnowsLittleBeforeTheRun) {
+  Manifest manifest = example();
+  manifest.wall_seconds = 0;
+  manifest.filters.clear();
+  manifest.raw.clear();
+  const json before = json::parse(to_json(manifest));
+  EXPECT_EQ(before["wall_seconds"], 0);
+  EXPECT_EQ(before["filters_per_second"], nullptr);
+  EXPECT_EQ(before["filters"], json::array());
+  EXPECT_FALSE(before.contains("raw"));
+}
+
+TEST(Manifest, IsUtf8WhateverTheNames) {
+  Manifest manifest = example();
+  manifest.command_lines = {"filterscope --out \xff\xfe\"\n"};
+  EXPECT_EQ(json::parse(to_json(manifest))["command_lines"][0],
+            "filterscope --out \xef\xbf\xbd\xef\xbf\xbd\"\n");
+}
+
+TEST(Manifest, IsReadBack) {
+  Manifest manifest = example();
+  manifest.wall_seconds = 12.5;  // It is rounded to microseconds.
+  for (const bool more : {false, true}) {
+    if (more) {
+      manifest.init = InitRecord{.file = "start.npy", .sha256 = "ab", .filters = "block1_conv1:0,2"};
+      manifest.weights = {
+          .name = "synthetic:3", .path = "", .sha256 = "", .natural_input = identity_mapping()};
+      manifest.recipe.input_mapping = torchvision_mapping();
+      manifest.reproducible = true;
+      manifest.complete = true;
+      manifest.raw.clear();
+      manifest.command_lines.clear();
+    }
+    const std::string text = to_json(manifest);
+    EXPECT_EQ(to_json(parse_manifest(text, vgg16())), text);
+    EXPECT_THAT(differing_settings(parse_manifest(text, vgg16()), manifest), testing::IsEmpty());
+  }
+}
+
+// Those of versions that knew no rescue left images without a gradient as they were.
+TEST(Manifest, WithoutAWordOfRescueHadNone) {
+  json old = json::parse(to_json(example()));
+  old["recipe"].erase("rescue");
+  old["weights"].erase("notes");
+  const Manifest read = parse_manifest(old.dump(), vgg16());
+  EXPECT_FALSE(read.recipe.rescue);
+  const auto differences = differing_settings(read, example());
+  ASSERT_EQ(differences.size(), 1u);
+  EXPECT_EQ(differences[0].name, "--rescue");
+}
+
+TEST(Manifest, RefusesWhatIsNoManifest) {
+  const auto problem = [](const std::string& text, const Network& network = vgg16()) -> std::string {
+    try {
+      parse_manifest(text, network);
+    } catch (const std::invalid_argument& exception) {
+      return exception.what();
+    }
+    return "none";
+  };
+  const std::string good = to_json(example());
+  const auto with = [&](const char* pointer, const json& value) {
+    json changed = json::parse(good);
+    changed[json::json_pointer(pointer)] = value;
+    return problem(changed.dump());
+  };
+  EXPECT_EQ(problem(good), "none");
+  EXPECT_THAT(problem(good.substr(0, good.size() / 2)), HasSubstr("no JSON"));
+  EXPECT_EQ(problem(""), "it is no JSON from byte 1 on");
+  EXPECT_THAT(problem(R"({"program": 1e999})"), HasSubstr("it is no JSON that can be read (number overflow"));
+  EXPECT_EQ(problem("{}"), "it is another program's");
+  EXPECT_EQ(problem("[1]"), "it is another program's");
+  EXPECT_EQ(problem(R"({"program": 1})"), "it is another program's");
+  EXPECT_EQ(problem(R"({"program": "filterscope"})"),
+            "it is not as this version of the program writes it (key 'network' not found)");
+  EXPECT_THAT(problem(good, vgg(11)), HasSubstr("network other than vgg11"));
+  EXPECT_THAT(with("/program", "another"), HasSubstr("another program"));
+  EXPECT_THAT(with("/started", "yesterday"), HasSubstr("\"yesterday\""));
+  EXPECT_THAT(with("/recipe/optimiser/kind", "adam"), HasSubstr("\"adam\""));
+  EXPECT_THAT(with("/filters/0/layer", "block9_conv1"), HasSubstr("block9_conv1"));
+  EXPECT_THAT(with("/filters/0/filter", 64), HasSubstr("no filter 64"));
+  EXPECT_THAT(with("/filters/0/filter", -1), HasSubstr("no filter -1"));
+  EXPECT_THAT(with("/filters/0/filter", 1), HasSubstr("ascending"));
+  EXPECT_THAT(with("/filters/0/engine", 2), HasSubstr("does not describe"));
+  EXPECT_THAT(with("/raw/0/filters/0", 64), HasSubstr("no filter 64"));
+  EXPECT_THAT(with("/filters/4/rescued_iterations", -1), HasSubstr("is negative"));
+  EXPECT_THAT(with("/filters/4/alive_from", -1), HasSubstr("is negative"));
+  EXPECT_THAT(with("/size/width", 0), HasSubstr("no size"));
+  EXPECT_THAT(with("/engines", json::array()), HasSubstr("no engine"));
+}
+
+TEST(Manifest, KnowsEnginesAgain) {
+  Manifest manifest = example();
+  EngineDescription engine = manifest.engines[0];
+  engine.plans = {"batch 3", "batch 1"};
+  EXPECT_EQ(add_engine(manifest, engine), 0u);
+  EXPECT_THAT(manifest.engines[0].plans,
+              testing::ElementsAre("batch 8; block1_conv1 fprop direct", "batch 3", "batch 1"));
+  engine.threads = 3;
+  EXPECT_EQ(add_engine(manifest, engine), 2u);
+  EXPECT_EQ(manifest.engines.size(), 3u);
+}
+
+TEST(Manifest, ComparesSettings) {
+  const auto difference = [](const std::function<void(Manifest&)>& change) -> std::string {
+    const Manifest first = example();
+    Manifest second = example();
+    change(second);
+    std::string text;
+    for (const SettingDifference& one : differing_settings(first, second))
+      text += one.name + ": " + one.first + ", " + one.second + "; ";
+    return text;
+  };
+  EXPECT_EQ(difference([](Manifest& m) { m.version = "0.0.1"; }),
+            std::string("version: ") + kVersion + ", 0.0.1; ");
+  EXPECT_EQ(difference([](Manifest& m) { m.weights.sha256 = "0123456789abcdef"; }),
+            "--weights: vgg16.h5 (SHA-256 00ff...), vgg16.h5 (SHA-256 0123456789ab...); ");
+  EXPECT_EQ(difference([](Manifest& m) {
+              m.weights = {.name = "synthetic:1", .path = "", .sha256 = "", .natural_input = {}};
+            }),
+            "--weights: vgg16.h5 (SHA-256 00ff...), synthetic:1; ");
+  EXPECT_EQ(difference([](Manifest& m) { m.weights.notes = {"kernels rotated"}; }),
+            "how --weights are read: as they are, kernels rotated; ");
+  EXPECT_EQ(difference([](Manifest& m) { m.recipe.iterations = 7; }), "--iterations: 200, 7; ");
+  EXPECT_EQ(difference([](Manifest& m) { m.recipe.optimiser.step = 0.25f; }), "--step: 0.1, 0.25; ");
+  EXPECT_EQ(difference([](Manifest& m) { m.recipe.rescue = false; }), "--rescue: on, off; ");
+  EXPECT_EQ(difference([](Manifest& m) { m.extent = {32, 33}; }), "--size: 80 x 96, 33 x 32; ");
+  EXPECT_EQ(difference([](Manifest& m) { m.seed = 1; }), "--seed: 18446744073709551615, 1; ");
+  EXPECT_EQ(difference([](Manifest& m) {
+              m.init = InitRecord{"a.npy", "123", ""};
+            }),
+            "--init: none, a.npy (SHA-256 123...); ");
+  EXPECT_THAT(difference([](Manifest& m) {
+                m.init = InitRecord{"a.npy", "123", "block1_conv1:3"};
+              }),
+              HasSubstr("start images of their own: none, block1_conv1:3; "));
+  EXPECT_EQ(difference([](Manifest& m) { m.trace_every = 1; }), "--trace-every: 4, 1; ");
+  EXPECT_EQ(difference([](Manifest& m) { m.engines[0].device = "cuda:1"; }), "kind of --device: cpu, cuda; ");
+  EXPECT_EQ(difference([](Manifest& m) { m.engines[0].precision = Precision::tf32; }),
+            "--precision: fp32, tf32; ");
+  EXPECT_EQ(difference([](Manifest& m) { m.reproducible = true; }), "--reproducible: no, yes; ");
+  EXPECT_THAT(difference([](Manifest& m) { m.recipe.initial_image.high = 2; }),
+              HasSubstr("values of the recipe: {"));
+  EXPECT_EQ(difference([](Manifest& m) {
+              m.recipe.iterations = 7;
+              m.seed = 3;
+            }),
+            "--iterations: 200, 7; --seed: 18446744073709551615, 3; ");
+  EXPECT_EQ(difference([](Manifest& m) {
+              m.weights.path = "/elsewhere/another_name.h5";
+              m.weights.name = "another_name.h5";
+              m.engines[0].threads = 5;
+              m.engines[0].device_name = "Some other CPU";
+              m.filters.clear();
+              m.raw.clear();
+              m.command_lines.clear();
+              m.wall_seconds = 1;
+            }),
+            "");
+}
+
+TEST(ManifestRecipe, IsToldWithItsStart) {
+  Manifest manifest = example();
+  EXPECT_EQ(recipe_text(manifest),
+            "recipe seed, 200 iterations, 80 x 96 pixels, seed 18446744073709551615, weights vgg16.h5");
+  manifest.recipe.iterations = 1;
+  manifest.init = {.file = "/home/someone/a photo.npy", .sha256 = "0123", .filters = ""};
+  EXPECT_EQ(recipe_text(manifest),
+            "recipe seed, 1 iteration, 80 x 96 pixels, started from a photo.npy, weights vgg16.h5");
+  manifest.init->filters = "block1_conv1:0,1";
+  EXPECT_THAT(recipe_text(manifest), HasSubstr("started from the images in a photo.npy"));
+}
+
+}  // namespace
+}  // namespace filterscope
