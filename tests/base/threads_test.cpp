@@ -147,7 +147,7 @@ TEST(Threads, WhatTheSystemDoesNotAllowIsAnErrorThatSaysWhatItDoes) {
     std::exit(0);
   };
   EXPECT_EXIT(start_many(), testing::ExitedWithCode(4),
-              "expected to start 4096 threads, found that the system allows [0-9]+ .*--threads [0-9]+");
+              "expected to start 4096 threads, found that the system allows [0-9]+: .*--threads [0-9]+");
 }
 #endif
 

@@ -1,15 +1,28 @@
 #!/usr/bin/env bash
-# What the project's Markdown files link to or show, and is not on the internet, must be there.
+# What the project's Markdown files link to or show, and is not on the internet, must be there: files, and the headings
+# that anchors name.
 # Usage: links_test.sh SOURCE_FOLDER
 set -uo pipefail
 cd "$1" || exit 1
 status=0
 checked=0
+missing() { printf '%s: %s\n' "$1" "$2"; status=1; }
+# anchors FILE: those that GitHub gives to its headings.
+anchors() {
+  awk '/^```/ { code = !code } !code && /^#+ / { sub(/^#+ +/, ""); print tolower($0) }' "$1" |
+    sed -e 's/\](\([^)]*\))/]/g' -e 's/[^a-z0-9 _-]//g' -e 's/ /-/g'
+}
 while IFS= read -r file; do
-  while IFS= read -r target; do
+  while IFS= read -r link; do
     checked=$((checked + 1))
-    [[ -e $(dirname "$file")/$target ]] || { echo "$file: $target is not there"; status=1; }
-  done < <(grep -oE '\]\([^) ]+' "$file" | sed -e 's/^](//' -e 's/#.*//' | grep -vE '^(https?:|$)')
+    target=$file
+    [[ $link == '#'* ]] || target=$(dirname "$file")/${link%%#*}
+    if [[ ! -e $target ]]; then
+      missing "$file" "$link is not there"
+    elif [[ $link == *'#'* && $target == *.md ]]; then
+      anchors "$target" | grep -qxF -- "${link#*#}" || missing "$file" "$link: no heading has that anchor"
+    fi
+  done < <(tr '\n' ' ' < "$file" | grep -oE '\]\([^) ]+' | sed -e 's/^](//' | grep -vE '^https?:')
 done < <(find . -name '*.md' -not -path './build/*' -not -path './.git/*')
 echo "$checked links"
 [[ $checked -gt 0 ]] || status=1
