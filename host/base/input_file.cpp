@@ -3,9 +3,7 @@
 #include <fmt/format.h>
 
 #include <cerrno>
-#include <sstream>
 #include <system_error>
-#include <utility>
 
 #include "error.h"
 #include "exhaustion.h"
@@ -18,11 +16,18 @@ namespace {
                                             std::generic_category().message(error), reading_advice(error)));
 }
 
-bool read_rest(std::ifstream& file, std::string& text) {
-  std::ostringstream all;
-  if (file.peek() != std::ifstream::traits_type::eof()) all << file.rdbuf();
-  text = std::move(all).str();
-  return !file.bad() && all;
+// The whole of an open file, into a std::string or a vector of bytes; false where it cannot be read. Streams
+// of the standard library that grow take a lack of memory for the end of the file: hence by its size.
+template <class Bytes>
+bool read_whole(std::ifstream& file, Bytes& bytes) {
+  file.seekg(0, std::ios::end);
+  const std::streamoff size = file.tellg();
+  if (!file || size < 0) return false;
+  bytes.resize(static_cast<std::size_t>(size));
+  file.seekg(0);
+  file.read(reinterpret_cast<char*>(bytes.data()), size);
+  bytes.resize(static_cast<std::size_t>(file.gcount()));
+  return !file.bad();
 }
 
 }  // namespace
@@ -36,9 +41,13 @@ std::ifstream open_result(const std::filesystem::path& path) {
 
 std::vector<std::uint8_t> read_result_file(const std::filesystem::path& path) {
   std::ifstream file = open_result(path);
-  std::string text;
-  if (!file || !read_rest(file, text)) return {};
-  return {text.begin(), text.end()};
+  std::vector<std::uint8_t> bytes;
+  errno = 0;
+  if (!file || !read_whole(file, bytes)) {
+    if (is_exhaustion(errno)) fail(path, errno);
+    return {};
+  }
+  return bytes;
 }
 
 std::optional<std::string> read_file(const std::filesystem::path& path) {
@@ -55,7 +64,7 @@ std::optional<std::string> read_file(const std::filesystem::path& path) {
   errno = 0;
   std::ifstream file(path, std::ios::binary);
   std::string text;
-  if (!file || !read_rest(file, text)) fail(path, errno != 0 ? errno : EIO);
+  if (!file || !read_whole(file, text)) fail(path, errno != 0 ? errno : EIO);
   return text;
 }
 

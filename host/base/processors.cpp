@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
+#include <limits>
 #include <memory>
 #include <sstream>
 #include <string>
@@ -116,10 +117,9 @@ std::optional<double> least_quota(const fs::path& root, bool v2) {
   if (!mount || !group) return std::nullopt;
   // In a container that sees only its own part of the hierarchy, the path may still be that of the host.
   if (mount->root != "/") {
-    if (group->starts_with(mount->root))
-      group->erase(0, mount->root.size());
-    else
-      group->clear();
+    const bool below = group->starts_with(mount->root) &&
+                       (group->size() == mount->root.size() || (*group)[mount->root.size()] == '/');
+    group->erase(0, below ? mount->root.size() : group->size());
   }
   const fs::path top = root / fs::path(mount->point).relative_path();
   fs::path at = top / fs::path(*group).relative_path();
@@ -129,6 +129,13 @@ std::optional<double> least_quota(const fs::path& root, bool v2) {
     if (at == top || !at.has_relative_path() || at.native().size() <= top.native().size()) return least;
     at = at.parent_path();
   }
+}
+
+[[noreturn]] void throw_bad_threads(const char* name) {
+  throw Error(
+      ErrorKind::usage,
+      fmt::format("${}: expected a whole number from 1 to {}, found \"{}\"; unset it or give --threads", name,
+                  kMostThreads, std::getenv(name)));
 }
 
 // The first number of a list such as "8,2", which is for nested loops.
@@ -141,13 +148,9 @@ std::optional<int> threads_in_variable(const char* name) {
   const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), threads);
   rest.remove_prefix(static_cast<std::size_t>(end - rest.data()));
   rest.remove_prefix(std::min(rest.find_first_not_of(" \t"), rest.size()));
-  if (error != std::errc{} || threads < 1 || threads > kMostThreads ||
-      !(rest.empty() || rest.starts_with(','))) {
-    throw Error(
-        ErrorKind::usage,
-        fmt::format("${}: expected a whole number from 1 to {}, found \"{}\"; unset it or give --threads",
-                    name, kMostThreads, text));
-  }
+  if (error == std::errc::result_out_of_range && *text != '-') return std::numeric_limits<int>::max();
+  if (error != std::errc{} || threads < 1 || !(rest.empty() || rest.starts_with(',')))
+    throw_bad_threads(name);
   return threads;
 }
 
@@ -169,9 +172,14 @@ int shared_processors() {
   return quota && *quota < processors ? static_cast<int>(std::ceil(*quota)) : processors;
 }
 
+int limit_threads(int threads) {
+  return std::min(threads, threads_in_variable("OMP_THREAD_LIMIT").value_or(threads));
+}
+
 int default_threads() {
-  const int wanted = threads_in_variable("OMP_NUM_THREADS").value_or(available_processors());
-  return std::min(wanted, threads_in_variable("OMP_THREAD_LIMIT").value_or(wanted));
+  const int threads = threads_in_variable("OMP_NUM_THREADS").value_or(available_processors());
+  if (threads > kMostThreads) throw_bad_threads("OMP_NUM_THREADS");
+  return limit_threads(threads);
 }
 
 }  // namespace filterscope

@@ -17,8 +17,11 @@ int shared_processors();
 /// limit. `root`: the folder below which proc/ and sys/ are looked for.
 std::optional<double> cpu_quota(const std::filesystem::path& root = "/");
 
-/// Threads of the engines where nobody says how many: $OMP_NUM_THREADS, else available_processors(), at most
-/// $OMP_THREAD_LIMIT. A usage Error where such a variable is no number.
+/// At most $OMP_THREAD_LIMIT of so many threads. A usage Error where that is no number.
+int limit_threads(int threads);
+
+/// Threads of the engines where nobody says how many: $OMP_NUM_THREADS, else available_processors(), as
+/// limit_threads() allows. A usage Error where the variable is no number that --threads takes.
 int default_threads();
 
 }  // namespace filterscope

@@ -66,6 +66,9 @@ ThreadTeam::ThreadTeam(int count) : loops_(spins_of(count)), running_(spins_of(c
                             "--threads {}, or {}",
                             count, started, error.code().message(), started,
                             exhaustion_advice(error.code().value())));
+  } catch (...) {  // Memory; threads must have ended before they are destroyed.
+    stop();
+    throw;
   }
 }
 

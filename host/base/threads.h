@@ -90,8 +90,8 @@ int thread_count();
 int thread_number();
 
 /// Calls body(i) for each i in [0, count). Each thread takes one contiguous part, the same ones whenever
-/// count and team are the same. The first exception is thrown again when all threads are done. Inside another
-/// loop, and without a team, the calling thread does all.
+/// count and team are the same. The first exception is thrown again when all threads are done. Inside a loop
+/// that is shared, and without a team, the calling thread does all.
 template <typename Body>
 void parallel_for(int count, const Body& body) {
   const auto piece = [&body](int begin, int end) {

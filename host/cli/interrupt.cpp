@@ -1,16 +1,20 @@
 #include "interrupt.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
+#include <iterator>
 #include <system_error>
 #include <utility>
 
 #include "../base/exhaustion.h"
+#include "../base/processors.h"
 
 namespace filterscope::cli {
 
@@ -24,23 +28,40 @@ constexpr char kQuit = 0;
 std::atomic<int> write_end{-1};
 static_assert(std::atomic<int>::is_always_lock_free);
 
+// Whether the second SIGINT or SIGTERM ends the program: not where it was ignored to begin with.
+volatile std::sig_atomic_t ends_at_once[2] = {0, 0};
+
 extern "C" void on_signal(int signal) {
   const int saved_errno = errno;
   const auto byte = static_cast<char>(signal);
-  std::signal(SIGINT, SIG_DFL);
-  std::signal(SIGTERM, SIG_DFL);
+  if (ends_at_once[0] != 0) std::signal(SIGINT, SIG_DFL);
+  if (ends_at_once[1] != 0) std::signal(SIGTERM, SIG_DFL);
   [[maybe_unused]] const auto written = write(write_end.load(), &byte, 1);
   errno = saved_errno;
 }
 
-void handle(int signal, struct sigaction& old) {
-  sigaction(signal, nullptr, &old);
-  if (old.sa_handler == SIG_IGN) return;
+void handle(int signal) {
   struct sigaction action {};
   action.sa_handler = on_signal;
   action.sa_flags = SA_RESTART;
   sigemptyset(&action.sa_mask);
   sigaction(signal, &action, nullptr);
+}
+
+// At the hard limit of processor time the system kills. Mostly the soft one, at which it sends SIGXCPU, is
+// the same: then a little less, so that a run can stop in order. All threads together use it up.
+void leave_time_to_stop() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_CPU, &limit) != 0 || limit.rlim_max == RLIM_INFINITY ||
+      limit.rlim_cur < limit.rlim_max)
+    return;
+  constexpr rlim_t kLeast = 1;
+  constexpr rlim_t kMostOfEachProcessor = 30;
+  const rlim_t most = kMostOfEachProcessor * static_cast<rlim_t>(available_processors());
+  const rlim_t seconds = std::clamp(limit.rlim_max / 10, kLeast, most);
+  if (limit.rlim_max <= seconds) return;
+  limit.rlim_cur = limit.rlim_max - seconds;
+  setrlimit(RLIMIT_CPU, &limit);
 }
 
 }  // namespace
@@ -67,7 +88,13 @@ Interrupt::Interrupt(std::string answer) : answer_(std::move(answer)) {
   } catch (const std::system_error&) {
     return;
   }
-  for (std::size_t i = 0; i < kSignals.size(); ++i) handle(kSignals[i], old_[i]);
+  leave_time_to_stop();
+  for (std::size_t i = 0; i < kSignals.size(); ++i) {
+    sigaction(kSignals[i], nullptr, &old_[i]);
+    const bool ignored = old_[i].sa_handler == SIG_IGN;
+    if (i < std::size(ends_at_once)) ends_at_once[i] = ignored ? 0 : 1;
+    if (!ignored) handle(kSignals[i]);
+  }
 }
 
 Interrupt::~Interrupt() {

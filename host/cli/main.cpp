@@ -121,8 +121,10 @@ int main(int argc, char** argv) {
   } catch (const Error& error) {
     return fail(error.exit_code(), error.what());
   } catch (const std::bad_alloc&) {
-    return fail(kOutOfMemory, fmt::format("out of memory; give a smaller --batch or --size, or {}",
-                                          filterscope::exhaustion_advice(ENOMEM)));
+    const bool renders = argc > 1 && argv[1] == std::string_view("render");
+    return fail(kOutOfMemory,
+                fmt::format("out of memory; {}{}", renders ? "give a smaller --batch or --size, or " : "",
+                            filterscope::exhaustion_advice(ENOMEM)));
   } catch (const std::system_error& error) {
     // By fmt::print(), where the text is longer than the stream's buffer.
     if (std::ferror(stdout) != 0) return fail_of_output(error.code().value());

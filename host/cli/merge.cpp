@@ -296,7 +296,7 @@ int run_merge(const std::vector<std::string>& arguments) {
   for (const StoredRun& run : runs) require_same_settings(runs.front(), run);
 
   const Gathered gathered = gather(runs);
-  const Interrupt interrupt;
+  const Interrupt interrupt(quiet ? "" : "Stopping, and keeping what has been taken over\n");
   RunWriter writer(out, merged_manifest(runs, gathered, arguments),
                    {gathered.selected.begin(), gathered.selected.end()},
                    {.keep_images = gathered.any_images,
@@ -305,7 +305,14 @@ int run_merge(const std::vector<std::string>& arguments) {
   if (writer.traces_lost() && !quiet) tell("{}", lost_traces_note(out));
   take_over(writer, gathered.sources, interrupt);
   write_gallery(out);
-  if (interrupt.requested() && writer.counts().missing > 0) return kInterrupted;
+  if (interrupt.requested() && writer.counts().missing > 0) {
+    if (!quiet) {
+      tell("Interrupted: {} of {} are in {}; the same command takes over the rest\n",
+           with_thousands(std::ssize(gathered.selected) - writer.counts().missing),
+           counted(std::ssize(gathered.selected), "filter"), (out / "").string());
+    }
+    return kInterrupted;
+  }
   if (!quiet) print_damaged(runs);
   if (!quiet) print_merged(writer, gathered.selected.size(), folders.size(), out);
   return 0;

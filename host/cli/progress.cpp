@@ -101,7 +101,7 @@ void Progress::show_if_due() {
   if (style_ == Style::silent) return;
   const auto now = clock_();
   const auto since = now - shown_at_;
-  if (style_ == Style::terminal) {
+  if (style_ == Style::terminal && status_.is_visible()) {
     if (since < kTerminalInterval) return;
     status_.show(lines(now));
   } else {

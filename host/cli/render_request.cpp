@@ -159,6 +159,7 @@ RenderRequest read_options(const Arguments& options, const Network& network) {
   } else {
     render.threads =
         threads_of_launcher(environment, available_processors(), shared_processors()).value_or(0);
+    if (render.threads > 0) render.threads = limit_threads(render.threads);
   }
   render.local_rank = local_rank(environment).rank;
 

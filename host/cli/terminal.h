@@ -28,6 +28,8 @@ class StatusLine {
   StatusLine(const StatusLine&) = delete;
   StatusLine& operator=(const StatusLine&) = delete;
 
+  /// Whether something may be shown now.
+  bool is_visible() const { return columns_() != 0; }
   /// Shows the first of `texts` (ASCII) that leaves the last column free; nothing if there is none.
   void show(std::span<const std::string> texts);
   /// Takes the line off the terminal, so that something else can be printed.

@@ -42,7 +42,9 @@ std::string way_to(const fs::path& run, const fs::path& page) {
 }
 
 std::string name_of(const fs::path& folder) {
-  return fs::weakly_canonical(folder).filename().string();
+  std::error_code error;
+  const fs::path known = fs::weakly_canonical(folder, error);
+  return (error ? folder : known).filename().string();
 }
 
 /// With pictures that are not there, so that these can be told from those that were never made.

@@ -13,6 +13,7 @@
 
 #include "../base/atomic_file.h"
 #include "../base/input_file.h"
+#include "stb_memory.h"
 
 namespace filterscope {
 namespace {
@@ -23,7 +24,7 @@ constexpr int kChannels = 3;
 std::optional<Picture> picture_of(stbi_uc* pixels, Extent extent) {
   const std::unique_ptr<stbi_uc, decltype(&stbi_image_free)> owner(pixels, stbi_image_free);
   if (pixels == nullptr) {
-    if (stbi_failure_reason() == std::string_view("outofmem")) throw std::bad_alloc();
+    if (stb_lacked_memory()) throw std::bad_alloc();
     return std::nullopt;
   }
   return Picture{extent, {pixels, pixels + extent.positions() * kChannels}};
@@ -58,6 +59,7 @@ std::optional<Picture> read_png(const std::filesystem::path& path) {
 std::optional<Picture> decode_png(std::span<const std::uint8_t> file) {
   Extent extent{};
   int channels = 0;
+  start_noting_stb_memory();
   return picture_of(stbi_load_from_memory(file.data(), static_cast<int>(file.size()), &extent.width,
                                           &extent.height, &channels, kChannels),
                     extent);

@@ -69,6 +69,13 @@ TEST_F(CpuQuota, InAContainerTheMountsRootIsThePathsBeginning) {
   EXPECT_EQ(quota(), 3);
 }
 
+TEST_F(CpuQuota, AnotherGroupWithTheSameBeginningIsAnother) {
+  write("proc/self/mountinfo", "31 24 0:27 /docker/abc /sys/fs/cgroup ro - cgroup2 cgroup rw");
+  write("proc/self/cgroup", "0::/docker/abcdef");
+  write("sys/fs/cgroup/def/cpu.max", "150000 100000");
+  EXPECT_EQ(quota(), std::nullopt);
+}
+
 TEST_F(CpuQuota, OfV1TheCpuController) {
   write("proc/self/mountinfo", kV1);
   write("proc/self/cgroup", "8:memory:/elsewhere\n4:cpu,cpuacct:/docker/abc\n0::/");
@@ -115,8 +122,10 @@ TEST_F(DefaultThreads, AreTheProcessorsUnlessOpenMpsVariablesSayOtherwise) {
   }
   setenv("OMP_THREAD_LIMIT", "5", 1);
   EXPECT_EQ(default_threads(), 5);
-  setenv("OMP_THREAD_LIMIT", "9", 1);
-  EXPECT_EQ(default_threads(), 7);
+  for (const char* more : {"9", "65536", "99999999999"}) {
+    setenv("OMP_THREAD_LIMIT", more, 1);
+    EXPECT_EQ(default_threads(), 7) << more;
+  }
   setenv("OMP_NUM_THREADS", "", 1);
   unsetenv("OMP_THREAD_LIMIT");
   EXPECT_EQ(default_threads(), available_processors());
@@ -128,9 +137,16 @@ TEST_F(DefaultThreads, AreTheProcessorsUnlessOpenMpsVariablesSayOtherwise) {
   unsetenv("OMP_WAIT_POLICY");
 }
 
+TEST_F(DefaultThreads, MoreThanCanBeGivenIsAnError) {
+  for (const char* text : {"4097", "99999999999"}) {
+    setenv("OMP_NUM_THREADS", text, 1);
+    EXPECT_THROW(default_threads(), Error) << text;
+  }
+}
+
 TEST_F(DefaultThreads, AVariableThatIsNoNumberIsAnErrorThatNamesIt) {
   for (const char* name : {"OMP_NUM_THREADS", "OMP_THREAD_LIMIT"}) {
-    for (const char* text : {"all", "0", "-2", "2.5", "4x", "99999999999"}) {
+    for (const char* text : {"all", "0", "-2", "2.5", "4x", "-99999999999"}) {
       clear();
       setenv(name, text, 1);
       try {

@@ -102,6 +102,15 @@ TEST(Threads, ALoopInsideOfALoopIsNotShared) {
   for (int i = 0; i < kThreads * 10; ++i) EXPECT_EQ(inner[i], i / 10);
 }
 
+// There is nothing to share in a loop of one.
+TEST(Threads, ALoopInsideOfALoopOfOneIsShared) {
+  ThreadTeam team(kThreads);
+  const ThreadTeam::Scope scope(&team);
+  std::vector<int> thread(kThreads, -1);
+  parallel_for(1, [&](int) { parallel_for(kThreads, [&](int i) { thread[i] = thread_number(); }); });
+  EXPECT_EQ(thread, (std::vector{0, 1, 2}));
+}
+
 TEST(Threads, TheFirstExceptionComesOutAndTheTeamGoesOn) {
   ThreadTeam team(kThreads);
   const ThreadTeam::Scope scope(&team);

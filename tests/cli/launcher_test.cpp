@@ -135,6 +135,8 @@ TEST_F(CliThreads, OptionThenOpenMpThenLauncher) {
   environment_["OMP_NUM_THREADS"] = "3";
   EXPECT_EQ(used(), 3);
   EXPECT_EQ(used({"--threads", "2"}), 2);
+  environment_ = {{"SLURM_CPUS_PER_TASK", "2"}, {"OMP_THREAD_LIMIT", "1"}};
+  EXPECT_EQ(used(), 1);
   environment_["OMP_NUM_THREADS"] = "many";
   EXPECT_THAT(error_of({"render", "block1_conv1:0", "--weights", "synthetic", "--device", "cpu"}, kUsage),
               HasSubstr("$OMP_NUM_THREADS"));

@@ -211,6 +211,30 @@ TEST_F(CliLimits, LittleMemory) {
   EXPECT_THAT(outcome.err, AllOf(HasSubstr("some.h5: no memory"), HasSubstr("(`ulimit -v`, now 80 MB)")));
 }
 
+// What is read again is not at fault either.
+TEST_F(CliLimits, LittleMemoryForResults) {
+  if (kAddressSanitizer) GTEST_SKIP() << "the address sanitizer needs all address space";
+  std::vector<std::string> large = command("whole");
+  large.insert(large.end(), {"--size", "300"});
+  large.erase(large.begin() + 3, large.begin() + 5);
+  ASSERT_EQ(run(large).exit_code, 0);
+  for (const auto& words : {std::vector<std::string>{"merge", "whole", "--out", "merged", "--force"},
+                            std::vector<std::string>{"gallery", "whole"}}) {
+    bool done = false;
+    for (rlim_t megabytes = 40; megabytes < 1000 && !done; megabytes += 7) {
+      SCOPED_TRACE(words[0] + " " + std::to_string(megabytes));
+      const Outcome outcome = run_limited(RLIMIT_AS, megabytes * 1'000'000, words);
+      if (outcome.exit_code == 127) continue;  // The program's libraries cannot even be loaded.
+      EXPECT_THAT(outcome.exit_code, AnyOf(0, kInput, kDevice, kOutput)) << outcome.err;
+      if (outcome.exit_code != 0) EXPECT_THAT(outcome.err, HasSubstr("raise the limit of memory"));
+      EXPECT_THAT(outcome.out + outcome.err,
+                  AllOf(Not(HasSubstr("damaged")), Not(HasSubstr("delete it")), Not(HasSubstr("--batch"))));
+      done = outcome.exit_code == 0;
+    }
+    EXPECT_TRUE(done);
+  }
+}
+
 // --- Time ---
 
 TEST_F(CliLimits, LittleProcessorTime) {
@@ -307,6 +331,21 @@ TEST_F(CliHungUp, AlsoTwice) {
   kill(child, SIGHUP);
   std::this_thread::sleep_for(std::chrono::milliseconds(2));
   kill(child, SIGHUP);
+  EXPECT_EQ(wait_for(child).exit_code, kInterrupted);
+  EXPECT_EQ(manifest("out")["complete"], false);
+}
+
+// Ctrl-C of a job in the foreground also reaches those in the background that a script has started, which
+// ignore it.
+TEST_F(CliHungUp, AnIgnoredInterruptStaysIgnored) {
+  prepare_ = [] { std::signal(SIGINT, SIG_IGN); };
+  const pid_t child = start(long_command());
+  wait_for_file(child, first_picture_);
+  kill(child, SIGTERM);
+  for (int i = 0; i < 20; ++i) {
+    std::this_thread::sleep_for(std::chrono::microseconds(500));
+    kill(child, SIGINT);
+  }
   EXPECT_EQ(wait_for(child).exit_code, kInterrupted);
   EXPECT_EQ(manifest("out")["complete"], false);
 }

@@ -69,6 +69,13 @@ TEST(Png, MakesNoiseSmaller) {
   EXPECT_LT(encode_png(pixels, {96, 96}).size(), pixels.size() * 97 / 100);
 }
 
+// For some of what it does not like, stb gives no reason.
+TEST(Png, DamageWithoutAReasonIsDamage) {
+  std::vector<std::uint8_t> file = encode_png(std::vector<std::uint8_t>(12 * 12 * 3, 7), {12, 12});
+  file[43] |= 6;  // The first block of its stream is of no kind that there is.
+  EXPECT_FALSE(decode_png(file).has_value());
+}
+
 TEST(Png, RefusesPixelsOfAnotherExtent) {
   const std::vector<std::uint8_t> pixels(12);
   EXPECT_THROW(encode_png(pixels, {2, 3}), std::invalid_argument);

@@ -20,6 +20,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -43,6 +44,15 @@ inline std::vector<std::string> lines_of(const std::string& text) {
   std::vector<std::string> lines;
   for (std::string line; std::getline(stream, line);) lines.push_back(line);
   return lines;
+}
+
+/// Removes the environment's variables whose "NAME=VALUE" begins with `prefix`.
+inline void unset_all(std::string_view prefix) {
+  std::vector<std::string> names;
+  for (char** entry = environ; *entry != nullptr; ++entry)
+    if (const std::string_view text(*entry); text.starts_with(prefix))
+      names.emplace_back(text.substr(0, text.find('=')));
+  for (const std::string& name : names) unsetenv(name.c_str());
 }
 
 struct Outcome {
@@ -79,6 +89,9 @@ class Cli : public ::testing::Test {
     dup2(err_file, STDERR_FILENO);
     setenv("HOME", folder_.c_str(), 1);
     unsetenv("FILTERSCOPE_WEIGHTS");
+    // The tests may themselves run under OpenMP's settings, a launcher or a terminal.
+    for (const char* prefix : {"OMP_", "SLURM_", "OMPI_", "PMI_", "MPI_LOCAL", "TERM=", "COLUMNS="})
+      unset_all(prefix);
     for (const auto& [name, value] : environment_) setenv(name.c_str(), value.c_str(), 1);
     for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGXCPU}) std::signal(signal, SIG_DFL);
     if (chdir(folder_.c_str()) != 0) _exit(127);
