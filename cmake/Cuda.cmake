@@ -50,9 +50,26 @@ if(FILTERSCOPE_CUDA STREQUAL "AUTO" OR FILTERSCOPE_CUDA)
       message(STATUS "cudnn_frontend ${cudnn_frontend_VERSION}: the system's (${cudnn_frontend_INCLUDE_DIR})")
     else()
       # The wheel is the same headers on every platform, with Python modules that are not used.
-      filterscope_fetch(cudnn_frontend VERSION 1.18.0
-        URL https://files.pythonhosted.org/packages/c6/52/08f98262e77b1cbcc834cc1a5db494d0661ea1dbdea58c2e2d51a57fdaca/nvidia_cudnn_frontend-1.18.0-cp312-cp312-manylinux_2_27_x86_64.manylinux_2_28_x86_64.whl
-        SHA256 6c023539ca6de99234cf5102c3ec0d6af817f5396fc93028a22ba5b834a35b8a)
+      set(version 1.18.0)
+      set(sha256 6c023539ca6de99234cf5102c3ec0d6af817f5396fc93028a22ba5b834a35b8a)
+      set(folder ${CMAKE_BINARY_DIR}/_deps/cudnn_frontend-wheel)
+      # FetchContent unpacks local archives by their extension.
+      set(archive ${folder}/cudnn_frontend-${version}.zip)
+      if(NOT EXISTS ${archive} AND NOT FETCHCONTENT_SOURCE_DIR_CUDNN_FRONTEND)
+        file(WRITE ${folder}/requirements.txt "nvidia-cudnn-frontend==${version} --hash=sha256:${sha256}\n")
+        execute_process(
+          COMMAND "${cuDNN_PYTHON}" -m pip download --quiet --no-deps --only-binary=:all: --implementation cp --python-version 3.12
+                  --abi cp312 --platform manylinux_2_28_x86_64 --dest ${folder} --requirement ${folder}/requirements.txt
+          RESULT_VARIABLE failed ERROR_VARIABLE output OUTPUT_VARIABLE output)
+        if(failed)
+          message(FATAL_ERROR "cudnn-frontend ${version} could not be downloaded with `${cuDNN_PYTHON} -m pip`:\n${output}\n"
+                              "Install pip (tools/setup.sh does), or give -Dcudnn_frontend_ROOT=... with its headers, or "
+                              "-DFILTERSCOPE_CUDA=OFF for the CPU engine alone.")
+        endif()
+        file(GLOB wheel ${folder}/*.whl)
+        file(RENAME ${wheel} ${archive})
+      endif()
+      filterscope_fetch(cudnn_frontend VERSION ${version} URL ${archive} SHA256 ${sha256})
       add_library(cudnn_frontend INTERFACE)
       target_include_directories(cudnn_frontend SYSTEM INTERFACE ${cudnn_frontend_SOURCE_DIR}/include)
     endif()

@@ -12,6 +12,7 @@
 #include "host/ascent/ascent.h"
 #include "host/base/error.h"
 #include "host/base/philox.h"
+#include "host/devices/devices.h"
 
 namespace filterscope::fidelity {
 
