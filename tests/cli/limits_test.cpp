@@ -226,7 +226,9 @@ TEST_F(CliLimits, LittleMemoryForResults) {
       const Outcome outcome = run_limited(RLIMIT_AS, megabytes * 1'000'000, words);
       if (outcome.exit_code == 127) continue;  // The program's libraries cannot even be loaded.
       EXPECT_THAT(outcome.exit_code, AnyOf(0, kInput, kDevice, kOutput)) << outcome.err;
-      if (outcome.exit_code != 0) EXPECT_THAT(outcome.err, HasSubstr("raise the limit of memory"));
+      if (outcome.exit_code != 0) {
+        EXPECT_THAT(outcome.err, HasSubstr("raise the limit of memory"));
+      }
       EXPECT_THAT(outcome.out + outcome.err,
                   AllOf(Not(HasSubstr("damaged")), Not(HasSubstr("delete it")), Not(HasSubstr("--batch"))));
       done = outcome.exit_code == 0;

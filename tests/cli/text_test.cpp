@@ -77,10 +77,11 @@ std::string all_of(std::FILE* file) {
 
 // What a run of `filters` at 10 iterations each prints, one step of one filter at a time.
 std::string progress_output(Progress::Style style, std::vector<FilterId> filters, double expected_seconds,
-                            int steps, std::chrono::milliseconds each = std::chrono::milliseconds(1)) {
+                            int steps, std::chrono::milliseconds each = std::chrono::milliseconds(1),
+                            int columns = 80) {
   std::FILE* file = std::tmpfile();
   {
-    Progress progress(file, style, vgg16(), filters, {32, 32}, 10, expected_seconds, [] { return 80; });
+    Progress progress(file, style, vgg16(), filters, {32, 32}, 10, expected_seconds, [=] { return columns; });
     for (int step = 1; step <= steps; ++step) {
       std::this_thread::sleep_for(each);
       progress.add_steps(1);
@@ -141,6 +142,14 @@ TEST(CliProgress, PlainLinesComeAtAModestRate) {
   EXPECT_THAT(text, ContainsRegex("^[0-9]+/64 filters, .* iterations/s, .* left\n"));
   EXPECT_LE(std::count(text.begin(), text.end(), '\n'), 4) << text;
   EXPECT_THAT(text, Not(HasSubstr("\r")));
+}
+
+// Or under `timeout`: another process group has the terminal.
+TEST(CliProgress, InTheBackgroundItIsPlainLines) {
+  const auto output = [](Progress::Style style, int columns) {
+    return progress_output(style, many_filters(), 0, 640, std::chrono::milliseconds(4), columns);
+  };
+  EXPECT_EQ(output(Progress::Style::terminal, 0), output(Progress::Style::plain, 80));
 }
 
 TEST(CliProgress, SilentPrintsNothing) {
