@@ -32,7 +32,8 @@ struct FileContents {
   FileContents(Layers the_layers) : layers(std::move(the_layers)) {}
 
   Layers layers;
-  std::vector<std::string> notes;  ///< As Weights::notes.
+  std::vector<std::string> conversions;  ///< As Weights::conversions.
+  std::vector<std::string> notes;        ///< As Weights::notes.
   Images images = Images::usual;
 };
 

@@ -145,9 +145,9 @@ class KerasFile {
     }
     result_.layers = whole_layers(path_, network_, std::move(parts_), contents_);
     if (order_ && *order_ != KernelOrder::hwio)
-      result_.notes.push_back("kernels transposed from [out, in, 3, 3]");
+      result_.conversions.push_back("kernels transposed from [out, in, 3, 3]");
     if (rotated_)
-      result_.notes.push_back(fmt::format("kernels rotated by 180 degrees, since {}", convention_));
+      result_.conversions.push_back(fmt::format("kernels rotated by 180 degrees, since {}", convention_));
     if (!before_.empty()) {
       result_.images = Images::unknown;
       result_.notes.push_back(fmt::format(

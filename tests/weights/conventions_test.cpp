@@ -55,7 +55,7 @@ TEST_F(Conventions, TheanosKernelsAreRotated) {
          {std::pair("", "/"), {"/model_weights", "/model_weights"}, {"/model_weights", "/"}}) {
       const Weights weights = load(variable, parent, holder);
       expect_tiny(weights);
-      EXPECT_THAT(weights.notes,
+      EXPECT_THAT(weights.conversions,
                   ElementsAre("kernels rotated by 180 degrees, since the file's backend is theano"));
       EXPECT_EQ(weights.natural_input, keras_mapping());
     }
@@ -67,7 +67,7 @@ TEST_F(Conventions, OtherBackends) {
                               "torch", "numpy", "openvino"}) {
     const Weights weights = load_weights(made({}, backend, "2.3.1"), tiny());
     expect_tiny(weights);
-    EXPECT_THAT(weights.notes, IsEmpty()) << backend;
+    EXPECT_THAT(weights.conversions, IsEmpty()) << backend;
   }
   EXPECT_THAT(load_error(made({}, "abacus", "2.3.1")),
               AllOf(HasSubstr("attribute backend"), HasSubstr("found abacus")));
@@ -93,7 +93,7 @@ TEST_F(Conventions, NamesOfKeras1) {
   const auto load = [&](const KerasNetwork& network, const std::string& name) {
     const Weights weights = load_weights(made(network, "", "", name), tiny());
     expect_tiny(weights);
-    return weights.notes;
+    return weights.conversions;
   };
   EXPECT_THAT(load({.order = kOihw, .rotated = true}, "w_th_dim_ordering_th_kernels_notop.h5"),
               ElementsAre(transposed, rotated));
@@ -117,7 +117,7 @@ TEST_F(Conventions, OrdersOfDimensions) {
   EXPECT_THAT(load_error(made(theano, "", "2.2.4", "w_th_kernels.h5")), HasSubstr("the order of Theano"));
   const Weights weights = load_weights(made({.order = kOihw}, "mxnet", "2.2.4"), tiny());
   expect_tiny(weights);
-  EXPECT_THAT(weights.notes, ElementsAre("kernels transposed from [out, in, 3, 3]"));
+  EXPECT_THAT(weights.conversions, ElementsAre("kernels transposed from [out, in, 3, 3]"));
 
   Hdf5File file(path("mixed_th_kernels.h5"));
   KerasNetwork{.order = kOihw, .layers = 1}.write(file);
