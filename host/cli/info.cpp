@@ -126,7 +126,8 @@ int run_info(const std::vector<std::string>& arguments) {
   const int held = static_cast<int>(std::ranges::count_if(
       read.layers, [](const std::optional<LayerWeights>& layer) { return layer.has_value(); }));
   print_row("", fmt::format("{}: {} of {} layers", to_string(read.kind), held, vgg16().layer_count()));
-  for (const std::string& note : read.notes) print_row("", note);
+  for (const auto* phrases : {&read.conversions, &read.notes})
+    for (const std::string& phrase : *phrases) print_row("", phrase);
   return 0;
 }
 

@@ -108,7 +108,8 @@ void print_start(const RenderRequest& request, const std::vector<FilterId>& filt
          *request.init_file);
   }
   tell("Weights: {}\n", weights_text(weights));
-  for (const std::string& note : weights.notes) tell("         {}\n", note);
+  for (const auto* phrases : {&weights.conversions, &weights.notes})
+    for (const std::string& phrase : *phrases) tell("         {}\n", phrase);
   tell("Device:  {} ({}), {}{}\n", engine.device, engine.device_name, to_string(engine.precision),
        engine.threads > 0 ? fmt::format(", {}", counted(engine.threads, "thread")) : "");
   if (!why_not_gpu.empty()) tell("         not a GPU: {}\n", why_not_gpu);

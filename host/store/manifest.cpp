@@ -104,6 +104,7 @@ Json to_json(const WeightsRecord& weights) {
           {"sha256", text_or_null(weights.sha256)},
           {"synthetic", weights.kind == WeightsKind::synthetic},
           {"natural_input", weights.natural_input ? to_json(*weights.natural_input) : Json(nullptr)},
+          {"conversions", weights.conversions},
           {"notes", weights.notes}};
 }
 
@@ -116,7 +117,9 @@ WeightsRecord parse_weights(const Json& json) {
                           {WeightsKind::keras_hdf5, WeightsKind::safetensors, WeightsKind::synthetic}),
       .sha256 = parse_text_or_null(json.at("sha256")),
       .natural_input = natural_input.is_null() ? std::nullopt : std::optional(parse_mapping(natural_input)),
-      .notes = json.value("notes", std::vector<std::string>{})};  // Earlier versions had none.
+      // Earlier versions had none.
+      .conversions = json.value("conversions", std::vector<std::string>{}),
+      .notes = json.value("notes", std::vector<std::string>{})};
 }
 
 Json to_json(const std::optional<InitRecord>& init) {
@@ -224,8 +227,8 @@ std::vector<Setting> settings_of(const Manifest& manifest) {
   else
     add_file("--weights", manifest.weights.name, manifest.weights.sha256);
   // The file's name may tell its conventions, so that one file can be read in two ways.
-  add("how --weights are read", fmt::format("{}", fmt::join(manifest.weights.notes, "; ")),
-      manifest.weights.notes.empty() ? "as they are" : "");
+  add("how --weights are read", fmt::format("{}", fmt::join(manifest.weights.conversions, "; ")),
+      manifest.weights.conversions.empty() ? "as they are" : "");
   add("--recipe", manifest.recipe.name);
   add("--iterations", std::to_string(manifest.recipe.iterations));
   add("--step", fmt::format("{}", manifest.recipe.optimiser.step));
@@ -498,6 +501,7 @@ Manifest describe_run(const Network& network, const Weights& weights, const Reci
                       .kind = weights.kind,
                       .sha256 = weights.sha256,
                       .natural_input = weights.natural_input,
+                      .conversions = weights.conversions,
                       .notes = weights.notes};
   manifest.recipe = recipe;
   manifest.extent = options.extent;

@@ -45,6 +45,7 @@ struct WeightsRecord {
   WeightsKind kind = WeightsKind::synthetic;
   std::string sha256;  ///< Empty: no file.
   std::optional<InputMapping> natural_input = std::nullopt;
+  std::vector<std::string> conversions = {};
   std::vector<std::string> notes = {};
 };
 

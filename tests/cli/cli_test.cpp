@@ -356,7 +356,7 @@ TEST_F(Cli, TellsHowWeightsDifferFromTheFile) {
   EXPECT_EQ(rendered.exit_code, 0) << rendered.err;
   EXPECT_THAT(rendered.err + rendered.out, HasSubstr(note));
   std::ifstream manifest(folder_ / "filterscope-out/manifest.json");
-  EXPECT_EQ(nlohmann::json::parse(manifest)["weights"]["notes"], nlohmann::json{note});
+  EXPECT_EQ(nlohmann::json::parse(manifest)["weights"]["conversions"], nlohmann::json{note});
 }
 
 TEST_F(Cli, LostTracesAreToldAndTheRestIsUsed) {

@@ -134,12 +134,15 @@ TEST(Manifest, NamesTheWeights) {
   EXPECT_EQ(weights["notes"], json::array());
 
   manifest.weights.natural_input = std::nullopt;
-  manifest.weights.notes = {"kernels rotated"};
+  manifest.weights.conversions = {"kernels rotated"};
+  manifest.weights.notes = {"of other images"};
   weights = json::parse(to_json(manifest))["weights"];
   EXPECT_EQ(weights["natural_input"], nullptr);
-  EXPECT_EQ(weights["notes"], json{"kernels rotated"});
+  EXPECT_EQ(weights["conversions"], json{"kernels rotated"});
+  EXPECT_EQ(weights["notes"], json{"of other images"});
   const Manifest read = parse_manifest(to_json(manifest), vgg16());
   EXPECT_EQ(read.weights.natural_input, std::nullopt);
+  EXPECT_EQ(read.weights.conversions, manifest.weights.conversions);
   EXPECT_EQ(read.weights.notes, manifest.weights.notes);
 
   manifest.weights = {.name = "synthetic:3", .path = "", .sha256 = "", .natural_input = identity_mapping()};
@@ -270,6 +273,7 @@ TEST(Manifest, IsReadBack) {
 TEST(Manifest, WithoutAWordOfRescueHadNone) {
   json old = json::parse(to_json(example()));
   old["recipe"].erase("rescue");
+  old["weights"].erase("conversions");
   old["weights"].erase("notes");
   const Manifest read = parse_manifest(old.dump(), vgg16());
   EXPECT_FALSE(read.recipe.rescue);
@@ -348,8 +352,9 @@ TEST(Manifest, ComparesSettings) {
               m.weights = {.name = "synthetic:1", .path = "", .sha256 = "", .natural_input = {}};
             }),
             "--weights: vgg16.h5 (SHA-256 00ff...), synthetic:1; ");
-  EXPECT_EQ(difference([](Manifest& m) { m.weights.notes = {"kernels rotated"}; }),
+  EXPECT_EQ(difference([](Manifest& m) { m.weights.conversions = {"kernels rotated"}; }),
             "how --weights are read: as they are, kernels rotated; ");
+  EXPECT_EQ(difference([](Manifest& m) { m.weights.notes = {"without what its images pass through"}; }), "");
   EXPECT_EQ(difference([](Manifest& m) { m.recipe.iterations = 7; }), "--iterations: 200, 7; ");
   EXPECT_EQ(difference([](Manifest& m) { m.recipe.optimiser.step = 0.25f; }), "--step: 0.1, 0.25; ");
   EXPECT_EQ(difference([](Manifest& m) { m.recipe.rescue = false; }), "--rescue: on, off; ");

@@ -50,12 +50,22 @@ struct Report {
   Images images;
   char at[256];
   char message[4096];
-  char notes[4096];  ///< A line each.
+  char conversions[1024];  ///< A line each.
+  char notes[4096];        ///< Likewise.
 
   static void put(char* text, std::size_t size, std::string_view value) {
     const std::size_t length = std::min(value.size(), size - 1);
     std::memcpy(text, value.data(), length);
     text[length] = '\0';
+  }
+  static void put_lines(char* text, std::size_t size, const std::vector<std::string>& lines) {
+    put(text, size, fmt::format("{}", fmt::join(lines, "\n")));
+  }
+  static std::vector<std::string> lines_of(std::string_view text) {
+    std::istringstream stream{std::string(text)};
+    std::vector<std::string> lines;
+    for (std::string line; std::getline(stream, line);) lines.push_back(line);
+    return lines;
   }
 };
 
@@ -167,7 +177,8 @@ enum ExitCode { kReported = 0, kOutOfMemory = 2, kUnexpected = 3 };
       }
       next += static_cast<std::size_t>(network.convolutions[i].parameters()) * sizeof(float);
     }
-    Report::put(report.notes, sizeof report.notes, fmt::format("{}", fmt::join(contents.notes, "\n")));
+    Report::put_lines(report.conversions, sizeof report.conversions, contents.conversions);
+    Report::put_lines(report.notes, sizeof report.notes, contents.notes);
     report.images = contents.images;
     report.state = State::finished;
   } catch (const Error& error) {
@@ -256,9 +267,10 @@ FileContents read_in_child(const fs::path& file, const Network& network,
     next += static_cast<std::size_t>(convolution.parameters()) * sizeof(float);
   }
   FileContents contents(std::move(layers));
+  report.conversions[sizeof report.conversions - 1] = '\0';
+  contents.conversions = Report::lines_of(report.conversions);
   report.notes[sizeof report.notes - 1] = '\0';
-  std::istringstream notes(report.notes);
-  for (std::string note; std::getline(notes, note);) contents.notes.push_back(note);
+  contents.notes = Report::lines_of(report.notes);
   contents.images = report.images;
   return contents;
 }

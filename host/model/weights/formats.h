@@ -32,7 +32,8 @@ struct FileContents {
   FileContents(Layers the_layers) : layers(std::move(the_layers)) {}
 
   Layers layers;
-  std::vector<std::string> notes;  ///< As Weights::notes.
+  std::vector<std::string> conversions;  ///< As Weights::conversions.
+  std::vector<std::string> notes;        ///< As Weights::notes.
   Images images = Images::usual;
 };
 
@@ -69,6 +70,7 @@ FileContents read_keras_hdf5(const std::filesystem::path& file, const Network& n
 /// What the attribute `model_config` of a Keras file, or the config.json of a .keras archive, says about the
 /// network's convolutions.
 struct KerasModel {
+  std::string damage;  ///< Why it cannot be read, after its name; empty if it can.
   /// How the model differs from the network, in a sentence without its full stop; empty if it does not.
   std::string difference;
   /// What the images pass through before the first convolution, "rescaling (Rescaling)"; empty: nothing.
@@ -76,7 +78,8 @@ struct KerasModel {
   bool described = false;  ///< The model has convolutions of the network.
 };
 /// `model_config` is Keras' JSON of a Functional or Sequential model, of Keras 1 to 3; other models say
-/// nothing. Convolutions are known by their names; those that the model lacks are not missed.
+/// nothing. Convolutions are known by their names, or, where none has one of the network's, by their order if
+/// they are as many; those that the model lacks are not missed.
 KerasModel examine_keras_model(std::string_view model_config, const Network& network);
 
 /// safetensors with torchvision's names.

@@ -8,24 +8,25 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <new>
+#include <set>
 #include <span>
 #include <utility>
 
 #include "../../base/error.h"
+#include "../../base/text.h"
 #include "formats.h"
 
 // Keras has written three layouts, all read here:
 //   Keras 1 and 2, weights: the attribute `layer_names` names a group per layer, whose attribute
-//   `weight_names` names its
-//     datasets: `block1_conv1_W_1:0`, or a nested `block1_conv1/kernel:0`.
+//     `weight_names` names its datasets: `block1_conv1_W_1:0`, or a nested `block1_conv1/kernel:0`.
 //   Keras 1 and 2, whole model: the same inside the group `model_weights`. A network that is a layer of
-//   another one has
-//     one group with all its datasets, told apart by their names' first part.
+//     another one has one group with all its datasets, told apart by the first part of their names.
 //   Keras 3, `.weights.h5`: no attributes but a folder per layer with a group `vars` of datasets 0 (kernel)
-//   and 1 (bias).
-//     Folders are named after the layer's class and counted (`layers/conv2d`, `layers/conv2d_1`, in the
-//     network's order); since Keras 3.6 the layer's own name is the attribute `name` of `vars`.
+//     and 1 (bias). Folders are named after the layer's class and counted (`layers/conv2d`,
+//     `layers/conv2d_1`, in the network's order); since Keras 3.6 the layer's own name is the attribute
+//     `name` of `vars`.
 // Kernels are [3, 3, in, out] since Keras 2, of correlations but for the Theano backend, which convolves:
 // Keras 2 (not tf.keras) rotates them by 180 degrees between the two, by the attribute `backend`, and so does
 // this reader. Keras 1 kept [out, in, 3, 3] for images in Theano's order and said nothing of the backend; its
@@ -106,6 +107,77 @@ std::string hdf5_says() {
   return text.empty() ? "" : fmt::format(" (HDF5: {})", text);
 }
 
+/// What a layer does to what passes through it, as far as it matters here.
+enum class Effect : std::uint8_t {
+  none,
+  preprocessing,
+  normalisation,
+  activation,
+  pooling,
+  convolution,
+  other
+};
+
+/// "conv2d" of "conv2d_3": Keras names layers after their classes, and counts them.
+std::string_view class_of(std::string_view name) {
+  const std::size_t end = name.find_last_not_of("0123456789");
+  const bool is_counted = end != std::string_view::npos && end + 1 < name.size() && name[end] == '_';
+  return is_counted ? name.substr(0, end) : name;
+}
+
+Effect effect_of(std::string_view name) {
+  constexpr std::array<std::pair<std::string_view, Effect>, 14> kEffects{
+      {{"rescaling", Effect::preprocessing},
+       {"normalization", Effect::preprocessing},
+       {"batch_normalization", Effect::normalisation},
+       {"layer_normalization", Effect::normalisation},
+       {"group_normalization", Effect::normalisation},
+       {"unit_normalization", Effect::activation},
+       {"leaky_re_lu", Effect::activation},
+       {"p_re_lu", Effect::activation},
+       {"elu", Effect::activation},
+       {"average_pooling2d", Effect::pooling},
+       {"depthwise_conv2d", Effect::convolution},
+       {"conv2d_transpose", Effect::convolution},
+       {"separable_conv2d", Effect::convolution},
+       {"lambda", Effect::other}}};
+  const auto found = std::ranges::find(kEffects, class_of(name), &std::pair<std::string_view, Effect>::first);
+  return found == kEffects.end() ? Effect::none : found->second;
+}
+
+/// Where a layer stands as to the network's convolutions.
+enum class Place : std::uint8_t {
+  before,
+  among,
+  unknown,
+  elsewhere  ///< In another model, which images may pass through.
+};
+
+/// A layer of a file that is none of the network's convolutions.
+struct Other {
+  std::string path;    ///< In the file.
+  std::string name;    ///< In its model, which may be its class and a number.
+  std::string parent;  ///< Path of its model.
+  Effect effect = Effect::none;
+  Place place = Place::unknown;
+  bool may_follow = false;  ///< It may stand after the last convolution.
+  bool has_weights = false;
+  std::size_t rank = 0;        ///< The highest of its weights.
+  std::uint64_t channels = 0;  ///< What it gives, or normalises; 0: unknown.
+
+  void add_weight(std::span<const std::uint64_t> shape) {
+    has_weights = true;
+    if (effect == Effect::activation || shape.size() < rank || shape.empty()) return;
+    rank = shape.size();
+    // The kernels of a Conv2DTranspose are [3, 3, out, in].
+    channels = class_of(name) == "conv2d_transpose" && rank == 4 ? shape[2] : shape.back();
+  }
+  /// Whether it makes another network of one that it stands in. Not a matrix, which is another branch's.
+  bool alters() const { return effect != Effect::none || (has_weights && rank != 2); }
+  /// Has as many outputs as `channels` says.
+  bool has_outputs() const { return rank >= 2 && (effect == Effect::none || effect == Effect::convolution); }
+};
+
 class KerasFile {
  public:
   KerasFile(const fs::path& path, const Network& network, const At& at)
@@ -137,22 +209,22 @@ class KerasFile {
     } else if (has_attribute(root.get(), "nb_layers")) {
       fail(
           "Keras 0's weights, which number their layers (layer_0/param_0) and tell neither names nor the "
-          "backend; "
-          "weights/fetch.sh gets the same network's for today's Keras");
+          "backend; weights/fetch.sh gets the same network's for today's Keras");
     } else {
       read_conventions(root.get(), root.get(), "");
       read_counted(root.get());
     }
     result_.layers = whole_layers(path_, network_, std::move(parts_), contents_);
     if (order_ && *order_ != KernelOrder::hwio)
-      result_.notes.push_back("kernels transposed from [out, in, 3, 3]");
+      result_.conversions.push_back("kernels transposed from [out, in, 3, 3]");
     if (rotated_)
-      result_.notes.push_back(fmt::format("kernels rotated by 180 degrees, since {}", convention_));
+      result_.conversions.push_back(fmt::format("kernels rotated by 180 degrees, since {}", convention_));
     if (!before_.empty()) {
       result_.images = Images::unknown;
-      result_.notes.push_back(fmt::format(
-          "without what its images pass through before {}: {}", network_.convolutions.front().name,
-          fmt::join(std::span(before_).first(std::min<std::size_t>(before_.size(), 5)), ", ")));
+      result_.notes.push_back(
+          fmt::format("without what its images {}pass through before {}: {}", is_uncertain_ ? "may " : "",
+                      network_.convolutions.front().name,
+                      fmt::join(std::span(before_).first(std::min<std::size_t>(before_.size(), 5)), ", ")));
     }
     return std::move(result_);
   }
@@ -201,22 +273,23 @@ class KerasFile {
       path += "/" + name;
       const hid_t parent = object ? object.get() : group;
       if (H5Iget_type(parent) != H5I_GROUP)
-        fail(fmt::format("expected a group above {}, found a dataset", path));
+        fail(fmt::format("expected a group above {}, found a dataset", printable(path)));
       if (!has_link(parent, name)) {
         H5Eclear2(H5E_DEFAULT);
         fail(fmt::format(
             "{} is listed in the file but is not there; the file is damaged or incomplete: get it again",
-            path));
+            printable(path)));
       }
       H5L_info_t info{};
-      if (H5Lget_info(parent, name.c_str(), &info, H5P_DEFAULT) < 0) damaged(path);
+      if (H5Lget_info(parent, name.c_str(), &info, H5P_DEFAULT) < 0) damaged(printable(path));
       if (info.type != H5L_TYPE_HARD)
-        fail(fmt::format("{}: expected an object, found a soft or external link", path));
+        fail(fmt::format("{}: expected an object, found a soft or external link", printable(path)));
       Handle child(H5Oopen(parent, name.c_str(), H5P_DEFAULT), H5Oclose);
-      if (!child) damaged(path);  // Before the parent is closed, with which HDF5 would forget the reason.
+      if (!child)
+        damaged(printable(path));  // Before the parent is closed, with which HDF5 would forget the reason.
       object = std::move(child);
     }
-    if (!object) fail(fmt::format("an empty name is listed in group {}/", group_path));
+    if (!object) fail(fmt::format("an empty name is listed in group {}/", printable(group_path)));
     return object;
   }
 
@@ -224,7 +297,7 @@ class KerasFile {
   std::vector<std::string> strings(hid_t object, const std::string& name, const std::string& object_path,
                                    std::size_t max_length = kMaxNameLength) const {
     const std::string where =
-        fmt::format("attribute {} of {}", name, object_path.empty() ? "/" : object_path);
+        fmt::format("attribute {} of {}", name, object_path.empty() ? "/" : printable(object_path));
     const Handle attribute(H5Aopen(object, name.c_str(), H5P_DEFAULT), H5Aclose);
     if (!attribute) damaged(where);
     const Handle space(H5Aget_space(attribute.get()), H5Sclose);
@@ -280,7 +353,7 @@ class KerasFile {
       for (std::string& text : strings(object, name + std::to_string(part), object_path))
         result.push_back(std::move(text));
       if (result.size() > kMaxNames)
-        fail(fmt::format("{}: expected at most {} {}", object_path, kMaxNames, name));
+        fail(fmt::format("{}: expected at most {} {}", printable(object_path), kMaxNames, name));
     }
     return result;
   }
@@ -296,7 +369,7 @@ class KerasFile {
   void read_model_config(hid_t root) {
     at_("the attribute model_config");
     std::string config = string(root, "model_config", "", kMaxConfigLength);
-    std::string where = "in this file";
+    std::string where = "the attribute model_config";
     if (config.empty() && path_.filename() == "model.weights.h5") {
       // Out of a .keras archive, which keeps the model's configuration beside its weights.
       std::error_code error;
@@ -304,16 +377,18 @@ class KerasFile {
       if (const auto size = fs::file_size(beside, error); !error && size <= kMaxConfigLength) {
         std::ifstream stream(beside, std::ios::binary);
         config.assign(std::istreambuf_iterator<char>(stream), {});
-        where = "of the config.json beside this file";
+        where = "the config.json beside this file";
       }
     }
     if (config.empty()) return;
     KerasModel model = examine_keras_model(config, network_);
+    if (!model.damage.empty()) fail(fmt::format("{} {}; it is damaged: get it again", where, model.damage));
     if (!model.difference.empty())
-      fail(
-          fmt::format("{}: the model {} is another network than {}", model.difference, where, network_.name));
+      fail(fmt::format("{}: the model of {} is another network than {}", model.difference, where,
+                       network_.name));
     before_ = std::move(model.before);
     described_ = model.described;
+    configured_ = true;
   }
 
   /// `weights` is the group that Keras' own loader asks; the root may repeat it.
@@ -332,13 +407,25 @@ class KerasFile {
     if (!version.empty() &&
         (version.size() < 2 ? version != "1" : version[1] != '.' || version[0] < '0' || version[0] > '3')) {
       fail(fmt::format(
-          "attribute keras_version: expected 1, 2 or 3, found {}, whose conventions this program does not "
+          "attribute keras_version: expected 0 to 3, found {}, whose conventions this program does not "
           "know",
           printable(version)));
     }
+    // A link may have another name than the file.
+    std::error_code error;
     const std::string name = path_.filename().string();
-    const bool theano_name = name.find("th_kernels") != std::string::npos;
-    const bool tensorflow_name = name.find("tf_kernels") != std::string::npos;
+    const std::string target = fs::canonical(path_, error).filename().string();
+    const auto says = [&](const char* kernels) {
+      return name.find(kernels) != std::string::npos || target.find(kernels) != std::string::npos;
+    };
+    const bool theano_name = says("th_kernels");
+    const bool tensorflow_name = says("tf_kernels");
+    if (theano_name && tensorflow_name) {
+      fail(
+          fmt::format("its name {} and that of the file it links to, {}, say both th_kernels and tf_kernels; "
+                      "give the file itself",
+                      printable(name), printable(target)));
+    }
     const std::string backend = attribute("backend");
     if (backend.empty()) {
       rotated_ = theano_name;
@@ -385,7 +472,8 @@ class KerasFile {
       const std::string group_path = fmt::format("{}/{}", root_path, group_name);
       if (!has_names(group.get(), "weight_names")) {
         if (network_.find(group_name)) {
-          fail(fmt::format("group {}: expected Keras' attribute weight_names, found none", group_path));
+          fail(fmt::format("group {}: expected Keras' attribute weight_names, found none",
+                           printable(group_path)));
         }
         continue;
       }
@@ -408,7 +496,7 @@ class KerasFile {
         if (all.size() > kMaxDatasets) fail(fmt::format("expected at most {} datasets", kMaxDatasets));
       }
     }
-    if (!described_) refuse_others(root, all);
+    if (!described_) refuse_others(others_of(root, root_path, all), last_layer(all), false);
     for (const Listed& listed : all) {
       if (!listed.layer) continue;
       const Handle group = open_path(root, listed.group, root_path);
@@ -425,81 +513,124 @@ class KerasFile {
     }
   }
 
-  /// Keras lists layers in the order in which an image passes through them. What stands between this
-  /// network's convolutions makes another network of them, unless it is a dense layer of another branch; what
-  /// stands before them changes their images.
-  void refuse_others(hid_t root, const std::vector<Listed>& all) {
+  static int last_layer(const std::vector<Listed>& all) {
+    int last = -1;
+    for (const Listed& listed : all) last = std::max(last, listed.layer.value_or(-1));
+    return last;
+  }
+
+  /// Keras lists layers in the order in which an image passes through them, but in a model that is a layer of
+  /// another one those whose weights are not trained come last.
+  std::vector<Other> others_of(hid_t root, const std::string& root_path,
+                               const std::vector<Listed>& all) const {
     const auto held = [](const Listed& listed) { return listed.layer.has_value(); };
     const auto first = std::ranges::find_if(all, held);
-    if (first == all.end()) return;
     const auto last = std::ranges::find_if(all.rbegin(), all.rend(), held).base();
+    std::set<std::string> models;
+    for (const Listed& listed : all)
+      if (listed.layer) models.insert(listed.group);
+    std::vector<Other> others;
+    std::map<std::string, std::size_t> known;  // By the layer's path.
     for (auto listed = all.begin(); listed != all.end(); ++listed) {
-      if (listed->layer) continue;
+      const bool nested = models.contains(listed->group);
+      if (listed->layer || (listed >= last && !nested)) continue;
       const std::string path = listed->group_path + (listed->name.empty() ? "" : "/" + listed->name);
-      if (listed < first) {
-        if (changes_values(listed->group) || (!listed->name.empty() && !is_dense(root, all, *listed)))
-          note_before(listed->group);
-        continue;
+      if (nested) refuse_wrapper(listed->group, path);
+      const std::string layer = listed->name.substr(0, listed->name.rfind('/') + 1);
+      const auto [entry, is_new] = known.try_emplace(listed->group_path + "/" + layer, others.size());
+      if (is_new) {
+        Other other{.path = path, .name = listed->group, .parent = listed->group_path};
+        if (nested && !layer.empty()) {
+          other.name = layer.substr(0, layer.size() - 1);
+          other.name.erase(0, other.name.rfind('/') + 1);
+        }
+        other.effect = is_normalisation(listed->name) ? Effect::normalisation : effect_of(other.name);
+        other.may_follow = listed >= last && listed->name.find("moving_") == std::string::npos;
+        if (!nested || other.effect == Effect::none)
+          other.place = listed < first ? Place::before : listed < last ? Place::among : Place::unknown;
+        others.push_back(std::move(other));
       }
-      const bool between = listed < last;
-      const bool beside = !listed->name.empty() && std::ranges::any_of(all, [&](const Listed& other) {
-        return other.layer && other.group == listed->group;
-      });
-      const bool wrapped =
-          beside && std::ranges::any_of(network_.convolutions, [&](const Convolution& convolution) {
-            return listed->group.find(convolution.name) != std::string::npos;
-          });
-      const auto other_layer = [&] {
-        return listed->name.empty() ? changes_values(listed->group) : !is_dense(root, all, *listed);
-      };
-      if (wrapped || (between && other_layer()) || (beside && is_normalisation(listed->name))) {
+      if (listed->name.empty()) continue;
+      const Handle dataset = open_path(root, listed->group + "/" + listed->name, root_path);
+      others[entry->second].add_weight(shape_of(dataset.get()));
+    }
+    return others;
+  }
+
+  /// A layer around a convolution has the convolution's name in its own.
+  void refuse_wrapper(const std::string& group, const std::string& path) const {
+    if (network_.find(group) ||
+        std::ranges::none_of(network_.convolutions, [&](const Convolution& convolution) {
+          return group.find(convolution.name) != std::string::npos;
+        }))
+      return;
+    fail(fmt::format(
+        "holds {} in a layer around the convolutions of {}, which has no such layer: these are another "
+        "network's weights",
+        printable(path), network_.name));
+  }
+
+  /// What stands between this network's convolutions makes another network of them; what stands before them
+  /// changes their images. `last`: the last convolution that the file holds; `counted`: convolutions have no
+  /// names.
+  void refuse_others(const std::vector<Other>& others, int last, bool counted) {
+    for (const Other& other : others) {
+      if (other.effect == Effect::preprocessing || (other.place == Place::before && other.alters())) {
+        is_uncertain_ = is_uncertain_ || other.place != Place::before;
+        if (std::ranges::find(before_, printable(other.name)) == before_.end() && before_.size() < kMaxNames)
+          before_.push_back(printable(other.name));
+      }
+      if (other.place == Place::among && other.alters()) {
         fail(fmt::format(
-            "holds {} {} the convolutions of {}, which has no such layer: these are another network's "
+            "holds {} among the convolutions of {}, which has no such layer: these are another network's "
             "weights. If it is another branch's, save the convolutions by themselves",
-            printable(path), wrapped ? "in a layer around" : "among", network_.name));
+            printable(other.path), network_.name));
+      }
+      if (other.place == Place::unknown && !is_explained(other, others, last, counted)) {
+        fail(
+            fmt::format("holds {} beside the convolutions of {}; it may stand between them, which would make "
+                        "them another network's weights, and weights alone do not tell. {}",
+                        printable(other.path), network_.name, kWholeModel));
       }
     }
   }
 
-  void note_before(const std::string& layer) {
-    if (std::ranges::find(before_, printable(layer)) == before_.end() && before_.size() < kMaxNames)
-      before_.push_back(printable(layer));
-  }
-
-  /// Whether the layer of a dataset has a matrix.
-  bool is_dense(hid_t root, const std::vector<Listed>& all, const Listed& listed) const {
-    const auto layer = [](const Listed& of) {
-      return std::string_view(of.name).substr(0, of.name.rfind('/') + 1);
+  /// Whether a layer in a place that the file does not tell has one elsewhere than among the convolutions:
+  /// behind another layer of its model that gives as many channels, each behind one of its own.
+  bool is_explained(const Other& other, const std::vector<Other>& others, int last, bool counted) const {
+    const auto count = [&](const auto& is) {
+      return std::ranges::count_if(
+          others, [&](const Other& some) { return some.parent == other.parent && is(some); });
     };
-    return std::ranges::any_of(all, [&](const Listed& other) {
-      if (other.group_path != listed.group_path || other.name.empty() || layer(other) != layer(listed))
-        return false;
-      const Handle dataset =
-          open_path(root, other.group + "/" + other.name,
-                    other.group_path.substr(0, other.group_path.size() - other.group.size() - 1));
-      if (H5Iget_type(dataset.get()) != H5I_DATASET) return false;
-      const Handle space(H5Dget_space(dataset.get()), H5Sclose);
-      return space && H5Sget_simple_extent_ndims(space.get()) == 2;
+    const std::span convolutions(network_.convolutions);
+    switch (other.effect) {
+      case Effect::preprocessing:
+        return count([&](const Other& some) { return class_of(some.name) == class_of(other.name); }) == 1;
+      case Effect::convolution:
+        return !counted;
+      case Effect::pooling:
+        return count([&](const Other& some) { return class_of(some.name) == "max_pooling2d"; }) >=
+               std::ranges::count_if(convolutions.first(static_cast<std::size_t>(std::max(last, 0))),
+                                     &Convolution::pool_after);
+      case Effect::normalisation:
+      case Effect::activation:
+        break;
+      default:
+        return true;
+    }
+    const auto is_of_network = [&](const Convolution& convolution) {
+      return static_cast<std::uint64_t>(convolution.out_channels) == other.channels;
+    };
+    if (other.channels > 0 && std::ranges::none_of(convolutions, is_of_network)) return true;
+    const auto alike = count(
+        [&](const Other& some) { return some.effect == other.effect && some.channels == other.channels; });
+    auto places = count([&](const Other& some) {
+      return some.has_outputs() && (other.channels == 0 || some.channels == other.channels);
     });
-  }
-
-  /// A name that Keras gives to layers of a class which changes what passes through, but for convolutions.
-  static bool changes_values(std::string_view name) {
-    constexpr std::array<std::string_view, 12> kNames{"rescaling",
-                                                      "normalization",
-                                                      "batch_normalization",
-                                                      "layer_normalization",
-                                                      "group_normalization",
-                                                      "unit_normalization",
-                                                      "average_pooling2d",
-                                                      "leaky_re_lu",
-                                                      "p_re_lu",
-                                                      "elu",
-                                                      "lambda",
-                                                      "depthwise_conv2d"};
-    name = name.substr(0, name.find_last_not_of("0123456789") + 1);
-    if (name.ends_with('_')) name.remove_suffix(1);
-    return std::ranges::find(kNames, name) != kNames.end();
+    if (last >= 0 && is_of_network(convolutions[static_cast<std::size_t>(last)]) &&
+        (other.may_follow || count([](const Other& some) { return some.name.starts_with("global_"); }) > 0))
+      ++places;
+    return alike <= places;
   }
 
   static bool is_normalisation(std::string_view name) {
@@ -507,24 +638,36 @@ class KerasFile {
     return name.starts_with("gamma") || name.starts_with("beta") || name.starts_with("moving_");
   }
 
-  /// Keras names the convolutions of all VGGs alike, so what a file has more than this network tells that it
-  /// is another one's.
+  /// The extent of a dataset; empty of anything else.
+  static std::vector<std::uint64_t> shape_of(hid_t dataset) {
+    if (H5Iget_type(dataset) != H5I_DATASET) return {};
+    const Handle space(H5Dget_space(dataset), H5Sclose);
+    const int rank = space ? H5Sget_simple_extent_ndims(space.get()) : 0;
+    if (rank <= 0 || rank > H5S_MAX_RANK) return {};
+    std::vector<hsize_t> extent(static_cast<std::size_t>(rank));
+    if (H5Sget_simple_extent_dims(space.get(), extent.data(), nullptr) < 0) return {};
+    return {extent.begin(), extent.end()};
+  }
+
+  /// Keras names the convolutions of all VGGs alike, so one more in a block tells that it is another one's.
+  /// What the description says is known already.
   void refuse_foreign(std::string_view name) const {
-    const auto digits = [&] {
-      std::size_t count = 0;
-      while (count < name.size() && name[count] >= '0' && name[count] <= '9') ++count;
-      name.remove_prefix(count);
-      return count > 0;
+    const auto is_number = [](std::string_view text) {
+      return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
     };
-    const auto word = [&](std::string_view expected) {
-      if (!name.starts_with(expected)) return false;
-      name.remove_prefix(expected.size());
-      return true;
-    };
-    const std::string whole = printable(name);
-    if (!word("block") || !digits() || !word("_conv") || !digits() || !name.empty()) return;
-    if (network_.find(whole)) return;
-    fail(fmt::format("holds {}, which {} does not have: these are another network's weights", whole,
+    constexpr std::string_view kBlock = "block";
+    constexpr std::string_view kConvolution = "_conv";
+    const std::size_t at = name.rfind(kConvolution);
+    if (described_ || !name.starts_with(kBlock) || at == std::string_view::npos || network_.find(name))
+      return;
+    const std::string_view block = name.substr(0, at + kConvolution.size());
+    if (!is_number(name.substr(kBlock.size(), at - kBlock.size())) || !is_number(name.substr(block.size())))
+      return;
+    if (std::ranges::none_of(network_.convolutions, [&](const Convolution& convolution) {
+          return convolution.name.starts_with(block);
+        }))
+      return;
+    fail(fmt::format("holds {}, which {} does not have: these are another network's weights", printable(name),
                      network_.name));
   }
 
@@ -559,34 +702,31 @@ class KerasFile {
     bool empty = false;      ///< A layer without weights.
 
     /// Of the model that the layer is in.
-    std::string_view parent() const {
-      return std::string_view(path).substr(0, path.size() - std::string_view("/vars").size() - folder.size());
+    std::string parent() const {
+      return path.substr(0, path.size() - std::string_view("/vars").size() - folder.size());
     }
-    /// "conv2d" of "conv2d_3".
-    std::string_view layer_class() const {
-      const std::string_view name(folder);
-      const std::size_t end = name.find_last_not_of("0123456789");
-      return end != std::string_view::npos && end + 1 < name.size() && name[end] == '_' ? name.substr(0, end)
-                                                                                        : name;
-    }
+    const std::string& name() const { return layer_name.empty() ? folder : layer_name; }
   };
 
   void collect_vars(hid_t group, const std::string& path, const std::string& name, int depth,
                     std::vector<Vars>& found) {
     H5G_info_t info{};
-    if (++groups_seen_ > kMaxGroups || depth > kMaxDepth || H5Gget_info(group, &info) < 0 ||
-        info.nlinks > kMaxNames) {
-      damaged(fmt::format("group {}/", path));
+    if (H5Gget_info(group, &info) < 0) damaged(fmt::format("group {}", printable(path + "/")));
+    if (++groups_seen_ > kMaxGroups || depth > kMaxDepth || info.nlinks > kMaxNames) {
+      fail(
+          fmt::format("group {}: expected at most {} groups, {} deep, of {} objects each, found more; save "
+                      "the network by itself",
+                      printable(path + "/"), kMaxGroups, kMaxDepth, kMaxNames));
     }
     for (hsize_t i = 0; i < info.nlinks; ++i) {
       std::array<char, kMaxNameLength> buffer{};
       if (H5Lget_name_by_idx(group, ".", H5_INDEX_NAME, H5_ITER_INC, i, buffer.data(), buffer.size(),
                              H5P_DEFAULT) < 0) {
-        damaged(fmt::format("group {}/", path));
+        damaged(fmt::format("group {}", printable(path + "/")));
       }
       const std::string child_name(buffer.data(), strnlen(buffer.data(), buffer.size()));
       const std::string child_path = path + "/" + child_name;
-      at_(child_path);
+      at_(printable(child_path));
       const Handle child = open_path(group, child_name, path);
       if (H5Iget_type(child.get()) != H5I_GROUP) continue;
       if (child_name != "vars") {
@@ -599,7 +739,7 @@ class KerasFile {
         if (!given.empty()) vars.layer_name = given.front();
       }
       H5G_info_t vars_info{};
-      if (H5Gget_info(child.get(), &vars_info) < 0) damaged(child_path);
+      if (H5Gget_info(child.get(), &vars_info) < 0) damaged(printable(child_path));
       vars.empty = vars_info.nlinks == 0;
       found.push_back(std::move(vars));
     }
@@ -634,34 +774,21 @@ class KerasFile {
       auto layer = network_.find(vars.layer_name);
       if (!layer) layer = network_.find(vars.folder);
       if (layer) matches.emplace_back(*layer, &vars);
-      contents_.push_back(printable(vars.layer_name.empty() ? vars.folder : vars.layer_name));
+      contents_.push_back(printable(vars.name()));
     }
     // Counted folders tell the order alone; where names are to be had, a counted folder is something else's.
     const bool counted = matches.empty();
-    if (counted) {
-      for (const Vars& vars : found) {
-        if (vars.empty) continue;
-        const auto count = convolution_count(vars.folder);
-        if (!count) continue;
-        if (*count >= network_.layer_count()) {
-          fail(
-              fmt::format("{}: expected at most the {} convolutions of {}, found number {}. These are "
-                          "another network's weights",
-                          vars.path, network_.layer_count(), network_.name, *count + 1));
-        }
-        matches.emplace_back(*count, &vars);
-      }
-    }
-    if (!described_) refuse_others(root, found, matches, counted);
+    if (counted) matches = counted_convolutions(found);
+    if (!described_) refuse_others(others_of(root, found, matches), last_layer(matches), counted);
     for (const auto& [layer, vars] : matches) {
-      at_(vars->path);
+      at_(printable(vars->path));
       if (!convolution_count(vars->folder) && vars->folder != network_.convolutions[layer].name) {
         fail(fmt::format("layer {}: expected a Conv2D, found {}: these are another network's weights",
                          network_.convolutions[layer].name, printable(vars->path)));
       }
       const Handle group = open_path(root, vars->path, "");
       H5G_info_t info{};
-      if (H5Gget_info(group.get(), &info) < 0) damaged(vars->path);
+      if (H5Gget_info(group.get(), &info) < 0) damaged(printable(vars->path));
       int held = 0;
       for (const char* name : {"0", "1"}) {
         if (!has_link(group.get(), name)) continue;
@@ -678,61 +805,70 @@ class KerasFile {
     }
   }
 
-  /// Keras 3 does not tell the order of layers of different classes. What may stand between the convolutions
-  /// is refused.
-  void refuse_others(hid_t root, const std::vector<Vars>& found,
-                     const std::vector<std::pair<int, const Vars*>>& matches, bool counted) {
-    constexpr std::array<std::string_view, 3> kActivations{"leaky_re_lu", "p_re_lu", "elu"};
-    constexpr std::array<std::string_view, 3> kConvolutions{"depthwise_conv2d", "separable_conv2d",
-                                                            "conv2d_transpose"};
-    constexpr std::array<std::string_view, 3> kNormalisations{"batch_normalization", "layer_normalization",
-                                                              "group_normalization"};
-    const auto is_one_of = [](std::span<const std::string_view> names, std::string_view name) {
-      return std::ranges::find(names, name) != names.end();
-    };
-    const auto pools_needed = std::ranges::count_if(
-        std::span(network_.convolutions).first(network_.convolutions.size() - 1), &Convolution::pool_after);
-    for (const Vars& vars : found) {
-      const std::string_view name = vars.layer_class();
-      if (name == "rescaling" || name == "normalization")
-        note_before(vars.layer_name.empty() ? vars.folder : vars.layer_name);
-      if (std::ranges::none_of(matches,
-                               [&](const auto& match) { return match.second->parent() == vars.parent(); }))
-        continue;
-      bool other = is_one_of(kActivations, name) || (counted && is_one_of(kConvolutions, name));
-      if (name == "average_pooling2d") {
-        other = std::ranges::count_if(found, [&](const Vars& pool) {
-                  return pool.layer_class() == "max_pooling2d" && pool.parent() == vars.parent();
-                }) < pools_needed;
-      }
-      if (is_one_of(kNormalisations, name)) {
-        // After the convolutions, in the classifier, it mostly has another number of channels.
-        const Handle group = open_path(root, vars.path, "");
-        if (has_link(group.get(), "0")) {
-          const Handle dataset = open_path(group.get(), "0", vars.path);
-          const Handle space(H5Dget_space(dataset.get()), H5Sclose);
-          const hssize_t channels = space ? H5Sget_simple_extent_npoints(space.get()) : -1;
-          other = std::ranges::find(network_.convolutions, channels, &Convolution::out_channels) !=
-                  network_.convolutions.end();
-        }
-      }
-      if (other) {
-        fail(fmt::format(
-            "holds {} beside the convolutions of {}; it may stand between them, which would make them "
-            "another network's weights, and Keras 3's weights do not tell. If it does not, save the "
-            "convolutions by themselves",
-            printable(vars.path), network_.name));
-      }
-    }
+  using Matches = std::vector<std::pair<int, const Vars*>>;
+
+  static int last_layer(const Matches& matches) {
+    int last = -1;
+    for (const auto& [layer, vars] : matches) last = std::max(last, layer);
+    return last;
   }
 
-  /// Names from a damaged file may hold anything.
-  static std::string printable(std::string_view name) {
-    std::string text(name.substr(0, 80));
-    for (char& c : text) {
-      if (c < ' ' || c > '~') c = '?';
+  /// Without names only all convolutions are taken for the network's, and only where no description knows
+  /// better.
+  Matches counted_convolutions(const std::vector<Vars>& found) const {
+    Matches matches;
+    for (const Vars& vars : found) {
+      if (vars.empty) continue;
+      const auto count = convolution_count(vars.folder);
+      if (!count) continue;
+      if (*count >= network_.layer_count()) {
+        fail(
+            fmt::format("{}: expected at most the {} convolutions of {}, found number {}. These are "
+                        "another network's weights",
+                        printable(vars.path), network_.layer_count(), network_.name, *count + 1));
+      }
+      matches.emplace_back(*count, &vars);
     }
-    return text;
+    if (matches.empty()) return matches;
+    if (configured_ && !described_) {
+      fail(
+          fmt::format("its convolutions have other names than {}'s, and the model's description does not "
+                      "have its {}, one after the other: these are another network's weights",
+                      network_.name, network_.layer_count()));
+    }
+    if (std::ssize(matches) < network_.layer_count()) {
+      fail(fmt::format(
+          "holds {}, such as {}, without a name of {}'s, such as {}; only all {}, in this order, would tell "
+          "that they are this network's. Give the layers these names, and save them again",
+          counted(std::ssize(matches), "convolution"), printable(matches.front().second->name()),
+          network_.name, network_.convolutions.front().name, network_.layer_count()));
+    }
+    return matches;
+  }
+
+  /// Keras 3 does not tell the order of layers of different classes.
+  std::vector<Other> others_of(hid_t root, const std::vector<Vars>& found, const Matches& matches) const {
+    std::set<std::string> models;
+    std::set<const Vars*> held;
+    for (const auto& [layer, vars] : matches) {
+      models.insert(vars->parent());
+      held.insert(vars);
+    }
+    std::vector<Other> others;
+    for (const Vars& vars : found) {
+      const Effect effect = effect_of(vars.folder);
+      const bool elsewhere = !models.contains(vars.parent());
+      if (held.contains(&vars) || (elsewhere && effect != Effect::preprocessing)) continue;
+      Other other{.path = vars.path, .name = vars.folder, .parent = vars.parent(), .effect = effect};
+      if (elsewhere) other.place = Place::elsewhere;
+      const Handle group = open_path(root, vars.path, "");
+      if (has_link(group.get(), "0")) {
+        const Handle dataset = open_path(group.get(), "0", vars.path);
+        other.add_weight(shape_of(dataset.get()));
+      }
+      others.push_back(std::move(other));
+    }
+    return others;
   }
 
   /// Sizes in bits, and where HDF5 finds the parts of a number.
@@ -848,14 +984,14 @@ class KerasFile {
         } else if (oihw && convention_.empty()) {
           advice = fmt::format(
               "This is {}, and nothing tells whether the kernels are rotated, as Theano's are. Keras' own "
-              "file of that "
-              "order says so by its name (vgg16_weights_th_dim_ordering_th_kernels_notop.h5); "
-              "weights/fetch.sh gets the "
-              "same weights in TensorFlow's order",
+              "file of that order says so by its name (vgg16_weights_th_dim_ordering_th_kernels_notop.h5); "
+              "weights/fetch.sh gets the same weights in TensorFlow's order",
               order);
         } else {
-          advice = fmt::format("This is {}, in which Keras does not keep kernels{}", order,
-                               convention_.empty() ? "" : fmt::format(" ({})", convention_));
+          advice = fmt::format(
+              "This is {}, in which Keras does not keep kernels{}; transpose them to [3, 3, in, out], or get "
+              "the network's with weights/fetch.sh",
+              order, convention_.empty() ? "" : fmt::format(" ({})", convention_));
         }
       }
       fail(fmt::format("{}: expected float32 {}, found {} {}. {}", where, shape_text(expected),
@@ -945,8 +1081,15 @@ class KerasFile {
   std::vector<std::string> contents_;
   int groups_seen_ = 0;
   FileContents result_;
+  /// What always says where a layer stands.
+  static constexpr std::string_view kWholeModel =
+      "Save the whole model, as .h5, or as .keras, which is to be unpacked so that its config.json lies "
+      "beside its model.weights.h5; or save the convolutions by themselves";
+
   std::vector<std::string> before_;   ///< What images pass through before the first convolution.
-  bool described_ = false;            ///< The model's configuration tells all that matters.
+  bool is_uncertain_ = false;         ///< Or do not.
+  bool configured_ = false;           ///< There is a model's configuration.
+  bool described_ = false;            ///< It tells all that matters.
   bool rotated_ = false;              ///< All kernels are, in the file.
   bool may_be_oihw_ = false;          ///< The file tells enough for kernels of that order.
   std::string convention_;            ///< What tells so, for a reader.

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "../../base/text.h"
 #include "formats.h"
 
 // A model's configuration is {"class_name": "Functional", "config": {"layers": [LAYER, ...]}}, in Keras 1 and
@@ -21,7 +22,9 @@ namespace {
 
 using nlohmann::json;
 
+/// Models within models; of JSON each takes four levels.
 constexpr int kMaxDepth = 32;
+constexpr int kMaxJsonDepth = 4 * kMaxDepth + 20;
 
 struct Model;
 
@@ -29,6 +32,7 @@ struct Layer {
   std::string name;
   std::string class_name;
   json config;
+  json nodes;
   std::vector<std::size_t> inputs;  ///< Layers of the same model.
   std::vector<Model> model;         ///< One, if the layer is a model or a TimeDistributed one.
 };
@@ -37,11 +41,23 @@ struct Model {
   std::vector<Layer> layers;
 };
 
-/// Whatever the file says: printable and short.
-std::string printable(std::string_view text) {
-  std::string result(text.substr(0, 80));
-  for (char& c : result) {
-    if (c < ' ' || c > '~') c = '?';
+/// Python writes numbers that are not finite, which JSON does not have.
+std::string without_nan(std::string_view text) {
+  constexpr std::array<std::string_view, 3> kWords{"NaN", "Infinity", "-Infinity"};
+  std::string result;
+  bool in_string = false;
+  while (!text.empty()) {
+    std::size_t length = in_string && text.front() == '\\' ? std::min<std::size_t>(2, text.size()) : 1;
+    if (text.front() == '"') in_string = !in_string;
+    const auto word =
+        std::ranges::find_if(kWords, [&](std::string_view start) { return text.starts_with(start); });
+    if (!in_string && word != kWords.end()) {
+      length = word->size();
+      result += "null";
+    } else {
+      result += text.substr(0, length);
+    }
+    text.remove_prefix(length);
   }
   return result;
 }
@@ -53,6 +69,12 @@ std::string text_of(const json& value, const char* key) {
 
 std::string shown(const Layer& layer) {
   return fmt::format("{} ({})", printable(layer.name), printable(layer.class_name));
+}
+
+/// Null if there is none, or `value` is no object.
+json member(const json& value, const char* key) {
+  const auto found = value.find(key);
+  return found != value.end() ? *found : json();
 }
 
 /// The names of the layers that a node comes from.
@@ -81,6 +103,7 @@ Model parse_model(const json& config, bool sequential, int depth) {
     Layer layer{.name = "",
                 .class_name = text_of(entry, "class_name"),
                 .config = entry.at("config"),
+                .nodes = member(entry, "inbound_nodes"),
                 .inputs = {},
                 .model = {}};
     layer.name = layer.config.is_object() ? text_of(layer.config, "name") : "";
@@ -103,8 +126,7 @@ Model parse_model(const json& config, bool sequential, int depth) {
       continue;
     }
     std::vector<std::string> sources;
-    if (const auto nodes = (*list)[i].find("inbound_nodes"); nodes != (*list)[i].end())
-      collect_sources(*nodes, sources, 0);
+    collect_sources(model.layers[i].nodes, sources, 0);
     for (const std::string& source : sources) {
       const auto found = std::ranges::find(model.layers, source, &Layer::name);
       if (found != model.layers.end())
@@ -112,12 +134,6 @@ Model parse_model(const json& config, bool sequential, int depth) {
     }
   }
   return model;
-}
-
-/// Null if there is none, or `value` is no object.
-json member(const json& value, const char* key) {
-  const auto found = value.find(key);
-  return found != value.end() ? *found : json();
 }
 
 /// A setting of a layer under its name of Keras 2 and 3 or of Keras 1; null if there is neither.
@@ -263,6 +279,7 @@ class Examination {
     const std::string padding_text = padding.is_string() ? padding.get<std::string>() : "valid";
 
     // Back to the convolution before it.
+    bool reached = false;
     int pools = 0;
     int paddings = 0;
     std::size_t next = at;
@@ -279,6 +296,7 @@ class Examination {
       const Layer& previous = model.layers[next];
       if (const auto other = network_.find(previous.name)) {
         if (*other != index - 1) differ(fmt::format("layer {} follows {}", name, previous.name));
+        reached = true;
         break;
       }
       if (previous.class_name == "ZeroPadding2D") {
@@ -303,7 +321,7 @@ class Examination {
         differ(fmt::format("layer {} stands before {}", shown(previous), name));
       }
     }
-    if (index > 0 && !network_.find(model.layers[next].name)) {
+    if (index > 0 && !reached) {
       differ(fmt::format("layer {} follows no convolution of the model", name));
     } else if (index > 0 && pools != (network_.convolutions[index - 1].pool_after ? 1 : 0)) {
       differ(fmt::format("layer {}: expected {} MaxPooling2D before it, found {}", name,
@@ -327,18 +345,45 @@ class Examination {
   KerasModel result_;
 };
 
+/// Gives the convolutions of a model the network's names if it has as many; whether one was found.
+bool name_convolutions(Model& model, const Network& network) {
+  std::vector<Layer*> found;
+  for (Layer& layer : model.layers)
+    if (layer.class_name == "Conv2D" || layer.class_name == "Convolution2D") found.push_back(&layer);
+  if (std::ssize(found) != network.layer_count()) {
+    return std::ranges::any_of(model.layers, [&](Layer& layer) {
+      return !layer.model.empty() && name_convolutions(layer.model.front(), network);
+    });
+  }
+  for (std::size_t i = 0; i < found.size(); ++i) found[i]->name = network.convolutions[i].name;
+  return true;
+}
+
 }  // namespace
 
 KerasModel examine_keras_model(std::string_view model_config, const Network& network) {
-  const json whole = json::parse(model_config, nullptr, false);
-  if (whole.is_discarded() || !whole.is_object())
-    return {.difference = "its description is not JSON", .before = {}, .described = false};
-  const auto config = whole.find("config");
-  if (config == whole.end()) return {};
-  const Model model = parse_model(*config, text_of(whole, "class_name") == "Sequential", 0);
-  Examination examination(network);
-  examination.examine(model, {}, 0);
-  return std::move(examination).result();
+  bool deep = false;
+  const auto limit_depth = [&](int depth, json::parse_event_t, const json&) {
+    deep = deep || depth > kMaxJsonDepth;
+    return !deep;
+  };
+  const json whole = json::parse(without_nan(model_config), limit_depth, false);
+  KerasModel result;
+  if (deep)
+    result.damage = fmt::format("is nested more than {} deep", kMaxJsonDepth);
+  else if (whole.is_discarded() || !whole.is_object())
+    result.damage = "is not JSON";
+  const auto config = result.damage.empty() ? whole.find("config") : whole.end();
+  if (config == whole.end()) return result;
+  Model model = parse_model(*config, text_of(whole, "class_name") == "Sequential", 0);
+  for (const bool renamed : {false, true}) {
+    if (renamed && !name_convolutions(model, network)) break;
+    Examination examination(network);
+    examination.examine(model, {}, 0);
+    result = std::move(examination).result();
+    if (result.described || !result.difference.empty()) break;
+  }
+  return result;
 }
 
 }  // namespace filterscope::weights_formats

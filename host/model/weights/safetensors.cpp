@@ -15,12 +15,12 @@
 
 #include "../../base/error.h"
 #include "../../base/exhaustion.h"
+#include "../../base/text.h"
 #include "formats.h"
 
 // safetensors: 8 bytes N (little-endian), N bytes of JSON {"name": {"dtype", "shape", "data_offsets": [begin,
-// end]}, ...,
-// "__metadata__": {...}}, then the data, which the tensors cover without gaps or overlaps. Values are
-// little-endian, row-major. https://github.com/huggingface/safetensors
+// end]}, ..., "__metadata__": {...}}, then the data, which the tensors cover without gaps or overlaps. Values
+// are little-endian, row-major. https://github.com/huggingface/safetensors
 
 namespace filterscope::weights_formats {
 
@@ -31,6 +31,8 @@ using nlohmann::json;
 
 /// The format allows 100 MB; a network of a few hundred tensors has tens of kilobytes.
 constexpr std::uint64_t kMaxHeader = std::uint64_t{16} << 20;
+/// A tensor's shape is nested two deep.
+constexpr int kMaxHeaderDepth = 4;
 
 struct Tensor {
   std::string name;
@@ -39,6 +41,11 @@ struct Tensor {
   std::uint64_t begin = 0;
   std::uint64_t end = 0;
 };
+
+/// Bytes of a value; 0 for a type that is not read.
+std::uint64_t width_of(std::string_view dtype) {
+  return dtype == "F64" ? 8 : dtype == "F32" ? 4 : dtype == "F16" || dtype == "BF16" ? 2 : 0;
+}
 
 /// binary16 to binary32, exactly.
 float from_half(std::uint16_t bits) {
@@ -53,6 +60,16 @@ float from_half(std::uint16_t bits) {
   return std::bit_cast<float>(sign | wide_exponent << 23 | fraction << 13);
 }
 
+/// A little-endian value of a type that is read.
+float value_of(std::string_view dtype, std::span<const char> bytes) {
+  std::uint64_t bits = 0;
+  for (std::size_t i = bytes.size(); i-- > 0;) bits = bits << 8 | static_cast<unsigned char>(bytes[i]);
+  if (dtype == "F64") return static_cast<float>(std::bit_cast<double>(bits));
+  if (dtype == "F32") return std::bit_cast<float>(static_cast<std::uint32_t>(bits));
+  const auto half = static_cast<std::uint16_t>(bits);
+  return dtype == "F16" ? from_half(half) : from_bfloat(half);
+}
+
 /// "features.3.weight" apart: what stands before `features`, the number, and what follows it.
 struct ModuleName {
   std::string wrapper;
@@ -65,7 +82,8 @@ constexpr std::array<std::string_view, 4> kTransparent{"module", "_orig_mod", "_
                                                        "_checkpoint_wrapped_module"};
 
 /// `name` without the transparent modules that are left out of it; nothing if no number of a module of
-/// `features` is in it. The list of modules may also stand by itself, as "3.weight".
+/// `features` is in it. The list of modules may also stand by itself, as "3.weight", or in other lists, as
+/// "0.3.weight". MLX's lists have their modules in `layers`.
 std::optional<ModuleName> module_name(std::string_view name) {
   std::vector<std::string_view> words;
   for (std::string_view rest = name; !rest.empty();) {
@@ -85,7 +103,14 @@ std::optional<ModuleName> module_name(std::string_view name) {
     return fmt::format("{}", fmt::join(some, "."));
   };
   const auto list = std::ranges::find(words, "features");
-  const auto at = list == words.end() ? 0 : static_cast<std::size_t>(list - words.begin()) + 1;
+  std::size_t at = 0;
+  if (list != words.end()) {
+    at = static_cast<std::size_t>(list - words.begin()) + 1;
+    if (at < words.size() && words[at] == "layers")
+      words.erase(words.begin() + static_cast<std::ptrdiff_t>(at));
+  } else {
+    while (at + 1 < words.size() && number(words[at]) && number(words[at + 1])) ++at;
+  }
   if (at + 1 >= words.size()) return std::nullopt;
   const auto index = number(words[at]);
   if (!index) return std::nullopt;
@@ -132,17 +157,19 @@ class SafetensorsFile {
     read_header();
     const std::vector<int> indices = torchvision_indices(network_);
     const std::string wrapper = wrapper_of(indices);
+    const int classifier = classifier_start(indices);
     std::vector<PartialLayer> parts(network_.convolutions.size());
     std::vector<std::string> contents;
     FileContents result;
     for (const Tensor& tensor : tensors_) {
-      contents.push_back(tensor.name.substr(0, 80));
+      contents.push_back(printable(tensor.name));
       const auto name = module_name(tensor.name);
       if (!name || name->wrapper != wrapper) {
         if (has_no_value(tensor)) result.images = Images::torchvision_features;
         continue;
       }
       const auto index = std::ranges::find(indices, name->index);
+      if (wrapper.empty() && name->index >= classifier) continue;
       if (index == indices.end() || (name->part != "weight" && name->part != "bias")) {
         refuse_other(tensor, *name);
         continue;
@@ -157,7 +184,7 @@ class SafetensorsFile {
                          contents.back(), name->part));
       }
       target = is_kernel ? read_kernel(tensor, convolution) : read_bias(tensor, convolution);
-      target_name = tensor.name;
+      target_name = contents.back();
     }
     if (std::ranges::none_of(parts, [](const PartialLayer& part) { return part.kernel || part.bias; })) {
       throw Error(
@@ -167,9 +194,10 @@ class SafetensorsFile {
               "These are another network's weights",
               path_.string(), network_.name, listed(contents)));
     }
+    if (is_number_list(wrapper)) require_all(parts, wrapper);
     result.layers = whole_layers(path_, network_, std::move(parts), contents);
     if (order_ != KernelOrder::oihw)
-      result.notes.push_back(
+      result.conversions.push_back(
           fmt::format("kernels transposed from the order of the file's format, {}", format_));
     if (result.images == Images::torchvision_features) {
       result.notes.push_back(
@@ -184,26 +212,59 @@ class SafetensorsFile {
   /// part of a module, or nothing.
   std::string wrapper_of(const std::vector<int>& indices) const {
     std::set<std::string> wrappers;
+    std::set<std::string> fitting;
     for (const Tensor& tensor : tensors_) {
       const auto name = module_name(tensor.name);
-      if (name && std::ranges::find(indices, name->index) != indices.end() && tensor.shape.size() == 4)
-        wrappers.insert(name->wrapper);
+      if (!name || tensor.shape.size() != 4) continue;
+      const auto index = std::ranges::find(indices, name->index);
+      if (index == indices.end()) continue;
+      wrappers.insert(name->wrapper);
+      if (tensor.shape == kernel_shape(order_, network_.convolutions[index - indices.begin()]))
+        fitting.insert(name->wrapper);
     }
     if (wrappers.contains("features")) return "features";
+    if (!fitting.empty()) wrappers = fitting;
     wrappers.erase("");  // Any list of modules looks so; it is the network's if nothing else is.
     if (wrappers.size() > 1) {
       fail(
           fmt::format("expected the weights of one network, found {} and {}; save the one that is wanted by "
                       "itself",
-                      wrappers.begin()->substr(0, 80), std::next(wrappers.begin())->substr(0, 80)));
+                      printable(*wrappers.begin()), printable(*std::next(wrappers.begin()))));
     }
     return wrappers.empty() ? "" : *wrappers.begin();
   }
 
+  /// A list of modules by itself may go on with a classifier: from its first matrix on, or beyond the
+  /// network's last module.
+  int classifier_start(const std::vector<int>& indices) const {
+    int start = indices.back() + 3;
+    for (const Tensor& tensor : tensors_) {
+      const auto name = module_name(tensor.name);
+      if (tensor.shape.size() == 2 && name && name->wrapper.empty() && name->part == "weight")
+        start = std::min(start, name->index);
+    }
+    return start;
+  }
+
+  /// "0", or "0.1", of a list of modules in another one.
+  static bool is_number_list(std::string_view wrapper) {
+    return !wrapper.empty() && wrapper.find_first_not_of("0123456789.") == std::string_view::npos;
+  }
+
+  /// Lists in lists are common, and their numbers alone say little.
+  void require_all(const std::vector<PartialLayer>& parts, const std::string& wrapper) const {
+    const auto held =
+        std::ranges::count_if(parts, [](const PartialLayer& part) { return part.kernel.has_value(); });
+    if (held == std::ssize(parts)) return;
+    fail(
+        fmt::format("module {} holds {} of the {} convolutions of {}, and without names such as "
+                    "features.0.weight only all "
+                    "of them tell that they are this network's; save that module by itself as `features`",
+                    wrapper, held, parts.size(), network_.name));
+  }
+
   /// Among the convolutions everything counts: what this network lacks there makes another one of it.
   void refuse_other(const Tensor& tensor, const ModuleName& name) const {
-    // A list of modules by itself may also be of a classifier.
-    if (name.wrapper.empty() && tensor.shape.size() == 2) return;
     std::string_view why = why_other(name.part);
     const bool beside_a_vector = std::ranges::any_of(tensors_, [&](const Tensor& other) {
       const auto other_name = module_name(other.name);
@@ -212,18 +273,18 @@ class SafetensorsFile {
     });
     if (why.empty() && beside_a_vector)
       why = "a normalisation, as in torchvision's vgg16_bn; networks with one are not supported";
-    fail(fmt::format("holds {}, which torchvision's {} does not have: {}", tensor.name.substr(0, 80),
+    fail(fmt::format("holds {}, which torchvision's {} does not have: {}", printable(tensor.name),
                      network_.name, why.empty() ? "these are another network's weights" : why));
   }
 
   /// As torchvision's IMAGENET1K_FEATURES are in the classifier.
   bool has_no_value(const Tensor& tensor) {
-    if (tensor.dtype != "F32" || !tensor.name.ends_with("classifier.0.weight") ||
-        tensor.end - tensor.begin < 4)
+    const std::uint64_t width = width_of(tensor.dtype);
+    if (width == 0 || !tensor.name.ends_with("classifier.0.weight") || tensor.end - tensor.begin < width)
       return false;
-    std::array<char, 4> bytes{};
-    read_bytes(data_start_ + tensor.begin, bytes, tensor.name);
-    return std::isnan(std::bit_cast<float>(bytes));
+    std::vector<char> bytes(width);
+    read_bytes(data_start_ + tensor.begin, bytes, printable(tensor.name));
+    return std::isnan(value_of(tensor.dtype, bytes));
   }
 
   [[noreturn]] void fail(const std::string& what) const {
@@ -273,6 +334,10 @@ class SafetensorsFile {
     std::array<std::set<std::string>, 2> keys;  // The tensors' names; the keys of the last one.
     std::string twice;
     const auto note_key = [&](int depth, json::parse_event_t event, const json& parsed) {
+      if (depth > kMaxHeaderDepth) {
+        fail(fmt::format("expected a header nested at most {} deep; the file is damaged: get it again",
+                         kMaxHeaderDepth));
+      }
       if (event != json::parse_event_t::key || depth > 2) return true;
       if (depth == 1) keys[1].clear();
       if (!keys[depth - 1].insert(parsed.get<std::string>()).second) twice = parsed.get<std::string>();
@@ -284,7 +349,7 @@ class SafetensorsFile {
     }
     if (!twice.empty()) {
       fail(fmt::format("the header names {} twice; which one is meant cannot be told: save the file again",
-                       twice.substr(0, 80)));
+                       printable(twice)));
     }
     for (const auto& [name, entry] : header.items()) {
       if (name == "__metadata__") {
@@ -300,8 +365,8 @@ class SafetensorsFile {
   void read_metadata(const json& metadata) {
     if (!metadata.is_object() || !metadata.contains("format")) return;
     const json& format = metadata.at("format");
-    format_ = format.is_string() ? format.get<std::string>().substr(0, 80) : format.dump().substr(0, 80);
-    if (format_ == "pt" || format_ == "np") return;
+    format_ = format.is_string() ? printable(format.get_ref<const std::string&>()) : format.type_name();
+    if (format_ == "pt" || format_ == "pytorch" || format_ == "np") return;
     if (format_ == "mlx") {
       order_ = KernelOrder::ohwi;
     } else if (format_ == "tf" || format_ == "flax") {
@@ -310,7 +375,7 @@ class SafetensorsFile {
       fail(fmt::format(
           "__metadata__: expected a format whose order of dimensions is known (pt, np, tf, flax, mlx), "
           "found {}; save the weights from PyTorch",
-          format.dump().substr(0, 80)));
+          format_));
     }
   }
 
@@ -326,7 +391,7 @@ class SafetensorsFile {
   }
 
   Tensor tensor_of(const std::string& name, const json& entry) const {
-    const std::string where = fmt::format("tensor {}", name.substr(0, 80));
+    const std::string where = fmt::format("tensor {}", printable(name));
     if (!entry.is_object()) fail(fmt::format("{}: expected a JSON object; the file is damaged", where));
     const auto dtype = entry.find("dtype");
     const auto shape = whole_numbers(entry, "shape");
@@ -337,7 +402,7 @@ class SafetensorsFile {
           where));
     }
     return {.name = name,
-            .dtype = dtype->get<std::string>().substr(0, 16),
+            .dtype = printable(dtype->get_ref<const std::string&>()),
             .shape = *shape,
             .begin = (*offsets)[0],
             .end = (*offsets)[1]};
@@ -353,9 +418,8 @@ class SafetensorsFile {
       if (tensor->begin != covered || tensor->end < tensor->begin) {
         fail(
             fmt::format("tensor {}: expected data_offsets from {}, found [{}, {}]; tensors may not overlap "
-                        "or leave gaps. The "
-                        "file is damaged: get it again",
-                        tensor->name.substr(0, 80), covered, tensor->begin, tensor->end));
+                        "or leave gaps. The file is damaged: get it again",
+                        printable(tensor->name), covered, tensor->begin, tensor->end));
       }
       covered = tensor->end;
     }
@@ -370,11 +434,8 @@ class SafetensorsFile {
   /// The tensor's values, checked against the shape the network needs.
   std::vector<float> read_values(const Tensor& tensor, const Convolution& convolution,
                                  const std::vector<std::uint64_t>& expected) {
-    const std::string where = fmt::format("layer {}: tensor {}", convolution.name, tensor.name);
-    const std::uint64_t width = tensor.dtype == "F64"                             ? 8
-                                : tensor.dtype == "F32"                           ? 4
-                                : tensor.dtype == "F16" || tensor.dtype == "BF16" ? 2
-                                                                                  : 0;
+    const std::string where = fmt::format("layer {}: tensor {}", convolution.name, printable(tensor.name));
+    const std::uint64_t width = width_of(tensor.dtype);
     if (width == 0 || tensor.shape != expected) {
       std::string advice = fmt::format("These are not torchvision's {} weights", network_.name);
       if (const std::string order = order_text(tensor.shape, convolution);
@@ -402,18 +463,11 @@ class SafetensorsFile {
     }
     std::vector<char> raw(bytes);
     read_bytes(data_start_ + tensor.begin, raw, where);
-    const auto* next = reinterpret_cast<const unsigned char*>(raw.data());
     std::vector<float> values(count);
-    for (float& value : values) {
-      std::uint64_t bits = 0;
-      for (std::uint64_t i = width; i-- > 0;) bits = bits << 8 | next[i];
-      next += width;
-      value = width == 8              ? static_cast<float>(std::bit_cast<double>(bits))
-              : width == 4            ? std::bit_cast<float>(static_cast<std::uint32_t>(bits))
-              : tensor.dtype == "F16" ? from_half(static_cast<std::uint16_t>(bits))
-                                      : from_bfloat(static_cast<std::uint16_t>(bits));
-    }
-    require_finite(path_, convolution.name, fmt::format("tensor {}", tensor.name), expected, values);
+    for (std::uint64_t i = 0; i < count; ++i)
+      values[i] = value_of(tensor.dtype, std::span(raw).subspan(i * width, width));
+    require_finite(path_, convolution.name, fmt::format("tensor {}", printable(tensor.name)), expected,
+                   values);
     return values;
   }
 

@@ -279,6 +279,7 @@ Weights load_weights(const fs::path& path, const Network& network) {
     hash();
   }
   weights.layers = std::move(contents.layers);
+  weights.conversions = std::move(contents.conversions);
   weights.notes = std::move(contents.notes);
   if (contents.images == weights_formats::Images::torchvision_features)
     weights.natural_input = torchvision_features_mapping();

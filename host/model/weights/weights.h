@@ -31,7 +31,9 @@ struct Weights {
   std::string sha256;  ///< Of the file's bytes, in hex; empty for the stand-in.
   /// What the network was trained on, as far as it is known; a recipe may use another mapping.
   std::optional<InputMapping> natural_input;
-  /// How the values differ from those in the file, and what of the file's network was left out; phrases.
+  /// How the values differ from those in the file; phrases, like `notes`.
+  std::vector<std::string> conversions;
+  /// What else the file tells of its network.
   std::vector<std::string> notes;
   std::vector<std::optional<LayerWeights>>
       layers;  ///< One per convolution of the network; absent layers are empty.
@@ -47,10 +49,10 @@ void require_weights(const Network& network, const Weights& weights, std::span<c
 /// attributes layer_names and weight_names; Keras 3 `.weights.h5`; floats of 16 bits or more are converted)
 /// and safetensors with torchvision's names (features.N.weight; F32, F16, BF16, F64). What the file says of
 /// its conventions (backend, Keras version, order of dimensions, the model's configuration) is followed, and
-/// told in `notes`, or refused. Layers that the file lacks stay empty. Anything else (not such a file,
-/// damaged, of another network, a wrong shape or type, a value that is not finite, half a layer, no layer of
-/// the network) is an input Error. HDF5 files are read in a forked child process, since libhdf5 does not
-/// withstand damage.
+/// told in `conversions` and `notes`, or refused. Layers that the file lacks stay empty. Anything else (not
+/// such a file, damaged, of another network, a wrong shape or type, a value that is not finite, half a layer,
+/// no layer of the network) is an input Error. HDF5 files are read in a forked child process, since libhdf5
+/// does not withstand damage.
 Weights load_weights(const std::filesystem::path& path, const Network& network);
 
 /// A deterministic stand-in, the same numbers on every machine: oriented edges and colour blobs in the first

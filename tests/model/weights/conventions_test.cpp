@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -55,7 +56,7 @@ TEST_F(Conventions, TheanosKernelsAreRotated) {
          {std::pair("", "/"), {"/model_weights", "/model_weights"}, {"/model_weights", "/"}}) {
       const Weights weights = load(variable, parent, holder);
       expect_tiny(weights);
-      EXPECT_THAT(weights.notes,
+      EXPECT_THAT(weights.conversions,
                   ElementsAre("kernels rotated by 180 degrees, since the file's backend is theano"));
       EXPECT_EQ(weights.natural_input, keras_mapping());
     }
@@ -67,7 +68,7 @@ TEST_F(Conventions, OtherBackends) {
                               "torch", "numpy", "openvino"}) {
     const Weights weights = load_weights(made({}, backend, "2.3.1"), tiny());
     expect_tiny(weights);
-    EXPECT_THAT(weights.notes, IsEmpty()) << backend;
+    EXPECT_THAT(weights.conversions, IsEmpty()) << backend;
   }
   EXPECT_THAT(load_error(made({}, "abacus", "2.3.1")),
               AllOf(HasSubstr("attribute backend"), HasSubstr("found abacus")));
@@ -79,11 +80,11 @@ TEST_F(Conventions, OtherBackends) {
 }
 
 TEST_F(Conventions, KerasVersions) {
-  for (const char* version : {"1.2.2", "2.0.0", "2.2.4-tf", "2.15.0", "3.11.2", "1"})
+  for (const char* version : {"0.3.3", "1.2.2", "2.0.0", "2.2.4-tf", "2.15.0", "3.11.2", "1"})
     expect_tiny(load_weights(made({}, "tensorflow", version), tiny()));
   for (const char* version : {"4.0.0", "12.1", "two", "7"})
     EXPECT_THAT(load_error(made({}, "tensorflow", version)),
-                AllOf(HasSubstr("keras_version"), HasSubstr(version)));
+                AllOf(HasSubstr("keras_version: expected 0 to 3"), HasSubstr(version)));
 }
 
 // vgg16_weights_th_dim_ordering_th_kernels_notop.h5 and its kin, of Keras 1.
@@ -93,7 +94,7 @@ TEST_F(Conventions, NamesOfKeras1) {
   const auto load = [&](const KerasNetwork& network, const std::string& name) {
     const Weights weights = load_weights(made(network, "", "", name), tiny());
     expect_tiny(weights);
-    return weights.notes;
+    return weights.conversions;
   };
   EXPECT_THAT(load({.order = kOihw, .rotated = true}, "w_th_dim_ordering_th_kernels_notop.h5"),
               ElementsAre(transposed, rotated));
@@ -102,6 +103,19 @@ TEST_F(Conventions, NamesOfKeras1) {
   EXPECT_THAT(load({}, "w_tf_dim_ordering_tf_kernels.h5"), IsEmpty());
   EXPECT_THAT(load_error(made({}, "theano", "2.0.0", "w_tf_kernels.h5")),
               HasSubstr("its name says tf_kernels"));
+}
+
+// A link may say less than the file that it leads to, and a copy more.
+TEST_F(Conventions, NamesOfLinks) {
+  const fs::path file = made({.rotated = true}, "", "", "w_th_kernels.h5");
+  fs::create_symlink(file, path("vgg16.h5"));
+  expect_tiny(load_weights(path("vgg16.h5"), tiny()));
+  fs::create_symlink(made({.rotated = true}, "", "", "blob"), path("link_th_kernels.h5"));
+  expect_tiny(load_weights(path("link_th_kernels.h5"), tiny()));
+  fs::create_symlink(file, path("w_tf_kernels.h5"));
+  EXPECT_THAT(load_error(path("w_tf_kernels.h5")),
+              AllOf(HasSubstr("w_tf_kernels.h5 and that of the file it links to, w_th_kernels.h5"),
+                    HasSubstr("give the file itself")));
 }
 
 TEST_F(Conventions, OrdersOfDimensions) {
@@ -113,11 +127,12 @@ TEST_F(Conventions, OrdersOfDimensions) {
             HasSubstr("weights/fetch.sh")));
   // Since Keras 2 the order is one, but for MXNet's fork.
   EXPECT_THAT(load_error(made(theano, "theano", "2.2.4")),
-              HasSubstr("in which Keras does not keep kernels (the file's backend is theano)"));
+              AllOf(HasSubstr("in which Keras does not keep kernels (the file's backend is theano)"),
+                    HasSubstr("transpose them to [3, 3, in, out]")));
   EXPECT_THAT(load_error(made(theano, "", "2.2.4", "w_th_kernels.h5")), HasSubstr("the order of Theano"));
   const Weights weights = load_weights(made({.order = kOihw}, "mxnet", "2.2.4"), tiny());
   expect_tiny(weights);
-  EXPECT_THAT(weights.notes, ElementsAre("kernels transposed from [out, in, 3, 3]"));
+  EXPECT_THAT(weights.conversions, ElementsAre("kernels transposed from [out, in, 3, 3]"));
 
   Hdf5File file(path("mixed_th_kernels.h5"));
   KerasNetwork{.order = kOihw, .layers = 1}.write(file);
@@ -161,6 +176,63 @@ TEST_F(Conventions, LayersAmongTheConvolutions) {
   EXPECT_THAT(load({{0, "normalization"}}, "mean:0", {3}).notes, ElementsAre(HasSubstr(": normalization")));
 }
 
+// A network that is a layer of another model is one group, whose weights that are not trained come last.
+TEST_F(Conventions, NormalisationsInAnInnerNetwork) {
+  struct Weight {
+    std::string name;
+    std::vector<hsize_t> shape;
+  };
+  const auto load = [&](const std::vector<Weight>& before, const std::vector<Weight>& after) {
+    Hdf5File file(path("w.h5"));
+    KerasNetwork{}.write(file);
+    file.group("/vgg16");
+    std::vector<std::string> names;
+    const auto add = [&](const Weight& weight) {
+      names.push_back(weight.name);
+      file.floats("/vgg16/" + weight.name, weight.shape, std::vector<float>(64));
+    };
+    for (const Weight& weight : before) add(weight);
+    for (const Convolution& convolution : tiny().convolutions) {
+      H5Lmove(file.id(), ("/" + convolution.name + "/" + convolution.name).c_str(), file.id(),
+              ("/vgg16/" + convolution.name).c_str(), H5P_DEFAULT, H5P_DEFAULT);
+      for (const char* part : {"/kernel:0", "/bias:0"}) names.push_back(convolution.name + part);
+    }
+    for (const Weight& weight : after) add(weight);
+    file.names("/vgg16", "weight_names", names);
+    H5Adelete_by_name(file.id(), "/", "layer_names", H5P_DEFAULT);
+    file.names("/", "layer_names", {"vgg16"});
+    return load_weights(file.close(), tiny());
+  };
+  const auto refusal = [&](const auto& before, const auto& after) {
+    return error_of([&] { load(before, after); });
+  };
+  const Weight dense{"fc/kernel:0", {3, 4}};
+  const Weight gamma{"bn/gamma:0", {4}};
+  const Weight mean{"bn/moving_mean:0", {4}};
+  expect_tiny(load({}, {dense, gamma, mean}));
+  expect_tiny(load({dense, gamma}, {mean}));  // The convolutions are not trained.
+  EXPECT_THAT(refusal(std::vector<Weight>{}, std::vector{gamma, mean}),
+              AllOf(HasSubstr("holds /vgg16/bn/gamma:0 beside the convolutions"), HasSubstr("config.json")));
+  EXPECT_THAT(refusal(std::vector{dense, gamma}, std::vector{mean, Weight{"bn2/moving_mean:0", {4}}}),
+              HasSubstr("/vgg16/bn/gamma:0"));
+  // After the last convolution, and its pool.
+  expect_tiny(load({}, {{"bn/gamma:0", {2}}, {"bn/moving_mean:0", {2}}}));
+  EXPECT_THAT(refusal(std::vector<Weight>{}, std::vector{Weight{"bn/moving_mean:0", {2}}}),
+              HasSubstr("/vgg16/bn/moving_mean:0"));
+  // Images pass through it, and through nothing else of its kind.
+  EXPECT_THAT(load({}, {{"normalization/mean:0", {3}}}).notes,
+              ElementsAre(HasSubstr("may pass through before block1_conv1: normalization")));
+}
+
+TEST_F(Conventions, FurtherBlocks) {
+  Hdf5File file(path("w.h5"));
+  KerasNetwork{}.write(file, {{3, "block6_conv1"}});
+  file.group("/block6_conv1");
+  file.names("/block6_conv1", "weight_names", {"block6_conv1/kernel:0"});
+  file.floats("/block6_conv1/block6_conv1/kernel:0", {3, 3, 2, 2}, std::vector<float>(36));
+  expect_tiny(load_weights(file.close(), tiny()));
+}
+
 // The wrappers of pruning, quantisation and spectral normalisation keep the layer's own weights beside
 // others.
 TEST_F(Conventions, WeightsThatAConvolutionLacks) {
@@ -180,7 +252,7 @@ TEST_F(Conventions, WeightsThatAConvolutionLacks) {
   EXPECT_THAT(load("block1_conv1", "block1_conv1/kernel_min:0"), HasSubstr("kernel_min:0, which a Conv2D"));
   EXPECT_THAT(load("quant_block1_conv1", "quant_block1_conv1/kernel_min:0"),
               HasSubstr("in a layer around the convolutions"));
-  EXPECT_THAT(load("vgg16", "bn1/moving_mean:0"), HasSubstr("bn1/moving_mean:0 among the convolutions"));
+  EXPECT_THAT(load("vgg16", "bn1/moving_mean:0"), HasSubstr("bn1/moving_mean:0 beside the convolutions"));
 }
 
 TEST_F(Conventions, Keras0) {
@@ -230,10 +302,84 @@ TEST_F(Conventions, LayersOfKeras3) {
   EXPECT_THAT(refusal("conv2d_1", false, "conv2d_transpose", 3), HasSubstr("may stand between them"));
   expect_tiny(load("conv2d_1", true, "conv2d_transpose", 3));
 
+  EXPECT_THAT(error_of([&] {
+                Hdf5File file(path("w.weights.h5"));
+                keras3_layer(file, "conv2d", "block1_conv1", 0);
+                keras3_layer(file, "rescaling", "", -1);
+                keras3_layer(file, "rescaling_1", "", -1);
+                load_weights(file.close(), tiny());
+              }),
+              HasSubstr("/layers/rescaling/vars"));
+  const auto rescaled_elsewhere = [&] {
+    Hdf5File other(path("w.weights.h5"));
+    keras3_layer(other, "conv2d", "block1_conv1", 0);
+    for (const char* folder : {"rescaling", "rescaling_1"})
+      keras3_layer(other, fmt::format("functional/layers/{}", folder), "", -1);
+    return load_weights(other.close(), tiny());
+  };
+  EXPECT_THAT(rescaled_elsewhere().notes,
+              ElementsAre(HasSubstr("may pass through before block1_conv1: rescaling, rescaling_1")));
+
   Hdf5File file(path("w.weights.h5"));
   keras3_layer(file, "conv2d", "block1_conv1", 0);
   file.floats("/layers/conv2d/vars/2", {4}, std::vector<float>(4));
   EXPECT_THAT(load_error(file.close()), HasSubstr("expected a kernel 0 and a bias 1, found more"));
+}
+
+TEST_F(Conventions, ConvolutionsOfKeras3WithOtherNames) {
+  const auto load = [&](const std::vector<std::string>& names) {
+    Hdf5File file(path("w.weights.h5"));
+    for (int layer = 0; layer < static_cast<int>(names.size()); ++layer)
+      keras3_layer(file, layer == 0 ? "conv2d" : fmt::format("conv2d_{}", layer), names[layer], layer);
+    return load_weights(file.close(), tiny());
+  };
+  expect_tiny(load({"", "", ""}));
+  expect_tiny(load({"conv2d_3", "conv2d_4", "conv2d_5"}));
+  for (const auto& names :
+       std::vector<std::vector<std::string>>{{""}, {"", ""}, {"conv2d_3"}, {"c1", "c2"}}) {
+    EXPECT_THAT(error_of([&] { load(names); }),
+                AllOf(HasSubstr(fmt::format("holds {} convolution", names.size())),
+                      HasSubstr("without a name of tiny's, such as block1_conv1; only all 3")));
+  }
+  expect_layer(load({"block1_conv1"}), 0);
+}
+
+// What may stand between the convolutions stands elsewhere if as many layers call for it.
+TEST_F(Conventions, HeadsOfKeras3) {
+  using Shape = std::vector<hsize_t>;
+  const auto refusal = [&](const std::vector<std::pair<std::string, Shape>>& head) -> std::string {
+    Hdf5File file(path("w.weights.h5"));
+    for (int layer = 0; layer < 3; ++layer)
+      keras3_layer(file, layer == 0 ? "conv2d" : fmt::format("conv2d_{}", layer),
+                   tiny().convolutions[layer].name, layer);
+    for (const auto& [folder, shape] : head) {
+      keras3_layer(file, folder, folder == "conv2d_3" ? "block6_conv1" : "", -1);
+      if (!shape.empty()) file.floats("/layers/" + folder + "/vars/0", shape, std::vector<float>(100));
+    }
+    try {
+      expect_tiny(load_weights(file.close(), tiny()));
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  for (const char* norm : {"batch_normalization", "layer_normalization"}) {
+    EXPECT_EQ(refusal({{norm, {5}}, {"dense", {9, 5}}}), "");
+    EXPECT_EQ(refusal({{norm, {2}}, {"global_average_pooling2d", {}}}), "");
+    EXPECT_EQ(refusal({{norm, {5}}, {"conv2d_3", {3, 3, 2, 5}}}), "");
+    EXPECT_EQ(refusal({{norm, {5}}, {"conv2d_transpose", {2, 2, 5, 2}}}), "");
+    const auto is_refused = AllOf(HasSubstr(fmt::format("holds /layers/{}/vars", norm)),
+                                  HasSubstr("may stand between them"), HasSubstr("as .keras"));
+    EXPECT_THAT(refusal({{norm, {5}}, {"dense", {5, 9}}}), is_refused);
+    EXPECT_THAT(refusal({{norm, {4}}, {"global_average_pooling2d", {}}}), is_refused);
+    EXPECT_THAT(refusal({{norm, {5}}, {std::string(norm) + "_1", {5}}, {"dense", {9, 5}}}), is_refused);
+  }
+  for (const char* activation : {"leaky_re_lu", "elu", "p_re_lu"}) {
+    EXPECT_EQ(refusal({{activation, {}}, {"dense", {9, 9}}}), "");
+    EXPECT_THAT(refusal({{activation, {}}}), HasSubstr("may stand between them"));
+    EXPECT_THAT(refusal({{activation, {}}, {std::string(activation) + "_1", {}}, {"dense", {9, 9}}}),
+                HasSubstr("may stand between them"));
+  }
 }
 
 hid_t float_type(std::size_t size, std::size_t exponent, std::size_t fraction, std::size_t bias) {
@@ -287,6 +433,7 @@ TEST_F(Conventions, BrainFloatsOfKeras3) {
   Hdf5File file(path("w.weights.h5"));
   const std::string vars = "/layers/conv2d/vars";
   file.group(vars);
+  file.text(vars, "name", "block1_conv1");
   const hid_t type = H5Tcreate(H5T_OPAQUE, 2);
   for (const auto& [name, shape] :
        {std::pair<std::string, std::vector<hsize_t>>{"/0", {3, 3, 3, 4}}, {"/1", {4}}}) {

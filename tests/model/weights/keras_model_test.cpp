@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -237,8 +238,10 @@ TEST(KerasModel, OtherDescriptions) {
   EXPECT_EQ(weights_formats::examine_keras_model("{}", tiny()).difference, "");
   EXPECT_EQ(weights_formats::examine_keras_model(R"({"class_name": "Mine", "config": 3})", tiny()).difference,
             "");
-  EXPECT_THAT(weights_formats::examine_keras_model("{", tiny()).difference, HasSubstr("not JSON"));
-  // Of any form, but not to be lost on.
+  EXPECT_EQ(weights_formats::examine_keras_model("{", tiny()).damage, "is not JSON");
+  EXPECT_THAT(weights_formats::examine_keras_model(std::string(300000, '['), tiny()).damage,
+              HasSubstr("deep"));
+  // None of these is Keras', and none may end the program.
   for (const char* odd :
        {R"({"config": {"layers": [3, {"config": 3}, {"config": {"name": "block1_conv1"}}]}})",
         R"({"config": [{"class_name": 3, "config": {"layer": {"config": []}}}]})",
@@ -248,6 +251,48 @@ TEST(KerasModel, OtherDescriptions) {
   json deep = sequential(plain());
   for (int depth = 0; depth < 100; ++depth) deep = sequential({deep});
   examined(deep);
+}
+
+// Python writes NaN and infinities.
+TEST(KerasModel, NumbersThatJsonLacks) {
+  std::string text = functional(plain()).dump();
+  const auto found = [&](const std::string& number) {
+    std::string changed = text;
+    changed.insert(1, "\"x\": [" + number + "], ");
+    return weights_formats::examine_keras_model(changed, tiny());
+  };
+  for (const char* number : {"NaN", "Infinity, -Infinity", R"("a \" NaN", NaN)", R"("\\", NaN)"}) {
+    EXPECT_EQ(found(number).damage, "") << number;
+    EXPECT_TRUE(found(number).described) << number;
+  }
+  EXPECT_EQ(found("Nan").damage, "is not JSON");
+  std::vector<json> layers = plain();
+  layers[1]["name"] = layers[1]["config"]["name"] = "NaN";
+  EXPECT_THAT(difference([&](auto& changed) { changed = layers; }), HasSubstr("layer NaN (Conv2D) stands"));
+}
+
+TEST(KerasModel, LayersThatCannotBeRead) {
+  json model = functional(plain());
+  json& layers = model["config"]["layers"];
+  layers.insert(layers.begin(), json{{"class_name", "Mine"}});
+  EXPECT_EQ(examined(model).difference, "");
+  for (const json& nodes : {json::array(), json{{"args", {"block1_conv1"}}}}) {
+    layers[3]["inbound_nodes"] = nodes;
+    EXPECT_THAT(examined(model).difference, HasSubstr("block1_conv2 follows no convolution of the model"));
+  }
+}
+
+TEST(KerasModel, ConvolutionsWithOtherNames) {
+  std::vector<json> layers = plain();
+  for (const int at : {1, 2, 4}) layers[at]["name"] = layers[at]["config"]["name"] = fmt::format("c{}", at);
+  json outer = sequential({layer("RandomFlip", "flip"), functional(layers)});
+  EXPECT_TRUE(examined(outer).described);
+  EXPECT_EQ(examined(outer).difference, "");
+  layers[2]["config"]["activation"] = "elu";
+  EXPECT_THAT(examined(functional(layers)).difference,
+              HasSubstr("block1_conv2: expected the activation relu"));
+  layers.erase(layers.begin() + 4);
+  EXPECT_FALSE(examined(functional(layers)).described);
 }
 
 TEST(KerasModel, InAFile) {
@@ -291,6 +336,48 @@ TEST(KerasModel, BesideAFile) {
   expect_layer(load("other.weights.h5"), 1);
   write(folder, "config.json", functional(plain(), true).dump());
   expect_layer(load("model.weights.h5"), 1);
+  write(folder, "config.json", "[");
+  EXPECT_THAT(error_of([&] { load("model.weights.h5"); }),
+              HasSubstr("the config.json beside this file is not JSON; it is damaged"));
+}
+
+// Where the description tells that another model's convolutions are meant, they are not counted.
+TEST(KerasModel, BesideAFileWithoutNames) {
+  const TemporaryFolder folder;
+  const auto load = [&] {
+    Hdf5File file(folder / "model.weights.h5");
+    const KerasNetwork network;
+    for (int i = 0; i < 3; ++i) {
+      const Convolution& convolution = tiny().convolutions[i];
+      const std::string group = i == 0 ? "/layers/conv2d/vars" : fmt::format("/layers/conv2d_{}/vars", i);
+      file.floats(group + "/0", network.shape(convolution), network.kernel(i));
+      file.floats(group + "/1", {static_cast<hsize_t>(convolution.out_channels)},
+                  made_values(i, 70, static_cast<std::size_t>(convolution.out_channels)));
+    }
+    return load_weights(file.close(), tiny());
+  };
+  std::vector<json> layers = plain();
+  for (const int at : {1, 2, 4}) layers[at]["name"] = layers[at]["config"]["name"] = fmt::format("c{}", at);
+  write(folder, "config.json", functional(layers).dump());
+  for (int i = 0; i < 3; ++i) expect_layer(load(), i);
+  layers[1]["config"]["activation"] = "elu";
+  write(folder, "config.json", functional(layers).dump());
+  EXPECT_THAT(error_of(load), HasSubstr("expected the activation relu, found elu"));
+  layers.erase(layers.begin() + 4);
+  write(folder, "config.json", functional(layers).dump());
+  EXPECT_THAT(error_of(load), HasSubstr("the model's description does not have its 3"));
+}
+
+TEST(KerasModel, DescribesFurtherConvolutions) {
+  const TemporaryFolder folder;
+  Hdf5File file(folder / "model.h5");
+  KerasNetwork{.parent = "/model_weights"}.write(file, {{3, "block2_conv2"}});
+  file.group("/model_weights/block2_conv2");
+  std::vector<json> layers = plain();
+  layers.push_back(convolution("block2_conv2"));
+  file.text("/", "model_config", functional(layers).dump());
+  const Weights weights = load_weights(file.close(), tiny());
+  for (int i = 0; i < 3; ++i) expect_layer(weights, i);
 }
 
 }  // namespace

@@ -204,12 +204,90 @@ TEST_F(SafetensorsFault, ModulesThatChangeNothing) {
     const Weights weights =
         load_weights(write(folder_, "w.safetensors", safetensors(renamed, data_)), tiny());
     for (int layer = 0; layer < 3; ++layer) expect_layer(weights, layer);
+    EXPECT_THAT(weights.conversions, testing::IsEmpty());
     EXPECT_THAT(weights.notes, testing::IsEmpty());
   }
   header_["module.features.2.bias"] = header_["features.0.bias"];
   header_.erase("features.0.bias");
   EXPECT_THAT(load(),
               HasSubstr("layer block1_conv2: features.2.bias and module.features.2.bias are both its bias"));
+}
+
+TEST_F(SafetensorsFault, ListsOfModules) {
+  const auto load = [&](const std::string& list,
+                        const std::vector<std::pair<std::string, nlohmann::json>>& more) {
+    nlohmann::json renamed;
+    for (const auto& [name, entry] : header_.items()) {
+      constexpr std::string_view kList = "features.";
+      renamed[name.starts_with(kList) ? list + name.substr(kList.size()) : name] = entry;
+    }
+    for (const auto& [name, shape] : more)
+      renamed[name] = {{"dtype", "F32"}, {"shape", shape}, {"data_offsets", {data_.size(), data_.size()}}};
+    return load_weights(write(folder_, "w.safetensors", safetensors(renamed, data_)), tiny());
+  };
+  const auto expect_tiny = [](const Weights& weights) {
+    for (int layer = 0; layer < 3; ++layer) expect_layer(weights, layer);
+  };
+  // A classifier in the same list.
+  expect_tiny(load("", {{"9.weight", {0, 4}}, {"9.bias", {0}}, {"10.running_mean", {0}}}));
+  expect_tiny(load("", {{"6.weight", {0, 4}}, {"6.bias", {0}}}));
+  EXPECT_THAT(error_of([&] { load("", {{"3.bias", {0}}}); }), HasSubstr("holds 3.bias"));
+  // In another list, whose next module is the classifier.
+  expect_tiny(load("0.", {{"3.0.weight", {0, 4}}, {"3.0.bias", {0}}}));
+  expect_tiny(load("1.0.", {{"1.3.0.weight", {0, 4, 1, 1}}}));
+  expect_tiny(load("", {{"9.0.weight", {0, 4, 1, 1}}}));
+  for (const char* part : {"weight", "bias"}) {
+    header_[fmt::format("other.{}", part)] = header_[fmt::format("features.5.{}", part)];
+    header_.erase(fmt::format("features.5.{}", part));
+  }
+  EXPECT_THAT(error_of([&] { load("0.", {}); }), HasSubstr("module 0 holds 2 of the 3 convolutions of tiny"));
+  EXPECT_FALSE(load("", {}).holds(2));
+}
+
+// MLX's Sequential has its modules in `layers`.
+TEST_F(SafetensorsFault, LayersOfMlx) {
+  nlohmann::json renamed;
+  for (const auto& [name, entry] : header_.items()) {
+    constexpr std::string_view kList = "features.";
+    renamed[name.starts_with(kList) ? "model.features.layers." + name.substr(kList.size()) : name] = entry;
+  }
+  const Weights weights = load_weights(write(folder_, "w.safetensors", safetensors(renamed, data_)), tiny());
+  for (int layer = 0; layer < 3; ++layer) expect_layer(weights, layer);
+}
+
+TEST_F(SafetensorsFault, DeepHeader) {
+  for (const char* at : {R"("format":)", R"("x":)"}) {
+    const std::string text = fmt::format(R"({{"__metadata__":{{{}{}{}}}}})", at, std::string(300000, '['),
+                                         std::string(300000, ']'));
+    std::string length(8, '\0');
+    const std::uint64_t size = text.size();
+    std::memcpy(length.data(), &size, 8);
+    EXPECT_THAT(load_raw(length + text), HasSubstr("expected a header nested at most 4 deep"));
+  }
+  header_["__metadata__"] = {{"format", {1, 2}}};
+  EXPECT_THAT(load(), AllOf(HasSubstr("__metadata__: expected a format"), HasSubstr("found array;")));
+}
+
+TEST_F(SafetensorsFault, NamesAreShownPrintableAndShort) {
+  for (const auto& name :
+       {"features.1.\x1b[31m" + std::string(100000, 'x'), "\x1b" + std::string(100000, 'x')}) {
+    for (const char* shape : {"shape", "dtype"}) {
+      nlohmann::json header = header_;
+      header[name] = header["features.2.weight"];
+      header.erase("features.2.weight");
+      header[name][shape] = 3;
+      const std::string message = load_raw(safetensors(header, data_));
+      EXPECT_LT(message.size(), 1000u);
+      EXPECT_EQ(message.find('\x1b'), std::string::npos);
+    }
+  }
+  const std::string wrapped = std::string(100000, 'x') + "\x1b.features.2.weight";
+  nlohmann::json header{{wrapped, header_["features.2.weight"]}};
+  header[wrapped]["dtype"] = "\x1b";
+  header[wrapped]["data_offsets"] = {0, data_.size()};
+  const std::string message = load_raw(safetensors(header, data_));
+  EXPECT_LT(message.size(), 1000u);
+  EXPECT_EQ(message.find('\x1b'), std::string::npos);
 }
 
 TEST_F(SafetensorsFault, WhatTheNetworkLacks) {
@@ -267,7 +345,7 @@ TEST_F(SafetensorsOrder, IsThatOfTheFormat) {
   reorder({0, 2, 3, 1});
   const Weights mlx = load_weights(write(folder_, "w.safetensors", safetensors(header_, data_)), tiny());
   for (int layer = 0; layer < 3; ++layer) expect_layer(mlx, layer);
-  EXPECT_THAT(mlx.notes, ElementsAre("kernels transposed from the order of the file's format, mlx"));
+  EXPECT_THAT(mlx.conversions, ElementsAre("kernels transposed from the order of the file's format, mlx"));
   header_.erase("__metadata__");
   EXPECT_THAT(load(), HasSubstr("the order of MLX, but the file does not tell its format"));
 }
@@ -280,10 +358,10 @@ TEST_F(SafetensorsOrder, OfTensorFlow) {
     const Weights weights =
         load_weights(write(folder_, "w.safetensors", safetensors(header_, data_)), tiny());
     for (int layer = 0; layer < 3; ++layer) expect_layer(weights, layer);
-    EXPECT_EQ(weights.notes.size(), 1u);
+    EXPECT_EQ(weights.conversions.size(), 1u);
   }
   header_["__metadata__"]["format"] = "paddle";
-  EXPECT_THAT(load(), AllOf(HasSubstr("__metadata__"), HasSubstr("found \"paddle\"")));
+  EXPECT_THAT(load(), AllOf(HasSubstr("__metadata__"), HasSubstr("found paddle;")));
 }
 
 TEST_F(SafetensorsFault, Doubles) {
@@ -321,6 +399,17 @@ TEST_F(SafetensorsFault, ClassifierWithoutValues) {
   for (int layer = 0; layer < 3; ++layer) expect_layer(weights, layer);
   EXPECT_EQ(weights.natural_input, torchvision_features_mapping());
   EXPECT_THAT(weights.notes, ElementsAre(HasSubstr("IMAGENET1K_FEATURES")));
+}
+
+TEST_F(SafetensorsFault, ClassifierWithoutValuesOfAnyType) {
+  for (const auto& [dtype, nan] : {std::pair("F16", "\x00\x7e"), {"BF16", "\xc0\x7f"}}) {
+    nlohmann::json header = header_;
+    const std::size_t end = data_.size();
+    header["vgg.classifier.0.weight"] = {{"dtype", dtype}, {"shape", {1}}, {"data_offsets", {end, end + 2}}};
+    const Weights weights = load_weights(
+        write(folder_, "w.safetensors", safetensors(header, data_ + std::string(nan, 2))), tiny());
+    EXPECT_EQ(weights.natural_input, torchvision_features_mapping()) << dtype;
+  }
 }
 
 TEST_F(SafetensorsFault, NamesTwice) {
@@ -392,7 +481,7 @@ TEST_F(SafetensorsFault, Header) {
   std::string nested(8, '\0');
   nested[2] = 1;
   nested += "{\"a\":" + std::string(65531, '[');
-  EXPECT_THAT(load_raw(nested), HasSubstr("header in JSON"));
+  EXPECT_THAT(load_raw(nested), HasSubstr("nested at most 4 deep"));
 }
 
 TEST_F(SafetensorsFault, NanInF32) {
