@@ -27,7 +27,7 @@ compile() {
   "$@" "$source" -o "$report.fatbin" >"$report" 2>&1 || { cat "$report"; return 1; }
 }
 export -f compile
-printf '%s\0' "$root"/kernels/*.cu |
+printf '%s\0' "$root"/kernels/*/*.cu |
   xargs -0 -P "$(nproc)" -I {} bash -c 'compile "$@"' compile {} "$folder" "$nvcc" "${flags[@]}"
 
 if grep -h 'wgmma.*serialized' "$folder"/*.report; then exit 1; fi
