@@ -220,7 +220,7 @@ std::vector<Setting> settings_of(const Manifest& manifest) {
   const auto add_file = [&](std::string name, const std::string& file, const std::string& sha256) {
     add(std::move(name), sha256, fmt::format("{} (SHA-256 {}...)", file, sha256.substr(0, 12)));
   };
-  add("version", manifest.version);
+  add("results", std::to_string(manifest.results), fmt::format("those of version {}", manifest.version));
   add("network", manifest.network.name);
   if (manifest.weights.sha256.empty())
     add("--weights", manifest.weights.name);
@@ -278,6 +278,7 @@ Manifest parse(const Json& json, const Network& network) {
     throw std::invalid_argument(fmt::format("it is of a network other than {}", network.name));
   Manifest manifest;
   manifest.version = json.at("version").get<std::string>();
+  manifest.results = json.value("results", 1);  // Version 0.1.0 did not write it.
   manifest.command_lines = json.at("command_lines").get<std::vector<std::string>>();
   manifest.started = parse_time(json.at("started"));
   manifest.network = network;
@@ -446,6 +447,7 @@ std::string to_json(const Manifest& manifest) {
   Json json;
   json["program"] = "filterscope";
   json["version"] = manifest.version;
+  json["results"] = manifest.results;
   json["command_lines"] = manifest.command_lines;
   json["started"] = time_text(manifest.started);
   json["complete"] = manifest.complete;

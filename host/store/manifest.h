@@ -57,10 +57,15 @@ struct InitRecord {
                         ///< for every filter.
 };
 
+/// Results of two versions of the program go together, in one folder or one merge, if this number is the
+/// same. It changes when the same settings give other pictures.
+inline constexpr int kResults = 1;
+
 /// What manifest.json says of the results in a folder: one run's, or those of several that had the same
 /// settings.
 struct Manifest {
   std::string version;                            ///< Of the program.
+  int results = kResults;                         ///< What its results count as.
   std::vector<std::string> command_lines;         ///< Of each run, in order, each once.
   std::chrono::system_clock::time_point started;  ///< The first of them.
   Network network;

@@ -273,6 +273,8 @@ TEST(Manifest, IsReadBack) {
 TEST(Manifest, WithoutAWordOfRescueHadNone) {
   json old = json::parse(to_json(example()));
   old["recipe"].erase("rescue");
+  old["version"] = "0.1.0";
+  old.erase("results");
   old["weights"].erase("conversions");
   old["weights"].erase("notes");
   const Manifest read = parse_manifest(old.dump(), vgg16());
@@ -344,8 +346,12 @@ TEST(Manifest, ComparesSettings) {
       text += one.name + ": " + one.first + ", " + one.second + "; ";
     return text;
   };
-  EXPECT_EQ(difference([](Manifest& m) { m.version = "0.0.1"; }),
-            std::string("version: ") + kVersion + ", 0.0.1; ");
+  EXPECT_EQ(difference([](Manifest& m) { m.version = "0.0.1"; }), "");
+  EXPECT_EQ(difference([](Manifest& m) {
+              m.version = "9.0.0";
+              m.results = kResults + 1;
+            }),
+            std::string("results: those of version ") + kVersion + ", those of version 9.0.0; ");
   EXPECT_EQ(difference([](Manifest& m) { m.weights.sha256 = "0123456789abcdef"; }),
             "--weights: vgg16.h5 (SHA-256 00ff...), vgg16.h5 (SHA-256 0123456789ab...); ");
   EXPECT_EQ(difference([](Manifest& m) {
