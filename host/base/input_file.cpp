@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <system_error>
 
 #include "error.h"
@@ -16,17 +18,19 @@ namespace {
                                             std::generic_category().message(error), reading_advice(error)));
 }
 
-// The whole of an open file, into a std::string or a vector of bytes; false where it cannot be read. Streams
-// of the standard library that grow take a lack of memory for the end of the file: hence by its size.
+// The rest of a file, into a std::string or a vector of bytes; false where it cannot be read. The standard
+// library's string streams take a lack of memory for the end of the file.
 template <class Bytes>
-bool read_whole(std::ifstream& file, Bytes& bytes) {
-  file.seekg(0, std::ios::end);
-  const std::streamoff size = file.tellg();
-  if (!file || size < 0) return false;
-  bytes.resize(static_cast<std::size_t>(size));
-  file.seekg(0);
-  file.read(reinterpret_cast<char*>(bytes.data()), size);
-  bytes.resize(static_cast<std::size_t>(file.gcount()));
+bool read_rest(std::ifstream& file, Bytes& bytes) {
+  constexpr std::size_t kLeast = std::size_t{1} << 16;
+  std::size_t size = 0;
+  while (file) {
+    bytes.resize(size + std::max(size, kLeast));
+    file.read(reinterpret_cast<char*>(bytes.data()) + size,
+              static_cast<std::streamsize>(bytes.size() - size));
+    size += static_cast<std::size_t>(file.gcount());
+  }
+  bytes.resize(size);
   return !file.bad();
 }
 
@@ -43,7 +47,7 @@ std::vector<std::uint8_t> read_result_file(const std::filesystem::path& path) {
   std::ifstream file = open_result(path);
   std::vector<std::uint8_t> bytes;
   errno = 0;
-  if (!file || !read_whole(file, bytes)) {
+  if (!file || !read_rest(file, bytes)) {
     if (is_exhaustion(errno)) fail(path, errno);
     return {};
   }
@@ -64,7 +68,7 @@ std::optional<std::string> read_file(const std::filesystem::path& path) {
   errno = 0;
   std::ifstream file(path, std::ios::binary);
   std::string text;
-  if (!file || !read_whole(file, text)) fail(path, errno != 0 ? errno : EIO);
+  if (!file || !read_rest(file, text)) fail(path, errno != 0 ? errno : EIO);
   return text;
 }
 

@@ -134,7 +134,7 @@ for launcher in mpirun srun; do
 done
 
 if command -v shellcheck > /dev/null; then
-  (cd "$1" && shellcheck -x tools/cluster/*.sh tests/cluster_*.sh) || failed "shellcheck"
+  (cd "$1" && shellcheck -x tools/cluster/*.sh tests/cli/cluster_*.sh) || failed "shellcheck"
 else
   echo "skipped: shellcheck is not installed"
 fi

@@ -146,10 +146,9 @@ TEST(CliProgress, PlainLinesComeAtAModestRate) {
 
 // Or under `timeout`: another process group has the terminal.
 TEST(CliProgress, InTheBackgroundItIsPlainLines) {
-  const auto output = [](Progress::Style style, int columns) {
-    return progress_output(style, many_filters(), 0, 640, std::chrono::milliseconds(4), columns);
-  };
-  EXPECT_EQ(output(Progress::Style::terminal, 0), output(Progress::Style::plain, 80));
+  const std::string text =
+      progress_output(Progress::Style::terminal, many_filters(), 0, 640, std::chrono::milliseconds(4), 0);
+  EXPECT_THAT(text, testing::MatchesRegex("[0-9]+/64 filters, [^\r\x1b\n]+ left\n"));
 }
 
 TEST(CliProgress, SilentPrintsNothing) {
