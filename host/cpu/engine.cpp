@@ -83,7 +83,7 @@ class CpuEngine final : public Engine {
 
   EngineDescription describe() const override {
     return {.device = "cpu",
-            .device_name = processor_name(),
+            .device_name = processor_,
             .precision = Precision::fp32,
             .threads = team_.count(),
             .libraries = {},
@@ -319,6 +319,7 @@ class CpuEngine final : public Engine {
   const Weights& weights_;
   const Recipe recipe_;
   const RenderOptions options_;
+  const std::string processor_ = processor_name();  // Once: later, too many files may be open to ask.
   ThreadTeam team_;
   cpu::Planner planner_;
   int largest_batch_;

@@ -23,7 +23,7 @@ using nlohmann::json;
 
 constexpr std::string_view kFormat = "filterscope CUDA plans 2";
 // No run writes as much; nothing bigger is read.
-constexpr std::uintmax_t kLargestFile = 16 << 20;
+constexpr std::streamoff kLargestFile = 16 << 20;
 
 std::uint64_t fnv1a(std::string_view text) {
   std::uint64_t hash = 0xcbf29ce484222325;
@@ -56,11 +56,14 @@ PlanCache::Entries PlanCache::read() const {
   // A pipe or a device of that name would be waited for.
   std::error_code error;
   if (!std::filesystem::is_regular_file(path_, error)) return {};
-  const std::uintmax_t size = std::filesystem::file_size(path_, error);
-  if (error || size > kLargestFile) return {};
-  std::string text(size, '\0');
   std::ifstream file(path_, std::ios::binary);
-  file.read(text.data(), static_cast<std::streamsize>(size));
+  // Of the file that is open: another process may replace it meanwhile.
+  file.seekg(0, std::ios::end);
+  const std::streamoff size = file.tellg();
+  if (size < 0 || size > kLargestFile) return {};
+  std::string text(static_cast<std::size_t>(size), '\0');
+  file.seekg(0);
+  file.read(text.data(), size);
   text.resize(static_cast<std::size_t>(file.gcount()));
   const json document = json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!document.is_object() || document.value("format", json()) != kFormat ||
