@@ -52,7 +52,7 @@ bool is_temporary(std::string_view name) {
          name.find_first_not_of("0123456789abcdef", dot + 1) == std::string_view::npos;
 }
 
-/// Of a folder that belongs to the user and may not be written all the same, as a strange umask makes it.
+/// What to do about a folder that the user owns but may not write to, as an unusual umask leaves it.
 std::string shut_folder_advice(const std::filesystem::path& folder) {
   struct stat status {};
   if (::stat(folder.empty() ? "." : folder.c_str(), &status) != 0 || status.st_uid != ::geteuid() ||

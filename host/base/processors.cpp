@@ -104,7 +104,7 @@ std::optional<double> number_in(const fs::path& file, int position = 0) {
                                                                                : std::nullopt;
 }
 
-// Of one group; "max" and -1 are no limit.
+// The quota of one group; "max" and -1 mean that there is no limit.
 std::optional<double> quota_of(const fs::path& group, bool v2) {
   const auto quota = v2 ? number_in(group / "cpu.max") : number_in(group / "cpu.cfs_quota_us");
   const auto period = v2 ? number_in(group / "cpu.max", 1) : number_in(group / "cpu.cfs_period_us");

@@ -26,7 +26,7 @@ class Interrupt {
  private:
   std::string answer_;
   std::stop_source source_;
-  std::array<struct sigaction, 4> old_{};  ///< Of each signal that is handled.
+  std::array<struct sigaction, 4> old_{};  ///< How each signal was handled before.
   int read_end_ = -1;
   std::thread listener_;
 };

@@ -20,8 +20,8 @@ std::unique_ptr<Engine> make_engine(const Network& network, const Weights& weigh
                                     const RenderOptions& options, std::string* why_not_gpu = nullptr);
 
 std::vector<DeviceInfo> list_devices();
-/// Of the usable GPUs in `devices`, the one that processes take who share the machine: in turn, by their
-/// number from 0, and from the first one again after the last. Nothing where there is none.
+/// The id of the usable GPU in `devices` for the process with this rank on the machine, from 0: processes
+/// take the GPUs in turn, and start again with the first after the last. Nothing if no GPU is usable.
 std::optional<std::string> gpu_of_rank(std::span<const DeviceInfo> devices, int local_rank);
 /// What `--device auto` means here.
 struct DeviceChoice {
@@ -34,7 +34,7 @@ Libraries library_versions();
 /// What `info` tells of GPUs besides; nothing in a build without CUDA.
 struct GpuFacts {
   Libraries libraries;  ///< The driver's release and the cuDNN that is loaded, or why there is none.
-  /// Of each usable GPU, by its id, where timings of kernels are kept, and how many earlier runs have left.
+  /// For each usable GPU, by its id: where kernel timings are stored, and how many earlier runs have left.
   std::vector<std::pair<std::string, std::string>> timings;
 };
 GpuFacts gpu_facts();

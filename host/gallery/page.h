@@ -13,7 +13,7 @@ struct PageRun {
   const StoredRun& run;
   const PictureSurvey& survey;
   std::string folder;     ///< From the page's folder to the run's, with '/' at the end; empty: the same.
-  std::string name = {};  ///< Of the run's folder, for a reader. Only where two runs are compared.
+  std::string name = {};  ///< The folder's name as shown; set only when two runs are compared.
 };
 
 /// index.html: tools/gallery's page, style and script, and the data of `runs` (one, or two to be compared; of

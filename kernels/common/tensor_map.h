@@ -26,8 +26,8 @@ constexpr int kBoxRowBytes = 128;
 TensorMap make_tensor_map(const Half* data, std::int64_t rows, std::int64_t columns, int box_rows);
 TensorMap make_tensor_map(const Bfloat16* data, std::int64_t rows, std::int64_t columns, int box_rows);
 
-/// Of such a matrix whose rows are whole groups of eight: a box has the same two rows of each of `box_groups`
-/// (at most 128) groups that follow each other.
+/// The map of such a matrix whose rows form whole groups of eight: a box holds the same two rows of each of
+/// `box_groups` (at most 128) consecutive groups.
 constexpr int kGroupRows = 8;
 TensorMap make_pairs_tensor_map(const Half* data, std::int64_t rows, std::int64_t columns, int box_groups);
 TensorMap make_pairs_tensor_map(const Bfloat16* data, std::int64_t rows, std::int64_t columns,

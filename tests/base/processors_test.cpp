@@ -55,7 +55,7 @@ TEST_F(CpuQuota, OfV2TheLeastOfTheGroupAndThoseAboveIt) {
   EXPECT_EQ(quota(), 0.5);
   write("sys/fs/cgroup/user.slice/cpu.max", "20000 80000");
   EXPECT_EQ(quota(), 0.25);
-  write("sys/fs/cgroup/cpu.max", "10000 100000");  // Of a container's own root.
+  write("sys/fs/cgroup/cpu.max", "10000 100000");  // The container's own root.
   EXPECT_EQ(quota(), 0.1);
 }
 

@@ -114,7 +114,7 @@ class EmulatedTerminal {
 
   std::size_t columns_;
   Resizing resizing_;
-  std::string begun_;  // Of a sequence.
+  std::string begun_;  // An escape sequence that is not complete yet.
   std::vector<Row> rows_{1};
   std::size_t row_ = 0, column_ = 0;
 };

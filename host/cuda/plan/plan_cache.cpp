@@ -57,7 +57,7 @@ PlanCache::Entries PlanCache::read() const {
   std::error_code error;
   if (!std::filesystem::is_regular_file(path_, error)) return {};
   std::ifstream file(path_, std::ios::binary);
-  // Of the file that is open: another process may replace it meanwhile.
+  // The size is taken from the open file, since another process may replace it meanwhile.
   file.seekg(0, std::ios::end);
   const std::streamoff size = file.tellg();
   if (size < 0 || size > kLargestFile) return {};

@@ -701,7 +701,7 @@ class KerasFile {
     std::string layer_name;  ///< The attribute `name`, or nothing.
     bool empty = false;      ///< A layer without weights.
 
-    /// Of the model that the layer is in.
+    /// The path of the model that contains the layer.
     std::string parent() const {
       return path.substr(0, path.size() - std::string_view("/vars").size() - folder.size());
     }
@@ -1093,7 +1093,7 @@ class KerasFile {
   bool rotated_ = false;              ///< All kernels are, in the file.
   bool may_be_oihw_ = false;          ///< The file tells enough for kernels of that order.
   std::string convention_;            ///< What tells so, for a reader.
-  std::optional<KernelOrder> order_;  ///< Of the kernels so far.
+  std::optional<KernelOrder> order_;  ///< The order of the kernels read so far.
 };
 
 }  // namespace

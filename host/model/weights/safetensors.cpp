@@ -330,7 +330,7 @@ class SafetensorsFile {
     read_bytes(8, text, "the header");
     data_start_ = 8 + length;
 
-    // Of two equal keys the parser keeps one.
+    // The parser keeps one of two equal keys.
     std::array<std::set<std::string>, 2> keys;  // The tensors' names; the keys of the last one.
     std::string twice;
     const auto note_key = [&](int depth, json::parse_event_t event, const json& parsed) {

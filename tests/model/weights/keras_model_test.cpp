@@ -82,7 +82,7 @@ KerasModel examined(const json& model) {
   return weights_formats::examine_keras_model(model.dump(), tiny());
 }
 
-/// Of the network with one layer changed, in all three forms, which must agree.
+/// What differs in the network with one layer changed. All three forms must agree.
 std::string difference(const std::function<void(std::vector<json>&)>& change) {
   std::vector<json> layers = plain();
   change(layers);
