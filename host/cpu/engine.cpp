@@ -19,8 +19,8 @@
 #include "../run/validation.h"
 #include "aligned.h"
 #include "kernels.h"
+#include "network_passes.h"
 #include "plan.h"
-#include "stack.h"
 
 namespace filterscope {
 
@@ -156,19 +156,19 @@ class CpuEngine final : public Engine {
     std::vector<FilterGradient> results;
     for (const Batch& batch : schedule(filters, largest_batch_)) {
       const std::size_t count = batch.filters.size();
-      cpu::Stack stack = make_stack(batch);
+      cpu::NetworkPasses passes = make_passes(batch);
       cpu::AlignedBuffer<float> own_images(image_size() * count);
       cpu::AlignedBuffer<float> found(image_size() * count);
       std::vector<double> losses(count);
       std::ranges::copy(images.subspan(image_size() * results.size(), image_size() * count),
                         own_images.data());
-      stack.loss_and_gradient(own_images.data(), losses.data(), found.data());
+      passes.loss_and_gradient(own_images.data(), losses.data(), found.data());
       for (std::size_t i = 0; i < count; ++i) {
         const auto gradient = found.span().subspan(image_size() * i, image_size());
         results.push_back({.id = {batch.layer, batch.filters[i]},
                            .loss = losses[i],
                            .gradient = {gradient.begin(), gradient.end()},
-                           .gates = std::nullopt});
+                           .masks = std::nullopt});
       }
     }
     return results;
@@ -176,7 +176,7 @@ class CpuEngine final : public Engine {
 
   std::size_t image_size() const { return static_cast<std::size_t>(options_.extent.positions()) * 3; }
 
-  cpu::Stack make_stack(const Batch& batch) {
+  cpu::NetworkPasses make_passes(const Batch& batch) {
     return {network_,
             weights_,
             recipe_,
@@ -198,7 +198,7 @@ class CpuEngine final : public Engine {
 
   // Of one iteration. Nothing where `stop` is requested meanwhile.
   std::optional<double> seconds_per_filter(const Batch& batch, const std::stop_token& stop) {
-    cpu::Stack stack = make_stack(batch);
+    cpu::NetworkPasses passes = make_passes(batch);
     cpu::AlignedBuffer<float> images(image_size() * batch.filters.size());
     cpu::AlignedBuffer<float> gradients(images.size());
     std::vector<double> losses(batch.filters.size());
@@ -209,7 +209,8 @@ class CpuEngine final : public Engine {
     double best = std::numeric_limits<double>::infinity();
     for (int run = 0; run <= kTimedRuns; ++run) {
       const auto start = std::chrono::steady_clock::now();
-      if (!stack.loss_and_gradient(images.data(), losses.data(), gradients.data(), stop)) return std::nullopt;
+      if (!passes.loss_and_gradient(images.data(), losses.data(), gradients.data(), stop))
+        return std::nullopt;
       const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
       const bool warm = run > 0 || taken.count() > kLongRunSeconds;
       if (warm) best = std::min(best, taken.count());
@@ -221,9 +222,9 @@ class CpuEngine final : public Engine {
   void ascend(const Batch& batch, std::size_t first_index, RenderObserver& observer,
               const std::stop_token& stop) {
     const int count = static_cast<int>(batch.filters.size());
-    cpu::Stack stack = timed(phases_.plans, [&] { return make_stack(batch); });
+    cpu::NetworkPasses passes = timed(phases_.plans, [&] { return make_passes(batch); });
     const PhaseTimer timer(phases_.ascent);
-    remember_plan(stack.plan());
+    remember_plan(passes.plan());
     const int trace_every = options_.trace_every > 0 ? options_.trace_every : recipe_.trace_every();
     cpu::AlignedBuffer<float> images(image_size() * count);
     cpu::AlignedBuffer<float> gradients(image_size() * count);
@@ -240,7 +241,7 @@ class CpuEngine final : public Engine {
 
     int climbing = count;
     for (int iteration = 1; iteration <= recipe_.iterations && climbing > 0; ++iteration) {
-      if (!stack.loss_and_gradient(images.data(), losses.data(), gradients.data(), stop)) return;
+      if (!passes.loss_and_gradient(images.data(), losses.data(), gradients.data(), stop)) return;
       parallel_for(count, [&](int i) { squares[i] = sum_of_squares(gradient(i)); });
       for (int i = 0; i < count; ++i) {
         FilterResult& result = results[i];
@@ -276,7 +277,7 @@ class CpuEngine final : public Engine {
       observer.on_progress(climbing == 0 ? std::int64_t{count} * (recipe_.iterations - iteration + 1)
                                          : count);
     }
-    if (climbing > 0) stack.loss(images.data(), losses.data());
+    if (climbing > 0) passes.loss(images.data(), losses.data());
     for (int i = 0; i < count; ++i) {
       FilterResult& result = results[i];
       if (result.status == FilterStatus::ok) {

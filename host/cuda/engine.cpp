@@ -16,21 +16,21 @@
 #include "../base/threads.h"
 #include "../run/schedule.h"
 #include "../run/validation.h"
-#include "batch_ascent.h"
+#include "ascent_loop.h"
 #include "device_weights.h"
 #include "geometry.h"
 #include "kernels/common/launch.h"
 #include "kernels/first_layer/dgrad.h"
 #include "kernels/head/filter_head.h"
+#include "network_passes.h"
 #include "nvtx.h"
 #include "runtime.h"
-#include "stack.h"
 
 namespace filterscope {
 
 namespace {
 
-using cuda::BatchAscent;
+using cuda::AscentLoop;
 using cuda::BatchPlan;
 
 // The host runs this many iterations ahead of the device: enough that the device never waits for it, few
@@ -146,9 +146,9 @@ class CudaEngine final : public Engine {
       for (BatchPlan& plan : plan_batches(filters, largest_batch(filters))) {
         place(plan, filters);
         try {
-          const auto stack = cuda::make_stack(network_, recipe_, precision_, device_weights_,
-                                              planner_.make(plan.geometry, use_of(plan, {})));
-          for (const cuda::Assignment& batch : plan.batches) find_gradients(*stack, batch, images, results);
+          const auto passes = cuda::make_passes(network_, recipe_, precision_, device_weights_,
+                                                planner_.make(plan.geometry, use_of(plan, {})));
+          for (const cuda::Assignment& batch : plan.batches) find_gradients(*passes, batch, images, results);
         } catch (const cuda::OutOfMemory& error) {
           throw too_little_memory(error, plan.geometry.images());
         }
@@ -175,8 +175,8 @@ class CudaEngine final : public Engine {
     Recipe recipe = recipe_;
     recipe.iterations =
         std::max(recipe.iterations, kWarmUpIterations + kTimedIterations);  // What there is memory for.
-    BatchAscent ascent(network_, recipe, options_, precision_, device_weights_,
-                       planner_.make(plan.geometry, use_of(plan, {})));
+    AscentLoop ascent(network_, recipe, options_, precision_, device_weights_,
+                      planner_.make(plan.geometry, use_of(plan, {})));
     ascent.start(plan.batches.front());
     for (int i = 0; i < kWarmUpIterations; ++i) ascent.iterate();
     ascent.drain();
@@ -188,8 +188,8 @@ class CudaEngine final : public Engine {
   }
 
   // Of one batch, each into its filter's place.
-  void find_gradients(cuda::Stack& stack, const cuda::Assignment& batch, std::span<const float> images,
-                      std::span<FilterGradient> results) const {
+  void find_gradients(cuda::NetworkPasses& passes, const cuda::Assignment& batch,
+                      std::span<const float> images, std::span<FilterGradient> results) const {
     const std::size_t count = batch.filters.size();
     const std::size_t size = static_cast<std::size_t>(options_.extent.positions()) * 3;
     std::vector<float> starts;
@@ -205,14 +205,14 @@ class CudaEngine final : public Engine {
     const cuda::DeviceBuffer<float> gradients(count * size);
     const cuda::DeviceBuffer<float> squares(
         count * kernels::image_gradient_parts(options_.extent.height, options_.extent.width));
-    const cuda::StackArguments arguments{.images = device_images.data(),
-                                         .filters = device_filters.data(),
-                                         .sums = sums.data(),
-                                         .gradients = gradients.data(),
-                                         .squares = squares.data()};
+    const cuda::PassArguments arguments{.images = device_images.data(),
+                                        .filters = device_filters.data(),
+                                        .sums = sums.data(),
+                                        .gradients = gradients.data(),
+                                        .squares = squares.data()};
     const cuda::Stream stream;
-    stack.forward(arguments, stream);
-    stack.backward(arguments, stream);
+    passes.forward(arguments, stream);
+    passes.backward(arguments, stream);
     stream.synchronise();
     const std::vector<float> parts = cuda::to_host(sums.data(), sums.size());
     for (std::size_t i = 0; i < count; ++i) {
@@ -223,7 +223,7 @@ class CudaEngine final : public Engine {
         result.loss += parts[i * kernels::kFilterHeadParts + part];
       result.loss /= static_cast<double>(network_.map_extent(result.id.layer, options_.extent).positions());
       result.gradient = cuda::to_host(gradients.data() + i * size, size);
-      result.gates = stack.gates(static_cast<int>(i));
+      result.masks = passes.masks(static_cast<int>(i));
     }
   }
 
@@ -261,7 +261,7 @@ class CudaEngine final : public Engine {
   // first of them at the latest: nothing of the plan has been reported or delivered then.
   std::vector<FilterId> ascend_all(BatchPlan& plan, std::span<const FilterId> filters,
                                    RenderObserver& observer, const std::stop_token& stop) {
-    std::optional<BatchAscent> ascent;
+    std::optional<AscentLoop> ascent;
     {
       const PhaseTimer timer(phases_.plans);
       ascent.emplace(network_, recipe_, options_, precision_, device_weights_,
@@ -316,8 +316,8 @@ class CudaEngine final : public Engine {
     const auto needs = [&](int batch) {
       double most = 0;
       for (const BatchPlan& plan : plan_batches(filters, batch)) {
-        most = std::max(most, static_cast<double>(BatchAscent::device_bytes(network_, recipe_, options_,
-                                                                            precision_, plan.geometry)));
+        most = std::max(most, static_cast<double>(AscentLoop::device_bytes(network_, recipe_, options_,
+                                                                           precision_, plan.geometry)));
       }
       return most;
     };
@@ -351,7 +351,7 @@ class CudaEngine final : public Engine {
 
   // Whether the batch came to its end; false: stopped. Meanwhile delivers the results of the batch before.
   // While there are iterations to enqueue it never waits for the observer.
-  bool ascend(BatchAscent& ascent, const cuda::Assignment& batch, RenderObserver& observer,
+  bool ascend(AscentLoop& ascent, const cuda::Assignment& batch, RenderObserver& observer,
               const std::stop_token& stop) {
     const cuda::nvtx::Range range("batch");
     const auto filters = static_cast<std::int64_t>(std::ranges::count_if(
@@ -383,7 +383,7 @@ class CudaEngine final : public Engine {
     return true;
   }
 
-  void iterate(BatchAscent& ascent) {
+  void iterate(AscentLoop& ascent) {
     const int last = options_.profile_first + options_.profile_count - 1;
     const bool profiled =
         options_.profile_count > 0 && enqueued_ + 1 >= options_.profile_first && enqueued_ + 1 <= last;
@@ -402,7 +402,7 @@ class CudaEngine final : public Engine {
     }
   }
 
-  static void deliver_some(BatchAscent& ascent, RenderObserver& observer) {
+  static void deliver_some(AscentLoop& ascent, RenderObserver& observer) {
     const std::size_t bytes = ascent.result_bytes();
     std::size_t delivered = 0;
     while (ascent.has_results() && (delivered == 0 || delivered + bytes <= kSliceBytes) &&
@@ -412,7 +412,7 @@ class CudaEngine final : public Engine {
     }
   }
 
-  static void deliver_one(BatchAscent& ascent, RenderObserver& observer) {
+  static void deliver_one(AscentLoop& ascent, RenderObserver& observer) {
     FilterResult result = ascent.take_result();
     for (const TracePoint& point : result.trace) observer.on_loss(result.id, point);
     observer.on_finished(std::move(result));

@@ -9,9 +9,9 @@
 
 namespace filterscope::cuda {
 
-/// How the images of a batch share the stack. Images of several layers are ascended together; each leaves the
-/// stack at its own target layer and joins it there on the way back. They are ordered by target layer, the
-/// deepest first, so that at every layer those still in the stack are the first ones, without gaps.
+/// How the images of a batch share the passes. Images of several layers are ascended together; each leaves
+/// the passes at its own target layer and joins it there on the way back. They are ordered by target layer,
+/// the deepest first, so that at every layer those still in the passes are the first ones, without gaps.
 class Geometry {
  public:
   /// targets[l]: images whose target is layer l; at least one image in all. Trailing zeros are dropped.

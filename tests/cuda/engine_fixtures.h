@@ -6,7 +6,7 @@
 
 #include "host/ascent/recipe.h"
 #include "host/cuda/engine.h"
-#include "host/cuda/own_convolution.h"
+#include "host/cuda/native_convolution.h"
 #include "host/model/network.h"
 #include "host/run/engine.h"
 #include "tests/support/random_network.h"
@@ -34,9 +34,9 @@ inline RenderOptions options_for(Extent extent, Precision precision = Precision:
 
 // With the project's own kernels alone; they are taken as offered, since timing says nothing in the
 // emulation.
-inline std::unique_ptr<Engine> make_own_engine(const Network& network, const Weights& weights,
-                                               const Recipe& recipe, const RenderOptions& options,
-                                               const cuda::ConvolutionSource& source = cuda::own_variants) {
+inline std::unique_ptr<Engine> make_native_engine(
+    const Network& network, const Weights& weights, const Recipe& recipe, const RenderOptions& options,
+    const cuda::ConvolutionSource& source = cuda::native_variants) {
   return make_cuda_engine(
       network, weights, recipe, options,
       {.sources = {source}, .rule = cuda::PlanRule::fixed, .timings = {}, .libraries = {}});
@@ -44,9 +44,9 @@ inline std::unique_ptr<Engine> make_own_engine(const Network& network, const Wei
 
 inline Collector render(const Network& network, const Weights& weights, const Recipe& recipe,
                         const RenderOptions& options, const std::vector<FilterId>& filters,
-                        const cuda::ConvolutionSource& source = cuda::own_variants) {
+                        const cuda::ConvolutionSource& source = cuda::native_variants) {
   Collector collector;
-  make_own_engine(network, weights, recipe, options, source)->render(filters, collector, {});
+  make_native_engine(network, weights, recipe, options, source)->render(filters, collector, {});
   return collector;
 }
 
