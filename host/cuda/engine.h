@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "../run/engine.h"
-#include "plan/plan.h"
+#include "plan/planner.h"
 
 namespace filterscope {
 

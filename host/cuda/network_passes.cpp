@@ -7,6 +7,7 @@
 #include "first_layer.h"
 #include "kernels/head/filter_head.h"
 #include "kernels/pool/max_pool.h"
+#include "layer_masks.h"
 #include "nvtx.h"
 #include "runtime.h"
 #include "storage.h"
@@ -18,7 +19,6 @@ namespace {
 using kernels::ceil_div;
 
 constexpr int kBitsPerWord = 32;
-constexpr int kArgmaxPerWord = 16;
 
 kernels::InputMap to_kernel_map(const InputMapping& mapping) {
   kernels::InputMap map;
@@ -73,26 +73,11 @@ class NetworkPassesOf final : public NetworkPasses {
     workspace_ = allocate<std::byte>(plan_.workspace_bytes());
     layers_.resize(plan_.layers.size());
     for (int layer = 0; layer <= geometry.deepest(); ++layer) {
-      Layer& own = layers_[layer];
-      if (geometry.leaving(layer) > 0) own.head_active = allocate<std::uint32_t>(sizes.head_words(layer));
-      if (geometry.passing(layer) == 0) continue;
-      if (network_.convolutions[layer].pool_after) {
-        own.argmax = allocate<std::uint32_t>(sizes.pooled(layer) / kArgmaxPerWord);
-        own.active = allocate<std::uint32_t>(sizes.pooled(layer) / kBitsPerWord);
-      }
-      switch (plan_.layers[layer].mask) {
-        case MaskFormat::none:
-          break;
-        case MaskFormat::bits:
-          own.bits = allocate<std::uint32_t>(sizes.map(layer) / kBitsPerWord);
-          break;
-        case MaskFormat::bytes:
-          own.bytes = allocate<std::uint8_t>(sizes.map(layer));
-          break;
-        case MaskFormat::activation:
-          own.activation = allocate<T>(sizes.map(layer));
-          break;
-      }
+      const bool pooled = network_.convolutions[layer].pool_after;
+      layers_[layer] = LayerMasks<T>(plan_.layers[layer].mask, {.map = sizes.map(layer),
+                                                                .pooled = pooled ? sizes.pooled(layer) : 0,
+                                                                .head_words = sizes.head_words(layer)});
+      bytes_ += layers_[layer].device_bytes();
     }
     std::vector<float> weights_of_losses(geometry.images());
     std::vector<float> factors(geometry.images());
@@ -232,12 +217,13 @@ class NetworkPassesOf final : public NetworkPasses {
   GradientMasks masks(int image) const override {
     const int target = plan_.geometry.layer_of(image);
     GradientMasks masks;
-    for (int layer = 0; layer < target; ++layer) masks.layers.push_back(layer_mask(layer, image));
-    const std::size_t positions = network_.map_extent(target, plan_.image).positions();
-    const std::size_t words = ceil_div<std::size_t>(positions, kBitsPerWord);
-    const int first = plan_.geometry.passing(target);
-    masks.filter = fields(to_host(layers_[target].head_active.data() + words * (image - first), words), 1);
-    masks.filter.resize(positions);
+    for (int layer = 0; layer < target; ++layer) {
+      masks.layers.push_back(layers_[layer].read(plan_.layers[layer].mask, image,
+                                                 network_.map_extent(layer, plan_.image),
+                                                 network_.convolutions[layer].out_channels));
+    }
+    masks.filter = layers_[target].read_head(image - plan_.geometry.passing(target),
+                                             network_.map_extent(target, plan_.image).positions());
     if (rescue_ && std::ranges::count(masks.filter, 1) == 0) std::ranges::fill(masks.filter, 1);
     return masks;
   }
@@ -246,18 +232,6 @@ class NetworkPassesOf final : public NetworkPasses {
   // The gradient that a filter head's active positions start with; first_layer_dgrad divides by it again. One
   // is amid the range of fp16: at 1 / positions much of the gradient would be lost.
   static constexpr float kHeadGradient = 16.f;
-
-  struct Layer {
-    // Where the ReLU was active, in the one form that the plan asks for.
-    DeviceBuffer<std::uint32_t> bits;
-    DeviceBuffer<std::uint8_t> bytes;
-    DeviceBuffer<T> activation;
-    // Of the pool after it.
-    DeviceBuffer<std::uint32_t> argmax;
-    DeviceBuffer<std::uint32_t> active;
-    // Of the heads that end here.
-    DeviceBuffer<std::uint32_t> head_active;
-  };
 
   template <class Element>
   DeviceBuffer<Element> allocate(std::size_t size) {
@@ -282,56 +256,6 @@ class NetworkPassesOf final : public NetworkPasses {
     }
   }
 
-  // Where the gradient of an image passes through a layer.
-  std::vector<std::uint8_t> layer_mask(int layer, int image) const {
-    const Layer& own = layers_[layer];
-    const Extent map = network_.map_extent(layer, plan_.image);
-    const std::size_t channels = network_.convolutions[layer].out_channels;
-    const std::size_t count = map.positions() * channels;
-    if (network_.convolutions[layer].pool_after) {
-      const Extent pooled{map.height / 2, map.width / 2};
-      const std::size_t outputs = pooled.positions() * channels;
-      const auto part = [&](const std::uint32_t* words, std::size_t per_word, int bits) {
-        return fields(to_host(words + outputs / per_word * image, outputs / per_word), bits);
-      };
-      const auto argmax = part(own.argmax.data(), kArgmaxPerWord, 2);
-      const auto active = part(own.active.data(), kBitsPerWord, 1);
-      std::vector<std::uint8_t> masks(count, 0);
-      for (std::size_t output = 0; output < outputs; ++output) {
-        const std::size_t position = output / channels;
-        const std::size_t y = position / pooled.width * 2 + argmax[output] / 2;
-        const std::size_t x = position % pooled.width * 2 + argmax[output] % 2;
-        masks[(y * map.width + x) * channels + output % channels] = active[output];
-      }
-      return masks;
-    }
-    switch (plan_.layers[layer].mask) {
-      case MaskFormat::none:
-        break;
-      case MaskFormat::bits:
-        return fields(to_host(own.bits.data() + count / kBitsPerWord * image, count / kBitsPerWord), 1);
-      case MaskFormat::bytes:
-        return to_host(own.bytes.data() + count * image, count);
-      case MaskFormat::activation: {
-        std::vector<std::uint8_t> masks;
-        for (const T value : to_host(own.activation.data() + count * image, count))
-          masks.push_back(kernels::to_float(value) > 0.f ? 1 : 0);
-        return masks;
-      }
-    }
-    return {};
-  }
-
-  // The words' fields of `bits` bits, the lowest first.
-  static std::vector<std::uint8_t> fields(const std::vector<std::uint32_t>& words, int bits) {
-    std::vector<std::uint8_t> values;
-    values.reserve(words.size() * kBitsPerWord / bits);
-    for (const std::uint32_t word : words)
-      for (int at = 0; at < kBitsPerWord; at += bits)
-        values.push_back(static_cast<std::uint8_t>(word >> at & ((1u << bits) - 1)));
-    return values;
-  }
-
   // In a profile: what a layer does, with its name, which is also that of the kernels launched meanwhile.
   nvtx::Range operation(int layer, const char* name) const {
     return nvtx::Range(network_.convolutions[layer].name + ' ' + name);
@@ -351,21 +275,9 @@ class NetworkPassesOf final : public NetworkPasses {
 
   // Where the mask of `layer` begins for its image number `image`.
   void* mask_data(int layer, MaskFormat format, int image) const {
-    const Layer& own = layers_[layer];
-    const std::size_t element =
-        image * static_cast<std::size_t>(network_.map_extent(layer, plan_.image).positions()) *
-        network_.convolutions[layer].out_channels;
-    switch (format) {
-      case MaskFormat::none:
-        break;
-      case MaskFormat::bits:
-        return own.bits.data() + element / kBitsPerWord;
-      case MaskFormat::bytes:
-        return own.bytes.data() + element;
-      case MaskFormat::activation:
-        return own.activation.data() + element;
-    }
-    return nullptr;
+    const std::size_t image_size = network_.map_extent(layer, plan_.image).positions() *
+                                   static_cast<std::size_t>(network_.convolutions[layer].out_channels);
+    return layers_[layer].mask(format, image * image_size);
   }
 
   void first_layer_fprop(T* output, const PassArguments& arguments, cudaStream_t stream) {
@@ -462,7 +374,7 @@ class NetworkPassesOf final : public NetworkPasses {
   // Null where no image passes the first layer.
   decltype(kernels::FirstLayerFpropKernel<T>::launch) first_layer_fprop_ = nullptr;
   decltype(kernels::FirstLayerDgradKernel<T>::launch) first_layer_dgrad_ = nullptr;
-  std::vector<Layer> layers_;
+  std::vector<LayerMasks<T>> layers_;
   DeviceBuffer<T> buffers_[2];  // Maps on the way up, gradients on the way down.
   DeviceBuffer<std::byte> workspace_;
   DeviceBuffer<float> loss_weights_;

@@ -12,9 +12,8 @@
 
 #include "../../base/error.h"
 #include "../plan/convolution_trial.h"
-#include "../plan/plan.h"
+#include "../plan/planner.h"
 #include "../runtime.h"
-#include "graph.h"
 
 namespace filterscope::cuda {
 namespace {

@@ -8,7 +8,7 @@
 
 #include "../convolution.h"
 #include "../plan/plan_cache.h"
-#include "graph.h"
+#include "fastest_plan.h"
 
 // Convolutions by cuDNN, one graph each, with the plan that is the fastest on the device. This header needs
 // no header of cuDNN.

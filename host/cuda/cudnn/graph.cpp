@@ -73,11 +73,6 @@ fe::DataType_t storage_type(Precision precision) {
   }
 }
 
-bool has_bias(Epilogue epilogue) {
-  return epilogue == Epilogue::bias_relu || epilogue == Epilogue::bias_relu_bytes ||
-         epilogue == Epilogue::bias_relu_boolean;
-}
-
 fe::DataType_t mask_type(const GraphDescription& description) {
   switch (description.epilogue) {
     case Epilogue::relu_backward:
@@ -194,84 +189,6 @@ CudnnHandle::CudnnHandle() {
 }
 CudnnHandle::~CudnnHandle() {
   fe::detail::destroy_handle(handle_);
-}
-
-std::string_view to_string(Formulation formulation) {
-  switch (formulation) {
-    case Formulation::fprop:
-      return "fprop";
-    case Formulation::dgrad:
-      return "dgrad";
-    case Formulation::rotated_fprop:
-      return "rotated_fprop";
-  }
-  return "";
-}
-
-std::string_view to_string(Epilogue epilogue) {
-  switch (epilogue) {
-    case Epilogue::none:
-      return "none";
-    case Epilogue::bias_relu:
-      return "bias_relu";
-    case Epilogue::bias_relu_bytes:
-      return "bias_relu_bytes";
-    case Epilogue::bias_relu_boolean:
-      return "bias_relu_boolean";
-    case Epilogue::relu_backward:
-      return "relu_backward";
-    case Epilogue::bytes_product:
-      return "bytes_product";
-    case Epilogue::bytes_select:
-      return "bytes_select";
-    case Epilogue::boolean_select:
-      return "boolean_select";
-  }
-  return "";
-}
-
-std::string to_string(const GraphDescription& description) {
-  return fmt::format(
-      "{} {}{} {} {}x{}x{} {}->{}", to_string(description.formulation), to_string(description.epilogue),
-      has_bias(description.epilogue) ? fmt::format(" {}-bias", to_string(description.bias_type)) : "",
-      filterscope::to_string(description.precision), description.images, description.height,
-      description.width, description.in_channels, description.out_channels);
-}
-
-std::vector<GraphDescription> graphs_of(const ConvolutionProblem& problem) {
-  using enum Formulation;
-  using enum Epilogue;
-  GraphDescription graph{.images = problem.images,
-                         .height = problem.height,
-                         .width = problem.width,
-                         .in_channels = problem.in_channels,
-                         .out_channels = problem.out_channels,
-                         .precision = problem.precision};
-  std::vector<GraphDescription> graphs;
-  if (problem.pooled) return graphs;
-  const bool is_fprop = problem.direction == Direction::fprop;
-  const bool half = problem.precision == Precision::bf16 || problem.precision == Precision::fp16;
-  const bool fuses = problem.precision != Precision::fp32;
-  const bool needs_fusing =
-      problem.mask == MaskFormat::bytes || (problem.mask == MaskFormat::activation && !is_fprop);
-  if (problem.mask == MaskFormat::bits || (needs_fusing && !fuses)) return graphs;
-  if (is_fprop) {
-    graph.formulation = fprop;
-    graph.epilogue = problem.mask == MaskFormat::bytes ? bias_relu_bytes : bias_relu;
-    graphs.push_back(graph);
-    // A bias of the storage type opens kernels that come with cuDNN; one in fp32 is more exact.
-    graph.bias_type = BiasType::fp32;
-    if (half) graphs.push_back(graph);
-  } else {
-    graph.epilogue = problem.mask == MaskFormat::bytes        ? bytes_product
-                     : problem.mask == MaskFormat::activation ? relu_backward
-                                                              : none;
-    for (const Formulation formulation : {dgrad, rotated_fprop}) {
-      graph.formulation = formulation;
-      graphs.push_back(graph);
-    }
-  }
-  return graphs;
 }
 
 namespace {
@@ -394,48 +311,6 @@ void ConvolutionGraph::launch(int plan, const CudnnHandle& handle, const Convolu
   check(state_->graph->execute_plan_at_index(handle.get(), pointers, arguments.workspace,
                                              state_->plans[plan].index),
         state_->text);
-}
-
-TimedPlan fastest_plan(const ConvolutionGraph& graph, const PlanLimits& limits,
-                       const std::function<double(int plan, const TimedPlan& best)>& time) {
-  const auto engine_of = [&](int plan) {
-    const std::string_view name = graph.plan_name(plan);
-    return name.substr(0, name.find('_'));
-  };
-  TimedPlan best;
-  const auto attempt = [&](int plan) {
-    const double milliseconds = time(plan, best);
-    if (milliseconds < best.milliseconds) best = {plan, milliseconds};
-  };
-  std::vector<int> to_compile;
-  for (int plan = 0, timed = 0; plan < graph.plan_count(); ++plan) {
-    if (graph.compiles(plan)) {
-      to_compile.push_back(plan);
-    } else if (timed++ < limits.precompiled) {
-      attempt(plan);
-    }
-  }
-  // Engines differ more than the plans of one engine do: the first plan of each, then more of the best one's,
-  // then the rest.
-  int left = limits.compiled;
-  std::vector<std::string_view> seen;
-  const auto attempt_those = [&](const auto& wanted) {
-    for (auto plan = to_compile.begin(); plan != to_compile.end() && left > 0;) {
-      if (!wanted(*plan)) {
-        ++plan;
-        continue;
-      }
-      seen.push_back(engine_of(*plan));
-      attempt(*plan);
-      --left;
-      plan = to_compile.erase(plan);
-    }
-  };
-  attempt_those([&](int plan) { return std::ranges::find(seen, engine_of(plan)) == seen.end(); });
-  const std::string_view favourite = best.plan < 0 ? "" : engine_of(best.plan);
-  attempt_those([&](int plan) { return engine_of(plan) == favourite; });
-  attempt_those([](int) { return true; });
-  return best;
 }
 
 }  // namespace filterscope::cuda

@@ -3,16 +3,12 @@
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
-#include <cstdint>
-#include <functional>
-#include <limits>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <variant>
-#include <vector>
 
 #include "../convolution.h"
+#include "graph_description.h"
 
 struct cudnnContext;
 
@@ -37,50 +33,6 @@ class CudnnHandle {
  private:
   cudnnContext* handle_ = nullptr;
 };
-
-/// What a graph's convolution node is.
-enum class Formulation {
-  fprop,          ///< fprop of the map below
-  dgrad,          ///< dgrad of the map above
-  rotated_fprop,  ///< The same as a fprop, of the map above with WeightLayout::crsk_rotated
-};
-
-/// What is fused behind it.
-enum class Epilogue {
-  none,
-  bias_relu,
-  bias_relu_bytes,    ///< and the mask as INT8
-  bias_relu_boolean,  ///< and the mask as BOOLEAN
-  relu_backward,      ///< RELU_BWD with an activation in the storage type
-  bytes_product,      ///< MUL with a mask as INT8
-  bytes_select,       ///< BINARY_SELECT between the result and 0 by a mask as INT8
-  boolean_select,     ///< and as BOOLEAN
-};
-
-std::string_view to_string(Formulation formulation);
-std::string_view to_string(Epilogue epilogue);
-
-struct GraphDescription {
-  int images = 0;
-  int height = 0;  ///< Of the map, the same on both sides.
-  int width = 0;
-  int in_channels = 0;  ///< Of the layer, whichever the formulation.
-  int out_channels = 0;
-  Precision precision = Precision::fp32;  ///< Not automatic.
-  Formulation formulation = Formulation::fprop;
-  Epilogue epilogue = Epilogue::none;
-  BiasType bias_type = BiasType::storage;  ///< With a bias.
-
-  int source_channels() const { return formulation == Formulation::fprop ? in_channels : out_channels; }
-  int destination_channels() const { return formulation == Formulation::fprop ? out_channels : in_channels; }
-};
-/// Such as "fprop bias_relu_bytes storage-bias bf16 64x96x96 64->128": unique, for keys and messages.
-std::string to_string(const GraphDescription& description);
-
-/// The graphs that compute `problem`, cuDNN's own formulation of it first. None for MaskFormat::bits, nor in
-/// fp32 where more than bias and ReLU would be fused: what cuDNN has there is one slow kernel that takes
-/// seconds to compile.
-std::vector<GraphDescription> graphs_of(const ConvolutionProblem& problem);
 
 /// A graph and the plans that cuDNN's heuristics offer for it, best first; its
 /// fallback only where they offer none. Left out are plans whose results may differ
@@ -117,19 +69,5 @@ class ConvolutionGraph {
   explicit ConvolutionGraph(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
-
-/// How many of a graph's plans are worth timing.
-struct PlanLimits {
-  int precompiled = 6;  ///< Of those that come with cuDNN.
-  int compiled = 2;     ///< Of those that have to be compiled.
-};
-struct TimedPlan {
-  int plan = -1;  ///< None.
-  double milliseconds = std::numeric_limits<double>::infinity();
-};
-/// The plan for which `time` gives least. It is asked, with the best so far, to build and time one plan after
-/// another, the likely ones first, and says infinity for one that does not work.
-TimedPlan fastest_plan(const ConvolutionGraph& graph, const PlanLimits& limits,
-                       const std::function<double(int plan, const TimedPlan& best)>& time);
 
 }  // namespace filterscope::cuda

@@ -4,7 +4,7 @@
 //
 // Each test prints its part of the table of graphs and plans: run cudnn_graph_test itself to see it.
 
-#include "host/cuda/cudnn/graph.h"
+#include "host/cuda/cudnn/fastest_plan.h"
 
 #include <dlfcn.h>
 #include <gmock/gmock.h>

@@ -1,5 +1,5 @@
 // How convolutions are chosen, with made-up variants, times and clock.
-#include "host/cuda/plan/plan.h"
+#include "host/cuda/plan/planner.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -49,7 +49,7 @@ class FakeVariant final : public ConvolutionVariant {
 };
 
 // Two libraries: "own", which fuses bits and pools, and "other", which fuses neither and can also compile.
-class PlanTest : public testing::Test {
+class PlannerTest : public testing::Test {
  protected:
   ConvolutionSource own() {
     return [](const ConvolutionProblem& problem, PlanSearch, const TimingBudget&) {
@@ -159,7 +159,7 @@ TEST(TimedProblem, IsSharedByProblemsOfSimilarSizeAndNeverLarger) {
   EXPECT_EQ(images(1, 4000, 512), 1);
 }
 
-TEST_F(PlanTest, TakesTheFastestPairOfForwardAndGradient) {
+TEST_F(PlannerTest, TakesTheFastestPairOfForwardAndGradient) {
   const Plan plan = planner().make(geometry_, use(kLong));
   // With the mask that the gradient reads: 1.4 + 1.4 ms against 0.5 + 2.5.
   EXPECT_EQ(plan.layers[1].fprop->name(), "own");
@@ -174,7 +174,7 @@ TEST_F(PlanTest, TakesTheFastestPairOfForwardAndGradient) {
   EXPECT_THAT(notices_, SizeIs(1));
 }
 
-TEST_F(PlanTest, ComparesWhatFusesThePoolWithPassesOfTheirOwn) {
+TEST_F(PlannerTest, ComparesWhatFusesThePoolWithPassesOfTheirOwn) {
   passes_[" + pool"] = 1;
   const Plan plan = planner().make(geometry_, use(kLong));
   EXPECT_EQ(plan.layers[2].fprop->name(), "own");
@@ -183,7 +183,7 @@ TEST_F(PlanTest, ComparesWhatFusesThePoolWithPassesOfTheirOwn) {
   EXPECT_EQ(plan.layers[3].dgrad->name(), "compiled");  // Its own output is not pooled.
 }
 
-TEST_F(PlanTest, CompilesOnlyForRunsThatPayForIt) {
+TEST_F(PlannerTest, CompilesOnlyForRunsThatPayForIt) {
   // Two seconds of compiling against half a millisecond an iteration of the timed images.
   const auto chosen = [&](std::int64_t iterations) {
     return planner().make(geometry_, use(iterations)).layers[2].fprop->name();
@@ -194,7 +194,7 @@ TEST_F(PlanTest, CompilesOnlyForRunsThatPayForIt) {
   EXPECT_EQ(chosen(5000), "compiled + pool");
 }
 
-TEST_F(PlanTest, TimingTakesATenthOfTheRunAtMost) {
+TEST_F(PlannerTest, TimingTakesATenthOfTheRunAtMost) {
   // A few launches of milliseconds: 10 iterations last some 0.1 s.
   const Plan plan = planner().make(geometry_, use(10));
   // The first one timed already takes more than the tenth of that.
@@ -209,7 +209,7 @@ TEST_F(PlanTest, TimingTakesATenthOfTheRunAtMost) {
   EXPECT_GE(known_.size(), known);
 }
 
-TEST_F(PlanTest, KnowsWhatEarlierRunsTimed) {
+TEST_F(PlannerTest, KnowsWhatEarlierRunsTimed) {
   planner().make(geometry_, use(kLong));
   const auto timed = timed_.size();
   ASSERT_GT(timed, 0u);
@@ -222,7 +222,7 @@ TEST_F(PlanTest, KnowsWhatEarlierRunsTimed) {
   EXPECT_EQ(plan.layers[1].fprop->name(), "own");
 }
 
-TEST_F(PlanTest, AFixedPlanTimesNothing) {
+TEST_F(PlannerTest, AFixedPlanTimesNothing) {
   known_["anything"] = 1;
   const Plan plan = planner(PlanRule::fixed).make(geometry_, use(kLong));
   EXPECT_THAT(timed_, IsEmpty());
@@ -234,14 +234,14 @@ TEST_F(PlanTest, AFixedPlanTimesNothing) {
   EXPECT_EQ(plan.layers[2].dgrad->problem().mask, MaskFormat::bits);
 }
 
-TEST_F(PlanTest, TheFirstLayersMaskIsItsPools) {
+TEST_F(PlannerTest, TheFirstLayersMaskIsItsPools) {
   network_ = test::make_network({{64, true}, {64}, {64, true}, {128}, {64}});
   const Plan plan = planner(PlanRule::fixed).make(geometry_, use(kLong));
   EXPECT_EQ(plan.layers[0].mask, MaskFormat::none);
   EXPECT_EQ(plan.layers[1].dgrad->problem().mask, MaskFormat::none);
 }
 
-TEST_F(PlanTest, StopsTimingWhenTheRunIsInterrupted) {
+TEST_F(PlannerTest, StopsTimingWhenTheRunIsInterrupted) {
   stop_.request_stop();
   const Plan plan = planner().make(geometry_, use(kLong));
   EXPECT_THAT(timed_, IsEmpty());
@@ -249,7 +249,7 @@ TEST_F(PlanTest, StopsTimingWhenTheRunIsInterrupted) {
   EXPECT_EQ(plan.layers[1].fprop->name(), "own");
 }
 
-TEST_F(PlanTest, NothingIsConcludedFromALackOfMemory) {
+TEST_F(PlannerTest, NothingIsConcludedFromALackOfMemory) {
   out_of_memory_ = true;
   const Plan plan = planner().make(geometry_, use(kLong));
   EXPECT_THAT(known_, IsEmpty());
@@ -259,7 +259,7 @@ TEST_F(PlanTest, NothingIsConcludedFromALackOfMemory) {
   EXPECT_THAT(known_, Not(IsEmpty()));
 }
 
-TEST_F(PlanTest, DoesNotUseWhatGivesWrongResults) {
+TEST_F(PlannerTest, DoesNotUseWhatGivesWrongResults) {
   wrong_ = "own";
   const Plan plan = planner().make(geometry_, use(kLong));
   for (int layer = 1; layer <= 3; ++layer) {
@@ -272,7 +272,7 @@ TEST_F(PlanTest, DoesNotUseWhatGivesWrongResults) {
   for (const auto& [key, milliseconds] : known_) EXPECT_THAT(key, Not(testing::EndsWith(": own")));
 }
 
-TEST_F(PlanTest, NorWhereThereIsNoTimeToTimeOthers) {
+TEST_F(PlannerTest, NorWhereThereIsNoTimeToTimeOthers) {
   wrong_ = "own";
   Planner both = planner();
   both.make(geometry_, use(kLong));
@@ -283,13 +283,13 @@ TEST_F(PlanTest, NorWhereThereIsNoTimeToTimeOthers) {
 }
 
 // The other library's plans are there for 48 images, as they are timed, but not for all 60.
-TEST_F(PlanTest, TakesAnotherWhereTheFastestCannotBeHad) {
+TEST_F(PlannerTest, TakesAnotherWhereTheFastestCannotBeHad) {
   most_images_ = 48;
   const Plan plan = planner().make(geometry_, use(kLong));
   for (int layer = 1; layer <= 3; ++layer) EXPECT_EQ(plan.layers[layer].fprop->name(), "own") << layer;
 }
 
-TEST_F(PlanTest, SearchesOnlyWhileThereIsTime) {
+TEST_F(PlannerTest, SearchesOnlyWhileThereIsTime) {
   // Ten iterations last milliseconds: no search that takes a second is begun.
   seconds_of_search_ = 1;
   milliseconds_ = {{"own", 1}, {"other", 1}, {"compiled", 1}};
@@ -298,7 +298,7 @@ TEST_F(PlanTest, SearchesOnlyWhileThereIsTime) {
   EXPECT_LT(now_ - before, 1.5);
 }
 
-TEST_F(PlanTest, TakesTheFirstLayersFastestKernels) {
+TEST_F(PlannerTest, TakesTheFirstLayersFastestKernels) {
   const Plan plan = planner().make(geometry_, use(kLong));
   EXPECT_EQ(plan.first_layer_fprop, "mma");
   EXPECT_EQ(plan.first_layer_dgrad, "direct");
@@ -315,7 +315,7 @@ TEST_F(PlanTest, TakesTheFirstLayersFastestKernels) {
   EXPECT_THAT(timed_first_layers_, SizeIs(4));
 }
 
-TEST_F(PlanTest, UntimedFirstLayerKernelsAreThoseOfferedFirst) {
+TEST_F(PlannerTest, UntimedFirstLayerKernelsAreThoseOfferedFirst) {
   const auto expect_first = [&](Planner planner, const PlanUse& use) {
     const Plan plan = planner.make(geometry_, use);
     EXPECT_EQ(plan.first_layer_fprop, "mma");
@@ -331,7 +331,7 @@ TEST_F(PlanTest, UntimedFirstLayerKernelsAreThoseOfferedFirst) {
   expect_first(planner(), use(kLong));
 }
 
-TEST_F(PlanTest, AnEndThatGivesWrongResultsIsNotUsed) {
+TEST_F(PlannerTest, AnEndThatGivesWrongResultsIsNotUsed) {
   wrong_ = "mma";
   Planner one = planner();
   const auto expect_direct = [&] {
@@ -348,7 +348,7 @@ TEST_F(PlanTest, AnEndThatGivesWrongResultsIsNotUsed) {
   expect_direct();
 }
 
-TEST_F(PlanTest, NorIfThenThereIsNoTimeForTheOther) {
+TEST_F(PlannerTest, NorIfThenThereIsNoTimeForTheOther) {
   wrong_ = "mma";
   PlanUse use = this->use(kLong);
   use.on_notice = [this](const std::string& text) {
@@ -358,7 +358,7 @@ TEST_F(PlanTest, NorIfThenThereIsNoTimeForTheOther) {
   EXPECT_THAT(timed_first_layers_, SizeIs(1));
 }
 
-TEST_F(PlanTest, WhatIsNotToBeLaunchedIsNotUsed) {
+TEST_F(PlannerTest, WhatIsNotToBeLaunchedIsNotUsed) {
   refused_ = "own";
   const Plan plan = planner().make(geometry_, use(kLong));
   EXPECT_THAT(plan.layers[1].fprop->name(), testing::StartsWith("compiled"));
@@ -368,7 +368,7 @@ TEST_F(PlanTest, WhatIsNotToBeLaunchedIsNotUsed) {
 }
 
 // Nothing can be launched any more; the next run does without that kernel, whatever the problem.
-TEST_F(PlanTest, WhatBreaksTheDeviceIsNotUsedAgain) {
+TEST_F(PlannerTest, WhatBreaksTheDeviceIsNotUsedAgain) {
   for (const char* kernel : {"own", "mma"}) {
     SCOPED_TRACE(kernel);
     refused_ = kernel;
@@ -391,7 +391,7 @@ TEST_F(PlanTest, WhatBreaksTheDeviceIsNotUsedAgain) {
 }
 
 // The first layers' own kernels are known to be fast, and a later layer finds them wrong.
-TEST_F(PlanTest, NorIsItWhereItWasChosenBefore) {
+TEST_F(PlannerTest, NorIsItWhereItWasChosenBefore) {
   milliseconds_["own"] = 0.1;
   ASSERT_EQ(planner().make(geometry_, use(kLong)).layers[1].fprop->name(), "own");
   const std::size_t erased = std::erase_if(known_, [](const auto& known) {
@@ -407,7 +407,7 @@ TEST_F(PlanTest, NorIsItWhereItWasChosenBefore) {
   for (int layer = 1; layer <= 3; ++layer) EXPECT_NE(plan.layers[layer].fprop->name(), "own") << layer;
 }
 
-TEST_F(PlanTest, WithoutConvolutionsToo) {
+TEST_F(PlannerTest, WithoutConvolutionsToo) {
   // Two launches at most: some 0.2 ms an iteration.
   const Plan plan = planner().make(Geometry({0, 64}), use(2));
   EXPECT_EQ(plan.first_layer_fprop, "mma");
@@ -417,7 +417,7 @@ TEST_F(PlanTest, WithoutConvolutionsToo) {
   EXPECT_THAT(timed_first_layers_, SizeIs(1 + 4));
 }
 
-TEST_F(PlanTest, WhereOnlyHeadsReadTheImagesTheFirstLayerHasNoKernels) {
+TEST_F(PlannerTest, WhereOnlyHeadsReadTheImagesTheFirstLayerHasNoKernels) {
   const Plan plan = planner().make(Geometry({64}), use(kLong));
   EXPECT_EQ(plan.first_layer_fprop, "");
   EXPECT_EQ(plan.first_layer_dgrad, "");
@@ -434,7 +434,7 @@ TEST(TimedProblem, OfTheFirstLayerAsManyImagesAsGiveEnoughPositions) {
   EXPECT_EQ(images(2, 4000), 1);
 }
 
-TEST_F(PlanTest, AProblemThatNobodyComputesIsAnErrorThatNamesTheLayer) {
+TEST_F(PlannerTest, AProblemThatNobodyComputesIsAnErrorThatNamesTheLayer) {
   Planner none(network_, kImage, Precision::tf32, PlanRule::timed,
                {[](const ConvolutionProblem&, PlanSearch, const TimingBudget&) {
                  return std::vector<std::unique_ptr<ConvolutionVariant>>();
