@@ -23,237 +23,30 @@
 // to add up parts and keep them, 67 to add up outputs. That is 385 for 16 outputs (420), with what a block
 // begins and ends with: 0.22 us (0.24), where the direct kernel needs 864 multiply-adds alone. Shared memory
 // is in use for half of the time that the device's memory takes.
-#include <bit>
+//
+// The parts are in dgrad_mma/: tile.h (shapes, shared memory), stage_loader.h and weights.h.
+#include <cstdint>
 #include <type_traits>
 #include <utility>
 
 #include "../common/channel_lanes.h"
 #include "../common/global.h"
-#include "../common/half_parts.h"
 #include "../common/launch.h"
 #include "../common/reduce.h"
-#include "../ptx/convert.h"
 #include "../ptx/cp_async.h"
 #include "../ptx/ldmatrix.h"
 #include "../ptx/mma.h"
 #include "../ptx/permute.h"
 #include "dgrad.h"
+#include "dgrad_mma/stage_loader.h"
+#include "dgrad_mma/tile.h"
+#include "dgrad_mma/weights.h"
 #include "mapped_image.h"
 
 namespace filterscope::kernels {
 namespace {
 
-constexpr int kThreads = 128;
-constexpr int kWarps = kThreads / kWarpSize;
-constexpr int kChannels = 64;
-constexpr int kTaps = 27;  // Of three colours.
-
-// A block's part of the image, and columns and rows of the gradient beside it.
-constexpr int kParts = 2;  // Of the squares, each way.
-constexpr int kWidth = kParts * kGradientTile;
-constexpr int kHeight = kParts * kGradientTile;
-constexpr int kColumns = kWidth + 2;
-
-constexpr int kMmaPositions = 16;  // Shape of ptx::mma_m16n8k16.
-constexpr int kMmaChannels = 16;
-constexpr int kSteps = kChannels / kMmaChannels;
-
-// Four lanes share a row of sums, in which each has 7 of the taps, with all parts of their weights.
-constexpr int kPairLanes = 4;
-constexpr int kLaneTaps = ceil_div(kTaps, kPairLanes);
-template <class T>
-constexpr int kWeightParts = std::is_same_v<T, Half> ? 2 : 3;
-template <class T>
-constexpr int kProducts = ceil_div(kWeightParts<T>* kLaneTaps, 2);
-template <class T>
-constexpr int kBlocksPerSm = std::is_same_v<T, Half> ? 4 : 3;
-
-// Positions of the gradient are counted along the block's rows, one row after the other. So many at a time:
-constexpr int kStagePositions = kWarps * kMmaPositions;
-constexpr int kStages = 3;  // One in use, two on their way.
-// Outputs are counted as the positions are, the first at the corner of the halo. An output needs the
-// positions from its own to kReach further.
-constexpr int kReach = 2 * kColumns + 2;
-// Of what positions give to outputs, so many positions are kept.
-constexpr int kKept = 256;
-static_assert(kStagePositions + kReach + kStagePositions <= kKept,
-              "outputs are added up while the next positions are multiplied");
-
-// Dynamic shared memory in bytes: stages of the gradient and of its masks; what positions give, [tap][kept
-// position], in whose place the weights are before.
-constexpr int kElementBytes = 2;
-constexpr int kChunkElements = 8;
-constexpr int kChunkBytes = kChunkElements * kElementBytes;
-constexpr int kChunks = kChannels / kChunkElements;  // Of a position: all 32 banks.
-constexpr int kPositionBytes = kChannels * kElementBytes;
-constexpr int kStageBytes = kStagePositions * kPositionBytes;
-constexpr int kMaskWords = kChannels / 32;
-constexpr int kMaskBytes = kMaskWords * 4;
-constexpr int kMaskStageBytes = kStagePositions * kMaskBytes;
-constexpr int kMasks = kStages * kStageBytes;
-constexpr int kGiven = kMasks + kStages * kMaskStageBytes;
-// The eight rows and four columns of a product's sums lie in different banks.
-constexpr int kGivenPitch = kKept + 8;
-static_assert(kLaneTaps * kGivenPitch % 32 == 24);
-constexpr int kSharedBytes = kGiven + kPairLanes * kLaneTaps * kGivenPitch * static_cast<int>(sizeof(float));
-static_assert(kProducts<Bfloat16> * kSteps * kWarpSize * 8 <= kSharedBytes - kGiven);
-
-/// The block's place in the image.
-struct OutputTile {
-  int image;
-  int y;
-  int x;
-  int height;          ///< Of the image.
-  int width;           ///< Of the image.
-  int rows;            ///< That the block has.
-  std::int64_t first;  ///< Position of the image's first one, over all images.
-
-  __device__ int positions() const { return (rows + 2) * kColumns; }
-};
-
-/// Copies positions of the gradient and their masks, a stage at a time; zeros outside the image.
-template <class T, bool kMasked>
-class StageLoader {
- public:
-  __device__ StageLoader(Global<const T> gradient, Global<const std::uint32_t> mask, const OutputTile& tile)
-      : gradient_(gradient),
-        mask_(mask),
-        first_y_(tile.y - 1),
-        first_x_(tile.x - 1),
-        end_y_(static_cast<unsigned>(min(tile.height, tile.y + tile.rows + 1))),
-        width_(static_cast<unsigned>(tile.width)),
-        last_(static_cast<unsigned>(tile.height * tile.width - 1)),
-        source_(tile.first * kChannels + chunk_ * kChunkElements),
-        mask_source_(tile.first * kMaskWords),
-        destination_(row_ * kPositionBytes + (chunk_ ^ row_ % kChunks) * kChunkBytes) {}
-
-  template <class Memory>
-  __device__ void start(const Memory& memory, int stage, int slot) const {
-#pragma unroll
-    for (int i = 0; i < kStagePositions / kPositionsAtOnce; ++i) {
-      const Place place = place_of(stage * kStagePositions + row_ + i * kPositionsAtOnce);
-      ptx::cp_async_16(
-          memory + (destination_ + slot * kStageBytes + i * kPositionsAtOnce * kPositionBytes),
-          gradient_.template vector_address<kChunkElements>(source_ + std::int64_t{place.at} * kChannels),
-          place.inside);
-    }
-    const int position = static_cast<int>(threadIdx.x);
-    if (kMasked && position < kStagePositions) {
-      const Place place = place_of(stage * kStagePositions + position);
-      ptx::cp_async_8(
-          memory + (kMasks + slot * kMaskStageBytes + position * kMaskBytes),
-          mask_.template vector_address<kMaskWords>(mask_source_ + std::int64_t{place.at} * kMaskWords),
-          place.inside);
-    }
-  }
-
- private:
-  static constexpr int kPositionsAtOnce = kThreads / kChunks;
-  static_assert(kPositionsAtOnce % kChunks == 0, "all positions of a thread are swizzled alike");
-
-  /// Where in the image a position is; if it is not, any other.
-  struct Place {
-    unsigned at;
-    bool inside;
-  };
-  __device__ Place place_of(int position) const {
-    const auto at = static_cast<unsigned>(position);
-    const auto y = static_cast<unsigned>(first_y_ + static_cast<int>(at / kColumns));
-    const auto x = static_cast<unsigned>(first_x_ + static_cast<int>(at % kColumns));
-    return {min(y * width_ + x, last_), y < end_y_ && x < width_};
-  }
-
-  Global<const T> gradient_;
-  Global<const std::uint32_t> mask_;
-  int first_y_;  // Of the halo, which may lie outside.
-  int first_x_;
-  unsigned end_y_;
-  unsigned width_;
-  unsigned last_;  // The image's last position.
-  int chunk_ = static_cast<int>(threadIdx.x % kChunks);
-  int row_ = static_cast<int>(threadIdx.x / kChunks);
-  std::int64_t source_;
-  std::int64_t mask_source_;
-  int destination_;
-};
-
-/// Byte of what a lane takes of the weights for two steps of a product: the two registers that
-/// ptx::mma_m16n8k16 wants of each. Lanes change places so that threads that store the same channels for
-/// several columns do so to different banks.
-__device__ inline int weights_place(int product, int step_pair, int lane) {
-  return kGiven + ((product * (kSteps / 2) + step_pair) * kWarpSize + (lane ^ lane / 8)) * kChunkBytes;
-}
-
-/// Keeps the parts of the weights as lanes take them. Lane l has columns 2 (l % 4) and that + 1 of the
-/// products' sums, so taps 7 (l % 4) and following: the high parts, then the others. Returns what undoes
-/// their scale.
-template <class T>
-__device__ inline float stage_weights(Global<const float> weights, auto&& memory) {
-  // A lane keeps its tap; a warp takes every fourth pair of channels.
-  constexpr int kLoads = kChannels / 2 / kWarps;
-  static_assert(kTaps <= kWarpSize && kWarps == kPairLanes && kMmaChannels == 4 * kWarps);
-  const int lane = static_cast<int>(threadIdx.x % kWarpSize);
-  const int warp = static_cast<int>(threadIdx.x / kWarpSize);
-  const bool has_tap = lane < kTaps;
-  float loaded[kLoads][2];
-#pragma unroll
-  for (int i = 0; i < kLoads; ++i) {
-#pragma unroll
-    for (int channel = 0; channel < 2; ++channel) {
-      const float weight = weights.load((2 * (warp + i * kWarps) + channel) * kTaps + min(lane, kTaps - 1));
-      loaded[i][channel] = has_tap ? weight : 0.f;
-    }
-  }
-  float scale = 1.f;
-  float unscale = 1.f;
-  if constexpr (std::is_same_v<T, Half>) {
-    float largest = 0.f;
-#pragma unroll
-    for (int i = 0; i < kLoads; ++i) largest = max(max(largest, fabsf(loaded[i][0])), fabsf(loaded[i][1]));
-    const int exponent = half_exponent(block_reduce<Maximum, kThreads>(largest));
-    scale = power_of_two(exponent);
-    unscale = power_of_two(-exponent);
-  }
-  if (lane >= kPairLanes * kLaneTaps) return unscale;
-  int places[kWeightParts<T>];
-#pragma unroll
-  for (int part = 0; part < kWeightParts<T>; ++part) {
-    const int sum = part * kLaneTaps + lane % kLaneTaps;
-    const int column = lane / kLaneTaps * 2 + sum % 2;
-    places[part] = weights_place(sum / 2, 0, column * kPairLanes + warp);
-  }
-#pragma unroll
-  for (int i = 0; i < kLoads; ++i) {
-    // Pair warp + 4 i: step i / 2, register i % 2 of the lane that has the pair.
-    const int place = i / 4 * kWarpSize * kChunkBytes + i % 4 * static_cast<int>(sizeof(std::uint32_t));
-    float rest[2] = {loaded[i][0] * scale, loaded[i][1] * scale};
-#pragma unroll
-    for (int part = 0; part < kWeightParts<T>; ++part) {
-      const std::uint32_t word = ptx::round_pair<T>(rest[0], rest[1]);
-      const auto rounded = std::bit_cast<Vector<T, 2>>(word);
-#pragma unroll
-      for (int channel = 0; channel < 2; ++channel) rest[channel] -= to_float(rounded[channel]);
-      *reinterpret_cast<std::uint32_t*>(&memory[places[part] + place]) = word;
-    }
-  }
-  return unscale;
-}
-
-template <class T>
-using Weights = std::uint32_t[kProducts<T>][kSteps][2];
-
-template <class T, class Memory>
-__device__ inline void load_weights(Weights<T>& weights, const Memory& memory, int lane) {
-#pragma unroll
-  for (int product = 0; product < kProducts<T>; ++product) {
-#pragma unroll
-    for (int pair = 0; pair < kSteps / 2; ++pair) {
-      const Words words = *reinterpret_cast<const Words*>(&memory[weights_place(product, pair, lane)]);
-#pragma unroll
-      for (int i = 0; i < 4; ++i) weights[product][2 * pair + i / 2][i % 2] = words[i];
-    }
-  }
-}
+using namespace dgrad_mma;
 
 /// Clears of a step's fragment the elements whose bit is not set. `low` and `high` have the bits of the
 /// lane's even and odd channels at the tops of their bytes, for each of its two positions 32 channels.
@@ -339,14 +132,14 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm<T>)
   const int thread = static_cast<int>(threadIdx.x);
   const int lane = thread % kWarpSize;
   const int warp = thread / kWarpSize;
-  const unsigned tiles_across = ceil_div(static_cast<unsigned>(width), unsigned{kWidth});
+  const unsigned tiles_across = ceil_div(static_cast<unsigned>(width), unsigned{kTileWidth});
   OutputTile tile{};
   tile.image = static_cast<int>(blockIdx.y);
-  tile.y = static_cast<int>(blockIdx.x / tiles_across) * kHeight;
-  tile.x = static_cast<int>(blockIdx.x % tiles_across) * kWidth;
+  tile.y = static_cast<int>(blockIdx.x / tiles_across) * kTileHeight;
+  tile.x = static_cast<int>(blockIdx.x % tiles_across) * kTileWidth;
   tile.height = height;
   tile.width = width;
-  tile.rows = min(height - tile.y, kHeight);
+  tile.rows = min(height - tile.y, kTileHeight);
   tile.first = static_cast<std::int64_t>(tile.image) * height * width;
   const int stages = ceil_div(tile.positions(), kStagePositions);
 
@@ -382,7 +175,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm<T>)
         static_cast<unsigned>((stage - 1) * kStagePositions - kReach + thread % kStagePositions);
     const int row = static_cast<int>(output / kColumns);  // Beyond all rows where there is none yet.
     const int column = static_cast<int>(output % kColumns);
-    if (row >= tile.rows || column >= min(kWidth, width - tile.x)) continue;
+    if (row >= tile.rows || column >= min(kTileWidth, width - tile.x)) continue;
     float sums[3] = {};
 #pragma unroll
     for (int r = 0; r < 3; ++r) {
@@ -432,7 +225,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm<T>)
 template <class T>
 void first_layer_dgrad_mma(const FirstLayerDgradArguments<T>& arguments, cudaStream_t stream) {
   const auto start = [&](auto kernel) {
-    const int tiles = ceil_div(arguments.height, kHeight) * ceil_div(arguments.width, kWidth);
+    const int tiles = ceil_div(arguments.height, kTileHeight) * ceil_div(arguments.width, kTileWidth);
     launch("first_layer_dgrad_mma", kernel,
            {dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(arguments.images_count)), dim3(kThreads),
             kSharedBytes},

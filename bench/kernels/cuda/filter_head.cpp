@@ -7,6 +7,7 @@
 #include "families.h"
 #include "images.h"
 #include "kernels/first_layer/dgrad.h"
+#include "kernels/head/image_head.h"
 #include "memory.h"
 
 namespace filterscope::bench {
