@@ -17,14 +17,14 @@ enum class FusedPool {
           ///< the ReLU below it.
 };
 
-/// What max_pool() keeps for its gradient, in the layout of MaxPoolArguments.
+/// The indices that max_pool() keeps for its gradient, in the layout of MaxPoolArguments.
 template <class Word>
 struct PoolIndices {
   Word* argmax = nullptr;
   Word* active = nullptr;
 };
 
-/// What decides whether a kernel supports a convolution.
+/// The properties that decide whether a kernel supports a convolution.
 struct ConvolutionShape {
   int height;
   int width;

@@ -1,28 +1,27 @@
-// Dgrad of the first layer by tensor cores. first_layer_dgrad_direct.cu says what the operation costs: 0.32
-// us of an H200's memory for an image of 96 x 96, behind 0.48 us of fp32 arithmetic. The gradient is in 16
-// bits as it is; only the weights, which are fp32, become sums: of two fp16 parts (common/half_parts.h), or
-// of three of bfloat16, which are all of a weight.
+// Dgrad of the first layer on tensor cores. Floor, from dgrad_direct.cu: for an image of 96 x 96, 0.32 us of
+// an H200's memory against 0.48 us of fp32 arithmetic. The gradient already has 16 bits; only the fp32
+// weights become sums, of two fp16 parts (common/half_parts.h) or of three bfloat16 parts, which are exact.
 //
-// Three colours would leave most of a product's 8 columns empty, and each of the nine taps would read the
-// gradient again. So the columns are the taps: the rows of a product are 16 positions, its sum runs over the
-// channels, and what comes out is what each position gives to the nine outputs around it, 27 numbers, in two
-// or three parts that lie in the same lane and are added there. That is 28 products for 16 positions in Half,
-// 44 in Bfloat16, with the weights in 56 or 88 registers, and the gradient goes to registers once. What
-// positions give is kept in shared memory for as long as outputs may need it; each thread then adds up 27
-// numbers for an output.
+// With the three colours as columns, most of a product's 8 columns would be empty, and each of the nine taps
+// would read the gradient again. Instead the columns are the taps: the rows of a product are 16 positions,
+// its sum runs over the channels, and its results are the contributions of each position to the nine outputs
+// around it, 27 values, in two or three parts that are in the same lane and added there. That takes 28
+// products for 16 positions in Half and 44 in Bfloat16, with the weights in 56 or 88 registers, and the
+// gradient is loaded to registers once. Shared memory holds the contributions for as long as outputs may need
+// them; a thread then adds up 27 of them for each output.
 //
-// A block computes 32 x 32 outputs. It walks along the 34 columns of the gradient that it needs as if they
-// were one row, so that no product is for less than 16 positions: 64 positions at a time, one product's rows
-// for each warp, are copied to shared memory while those before are multiplied and those before that added
-// up. A warp applies the ReLU mask in registers.
+// A block computes 32 x 32 outputs. It treats the rows of 34 gradient positions that it needs as one long
+// row, so that no product has fewer than 16 positions. It proceeds by stages of 64 positions, the rows of one
+// product for each warp: one stage is copied to shared memory while the previous one is multiplied and the
+// contributions of the one before that are added up. Warps apply the ReLU mask in registers.
 //
-// With the halo and what is left over of the last 64 positions, that is 1.19 products' rows for 16 outputs:
-// 79 MFLOP for the image in Half, 0.12 us at the two thirds of the tensor cores' speed that mma.sync reaches
-// on sm_90 (convolution_implicit_gemm.cu), and 0.19 us in Bfloat16. A warp scheduler starts, in the code for
-// sm_90a, 290 instructions for 16 positions (320 in Bfloat16): 28 products, 79 to copy, 42 for the mask, 28
-// to add up parts and keep them, 67 to add up outputs. That is 385 for 16 outputs (420), with what a block
-// begins and ends with: 0.22 us (0.24), where the direct kernel needs 864 multiply-adds alone. Shared memory
-// is in use for half of the time that the device's memory takes.
+// With the halo and the unused rest of the last stage, 16 outputs take the rows of 1.19 products: 79 MFLOP
+// for the image in Half, 0.12 us at the two thirds of the tensor cores' rate that mma.sync reaches on sm_90
+// (implicit_gemm.cu), and 0.19 us in Bfloat16. In the code for sm_90a a warp scheduler issues 290
+// instructions for 16 positions (320 in Bfloat16): 28 products, 79 for copies, 42 for the mask, 28 to add up
+// and store contributions, 67 to add up outputs. With the start and end of a block that is 385 for 16 outputs
+// (420): 0.22 us (0.24), where the direct kernel needs 864 multiply-adds alone. Shared memory is busy for
+// half of the time that device memory takes.
 //
 // The parts are in dgrad_mma/: tile.h (shapes, shared memory), stage_loader.h and weights.h.
 #include <cstdint>
@@ -48,8 +47,9 @@ namespace {
 
 using namespace dgrad_mma;
 
-/// Clears of a step's fragment the elements whose bit is not set. `low` and `high` have the bits of the
-/// lane's even and odd channels at the tops of their bytes, for each of its two positions 32 channels.
+/// Zeroes the elements of a step's fragment whose bit is not set. For each of the lane's two positions, `low`
+/// and `high` have the bits of the lane's even and odd channels at the tops of their bytes, 32 channels per
+/// word.
 template <int kStep>
 __device__ inline void apply_masks(std::uint32_t (&fragment)[4], const std::uint32_t (&low)[2][2],
                                    const std::uint32_t (&high)[2][2]) {
@@ -62,7 +62,7 @@ __device__ inline void apply_masks(std::uint32_t (&fragment)[4], const std::uint
   }
 }
 
-/// What the warp's 16 positions of a stage give to the outputs around them.
+/// Computes and stores the contributions of the warp's 16 positions of a stage.
 template <class T, bool kMasked, class Memory>
 __device__ inline void multiply_stage(const Memory& memory, const Weights<T>& weights, int stage, int slot,
                                       int warp, int lane) {
@@ -78,7 +78,7 @@ __device__ inline void multiply_stage(const Memory& memory, const Weights<T>& we
           &memory[kMasks + slot * kMaskStageBytes + position * kMaskBytes]);
 #pragma unroll
       for (int word = 0; word < 2; ++word) {
-        // Of the lane's channels in a byte, 2 pair and the next.
+        // Shifts the bits of the lane's channels 2 pair and 2 pair + 1 to the top of each byte.
         low[half][word] = words[word] << (7 - 2 * pair);
         high[half][word] = words[word] << (6 - 2 * pair);
       }
@@ -103,21 +103,21 @@ __device__ inline void multiply_stage(const Memory& memory, const Weights<T>& we
   }
   (std::make_integer_sequence<int, kSteps>());
 
-  const int kept = stage * kStagePositions % kKept + warp * kMmaPositions + group;
+  const int kept = stage * kStagePositions % kKeptPositions + warp * kMmaPositions + group;
 #pragma unroll
   for (int tap = 0; tap < kLaneTaps; ++tap) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       // The smallest parts first.
-      const auto of_part = [&](int part) {
+      const auto part_of_tap = [&](int part) {
         const int sum = part * kLaneTaps + tap;
         return sums[sum / 2][2 * half + sum % 2];
       };
-      float given = of_part(kWeightParts<T> - 1);
+      float contribution = part_of_tap(kWeightParts<T> - 1);
 #pragma unroll
-      for (int part = kWeightParts<T> - 2; part >= 0; --part) given += of_part(part);
-      const int at = (pair * kLaneTaps + tap) * kGivenPitch + kept + half * (kMmaPositions / 2);
-      *reinterpret_cast<float*>(&memory[kGiven + at * 4]) = given;
+      for (int part = kWeightParts<T> - 2; part >= 0; --part) contribution += part_of_tap(part);
+      const int at = (pair * kLaneTaps + tap) * kContributionPitch + kept + half * (kMmaPositions / 2);
+      *reinterpret_cast<float*>(&memory[kContributions + at * 4]) = contribution;
     }
   }
 }
@@ -152,28 +152,29 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm<T>)
   const float unscale = stage_weights<T>(weights, memory);
   const float factor = factors.load(tile.image);
   __syncthreads();
-  Weights<T> own_weights;
-  load_weights<T>(own_weights, memory, lane);
+  Weights<T> lane_weights;
+  load_weights<T>(lane_weights, memory, lane);
 
   float part_squares[kParts * kParts] = {};
   int slot = 0;
 #pragma unroll 1
   for (int stage = 0; stage <= stages; ++stage) {
-    // The stage is there, what positions before it give is known, and nobody needs the slot before it.
+    // Now the stage has arrived, the contributions of the previous one are stored, and the slot of that one
+    // is free.
     ptx::cp_async_wait<kStages - 2>();
     __syncthreads();
     if (stage + kStages - 1 < stages) {
       loader.start(memory, stage + kStages - 1, slot == 0 ? kStages - 1 : slot - 1);
     }
     ptx::cp_async_commit();
-    if (stage < stages) multiply_stage<T, kMasked>(memory, own_weights, stage, slot, warp, lane);
+    if (stage < stages) multiply_stage<T, kMasked>(memory, lane_weights, stage, slot, warp, lane);
     slot = slot == kStages - 1 ? 0 : slot + 1;
 
-    // Half of the warps, in turns, have an output each for their threads.
+    // The two halves of the block take turns; each thread adds up one output.
     if (warp / (kWarps / 2) != stage % 2) continue;
     const auto output =
         static_cast<unsigned>((stage - 1) * kStagePositions - kReach + thread % kStagePositions);
-    const int row = static_cast<int>(output / kColumns);  // Beyond all rows where there is none yet.
+    const int row = static_cast<int>(output / kColumns);  // Negative outputs wrap beyond all rows.
     const int column = static_cast<int>(output % kColumns);
     if (row >= tile.rows || column >= min(kTileWidth, width - tile.x)) continue;
     float sums[3] = {};
@@ -181,13 +182,13 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm<T>)
     for (int r = 0; r < 3; ++r) {
 #pragma unroll
       for (int s = 0; s < 3; ++s) {
-        // What position y, x gave to y + r - 1, x + s - 1 comes back from there, with the halo from y + 2 -
-        // r, x + 2 - s.
-        const unsigned kept = (output + (2 - r) * kColumns + 2 - s) % kKept;
+        // In fprop, input (y, x) contributes through tap (r, s) to output (y + 1 - r, x + 1 - s): (y + 2 - r,
+        // x + 2 - s) from the corner of the halo.
+        const unsigned kept = (output + (2 - r) * kColumns + 2 - s) % kKeptPositions;
 #pragma unroll
         for (int c = 0; c < 3; ++c) {
-          const unsigned at = ((r * 3 + s) * 3 + c) * kGivenPitch + kept;
-          sums[c] += *reinterpret_cast<const float*>(&memory[kGiven + at * 4]);
+          const unsigned at = ((r * 3 + s) * 3 + c) * kContributionPitch + kept;
+          sums[c] += *reinterpret_cast<const float*>(&memory[kContributions + at * 4]);
         }
       }
     }
@@ -202,8 +203,8 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm<T>)
     }
 #pragma unroll
     for (int part = 0; part < kParts * kParts; ++part) {
-      const bool own = row / kGradientTile == part / kParts && column / kGradientTile == part % kParts;
-      part_squares[part] += own ? square : 0.f;
+      const bool inside = row / kGradientTile == part / kParts && column / kGradientTile == part % kParts;
+      part_squares[part] += inside ? square : 0.f;
     }
   }
 

@@ -7,19 +7,19 @@
 #include "../common/types.h"
 #include "filter_head.h"
 
-/// The bit of each position whose response is above zero: how the heads write it, and their gradients read
-/// it.
+/// Bits of the positions whose response is above zero, as the heads write them and their gradients read them.
 namespace filterscope::kernels {
 
-constexpr int kWordPositions = 32;  // Positions of a word of active bits.
+constexpr int kWordPositions = 32;  // Per word of active bits.
 static_assert(kWordPositions == kWarpSize, "a warp's vote is a word");
 
-/// The words that a part of the sums covers. Parts consist of whole words so that only one block writes each.
+/// Number of words in each part of the sums. Parts consist of whole words, so that each word has a single
+/// writing block.
 __host__ __device__ constexpr int words_per_part(int positions) {
   return ceil_div(ceil_div(positions, kWordPositions), kFilterHeadParts);
 }
 
-/// Each lane has the response of its position of a word: stores the word, returns the response after ReLU.
+/// Stores a word of active bits. Each lane passes the response at its position and gets it back after ReLU.
 /// All lanes of the warp must call it.
 __device__ inline float active_word(Global<std::uint32_t> active, std::int64_t word, float response,
                                     bool inside) {
@@ -28,8 +28,8 @@ __device__ inline float active_word(Global<std::uint32_t> active, std::int64_t w
   return inside && !(response <= 0.f) ? response : 0.f;  // NaN stays.
 }
 
-/// Whether the image is rescued: its filter's response is zero at every position. Sums of what is not
-/// negative are zero only then; one that is not a number is not.
+/// Whether the image is rescued, because its filter's response is zero at every position. Exactly then all
+/// sums are zero, since responses after ReLU are not negative; a NaN is not zero.
 __device__ inline bool is_rescued(Global<const float> sums, int image) {
   if (!sums) return false;
   static_assert(kFilterHeadParts == 8);
@@ -42,8 +42,8 @@ __device__ inline bool is_rescued(Global<const float> sums, int image) {
   return zero;
 }
 
-/// What the filter's taps are multiplied with at position y, x: the scale where the position that the tap
-/// gave to is in the map and active, or the image rescued, else zero.
+/// The factors of the filter's nine taps in the gradient at position (y, x): the scale where the position
+/// whose response used the tap lies in the map and is active or the image is rescued, else zero.
 __device__ inline void tap_factors(float* factors, Global<const std::uint32_t> active, bool rescued,
                                    int image, int y, int x, int height, int width, float scale) {
   const std::uint32_t always = rescued ? ~std::uint32_t{0} : 0;

@@ -1,7 +1,7 @@
-// What an image's map costs, for 96 x 96 x 64 in 16 bits: forward 1.2 MB read for 11 MFLOP, backward 1.2 MB
-// written for 11 MFLOP, in fp32: on an H200 0.27 us of memory over 0.16 us of arithmetic each way. Sums and
-// bits of the active positions are all that forward writes (1.2 kB), and all that backward reads beside the
-// mask. A full convolution would write the responses of every filter and read them again for ReLU and mean.
+// Floor: for a map of 96 x 96 x 64 in 16 bits the head reads 1.2 MB and its gradient writes 1.2 MB, each for
+// 11 MFLOP in fp32. On an H200 that is 0.27 us of memory against 0.16 us of arithmetic each. The head only
+// writes sums and active bits (1.2 kB), and its gradient only reads these and the ReLU mask. A full
+// convolution would write the responses of every filter and read them again for ReLU and mean.
 #include "../common/channel_lanes.h"
 #include "../common/global.h"
 #include "../common/launch.h"
@@ -17,14 +17,14 @@ constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / kWarpSize;
 constexpr int kTaps = 9;
 
-// Forward. A warp computes 32 consecutive positions, whole rows or not: a word of the bits. Eight lanes share
-// the channels and each thread computes 8 consecutive positions. What these need of a row of the filter lies
-// in 10 consecutive positions of the map, of which it loads 16 bytes each: eight lanes a full line. Beyond
-// the left or right edge that is the wrong end of a neighbouring row, so the sums of the three columns of the
-// filter are kept apart and the wrong ones left out in the end; this spares the halo, and small maps fill
-// warps as well as large ones. Neighbouring threads load the same lines several times, from L1. The weights
-// of the image's filter lie in shared memory. On deep maps, where positions are few and channels many,
-// several warps split the channels of a word.
+// A warp computes 32 consecutive positions, a word of active bits, regardless of the ends of rows. Eight
+// lanes share the channels, and each thread computes 8 consecutive positions. For one row of the filter these
+// need 10 consecutive positions of the map, from each of which a thread loads 16 bytes and eight lanes a full
+// line. Beyond the left or right edge those belong to the wrong end of a neighbouring row; the sums of the
+// filter's three columns are therefore kept apart, and the invalid ones dropped at the end. This needs no
+// halo, and small maps fill warps as well as large ones. Neighbouring threads load the same lines several
+// times, from L1. The weights of the image's filter are in shared memory. On deep maps, with few positions
+// and many channels, several warps split the channels of a word.
 
 constexpr int kRun = kWordPositions / kPositionGroups;
 static_assert(kRun == kChannelLanes, "each lane ends up with one position");
@@ -35,9 +35,9 @@ template <class T>
 constexpr int kChunkQuads = kTaps* kTapQuads<T>;
 
 /// Adds the products of one row of the filter and one chunk of channels to the sums of the filter's columns.
-/// The row's first products are with position `from` of the map, whose words, `pitch` to a position, start
-/// for this lane at `at`. Positions outside of the map, `positions`, are zero; if it is 0, the lane has no
-/// channels.
+/// The run of inputs starts at position `from` of the map; this lane's words of it start at index `at`,
+/// `pitch` words per position. Inputs outside [0, positions) count as zero; a lane without channels passes
+/// positions = 0.
 template <class T>
 __device__ inline void add_products(float (&column_sums)[3][kRun], Global<const std::uint32_t> input,
                                     std::int64_t at, int pitch, int from, int positions, const auto& taps,
@@ -142,10 +142,10 @@ __global__ void __launch_bounds__(kThreads, 4)
     if (warps_per_word > 1) {
       partial[buffer * kThreads + thread] = response;
       __syncthreads();
-      for (int other = 1; slice == 0 && other < warps_per_word; ++other) {
-        response += partial[buffer * kThreads + thread + other * kWarpSize];
+      for (int other_slice = 1; slice == 0 && other_slice < warps_per_word; ++other_slice) {
+        response += partial[buffer * kThreads + thread + other_slice * kWarpSize];
       }
-      buffer ^= 1;  // A warp may write the next word's while another still reads these.
+      buffer ^= 1;  // A warp may already write the next word's partial sums while another still reads these.
     }
     if (slice == 0 && word < end_word) {
       const int position = word * kWordPositions + thread % kWarpSize;

@@ -1,9 +1,9 @@
-// Backward. The gradient of a position is the sum of up to 9 of the filter's taps: which, is the same for all
-// its channels. A block takes 256 positions and one chunk of channels; each thread first finds out the nine
-// factors of one position, the scale or zero. Then a thread keeps the 9 x 8 weights of its channels in
-// registers and goes over 8 positions: it reads their factors (broadcast), does 72 multiply-adds and stores
-// 16 bytes, a warp four full lines. Whether the image is rescued, each block finds out by itself from the
-// eight sums that the way forward left, one line that all its threads share.
+// The gradient at a position is a sum of up to 9 of the filter's taps, the same ones for all channels
+// (filter_head.cu states the floor). A block computes 256 positions of one chunk of channels. Each thread
+// first determines the nine factors of one position, each the scale or zero. Then a thread keeps the 9 x 8
+// weights of its channels in registers and loops over 8 positions: it reads their factors (broadcast), does
+// 72 multiply-adds and stores 16 bytes, so that a warp stores four full lines. Each block determines whether
+// its image is rescued from the eight sums of filter_head, one line that all its threads share.
 #include "../common/channel_lanes.h"
 #include "../common/global.h"
 #include "../common/launch.h"
@@ -34,12 +34,13 @@ __global__ void __launch_bounds__(kThreads, 2)
   const int first = static_cast<int>(blockIdx.x) / chunks * kThreads;
   const int positions = height * width;
 
-  float own[4 * kFactorQuads] = {};
-  tap_factors(own, active, is_rescued(response_sums, image), image, (first + thread) / width,
+  float thread_factors[4 * kFactorQuads] = {};
+  tap_factors(thread_factors, active, is_rescued(response_sums, image), image, (first + thread) / width,
               (first + thread) % width, height, width, scale);
 #pragma unroll
   for (int i = 0; i < kFactorQuads; ++i) {
-    factors[thread * kFactorQuads + i] = {own[4 * i], own[4 * i + 1], own[4 * i + 2], own[4 * i + 3]};
+    factors[thread * kFactorQuads + i] = {thread_factors[4 * i], thread_factors[4 * i + 1],
+                                          thread_factors[4 * i + 2], thread_factors[4 * i + 3]};
   }
   __syncthreads();
   if (channel >= channels) return;  // The last chunk may have fewer.
@@ -59,7 +60,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   std::int64_t at = (image_at + first + thread / kChannelLanes) * channels + channel;
 #pragma unroll 1
   for (int i = thread / kChannelLanes; i < min(kThreads, positions - first); i += kStep) {
-    const typename ReluMaskReader<kFormat, T>::Loaded passes = mask.load(at);
+    const typename ReluMaskReader<kFormat, T>::Loaded loaded_mask = mask.load(at);
     Quad factor[kFactorQuads];
 #pragma unroll
     for (int quad = 0; quad < kFactorQuads; ++quad) factor[quad] = factors[i * kFactorQuads + quad];
@@ -73,7 +74,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     Vector<T, kVectorSize<T>> result;
 #pragma unroll
     for (int c = 0; c < kVectorSize<T>; ++c)
-      result[c] = from_float<T>(mask.active(passes, c) ? sums[c] : 0.f);
+      result[c] = from_float<T>(mask.active(loaded_mask, c) ? sums[c] : 0.f);
     gradient.template store_vector<kVectorSize<T>>(at, result);
     at += kStep * channels;
   }

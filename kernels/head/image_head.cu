@@ -1,5 +1,5 @@
-// The first layer's filters see 27 values of the image itself. They are few, and the image is small: a thread
-// to a position, each value from L1.
+// The filter head of the first layer, whose filters read 27 values of the image itself. These are few and the
+// image is small: each thread computes one position and reads every value from L1.
 #include "../common/global.h"
 #include "../common/launch.h"
 #include "../common/reduce.h"

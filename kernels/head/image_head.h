@@ -6,7 +6,7 @@
 #include "../first_layer/input_map.h"
 #include "filter_head.h"
 
-/// The filter head for filters of the first layer, which see the images themselves.
+/// The filter head for filters of the first layer, which read the images themselves.
 namespace filterscope::kernels {
 
 struct ImageHeadArguments {
@@ -22,7 +22,7 @@ struct ImageHeadArguments {
   int width;
 };
 
-/// filter_head for the first layer, which reads the images themselves.
+/// filter_head for the first layer, through the input map, in fp32. Throws LaunchError.
 void image_head(const ImageHeadArguments& arguments, cudaStream_t stream);
 
 struct ImageHeadGradientArguments {
@@ -33,13 +33,13 @@ struct ImageHeadGradientArguments {
   InputMap map;
   float scale;             ///< As filter_head_gradient's.
   float* image_gradients;  ///< Out. [images][height][width][3]
-  float* squares;          ///< Out. [images][image_gradient_parts(height, width)]: as first_layer_dgrad's.
+  float* squares;  ///< Out. [images][image_gradient_parts(height, width)]: as in FirstLayerDgradArguments.
   int images_count;
   int height;
   int width;
 };
 
-/// filter_head_gradient for the first layer, through the input map to the image.
+/// filter_head_gradient for the first layer, through the input map to the image, in fp32. Throws LaunchError.
 void image_head_gradient(const ImageHeadGradientArguments& arguments, cudaStream_t stream);
 
 }  // namespace filterscope::kernels

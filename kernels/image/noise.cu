@@ -1,8 +1,8 @@
 // Start images.
 //
-// Floor: 4 bytes written a value, once in a run of hundreds of iterations. Made where it is needed it saves
-// the host's time for it and the copy to the device: 110 KB for an image of 96 x 96, 0.5 GB for all filters.
-// Each thread writes the four values that one call of the generator gives.
+// Floor: 4 bytes written per value, once in a run of hundreds of iterations. Generating the noise on the
+// device saves the host's time and a copy of 110 KB for an image of 96 x 96, 0.5 GB for all filters. Each
+// thread writes the four values that one call of the generator yields.
 #include "../common/global.h"
 #include "../common/launch.h"
 #include "noise.h"
@@ -11,7 +11,7 @@ namespace filterscope::kernels {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kWords = 4;  // That one call of the generator gives.
+constexpr int kWords = 4;  // Per call of the generator.
 
 struct Counter {
   std::uint32_t words[kWords];
@@ -41,7 +41,7 @@ __global__ void noise_kernel(Global<float> images, Global<const int> layers, Glo
              static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32));
   for (int word = 0; word < kWords && first + word < values_per_image; ++word) {
     const float unit = static_cast<float>(random.words[word] >> 8) * 0x1p-24f;
-    // Rounded twice, as the host does it, not fused.
+    // Rounded twice, as on the host, not fused.
     images.store(static_cast<std::int64_t>(image) * values_per_image + first + word,
                  __fadd_rn(low, __fmul_rn(high - low, unit)));
   }

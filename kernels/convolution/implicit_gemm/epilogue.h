@@ -67,7 +67,7 @@ __device__ inline void store_mma_tile(const MmaEpilogue<T>& epilogue, const Memo
   }
   __syncthreads();
 
-  const int own_chunk =
+  const int chunk_offset =
       kOutputs + (tile_position * kChunks + (chunk ^ tile_position % kSwizzledChunks)) * kChunkBytes;
   const std::int64_t first_output =
       static_cast<std::int64_t>(position) * params.out_channels + (first_channel + chunk * kChunkElements);
@@ -75,7 +75,7 @@ __device__ inline void store_mma_tile(const MmaEpilogue<T>& epilogue, const Memo
   for (int round = 0; round < kRounds; ++round) {
     const bool valid = position + round * kPositionsAtOnce < params.positions;
     Chunk values = *reinterpret_cast<const Chunk*>(
-        &memory[own_chunk + round * kPositionsAtOnce * kChunks * kChunkBytes]);
+        &memory[chunk_offset + round * kPositionsAtOnce * kChunks * kChunkBytes]);
     if (epilogue.mask_in) apply_mask(values, masks_in[round] >> shift & 0xffu);
     if (valid) {
       epilogue.output.template store_vector<kChunkElements>(

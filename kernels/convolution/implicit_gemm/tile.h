@@ -109,8 +109,8 @@ constexpr int shared_bytes(int width) {
 /// Whether a block has room for the halo tiles of maps of this width, and copies them in time.
 template <class Tile>
 constexpr bool takes(int width) {
-  constexpr int kMostSharedBytes = 99 * 1024;  // Per block on sm_86 and sm_89; others have more.
-  return halo_rows<Tile>(width) <= Tile::kHaloCapacity && shared_bytes<Tile>(width) <= kMostSharedBytes;
+  constexpr int kMaxSharedBytes = 99 * 1024;  // Per block on sm_86 and sm_89; others have more.
+  return halo_rows<Tile>(width) <= Tile::kHaloCapacity && shared_bytes<Tile>(width) <= kMaxSharedBytes;
 }
 
 }  // namespace filterscope::kernels::implicit_gemm

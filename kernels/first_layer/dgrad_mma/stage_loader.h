@@ -8,7 +8,7 @@
 
 namespace filterscope::kernels::dgrad_mma {
 
-/// Copies positions of the gradient and their masks, a stage at a time; zeros outside the image.
+/// Copies positions of the gradient and their masks, one stage at a time; zeros outside the image.
 template <class T, bool kMasked>
 class StageLoader {
  public:
@@ -28,7 +28,7 @@ class StageLoader {
   __device__ void start(const Memory& memory, int stage, int slot) const {
 #pragma unroll
     for (int i = 0; i < kStagePositions / kPositionsAtOnce; ++i) {
-      const Place place = place_of(stage * kStagePositions + row_ + i * kPositionsAtOnce);
+      const Source place = source_of(stage * kStagePositions + row_ + i * kPositionsAtOnce);
       ptx::cp_async_16(
           memory + (destination_ + slot * kStageBytes + i * kPositionsAtOnce * kPositionBytes),
           gradient_.template vector_address<kChunkElements>(source_ + std::int64_t{place.at} * kChannels),
@@ -36,7 +36,7 @@ class StageLoader {
     }
     const int position = static_cast<int>(threadIdx.x);
     if (kMasked && position < kStagePositions) {
-      const Place place = place_of(stage * kStagePositions + position);
+      const Source place = source_of(stage * kStagePositions + position);
       ptx::cp_async_8(
           memory + (kMasks + slot * kMaskStageBytes + position * kMaskBytes),
           mask_.template vector_address<kMaskWords>(mask_source_ + std::int64_t{place.at} * kMaskWords),
@@ -48,12 +48,12 @@ class StageLoader {
   static constexpr int kPositionsAtOnce = kThreads / kChunks;
   static_assert(kPositionsAtOnce % kChunks == 0, "all positions of a thread are swizzled alike");
 
-  /// Where in the image a position is; if it is not, any other.
-  struct Place {
+  /// A position's index in the image; any valid index if it lies outside.
+  struct Source {
     unsigned at;
     bool inside;
   };
-  __device__ Place place_of(int position) const {
+  __device__ Source source_of(int position) const {
     const auto at = static_cast<unsigned>(position);
     const auto y = static_cast<unsigned>(first_y_ + static_cast<int>(at / kColumns));
     const auto x = static_cast<unsigned>(first_x_ + static_cast<int>(at % kColumns));
@@ -62,7 +62,7 @@ class StageLoader {
 
   Global<const T> gradient_;
   Global<const std::uint32_t> mask_;
-  int first_y_;  // Of the halo, which may lie outside.
+  int first_y_;  // Of the halo, which may lie outside the image.
   int first_x_;
   unsigned end_y_;
   unsigned width_;

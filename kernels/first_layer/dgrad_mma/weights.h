@@ -11,22 +11,23 @@
 #include "../../ptx/convert.h"
 #include "tile.h"
 
-/// The weights in parts of 16 bits: from device memory through shared memory to the registers of each lane.
+/// Loads the weights, split into parts of 16 bits, through shared memory to each lane's registers.
 namespace filterscope::kernels::dgrad_mma {
 
-/// Byte of what a lane takes of the weights for two steps of a product: the two registers that
-/// ptx::mma_m16n8k16 wants of each. Lanes change places so that threads that store the same channels for
-/// several columns do so to different banks.
+/// Byte offset of a lane's weights for two steps of a product: two registers each, as ptx::mma_m16n8k16 takes
+/// them. Lanes are swizzled so that threads that store the same channels for several columns use different
+/// banks.
 __device__ inline int weights_place(int product, int step_pair, int lane) {
-  return kGiven + ((product * (kSteps / 2) + step_pair) * kWarpSize + (lane ^ lane / 8)) * kChunkBytes;
+  return kContributions +
+         ((product * (kSteps / 2) + step_pair) * kWarpSize + (lane ^ lane / 8)) * kChunkBytes;
 }
 
-/// Keeps the parts of the weights as lanes take them. Lane l has columns 2 (l % 4) and that + 1 of the
-/// products' sums, so taps 7 (l % 4) and following: the high parts, then the others. Returns what undoes
-/// their scale.
+/// Stores the parts of the weights in the order in which lanes load them. Lane l has columns 2 (l % 4) and 2
+/// (l % 4) + 1 of the products, which hold taps 7 (l % 4) and following: first the high parts, then the
+/// others. Returns the factor that undoes their scale.
 template <class T>
 __device__ inline float stage_weights(Global<const float> weights, auto&& memory) {
-  // A lane keeps its tap; a warp takes every fourth pair of channels.
+  // Each lane loads one tap, each warp every fourth pair of channels.
   constexpr int kLoads = kChannels / 2 / kWarps;
   static_assert(kTaps <= kWarpSize && kWarps == kPairLanes && kMmaChannels == 4 * kWarps);
   const int lane = static_cast<int>(threadIdx.x % kWarpSize);
@@ -61,7 +62,7 @@ __device__ inline float stage_weights(Global<const float> weights, auto&& memory
   }
 #pragma unroll
   for (int i = 0; i < kLoads; ++i) {
-    // Pair warp + 4 i: step i / 2, register i % 2 of the lane that has the pair.
+    // Pair warp + 4 i belongs to step i / 2, register i % 2 of the lane that has the pair.
     const int place = i / 4 * kWarpSize * kChunkBytes + i % 4 * static_cast<int>(sizeof(std::uint32_t));
     float rest[2] = {loaded[i][0] * scale, loaded[i][1] * scale};
 #pragma unroll

@@ -4,7 +4,7 @@
 
 #include "convolution_check.h"
 
-/// What the tests of convolution_wgmma share.
+/// The fixture of the tests of convolution_wgmma, which skips devices without wgmma.
 namespace filterscope::test {
 
 inline bool wgmma_takes(int width, int in_channels, int out_channels) {

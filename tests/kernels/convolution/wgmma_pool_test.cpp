@@ -10,11 +10,11 @@
 namespace filterscope {
 namespace {
 
-using test::ConvolutionShape;
+using test::ConvolutionCase;
 using test::ConvolutionWgmmaTest;
 
-// What a kernel does with a pool is what the usual one does without a pool beside the pool's own kernel, bit
-// for bit: the sums are the same.
+// A kernel with a fused pool gives the same bits as convolution_wgmma followed, or preceded, by the pool's
+// own kernel, since the sums are the same.
 
 std::vector<float> small_integers(std::size_t count, std::uint64_t seed) {
   std::vector<float> values = test::random_values(count, seed, -1.5f, 1.5f);
@@ -23,14 +23,14 @@ std::vector<float> small_integers(std::size_t count, std::uint64_t seed) {
 }
 
 template <class T>
-void check_output_pool(const kernels::ConvolutionKernel<T>& kernel, const ConvolutionShape& shape) {
+void check_output_pool(const kernels::ConvolutionKernel<T>& kernel, const ConvolutionCase& shape) {
   SCOPED_TRACE(testing::Message() << kernel.name << " " << shape.images << "x" << shape.height << "x"
                                   << shape.width << ", " << shape.in_channels << " -> "
                                   << shape.out_channels);
   ASSERT_TRUE(kernel.supports(
       {shape.height, shape.width, shape.in_channels, shape.out_channels, kernels::FusedPool::output}));
   const std::size_t outputs = shape.positions() * shape.out_channels;
-  // Few distinct sums: many of a window's elements are equal, at zero and above.
+  // Few distinct sums, so that many elements of a window are equal, at zero and above.
   const auto input =
       test::upload(test::round_to<T>(small_integers(shape.positions() * shape.in_channels, 1)));
   const auto weights = test::upload(
@@ -78,7 +78,7 @@ void check_output_pool(const kernels::ConvolutionKernel<T>& kernel, const Convol
 }
 
 template <class T>
-void check_input_pool(const kernels::ConvolutionKernel<T>& kernel, const ConvolutionShape& shape,
+void check_input_pool(const kernels::ConvolutionKernel<T>& kernel, const ConvolutionCase& shape,
                       bool masked) {
   SCOPED_TRACE(testing::Message() << kernel.name << " gradient " << shape.images << "x" << shape.height << "x"
                                   << shape.width << ", " << shape.in_channels << " -> "
@@ -130,33 +130,32 @@ void check_input_pool(const kernels::ConvolutionKernel<T>& kernel, const Convolu
   EXPECT_EQ(test::widen(test::download(got)), test::widen(test::download(expected)));
 }
 
-// Parts of a tile, down to a single window; several tiles for each block, with windows of two rows and of two
-// images in one; weights that stay and weights that come anew; widths that are and are not multiples of
-// eight.
-const std::vector<ConvolutionShape> kPooledShapes{
-    {1, 2, 2, 64, 64},   {3, 4, 6, 64, 128},  {2, 6, 32, 64, 64},  {5, 8, 16, 64, 64},
-    {7, 12, 12, 64, 64}, {3, 6, 24, 128, 64}, {9, 6, 6, 128, 256}, {1, 4, 48, 128, 128}};
+// Parts of a tile, down to a single window; several tiles per block, with windows of two rows and of two
+// images in one tile; resident and reloaded weights; widths that are and are not multiples of eight.
+const std::vector<ConvolutionCase> kPooledCases{{1, 2, 2, 64, 64},   {3, 4, 6, 64, 128},  {2, 6, 32, 64, 64},
+                                                {5, 8, 16, 64, 64},  {7, 12, 12, 64, 64}, {3, 6, 24, 128, 64},
+                                                {9, 6, 6, 128, 256}, {1, 4, 48, 128, 128}};
 
-const std::vector<ConvolutionShape> kPooledShapesOfLargeBlocks{
+const std::vector<ConvolutionCase> kPooledCasesOfLargeTiles{
     {1, 2, 2, 64, 64}, {3, 4, 6, 128, 64}, {2, 6, 32, 64, 192}, {7, 8, 16, 64, 64}, {3, 6, 24, 192, 64}};
 
 TEST_P(ConvolutionWgmmaTest, PoolsItsOutput) {
   using kernels::Half;
-  for (const ConvolutionShape& shape : kPooledShapes) check_output_pool(test::wgmma<Half>(), shape);
-  check_output_pool(test::wgmma<kernels::Bfloat16>(), kPooledShapes[1]);
-  for (const ConvolutionShape& shape : kPooledShapesOfLargeBlocks)
+  for (const ConvolutionCase& shape : kPooledCases) check_output_pool(test::wgmma<Half>(), shape);
+  check_output_pool(test::wgmma<kernels::Bfloat16>(), kPooledCases[1]);
+  for (const ConvolutionCase& shape : kPooledCasesOfLargeTiles)
     check_output_pool(test::wgmma_large<Half>(), shape);
 }
 
-TEST_P(ConvolutionWgmmaTest, TakesItsInputThroughAPool) {
+TEST_P(ConvolutionWgmmaTest, UnpoolsItsInput) {
   using kernels::Half;
-  for (const ConvolutionShape& shape : kPooledShapes) check_input_pool(test::wgmma<Half>(), shape, true);
-  check_input_pool(test::wgmma<kernels::Bfloat16>(), kPooledShapes[1], false);
-  for (const ConvolutionShape& shape : kPooledShapesOfLargeBlocks)
+  for (const ConvolutionCase& shape : kPooledCases) check_input_pool(test::wgmma<Half>(), shape, true);
+  check_input_pool(test::wgmma<kernels::Bfloat16>(), kPooledCases[1], false);
+  for (const ConvolutionCase& shape : kPooledCasesOfLargeTiles)
     check_input_pool(test::wgmma_large<Half>(), shape, true);
 }
 
-// As in the network: a tile then covers parts of two rows of windows, or, of the large ones, two whole rows.
+// Widths of the network: a tile covers parts of two rows of windows, a large tile two whole rows.
 TEST_P(ConvolutionWgmmaTest, PoolsWideMaps) {
   for (const auto& kernel : {test::wgmma<kernels::Half>(), test::wgmma_large<kernels::Half>()}) {
     check_output_pool(kernel, {1, 8, 96, 64, 64});
@@ -164,7 +163,7 @@ TEST_P(ConvolutionWgmmaTest, PoolsWideMaps) {
   }
 }
 
-TEST_P(ConvolutionWgmmaTest, PoolsMapsOfEvenSize) {
+TEST_P(ConvolutionWgmmaTest, SupportsPoolsOfEvenSizeOnly) {
   for (const kernels::FusedPool pool : {kernels::FusedPool::output, kernels::FusedPool::input}) {
     EXPECT_TRUE(kernels::convolution_wgmma_takes({96, 96, 64, 64, pool}));
     EXPECT_FALSE(kernels::convolution_wgmma_takes({95, 96, 64, 64, pool}));

@@ -11,9 +11,9 @@ namespace filterscope {
 namespace {
 
 using test::check_convolution;
-using test::check_input_gradient;
+using test::check_dgrad;
+using test::ConvolutionCase;
 using test::ConvolutionOptions;
-using test::ConvolutionShape;
 using test::ConvolutionWgmmaTest;
 FILTERSCOPE_DEVICE_TEST_SUITE(ConvolutionWgmmaTest);
 
@@ -21,13 +21,13 @@ constexpr ConvolutionOptions kFprop{.bias = true, .mask_out = true};
 constexpr ConvolutionOptions kDgrad{.mask_in = true};
 
 template <class T>
-void check_shapes() {
+void check_cases() {
   const test::ConvolutionLaunch<T> launch = kernels::convolution_wgmma<T>;
-  // A part of a tile, down to a single position that has no neighbours.
+  // Part of a tile, down to a single position without neighbours.
   check_convolution<T>(launch, {1, 1, 1, 64, 64}, kFprop);
   check_convolution<T>(launch, {2, 2, 3, 64, 128}, kFprop);
-  // Several tiles for each block, with the end of one image and the start of the next one, and a partial last
-  // tile: with the weights of all tiles in shared memory, and with weights that come anew for each tile.
+  // Several tiles per block, with the end of one image and the start of the next, and a partial last tile:
+  // with resident weights, and with weights that are loaded again for each tile.
   check_convolution<T>(launch, {19, 7, 9, 64, 64}, kFprop);
   check_convolution<T>(launch, {11, 7, 9, 192, 64}, kFprop);
   check_convolution<T>(launch, {17, 6, 6, 64, 256}, kFprop);
@@ -36,36 +36,36 @@ void check_shapes() {
   check_convolution<T>(launch, {2, 5, 13, 64, 128}, {});
   check_convolution<T>(launch, {1, 5, 13, 64, 192}, {.mask_out = true, .mask_in = true});
   check_convolution<T>(launch, {1, 5, 13, 64, 64}, {.bias = true, .mask_out = true, .mask_in = true});
-  check_input_gradient<T>(launch, {9, 7, 9, 128, 64}, kDgrad);
-  check_input_gradient<T>(launch, {5, 13, 5, 64, 128}, kDgrad);
+  check_dgrad<T>(launch, {9, 7, 9, 128, 64}, kDgrad);
+  check_dgrad<T>(launch, {5, 13, 5, 64, 128}, kDgrad);
 }
 
 TEST_P(ConvolutionWgmmaTest, HalfMatchesReference) {
-  check_shapes<kernels::Half>();
+  check_cases<kernels::Half>();
 }
 
 TEST_P(ConvolutionWgmmaTest, Bfloat16MatchesReference) {
-  check_shapes<kernels::Bfloat16>();
+  check_cases<kernels::Bfloat16>();
 }
 
 template <class T>
-void check_shapes_of_large_blocks() {
+void check_large_tiles() {
   const test::ConvolutionLaunch<T> launch = kernels::convolution_wgmma_large<T>;
   check_convolution<T>(launch, {1, 1, 1, 64, 64}, kFprop);
   check_convolution<T>(launch, {2, 2, 3, 64, 64}, {});
-  // As above: weights that stay, that come anew, and that are of one tile of several.
+  // As above: resident weights, reloaded weights, and several tiles of output channels.
   check_convolution<T>(launch, {29, 7, 9, 64, 64}, kFprop);
   check_convolution<T>(launch, {13, 7, 9, 192, 64}, {.bias = true});
   check_convolution<T>(launch, {9, 13, 5, 64, 192}, {.bias = true, .mask_out = true, .mask_in = true});
-  check_input_gradient<T>(launch, {17, 7, 9, 128, 64}, kDgrad);
+  check_dgrad<T>(launch, {17, 7, 9, 128, 64}, kDgrad);
 }
 
-TEST_P(ConvolutionWgmmaTest, LargeBlocksMatchReference) {
-  check_shapes_of_large_blocks<kernels::Half>();
-  check_shapes_of_large_blocks<kernels::Bfloat16>();
+TEST_P(ConvolutionWgmmaTest, LargeTilesMatchReference) {
+  check_large_tiles<kernels::Half>();
+  check_large_tiles<kernels::Bfloat16>();
 }
 
-// The wider the map, the fewer tiles of weights have room beside the halo tiles.
+// The wider the map, the fewer weight tiles fit beside the halo tiles.
 TEST_P(ConvolutionWgmmaTest, WideMaps) {
   using kernels::Half;
   const test::ConvolutionLaunch<Half> launch = kernels::convolution_wgmma<Half>;
@@ -86,8 +86,8 @@ TEST_P(ConvolutionWgmmaTest, WideMaps) {
 }
 
 #if defined(FILTERSCOPE_EMULATED)
-// Of maps as wide as a multiple of eight. In others, where a warp's windows are of two rows, some rows of a
-// matrix are in the same banks.
+// Holds for widths that are multiples of eight. With others a warp's windows can span two rows, and some rows
+// of a matrix share banks.
 TEST_P(ConvolutionWgmmaTest, ReadsPositionsWithoutBankConflicts) {
   const test::ConvolutionLaunch<kernels::Half> launch = kernels::convolution_wgmma<kernels::Half>;
   const long before = emulation::ldmatrix_bank_conflicts();
@@ -108,15 +108,15 @@ TEST_P(ConvolutionWgmmaTest, TakesMultiplesOf64Channels) {
   EXPECT_FALSE(kernels::convolution_wgmma_large_takes({48, 48, 64, 128}));
 }
 
-// A block with several tiles goes on with rings, halo tiles and weights that the last one has left; images
-// few enough for a tile each do not. On a device there is work for some tens of milliseconds, time and again:
-// for what goes wrong once in many times.
+// A block with several tiles continues with the rings, halo tiles and weights of the previous tile; with so
+// few images that each block has one tile, it does not. On a device this runs for some tens of milliseconds,
+// repeatedly, to catch rare races.
 class ManyTiles {
  public:
   using T = kernels::Half;
 
-  // `few` images have no more tiles than a device has multiprocessors.
-  ManyTiles(const ConvolutionShape& shape, int few, kernels::FusedPool pool)
+  // `few` images must have no more tiles than the device has multiprocessors.
+  ManyTiles(const ConvolutionCase& shape, int few, kernels::FusedPool pool)
       : shape_(shape),
         pool_(pool),
         input_(test::upload(test::round_to<T>(test::random_values(elements(input_elements()), 1, -1.f)))),
@@ -133,11 +133,11 @@ class ManyTiles {
     if (!kernel.supports({shape_.height, shape_.width, shape_.in_channels, shape_.out_channels, pool_}))
       return;
     for (int time = 0; time < (test::kEmulated ? 1 : 6); ++time)
-      ASSERT_TRUE(run(kernel, shape_.images) == expected_) << "differs at the " << time + 1 << "th time";
+      ASSERT_TRUE(run(kernel, shape_.images) == expected_) << "differs in run " << time + 1;
   }
 
  private:
-  std::size_t elements(std::size_t of_image) const { return of_image * shape_.images; }
+  std::size_t elements(std::size_t per_image) const { return per_image * shape_.images; }
   std::size_t positions() const { return std::size_t(shape_.height) * shape_.width; }
   std::size_t input_elements() const {
     return positions() * shape_.in_channels / (pool_ == kernels::FusedPool::input ? 4 : 1);
@@ -153,7 +153,7 @@ class ManyTiles {
     return result;
   }
 
-  // Everything that the kernel writes, `at_once` images to a launch.
+  // Everything that the kernel writes, with `at_once` images per launch.
   std::vector<std::byte> run(const kernels::ConvolutionKernel<T>& kernel, int at_once) const {
     const bool forward = pool_ != kernels::FusedPool::input;
     const bool pools = pool_ == kernels::FusedPool::output;
@@ -195,7 +195,7 @@ class ManyTiles {
     return all;
   }
 
-  ConvolutionShape shape_;
+  ConvolutionCase shape_;
   kernels::FusedPool pool_;
   cuda::DeviceBuffer<T> input_;
   cuda::DeviceBuffer<T> weights_;
@@ -206,13 +206,13 @@ class ManyTiles {
   std::vector<std::byte> expected_;
 };
 
-TEST_P(ConvolutionWgmmaTest, ManyTilesOfABlockGiveWhatOneGives) {
+TEST_P(ConvolutionWgmmaTest, ManyTilesPerBlockMatchOne) {
   struct Case {
-    ConvolutionShape shape;
+    ConvolutionCase shape;
     int few;
   };
   const std::vector<Case> cases =
-      // 15 windows to an image, so that no two tiles begin at the same place of theirs.
+      // 15 windows per image, so that no two tiles begin at the same place in an image.
       test::kEmulated ? std::vector<Case>{{{13, 6, 10, 64, 64}, 8}}
                       : std::vector<Case>{{{32, 96, 96, 64, 64}, 3}, {{128, 24, 24, 256, 256}, 16}};
   for (const Case& one : cases) {

@@ -14,10 +14,10 @@
 #include "tests/support/device.h"
 #include "tests/support/random_network.h"
 
-/// What the filter heads of any layer are checked with.
+/// The checks of the filter heads of all layers.
 namespace filterscope::test::filter_head {
 
-/// The images' filters among those of the layer; neighbours differ, and one comes twice.
+/// The target filters of the images, among those of the layer: neighbours differ, and one occurs twice.
 constexpr int kLayerFilters = 5;
 inline const std::vector<int> kFilters{3, 0, 3};
 inline const int kImages = static_cast<int>(kFilters.size());
@@ -50,7 +50,7 @@ struct Head {
   std::vector<std::uint32_t> active;
 };
 
-/// The input is that of the target layer, whatever made it.
+/// Compares with the reference. `inputs`: the target layer's input; `terms`: additions in a response.
 inline void expect_head(const Head& actual, Extent extent, const std::vector<reference::Map>& inputs,
                         const std::vector<reference::Map>& input_magnitudes, const Parameters& parameters,
                         int terms) {
@@ -79,7 +79,7 @@ inline void expect_head(const Head& actual, Extent extent, const std::vector<ref
     }
   }
   EXPECT_EQ(wrong, 0u) << "bits";
-  // Then at most part_size responses are added.
+  // At most part_size responses are added per part.
   expect_sums<float>(actual.sums, sums, magnitudes, terms + static_cast<int>(part_size));
 }
 
@@ -94,8 +94,8 @@ inline std::vector<std::uint32_t> random_active(Extent extent, std::uint64_t see
   return active;
 }
 
-/// Which images have sums that are all zero; of the others one part alone is not, each time another. The
-// middle image's neighbours must not change what becomes of it, nor it what becomes of them.
+/// Which images have all-zero sums; the others have a single part that is not zero, a different one each
+/// time. The middle image must neither affect its neighbours nor be affected by them.
 enum class Rescue { off, none, middle, others };
 inline const std::vector<Rescue> kRescues{Rescue::off, Rescue::none, Rescue::middle, Rescue::others};
 
@@ -103,20 +103,20 @@ inline bool is_rescued(Rescue rescue, int image) {
   return rescue == Rescue::middle ? image == 1 : rescue == Rescue::others && image != 1;
 }
 
-/// There is one image more on either side, which the kernel must not look at.
+/// The sums of one more image on either side are zero; the kernel must not read them.
 inline std::vector<float> sums_of(Rescue rescue, std::uint64_t seed) {
   std::vector<float> sums(static_cast<std::size_t>(kImages + 2) * kernels::kFilterHeadParts, 0.f);
   for (int image = 0; image < kImages; ++image) {
     if (is_rescued(rescue, image)) continue;
     const std::size_t part = (seed + 3 * static_cast<std::size_t>(image)) % kernels::kFilterHeadParts;
-    // Not even one that is not a number is rescued.
+    // NaN is not rescued either.
     sums[static_cast<std::size_t>(image + 1) * kernels::kFilterHeadParts + part] =
         image == 2 ? std::numeric_limits<float>::quiet_NaN() : 0x1p-149f;
   }
   return sums;
 }
 
-/// The gradient of the responses that the active positions have, or all of them.
+/// The gradient of the responses: `scale` at the active positions, or at all of them.
 inline reference::Map response_gradient(std::span<const std::uint32_t> active, bool rescued,
                                         std::size_t image, Extent extent, float scale) {
   reference::Map gradient(extent, 1);

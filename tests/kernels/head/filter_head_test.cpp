@@ -39,7 +39,7 @@ Head run(const std::vector<T>& input, const Parameters& parameters, Extent exten
   return {test::download(sums), test::download(active)};
 }
 
-// As after a ReLU, half of it zero.
+// As after a ReLU: half of it is zero.
 template <class T>
 std::vector<T> random_input(Extent extent, int channels, int images, std::uint64_t seed) {
   std::vector<float> values =
@@ -67,7 +67,7 @@ template <class T>
 void check_forward() {
   for (const Extent extent : {Extent{1, 1}, Extent{2, 3}, Extent{9, 1}, Extent{15, 17}}) check<T>(extent, 64);
   check<T>({33, 35}, 32);   // Parts of several words,
-  check<T>({20, 33}, 256);  // also where warps share a word.
+  check<T>({20, 33}, 256);  // also where several warps share a word.
   for (const int channels : {96, 128, 256}) check<T>({6, 7}, channels);
   check<T>({5, 5}, 512);
 }
@@ -98,7 +98,7 @@ TEST_P(FilterHeadTest, ExactlyZeroIsInactive) {
   EXPECT_THAT(active.sums, testing::ElementsAre(32.f, 3.f, 0.f, 0.f, 0.f, 0.f, 0.f, 0.f));
 }
 
-// A loss must not stay finite where a response is not.
+// The loss must not stay finite where a response is not.
 TEST_P(FilterHeadTest, KeepsNaN) {
   std::vector<float> input(35 * 64, 0.f);
   input[9 * 64 + 5] = std::numeric_limits<float>::quiet_NaN();
