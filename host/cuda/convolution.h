@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "../run/engine.h"
+#include "../run/precision.h"
 
 // One 3x3 convolution (stride 1, zero padding 1) of the network on a CUDA device, whoever computes it. Maps
 // are NHWC without gaps; their element, the storage type, is fp32 for Precision::fp32 and tf32, bf16 and fp16

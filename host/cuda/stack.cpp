@@ -32,7 +32,7 @@ kernels::InputMap to_kernel_map(const InputMapping& mapping) {
 struct Sizes {
   const Network& network;
   Extent image;
-  const Geometry& geometry;
+  const BatchLayout& layout;
 
   std::size_t positions(int layer) const { return network.map_extent(layer, image).positions(); }
   std::size_t channels(int layer) const { return network.convolutions[layer].out_channels; }
@@ -41,19 +41,19 @@ struct Sizes {
     return {map.height / 2, map.width / 2};
   }
   // Elements of a layer's output, before and after its pool.
-  std::size_t map(int layer) const { return geometry.passing(layer) * positions(layer) * channels(layer); }
+  std::size_t map(int layer) const { return layout.continuing_past(layer) * positions(layer) * channels(layer); }
   std::size_t pooled(int layer) const {
-    return geometry.passing(layer) * pooled_extent(layer).positions() * channels(layer);
+    return layout.continuing_past(layer) * pooled_extent(layer).positions() * channels(layer);
   }
   std::size_t head_words(int layer) const {
-    return geometry.leaving(layer) * divide_up<std::size_t>(positions(layer), kBitsPerWord);
+    return layout.targeting(layer) * divide_up<std::size_t>(positions(layer), kBitsPerWord);
   }
 };
 
 // Elements of the largest map between two operations.
 std::size_t largest_map(const Sizes& sizes) {
   std::size_t largest = 0;
-  for (int layer = 0; layer <= sizes.geometry.deepest(); ++layer)
+  for (int layer = 0; layer <= sizes.layout.deepest_layer(); ++layer)
     largest = std::max(largest, sizes.map(layer));
   return largest;
 }
@@ -67,15 +67,15 @@ class StackOf final : public Stack {
         plan_(std::move(plan)),
         map_(to_kernel_map(recipe.input_mapping)),
         rescue_(recipe.rescue) {
-    const Geometry& geometry = plan_.geometry;
-    const Sizes sizes{network_, plan_.image, geometry};
+    const BatchLayout& layout = plan_.layout;
+    const Sizes sizes{network_, plan_.image, layout};
     for (DeviceBuffer<T>& buffer : buffers_) buffer = allocate<T>(largest_map(sizes));
     workspace_ = allocate<std::byte>(plan_.workspace_bytes());
     layers_.resize(plan_.layers.size());
-    for (int layer = 0; layer <= geometry.deepest(); ++layer) {
+    for (int layer = 0; layer <= layout.deepest_layer(); ++layer) {
       Layer& own = layers_[layer];
-      if (geometry.leaving(layer) > 0) own.head_open = allocate<std::uint32_t>(sizes.head_words(layer));
-      if (geometry.passing(layer) == 0) continue;
+      if (layout.targeting(layer) > 0) own.head_open = allocate<std::uint32_t>(sizes.head_words(layer));
+      if (layout.continuing_past(layer) == 0) continue;
       if (network_.convolutions[layer].pool_after) {
         own.winners = allocate<std::uint32_t>(sizes.pooled(layer) / kWinnersPerWord);
         own.open = allocate<std::uint32_t>(sizes.pooled(layer) / kBitsPerWord);
@@ -94,14 +94,14 @@ class StackOf final : public Stack {
           break;
       }
     }
-    std::vector<float> weights_of_losses(geometry.images());
-    std::vector<float> factors(geometry.images());
-    for (int image = 0; image < geometry.images(); ++image) {
-      const auto positions = static_cast<float>(sizes.positions(geometry.layer_of(image)));
+    std::vector<float> weights_of_losses(layout.images());
+    std::vector<float> factors(layout.images());
+    for (int image = 0; image < layout.images(); ++image) {
+      const auto positions = static_cast<float>(sizes.positions(layout.layer_of(image)));
       weights_of_losses[image] = 1.f / positions;
       factors[image] = 1.f / (positions * kHeadGradient);
     }
-    if (geometry.passing(0) > 0) {
+    if (layout.continuing_past(0) > 0) {
       first_convolution_ = first_convolution_kernel<T>(plan_.first_convolution).launch;
       last_gradient_ = last_gradient_kernel<T>(plan_.last_gradient).launch;
     }
@@ -115,13 +115,13 @@ class StackOf final : public Stack {
   std::size_t device_bytes() const override { return bytes_; }
 
   void forward(const StackArguments& arguments, cudaStream_t stream) override {
-    const Geometry& geometry = plan_.geometry;
+    const BatchLayout& layout = plan_.layout;
     const T* input = nullptr;  // Of the layer; the first reads the images.
     int side = 0;              // The buffer that `input` is not in.
-    for (int layer = 0; layer <= geometry.deepest(); ++layer) {
+    for (int layer = 0; layer <= layout.deepest_layer(); ++layer) {
       const nvtx::Range range(network_.convolutions[layer].name);
-      if (geometry.leaving(layer) > 0) head(layer, input, arguments, stream);
-      if (geometry.passing(layer) == 0) break;
+      if (layout.targeting(layer) > 0) head(layer, input, arguments, stream);
+      if (layout.continuing_past(layer) == 0) break;
       if (layer > 0 && plan_.layers[layer].forward->needs_map()) {
         T* const output = buffers_[1 - side].data();  // May be the input's.
         convolve(layer, input, output, buffers_[side].data(), stream);
@@ -142,7 +142,7 @@ class StackOf final : public Stack {
                             .output = buffers_[side].data(),
                             .winners = layers_[0].winners.data(),
                             .open = layers_[0].open.data(),
-                            .images_count = geometry.passing(0),
+                            .images_count = layout.continuing_past(0),
                             .height = plan_.image.height,
                             .width = plan_.image.width,
                             .channels = network_.convolutions[0].out_channels},
@@ -153,18 +153,18 @@ class StackOf final : public Stack {
   }
 
   void backward(const StackArguments& arguments, cudaStream_t stream) override {
-    const Geometry& geometry = plan_.geometry;
+    const BatchLayout& layout = plan_.layout;
     // Of the layer's sum before its ReLU, of the first layer's after it, where a pool follows of that one's
     // output, for the images that pass it.
     T* gradient = nullptr;
-    for (int layer = geometry.deepest(); layer > 0; --layer) {
+    for (int layer = layout.deepest_layer(); layer > 0; --layer) {
       const nvtx::Range range(network_.convolutions[layer].name);
       // Of the layer's input: from the layer itself, and from the heads of those that end here.
-      const bool in_place = geometry.passing(layer) > 0 && plan_.layers[layer].input_gradient->needs_map();
+      const bool in_place = layout.continuing_past(layer) > 0 && plan_.layers[layer].input_gradient->needs_map();
       T* const input_gradient = in_place ? gradient : other(gradient);
       const int below = layer - 1;
       const Gate gate = below == 0 ? Gate::none : plan_.layers[below].gate;  // last_gradient applies it.
-      if (geometry.passing(layer) > 0) {
+      if (layout.continuing_past(layer) > 0) {
         const nvtx::Range input = operation(layer, "input gradient");
         ConvolutionVariant& variant = *plan_.layers[layer].input_gradient;
         variant.launch({.source = gradient,
@@ -177,24 +177,24 @@ class StackOf final : public Stack {
                         .map = in_place ? other(gradient) : nullptr},
                        stream);
       }
-      if (geometry.leaving(layer) > 0) head_gradient(layer, gate, input_gradient, arguments, stream);
+      if (layout.targeting(layer) > 0) head_gradient(layer, gate, input_gradient, arguments, stream);
       gradient = input_gradient;
     }
     const nvtx::Range range(network_.convolutions[0].name);
-    if (geometry.passing(0) > 0 && network_.convolutions[0].pool_after) {
+    if (layout.continuing_past(0) > 0 && network_.convolutions[0].pool_after) {
       const nvtx::Range pool = operation(0, "pool gradient");
       T* const output_gradient = std::exchange(gradient, other(gradient));
       kernels::max_pool_gradient<T>({.output_gradient = output_gradient,
                                      .winners = layers_[0].winners.data(),
                                      .open = layers_[0].open.data(),
                                      .input_gradient = gradient,
-                                     .images_count = geometry.passing(0),
+                                     .images_count = layout.continuing_past(0),
                                      .height = plan_.image.height,
                                      .width = plan_.image.width,
                                      .channels = network_.convolutions[0].out_channels},
                                     stream);
     }
-    if (geometry.passing(0) > 0) {
+    if (layout.continuing_past(0) > 0) {
       const nvtx::Range input = operation(0, "input gradient");
       last_gradient_({.gradient = gradient,
                       .gate = layers_[0].bits.data(),
@@ -203,15 +203,15 @@ class StackOf final : public Stack {
                       .factors = gradient_factors_.data(),
                       .image_gradients = arguments.gradients,
                       .squares = arguments.squares,
-                      .images_count = geometry.passing(0),
+                      .images_count = layout.continuing_past(0),
                       .height = plan_.image.height,
                       .width = plan_.image.width,
                       .channels = network_.convolutions[0].out_channels},
                      stream);
     }
-    if (geometry.leaving(0) > 0) {
+    if (layout.targeting(0) > 0) {
       const nvtx::Range head = operation(0, "filter head gradient");
-      const int first = geometry.passing(0);
+      const int first = layout.continuing_past(0);
       const int parts = kernels::image_gradient_parts(plan_.image.height, plan_.image.width);
       kernels::image_head_gradient({.open = layers_[0].head_open.data(),
                                     .sums = rescue_ ? sums_of(arguments, first) : nullptr,
@@ -221,7 +221,7 @@ class StackOf final : public Stack {
                                     .scale = 1.f / static_cast<float>(plan_.image.positions()),
                                     .image_gradients = arguments.gradients + image_size() * first,
                                     .squares = arguments.squares + std::size_t(parts) * first,
-                                    .images_count = geometry.leaving(0),
+                                    .images_count = layout.targeting(0),
                                     .height = plan_.image.height,
                                     .width = plan_.image.width},
                                    stream);
@@ -229,12 +229,12 @@ class StackOf final : public Stack {
   }
 
   Gates gates(int image) const override {
-    const int target = plan_.geometry.layer_of(image);
+    const int target = plan_.layout.layer_of(image);
     Gates gates;
     for (int layer = 0; layer < target; ++layer) gates.layers.push_back(open_gates(layer, image));
     const std::size_t positions = network_.map_extent(target, plan_.image).positions();
     const std::size_t words = divide_up<std::size_t>(positions, kBitsPerWord);
-    const int first = plan_.geometry.passing(target);
+    const int first = plan_.layout.continuing_past(target);
     gates.filter = fields(to_host(layers_[target].head_open.data() + words * (image - first), words), 1);
     gates.filter.resize(positions);
     if (rescue_ && std::ranges::count(gates.filter, 1) == 0) std::ranges::fill(gates.filter, 1);
@@ -266,9 +266,9 @@ class StackOf final : public Stack {
 
   // All that the passes will ask for: nothing may be copied while they are captured.
   void bring_weights() {
-    const Geometry& geometry = plan_.geometry;
-    for (int layer = 0; layer <= geometry.deepest(); ++layer) {
-      if (layer == 0 || geometry.leaving(layer) > 0) {
+    const BatchLayout& layout = plan_.layout;
+    for (int layer = 0; layer <= layout.deepest_layer(); ++layer) {
+      if (layer == 0 || layout.targeting(layer) > 0) {
         weights_.filters(layer);
         weights_.bias(layer, BiasType::fp32);
       }
@@ -375,7 +375,7 @@ class StackOf final : public Stack {
                         .map = map_,
                         .output = output,
                         .mask = layers_[0].bits.data(),
-                        .images_count = plan_.geometry.passing(0),
+                        .images_count = plan_.layout.continuing_past(0),
                         .height = plan_.image.height,
                         .width = plan_.image.width,
                         .out_channels = network_.convolutions[0].out_channels},
@@ -401,7 +401,7 @@ class StackOf final : public Stack {
 
   void head(int layer, const T* input, const StackArguments& arguments, cudaStream_t stream) {
     const nvtx::Range range = operation(layer, "filter head");
-    const int first = plan_.geometry.passing(layer);
+    const int first = plan_.layout.continuing_past(layer);
     const Extent map = network_.map_extent(layer, plan_.image);
     const Convolution& convolution = network_.convolutions[layer];
     const auto* const bias = static_cast<const float*>(weights_.bias(layer, BiasType::fp32));
@@ -414,7 +414,7 @@ class StackOf final : public Stack {
                            .map = map_,
                            .sums = sums,
                            .open = layers_[0].head_open.data(),
-                           .images_count = plan_.geometry.leaving(0),
+                           .images_count = plan_.layout.targeting(0),
                            .height = map.height,
                            .width = map.width},
                           stream);
@@ -426,7 +426,7 @@ class StackOf final : public Stack {
                              .filters = arguments.filters + first,
                              .sums = sums,
                              .open = layers_[layer].head_open.data(),
-                             .images_count = plan_.geometry.leaving(layer),
+                             .images_count = plan_.layout.targeting(layer),
                              .height = map.height,
                              .width = map.width,
                              .channels = convolution.in_channels},
@@ -436,7 +436,7 @@ class StackOf final : public Stack {
   void head_gradient(int layer, Gate gate, T* input_gradient, const StackArguments& arguments,
                      cudaStream_t stream) {
     const nvtx::Range range = operation(layer, "filter head gradient");
-    const int first = plan_.geometry.passing(layer);
+    const int first = plan_.layout.continuing_past(layer);
     const Extent map = network_.map_extent(layer, plan_.image);
     const int channels = network_.convolutions[layer].in_channels;
     kernels::filter_head_gradient<T>({.open = layers_[layer].head_open.data(),
@@ -446,7 +446,7 @@ class StackOf final : public Stack {
                                       .gate = {to_kernel_gate(gate), gate_data(layer - 1, gate, first)},
                                       .scale = kHeadGradient,
                                       .gradient = input_gradient + map.positions() * channels * first,
-                                      .images_count = plan_.geometry.leaving(layer),
+                                      .images_count = plan_.layout.targeting(layer),
                                       .height = map.height,
                                       .width = map.width,
                                       .channels = channels},
@@ -471,11 +471,11 @@ class StackOf final : public Stack {
 
 }  // namespace
 
-std::size_t stack_bytes(const Network& network, Extent image, Precision precision, const Geometry& geometry,
+std::size_t stack_bytes(const Network& network, Extent image, Precision precision, const BatchLayout& layout,
                         Gate gate) {
-  const Sizes sizes{network, image, geometry};
+  const Sizes sizes{network, image, layout};
   std::size_t bytes = 2 * largest_map(sizes) * storage_bytes(precision);
-  for (int layer = 0; layer <= geometry.deepest(); ++layer) {
+  for (int layer = 0; layer <= layout.deepest_layer(); ++layer) {
     bytes += sizes.head_words(layer) * sizeof(std::uint32_t);
     if (network.convolutions[layer].pool_after) {
       bytes += sizes.pooled(layer) / 8 * 3;

@@ -8,9 +8,9 @@
 
 #include "../ascent/recipe.h"
 #include "../model/network.h"
-#include "../run/engine.h"
+#include "../run/filter_gradient.h"
 #include "device_weights.h"
-#include "geometry.h"
+#include "../run/batch.h"
 #include "kernels/optimiser/ascent.h"
 #include "plan/plan.h"
 
@@ -28,7 +28,7 @@ struct StackArguments {
       nullptr;  ///< Out. [images][kernels::image_gradient_parts()]: sums of squares of `gradients`.
 };
 
-/// The network on the device for the images of one geometry: what lies between images and losses, and back.
+/// The network on the device for the images of one layout: what lies between images and losses, and back.
 /// Keeps only masks between forward and backward pass, and computes one channel of each target layer.
 /// Enqueues and never waits; everything can be captured into a graph.
 class Stack {
@@ -55,9 +55,9 @@ class Stack {
 std::unique_ptr<Stack> make_stack(const Network& network, const Recipe& recipe, Precision precision,
                                   DeviceWeights& weights, Plan plan);
 
-/// Device memory of a stack for `geometry`, without workspace, if every mask but the first layer's is kept as
+/// Device memory of a stack for `layout`, without workspace, if every mask but the first layer's is kept as
 /// `gate`.
-std::size_t stack_bytes(const Network& network, Extent image, Precision precision, const Geometry& geometry,
+std::size_t stack_bytes(const Network& network, Extent image, Precision precision, const BatchLayout& layout,
                         Gate gate);
 
 }  // namespace filterscope::cuda

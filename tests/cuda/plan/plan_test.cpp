@@ -82,7 +82,7 @@ class PlanTest : public testing::Test {
     };
     timings.store = [this](const std::string& key, double milliseconds) { known_[key] = milliseconds; };
     timings.timer = [this](const ConvolutionProblem& problem) -> Timings::Measure {
-      if (out_of_memory_) throw OutOfMemory();
+      if (out_of_memory_) throw OutOfMemory("out of device memory");
       return [this, problem](ConvolutionVariant& variant, double) {
         EXPECT_EQ(variant.problem(), problem);
         now_ += 0.01;
@@ -101,7 +101,7 @@ class PlanTest : public testing::Test {
       };
     };
     timings.first_layer_timer = [this](const FirstLayerProblem& problem) -> Timings::MeasureFirstLayer {
-      if (out_of_memory_) throw OutOfMemory();
+      if (out_of_memory_) throw OutOfMemory("out of device memory");
       return [this, problem](std::string_view kernel, double) {
         now_ += 0.01;
         timed_first_layers_.push_back(problem);
@@ -123,7 +123,7 @@ class PlanTest : public testing::Test {
   }
 
   Network network_ = test::make_network({{64}, {64}, {64, true}, {128}, {64}});
-  Geometry geometry_{{0, 0, 4, 0, 60}};
+  BatchLayout layout_{{0, 0, 4, 0, 60}};
   std::map<std::string, double> milliseconds_{{"own", 1.4}, {"other", 1}, {"compiled", 0.5}};
   std::map<std::string, double> passes_{{" + mask", 2}, {" + pool", 0.3}};
   std::map<Direction, std::map<std::string, double>> first_layer_milliseconds_{
@@ -160,7 +160,7 @@ TEST(TimedProblem, IsSharedByProblemsOfSimilarSizeAndNeverLarger) {
 }
 
 TEST_F(PlanTest, TakesTheFastestPairOfForwardAndGradient) {
-  const Plan plan = planner().make(geometry_, use(kLong));
+  const Plan plan = planner().make(layout_, use(kLong));
   // With the mask that the gradient reads: 1.4 + 1.4 ms against 0.5 + 2.5.
   EXPECT_EQ(plan.layers[1].forward->name(), "own");
   EXPECT_EQ(plan.layers[1].gate, Gate::bits);
@@ -176,7 +176,7 @@ TEST_F(PlanTest, TakesTheFastestPairOfForwardAndGradient) {
 
 TEST_F(PlanTest, ComparesWhatFusesThePoolWithPassesOfTheirOwn) {
   passes_[" + pool"] = 1;
-  const Plan plan = planner().make(geometry_, use(kLong));
+  const Plan plan = planner().make(layout_, use(kLong));
   EXPECT_EQ(plan.layers[2].forward->name(), "own");
   EXPECT_TRUE(plan.layers[2].forward->problem().pooled);
   EXPECT_FALSE(plan.layers[2].forward->needs_map());
@@ -186,7 +186,7 @@ TEST_F(PlanTest, ComparesWhatFusesThePoolWithPassesOfTheirOwn) {
 TEST_F(PlanTest, CompilesOnlyForRunsThatPayForIt) {
   // Two seconds of compiling against half a millisecond an iteration of the timed images.
   const auto chosen = [&](std::int64_t iterations) {
-    return planner().make(geometry_, use(iterations)).layers[2].forward->name();
+    return planner().make(layout_, use(iterations)).layers[2].forward->name();
   };
   seconds_of_search_ = 0;
   EXPECT_EQ(chosen(kLong), "compiled + pool");
@@ -196,7 +196,7 @@ TEST_F(PlanTest, CompilesOnlyForRunsThatPayForIt) {
 
 TEST_F(PlanTest, TimingTakesATenthOfTheRunAtMost) {
   // A few launches of milliseconds: 10 iterations last some 0.1 s.
-  const Plan plan = planner().make(geometry_, use(10));
+  const Plan plan = planner().make(layout_, use(10));
   // The first one timed already takes more than the tenth of that.
   EXPECT_THAT(timed_, SizeIs(1));
   EXPECT_THAT(searches_, Not(Contains(PlanSearch::compiled)));
@@ -205,17 +205,17 @@ TEST_F(PlanTest, TimingTakesATenthOfTheRunAtMost) {
   for (int layer = 1; layer <= 2; ++layer) EXPECT_EQ(plan.layers[layer].forward->name(), "own");
   // What was timed is known to the next run, which goes on from there.
   const std::size_t known = known_.size();
-  planner().make(geometry_, use(10));
+  planner().make(layout_, use(10));
   EXPECT_GE(known_.size(), known);
 }
 
 TEST_F(PlanTest, KnowsWhatEarlierRunsTimed) {
-  planner().make(geometry_, use(kLong));
+  planner().make(layout_, use(kLong));
   const auto timed = timed_.size();
   ASSERT_GT(timed, 0u);
   notices_.clear();
   // 67 images are timed as 64, and 55 as 60 are.
-  const Plan plan = planner().make(Geometry({0, 0, 12, 0, 55}), use(kLong));
+  const Plan plan = planner().make(BatchLayout({0, 0, 12, 0, 55}), use(kLong));
   EXPECT_EQ(timed_.size(), timed);
   EXPECT_THAT(notices_, IsEmpty());
   EXPECT_EQ(plan.layers[1].forward->problem().images, 67);
@@ -224,7 +224,7 @@ TEST_F(PlanTest, KnowsWhatEarlierRunsTimed) {
 
 TEST_F(PlanTest, AFixedPlanTimesNothing) {
   known_["anything"] = 1;
-  const Plan plan = planner(PlanRule::fixed).make(geometry_, use(kLong));
+  const Plan plan = planner(PlanRule::fixed).make(layout_, use(kLong));
   EXPECT_THAT(timed_, IsEmpty());
   EXPECT_THAT(searches_, IsEmpty());  // The own ones compute everything.
   EXPECT_THAT(notices_, IsEmpty());
@@ -236,14 +236,14 @@ TEST_F(PlanTest, AFixedPlanTimesNothing) {
 
 TEST_F(PlanTest, TheFirstLayersMaskIsItsPools) {
   network_ = test::make_network({{64, true}, {64}, {64, true}, {128}, {64}});
-  const Plan plan = planner(PlanRule::fixed).make(geometry_, use(kLong));
+  const Plan plan = planner(PlanRule::fixed).make(layout_, use(kLong));
   EXPECT_EQ(plan.layers[0].gate, Gate::none);
   EXPECT_EQ(plan.layers[1].input_gradient->problem().gate, Gate::none);
 }
 
 TEST_F(PlanTest, StopsTimingWhenTheRunIsInterrupted) {
   stop_.request_stop();
-  const Plan plan = planner().make(geometry_, use(kLong));
+  const Plan plan = planner().make(layout_, use(kLong));
   EXPECT_THAT(timed_, IsEmpty());
   EXPECT_THAT(searches_, AllOf(Not(IsEmpty()), Each(PlanSearch::known)));
   EXPECT_EQ(plan.layers[1].forward->name(), "own");
@@ -251,17 +251,17 @@ TEST_F(PlanTest, StopsTimingWhenTheRunIsInterrupted) {
 
 TEST_F(PlanTest, NothingIsConcludedFromALackOfMemory) {
   out_of_memory_ = true;
-  const Plan plan = planner().make(geometry_, use(kLong));
+  const Plan plan = planner().make(layout_, use(kLong));
   EXPECT_THAT(known_, IsEmpty());
   EXPECT_EQ(plan.layers[1].forward->name(), "own");
   out_of_memory_ = false;
-  planner().make(geometry_, use(kLong));
+  planner().make(layout_, use(kLong));
   EXPECT_THAT(known_, Not(IsEmpty()));
 }
 
 TEST_F(PlanTest, DoesNotUseWhatGivesWrongResults) {
   wrong_ = "own";
-  const Plan plan = planner().make(geometry_, use(kLong));
+  const Plan plan = planner().make(layout_, use(kLong));
   for (int layer = 1; layer <= 3; ++layer) {
     EXPECT_THAT(plan.layers[layer].forward->name(), testing::StartsWith("compiled")) << layer;
     EXPECT_THAT(plan.layers[layer].input_gradient->name(), testing::StartsWith("compiled")) << layer;
@@ -275,17 +275,17 @@ TEST_F(PlanTest, DoesNotUseWhatGivesWrongResults) {
 TEST_F(PlanTest, NorWhereThereIsNoTimeToTimeOthers) {
   wrong_ = "own";
   Planner both = planner();
-  both.make(geometry_, use(kLong));
+  both.make(layout_, use(kLong));
   out_of_memory_ = true;
   known_.clear();
-  const Plan plan = both.make(geometry_, use(kLong));
+  const Plan plan = both.make(layout_, use(kLong));
   EXPECT_THAT(plan.layers[1].forward->name(), testing::StartsWith("other"));
 }
 
 // The other library's plans are there for 48 images, as they are timed, but not for all 60.
 TEST_F(PlanTest, TakesAnotherWhereTheFastestCannotBeHad) {
   most_images_ = 48;
-  const Plan plan = planner().make(geometry_, use(kLong));
+  const Plan plan = planner().make(layout_, use(kLong));
   for (int layer = 1; layer <= 3; ++layer) EXPECT_EQ(plan.layers[layer].forward->name(), "own") << layer;
 }
 
@@ -294,12 +294,12 @@ TEST_F(PlanTest, SearchesOnlyWhileThereIsTime) {
   seconds_of_search_ = 1;
   milliseconds_ = {{"own", 1}, {"other", 1}, {"compiled", 1}};
   const double before = now_;
-  planner().make(geometry_, use(10));
+  planner().make(layout_, use(10));
   EXPECT_LT(now_ - before, 1.5);
 }
 
 TEST_F(PlanTest, TakesTheFirstLayersFastestKernels) {
-  const Plan plan = planner().make(geometry_, use(kLong));
+  const Plan plan = planner().make(layout_, use(kLong));
   EXPECT_EQ(plan.first_convolution, "mma");
   EXPECT_EQ(plan.last_gradient, "direct");
   EXPECT_THAT(plan.describe(network_),
@@ -309,7 +309,7 @@ TEST_F(PlanTest, TakesTheFirstLayersFastestKernels) {
   EXPECT_EQ(timed_first_layers_[2].direction, Direction::input_gradient);
   // They are known to later runs of a similar number of images.
   first_layer_milliseconds_.clear();
-  const Plan known = planner().make(Geometry({0, 0, 12, 0, 55}), use(kLong));
+  const Plan known = planner().make(BatchLayout({0, 0, 12, 0, 55}), use(kLong));
   EXPECT_EQ(known.first_convolution, "mma");
   EXPECT_EQ(known.last_gradient, "direct");
   EXPECT_THAT(timed_first_layers_, SizeIs(4));
@@ -317,7 +317,7 @@ TEST_F(PlanTest, TakesTheFirstLayersFastestKernels) {
 
 TEST_F(PlanTest, UntimedFirstLayerKernelsAreThoseOfferedFirst) {
   const auto expect_first = [&](Planner planner, const PlanUse& use) {
-    const Plan plan = planner.make(geometry_, use);
+    const Plan plan = planner.make(layout_, use);
     EXPECT_EQ(plan.first_convolution, "mma");
     EXPECT_EQ(plan.last_gradient, "mma");
     EXPECT_THAT(timed_first_layers_, IsEmpty());
@@ -335,7 +335,7 @@ TEST_F(PlanTest, AnEndThatGivesWrongResultsIsNotUsed) {
   wrong_ = "mma";
   Planner one = planner();
   const auto expect_direct = [&] {
-    const Plan plan = one.make(geometry_, use(kLong));
+    const Plan plan = one.make(layout_, use(kLong));
     EXPECT_EQ(plan.first_convolution, "direct");
     EXPECT_EQ(plan.last_gradient, "direct");
   };
@@ -354,17 +354,17 @@ TEST_F(PlanTest, NorIfThenThereIsNoTimeForTheOther) {
   use.on_notice = [this](const std::string& text) {
     if (text.starts_with("wrong")) stop_.request_stop();
   };
-  EXPECT_EQ(planner().make(geometry_, use).first_convolution, "direct");
+  EXPECT_EQ(planner().make(layout_, use).first_convolution, "direct");
   EXPECT_THAT(timed_first_layers_, SizeIs(1));
 }
 
 TEST_F(PlanTest, WhatIsNotToBeLaunchedIsNotUsed) {
   refused_ = "own";
-  const Plan plan = planner().make(geometry_, use(kLong));
+  const Plan plan = planner().make(layout_, use(kLong));
   EXPECT_THAT(plan.layers[1].forward->name(), testing::StartsWith("compiled"));
   refused_ = "mma";
   known_.clear();
-  EXPECT_EQ(planner().make(geometry_, use(kLong)).first_convolution, "direct");
+  EXPECT_EQ(planner().make(layout_, use(kLong)).first_convolution, "direct");
 }
 
 // Nothing can be launched any more; the next run does without that kernel, whatever the problem.
@@ -374,11 +374,11 @@ TEST_F(PlanTest, WhatBreaksTheDeviceIsNotUsedAgain) {
     refused_ = kernel;
     known_.clear();
     emulation::set_broken(true);
-    EXPECT_THAT([&] { planner().make(geometry_, use(kLong)); },
+    EXPECT_THAT([&] { planner().make(layout_, use(kLong)); },
                 testing::ThrowsMessage<Error>(testing::AllOf(
                     HasSubstr(kernel), HasSubstr("broke the device: refused. Give the same"))));
     emulation::set_broken(false);
-    const Plan plan = planner().make(geometry_, use(kLong));
+    const Plan plan = planner().make(layout_, use(kLong));
     EXPECT_NE(plan.first_convolution, kernel);
     for (const Plan::Layer& layer : plan.layers) {
       for (const auto* variant : {&layer.forward, &layer.input_gradient}) {
@@ -393,7 +393,7 @@ TEST_F(PlanTest, WhatBreaksTheDeviceIsNotUsedAgain) {
 // The first layers' own kernels are known to be fast, and a later layer finds them wrong.
 TEST_F(PlanTest, NorIsItWhereItWasChosenBefore) {
   milliseconds_["own"] = 0.1;
-  ASSERT_EQ(planner().make(geometry_, use(kLong)).layers[1].forward->name(), "own");
+  ASSERT_EQ(planner().make(layout_, use(kLong)).layers[1].forward->name(), "own");
   const std::size_t erased = std::erase_if(known_, [](const auto& known) {
     return known.first.starts_with("input gradient") && known.first.find("64->128") != std::string::npos;
   });
@@ -403,22 +403,22 @@ TEST_F(PlanTest, NorIsItWhereItWasChosenBefore) {
   use.on_notice = [this](const std::string& text) {
     if (text.starts_with("wrong")) stop_.request_stop();  // Nothing else is searched.
   };
-  const Plan plan = planner().make(geometry_, use);
+  const Plan plan = planner().make(layout_, use);
   for (int layer = 1; layer <= 3; ++layer) EXPECT_NE(plan.layers[layer].forward->name(), "own") << layer;
 }
 
 TEST_F(PlanTest, WithoutConvolutionsToo) {
   // Two launches at most: some 0.2 ms an iteration.
-  const Plan plan = planner().make(Geometry({0, 64}), use(2));
+  const Plan plan = planner().make(BatchLayout({0, 64}), use(2));
   EXPECT_EQ(plan.first_convolution, "mma");
   EXPECT_THAT(timed_first_layers_, SizeIs(1));
   known_.clear();
-  planner().make(Geometry({0, 64}), use(kLong));
+  planner().make(BatchLayout({0, 64}), use(kLong));
   EXPECT_THAT(timed_first_layers_, SizeIs(1 + 4));
 }
 
 TEST_F(PlanTest, WhereOnlyHeadsReadTheImagesTheFirstLayerHasNoKernels) {
-  const Plan plan = planner().make(Geometry({64}), use(kLong));
+  const Plan plan = planner().make(BatchLayout({64}), use(kLong));
   EXPECT_EQ(plan.first_convolution, "");
   EXPECT_EQ(plan.last_gradient, "");
   EXPECT_THAT(timed_first_layers_, IsEmpty());
@@ -441,7 +441,7 @@ TEST_F(PlanTest, AProblemThatNobodyComputesIsAnErrorThatNamesTheLayer) {
                  return std::vector<std::unique_ptr<ConvolutionVariant>>();
                }},
                timings());
-  EXPECT_THAT([&] { none.make(geometry_); },
+  EXPECT_THAT([&] { none.make(layout_); },
               testing::ThrowsMessage<Error>(HasSubstr(network_.convolutions[1].name)));
 }
 
