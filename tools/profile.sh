@@ -6,7 +6,7 @@
 # nsys  a timeline: gaps, the order and length of kernels, copies beside the ascent; iterations 11 to 15
 # ncu   hardware counters of every kernel of one iteration, number 11
 #
-# Only those iterations are captured, each operation under its layer's name and its own, such as "block3_conv1 input gradient"
+# Only those iterations are captured, each operation under its layer's name and its own, such as "block3_conv1 dgrad"
 # (NVTX ranges: run, batch, iteration, forward or backward or step, layer, operation). Without arguments, 64 filters of every
 # layer with stand-in weights. Environment:
 #   FILTERSCOPE   the program (default: build/release/filterscope)

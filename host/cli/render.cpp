@@ -128,8 +128,8 @@ void print_start(const RenderRequest& request, const std::vector<FilterId>& filt
 void print_schedule(const Schedule& schedule) {
   std::ptrdiff_t batches = 0;
   for (const BatchGroup& group : schedule.groups) batches += std::ssize(group.batches);
-  tell("Batches: {}, each of at most {} ({})\n", with_thousands(batches),
-       counted(schedule.images, "filter"), schedule.reason);
+  tell("Batches: {}, each of at most {} ({})\n", with_thousands(batches), counted(schedule.images, "filter"),
+       schedule.reason);
 }
 
 int columns_of_errors() {
@@ -182,8 +182,9 @@ class LineOnTerminal {
 };
 
 // Seconds, or 0 where the run is too short to be worth timing, or is interrupted meanwhile.
-double estimate_and_print(Renderer& renderer, const RenderRequest& request, const std::vector<FilterId>& filters,
-                          const Network& network, const Interrupt& interrupt) {
+double estimate_and_print(Renderer& renderer, const RenderRequest& request,
+                          const std::vector<FilterId>& filters, const Network& network,
+                          const Interrupt& interrupt) {
   double flops = 0;
   for (const FilterId& id : filters)
     flops += network.iteration_flops(id.layer, request.render.extent) * request.recipe.iterations;
@@ -287,7 +288,8 @@ int run_render(const std::vector<std::string>& arguments) {
   });
   phases.start_up -= renderer->phases().weights;
   refuse_profile_of_cpu(request, *renderer, why_not_gpu);
-  RunWriter writer(request.out, manifest_of(request, arguments, network, weights, *renderer), request.selection,
+  RunWriter writer(request.out, manifest_of(request, arguments, network, weights, *renderer),
+                   request.selection,
                    {.keep_images = request.render.keep_images,
                     .frame_every = request.render.frame_every,
                     .force = request.force,

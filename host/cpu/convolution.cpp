@@ -165,7 +165,7 @@ void WinogradConvolution::forward(int images, const float* maps, float* results,
       workspace);
 }
 
-void WinogradConvolution::forward_pool(int images, const float* maps, float* pooled, std::uint8_t* winners,
+void WinogradConvolution::forward_pool(int images, const float* maps, float* pooled, std::uint8_t* argmax,
                                        Workspace& workspace) const {
   run(
       images,
@@ -174,7 +174,7 @@ void WinogradConvolution::forward_pool(int images, const float* maps, float* poo
       },
       [&](const TileRange& tiles, const TransformedTiles& from) {
         kernels_.transform_output_pool(grid_, tiles, out_.blocks(), from,
-                                       weights_->bias() + tiles.block * kLanes, pooled, winners);
+                                       weights_->bias() + tiles.block * kLanes, pooled, argmax);
       },
       workspace);
 }
@@ -192,13 +192,13 @@ void WinogradConvolution::backward(int images, const float* gradients, float* re
       workspace);
 }
 
-void WinogradConvolution::backward_pool(int images, const float* pooled_gradients,
-                                        const std::uint8_t* winners, float* results,
-                                        const std::uint8_t* masks, Workspace& workspace) const {
+void WinogradConvolution::backward_pool(int images, const float* pooled_gradients, const std::uint8_t* argmax,
+                                        float* results, const std::uint8_t* masks,
+                                        Workspace& workspace) const {
   run(
       images,
       [&](const TileRange& tiles, const TransformedTiles& to) {
-        kernels_.transform_pool_gradient(grid_, tiles, in_.blocks(), pooled_gradients, winners, to);
+        kernels_.transform_pool_gradient(grid_, tiles, in_.blocks(), pooled_gradients, argmax, to);
       },
       [&](const TileRange& tiles, const TransformedTiles& from) {
         kernels_.transform_output_gradient(grid_, tiles, out_.blocks(), from, masks, results);

@@ -82,13 +82,13 @@ class WinogradConvolution {
   void forward(int images, const float* maps, float* results, std::uint8_t* masks,
                Workspace& workspace) const;
   /// The same, pooled.
-  void forward_pool(int images, const float* maps, float* pooled, std::uint8_t* winners,
+  void forward_pool(int images, const float* maps, float* pooled, std::uint8_t* argmax,
                     Workspace& workspace) const;
   /// Gradients of the input from those of the pre-activations; zero where `masks`, if given, has no bit.
   void backward(int images, const float* gradients, float* results, const std::uint8_t* masks,
                 Workspace& workspace) const;
   /// The same from the gradients of the pooled maps.
-  void backward_pool(int images, const float* pooled_gradients, const std::uint8_t* winners, float* results,
+  void backward_pool(int images, const float* pooled_gradients, const std::uint8_t* argmax, float* results,
                      const std::uint8_t* masks, Workspace& workspace) const;
 
   void reserve(Workspace& workspace, int threads) const;

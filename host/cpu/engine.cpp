@@ -18,8 +18,8 @@
 #include "../base/threads.h"
 #include "aligned.h"
 #include "kernels.h"
+#include "network_passes.h"
 #include "plan.h"
-#include "stack.h"
 
 namespace filterscope {
 
@@ -87,7 +87,7 @@ class CpuEngine final : public Engine {
 
   std::size_t batch_bytes(const BatchLayout& layout) override {
     const ThreadTeam::Scope scope(&team_);
-    return cpu::stack_bytes(network_, planner_, layout.deepest_layer(), layout.images()) +
+    return cpu::passes_bytes(network_, planner_, layout.deepest_layer(), layout.images()) +
            2 * sizeof(float) * image_size() * layout.images() +
            (frame_bytes(recipe_, options_) + result_bytes()) * layout.images();
   }
@@ -102,7 +102,7 @@ class CpuEngine final : public Engine {
     const ThreadTeam::Scope scope(&team_);
     Batch batch = group.batches.front();
     batch.filters.resize(timed_images(group));
-    cpu::Stack stack = make_stack(batch);
+    cpu::NetworkPasses passes = make_passes(batch);
     cpu::AlignedBuffer<float> images(image_size() * batch.filters.size());
     cpu::AlignedBuffer<float> gradients(images.size());
     std::vector<double> losses(batch.filters.size());
@@ -111,7 +111,8 @@ class CpuEngine final : public Engine {
     double best = std::numeric_limits<double>::infinity();
     for (int run = 0; run <= kTimedRuns; ++run) {
       const auto start = std::chrono::steady_clock::now();
-      if (!stack.loss_and_gradient(images.data(), losses.data(), gradients.data(), stop)) return std::nullopt;
+      if (!passes.loss_and_gradient(images.data(), losses.data(), gradients.data(), stop))
+        return std::nullopt;
       const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
       const bool warm = run > 0 || taken.count() > kLongRunSeconds;
       if (warm) best = std::min(best, taken.count());
@@ -133,19 +134,19 @@ class CpuEngine final : public Engine {
     const ThreadTeam::Scope scope(&team_);
     for (const Batch& batch : group.batches) {
       const std::size_t count = batch.filters.size();
-      cpu::Stack stack = make_stack(batch);
+      cpu::NetworkPasses passes = make_passes(batch);
       cpu::AlignedBuffer<float> own_images(image_size() * count);
       cpu::AlignedBuffer<float> found(image_size() * count);
       std::vector<double> losses(count);
       std::ranges::copy(images.subspan(image_size() * batch.indices.front(), image_size() * count),
                         own_images.data());
-      stack.loss_and_gradient(own_images.data(), losses.data(), found.data());
+      passes.loss_and_gradient(own_images.data(), losses.data(), found.data());
       for (std::size_t i = 0; i < count; ++i) {
         const auto gradient = found.span().subspan(image_size() * i, image_size());
         results[batch.indices[i]] = {.id = batch.filters[i],
                                      .loss = losses[i],
                                      .gradient = {gradient.begin(), gradient.end()},
-                                     .gates = std::nullopt};
+                                     .masks = std::nullopt};
       }
     }
   }
@@ -164,7 +165,7 @@ class CpuEngine final : public Engine {
     return std::min(static_cast<std::size_t>(group.layout.images()), enough);
   }
 
-  cpu::Stack make_stack(const Batch& batch) {
+  cpu::NetworkPasses make_passes(const Batch& batch) {
     std::vector<int> filters;
     for (const FilterId id : batch.filters) filters.push_back(id.filter);
     return {network_,
@@ -188,9 +189,9 @@ class CpuEngine final : public Engine {
 
   void ascend(const Batch& batch, RenderObserver& observer, const std::stop_token& stop) {
     const int count = static_cast<int>(batch.filters.size());
-    cpu::Stack stack = timed(phases_.plans, [&] { return make_stack(batch); });
+    cpu::NetworkPasses passes = timed(phases_.plans, [&] { return make_passes(batch); });
     const PhaseTimer timer(phases_.ascent);
-    remember_plan(stack.plan());
+    remember_plan(passes.plan());
     const int trace_every = options_.trace_every > 0 ? options_.trace_every : recipe_.trace_every();
     cpu::AlignedBuffer<float> images(image_size() * count);
     cpu::AlignedBuffer<float> gradients(image_size() * count);
@@ -207,7 +208,7 @@ class CpuEngine final : public Engine {
 
     int climbing = count;
     for (int iteration = 1; iteration <= recipe_.iterations && climbing > 0; ++iteration) {
-      if (!stack.loss_and_gradient(images.data(), losses.data(), gradients.data(), stop)) return;
+      if (!passes.loss_and_gradient(images.data(), losses.data(), gradients.data(), stop)) return;
       parallel_for(count, [&](int i) { squares[i] = sum_of_squares(gradient(i)); });
       for (int i = 0; i < count; ++i) {
         FilterResult& result = results[i];
@@ -243,7 +244,7 @@ class CpuEngine final : public Engine {
       observer.on_progress(climbing == 0 ? std::int64_t{count} * (recipe_.iterations - iteration + 1)
                                          : count);
     }
-    if (climbing > 0) stack.loss(images.data(), losses.data());
+    if (climbing > 0) passes.loss(images.data(), losses.data());
     for (int i = 0; i < count; ++i) {
       FilterResult& result = results[i];
       if (result.status == FilterStatus::ok) {

@@ -59,7 +59,7 @@ struct TileRange {
 /// What lies between two convolutions is done on the way in or out.
 ///
 /// ReLU masks have a bit for each element of a map (element i is bit i % 8 of byte i / 8), set where it is
-/// above zero. Pool winners, a byte for each element of a pooled map, say which of the window's four elements
+/// above zero. Pool indices, a byte for each element of a pooled map, say which of the window's four elements
 /// (row-major) is the first maximum, or 4 where the maximum is zero, so that the ReLU below is closed.
 ///
 /// The table is compiled once per instruction set (kernels_avx512.cpp, kernels_avx2.cpp, kernels_generic.cpp,
@@ -75,9 +75,9 @@ struct Kernels {
   void (*transform_input)(const TileGrid& grid, const TileRange& tiles, int blocks, const float* maps,
                           const TransformedTiles& to);
   /// The same where the input is the gradient of a 2x2 max-pool of stride 2 and of the ReLU below it, given
-  /// by that of the pooled maps and the winners.
+  /// by that of the pooled maps and the argmax.
   void (*transform_pool_gradient)(const TileGrid& grid, const TileRange& tiles, int blocks,
-                                  const float* pooled_gradients, const std::uint8_t* winners,
+                                  const float* pooled_gradients, const std::uint8_t* argmax,
                                   const TransformedTiles& to);
 
   /// The product at one point. `inputs` [in_blocks][slots][kLanes] of which slots 0 to count - 1 are used;
@@ -92,7 +92,7 @@ struct Kernels {
   /// Bias, ReLU and 2x2 max-pool of stride 2.
   void (*transform_output_pool)(const TileGrid& grid, const TileRange& tiles, int blocks,
                                 const TransformedTiles& from, const float* bias, float* pooled,
-                                std::uint8_t* winners);
+                                std::uint8_t* argmax);
   /// Gradients; zero where `masks`, if given, has no bit.
   void (*transform_output_gradient)(const TileGrid& grid, const TileRange& tiles, int blocks,
                                     const TransformedTiles& from, const std::uint8_t* masks,

@@ -15,20 +15,20 @@
 #include "../base/text.h"
 #include "../base/threads.h"
 #include "../run/batch.h"
-#include "batch_ascent.h"
+#include "ascent_loop.h"
 #include "device_weights.h"
 #include "kernels/common/launch.h"
 #include "kernels/first_layer/dgrad.h"
 #include "kernels/head/filter_head.h"
+#include "network_passes.h"
 #include "nvtx.h"
 #include "runtime.h"
-#include "stack.h"
 
 namespace filterscope {
 
 namespace {
 
-using cuda::BatchAscent;
+using cuda::AscentLoop;
 
 // The host runs this many iterations ahead of the device: enough that the device never waits for it, few
 // enough that an interruption is soon heeded.
@@ -112,7 +112,7 @@ class CudaEngine final : public Engine {
   }
 
   std::size_t batch_bytes(const BatchLayout& layout) override {
-    return BatchAscent::device_bytes(network_, recipe_, options_, precision_, layout);
+    return AscentLoop::device_bytes(network_, recipe_, options_, precision_, layout);
   }
 
   std::string memory_advice() const override { return "free some, or use --device cpu"; }
@@ -130,8 +130,8 @@ class CudaEngine final : public Engine {
         std::max(recipe.iterations, kWarmUpIterations + kTimedIterations);  // What there is memory for.
     double seconds = 0;
     with_launch_errors([&] {
-      BatchAscent ascent(network_, recipe, options_, precision_, device_weights_,
-                         planner_.make(group.layout, use_of(group, {})));
+      AscentLoop ascent(network_, recipe, options_, precision_, device_weights_,
+                        planner_.make(group.layout, use_of(group, {})));
       ascent.start(group.batches.front());
       for (int i = 0; i < kWarmUpIterations; ++i) ascent.iterate();
       ascent.drain();
@@ -157,9 +157,9 @@ class CudaEngine final : public Engine {
     make_current();
     const ThreadTeam::Scope scope(&team_);
     with_launch_errors([&] {
-      const auto stack = cuda::make_stack(network_, recipe_, precision_, device_weights_,
-                                          planner_.make(group.layout, use_of(group, {})));
-      for (const Batch& batch : group.batches) find_gradients(*stack, batch, images, results);
+      const auto passes = cuda::make_passes(network_, recipe_, precision_, device_weights_,
+                                            planner_.make(group.layout, use_of(group, {})));
+      for (const Batch& batch : group.batches) find_gradients(*passes, batch, images, results);
     });
   }
 
@@ -177,7 +177,7 @@ class CudaEngine final : public Engine {
   }
 
   // Of one batch, each into its filter's place.
-  void find_gradients(cuda::Stack& stack, const Batch& batch, std::span<const float> images,
+  void find_gradients(cuda::NetworkPasses& passes, const Batch& batch, std::span<const float> images,
                       std::span<FilterGradient> results) const {
     const std::size_t count = batch.filters.size();
     const std::size_t size = static_cast<std::size_t>(options_.extent.positions()) * 3;
@@ -194,14 +194,14 @@ class CudaEngine final : public Engine {
     const cuda::DeviceBuffer<float> gradients(count * size);
     const cuda::DeviceBuffer<float> squares(
         count * kernels::image_gradient_parts(options_.extent.height, options_.extent.width));
-    const cuda::StackArguments arguments{.images = device_images.data(),
-                                         .filters = device_filters.data(),
-                                         .sums = sums.data(),
-                                         .gradients = gradients.data(),
-                                         .squares = squares.data()};
+    const cuda::PassArguments arguments{.images = device_images.data(),
+                                        .filters = device_filters.data(),
+                                        .sums = sums.data(),
+                                        .gradients = gradients.data(),
+                                        .squares = squares.data()};
     const cuda::Stream stream;
-    stack.forward(arguments, stream);
-    stack.backward(arguments, stream);
+    passes.forward(arguments, stream);
+    passes.backward(arguments, stream);
     stream.synchronise();
     const std::vector<float> parts = cuda::to_host(sums.data(), sums.size());
     for (std::size_t i = 0; i < count; ++i) {
@@ -212,7 +212,7 @@ class CudaEngine final : public Engine {
         result.loss += parts[i * kernels::kFilterHeadParts + part];
       result.loss /= static_cast<double>(network_.map_extent(result.id.layer, options_.extent).positions());
       result.gradient = cuda::to_host(gradients.data() + i * size, size);
-      result.gates = stack.gates(static_cast<int>(i));
+      result.masks = passes.masks(static_cast<int>(i));
     }
   }
 
@@ -229,7 +229,7 @@ class CudaEngine final : public Engine {
   // What OutOfMemory there is comes at the first iteration of the first batch at the latest: nothing of the
   // group has been reported or delivered then.
   void ascend_group(const BatchGroup& group, RenderObserver& observer, const std::stop_token& stop) {
-    std::optional<BatchAscent> ascent;
+    std::optional<AscentLoop> ascent;
     {
       const PhaseTimer timer(phases_.plans);
       ascent.emplace(network_, recipe_, options_, precision_, device_weights_,
@@ -258,8 +258,7 @@ class CudaEngine final : public Engine {
 
   // Whether the batch came to its end; false: stopped. Meanwhile delivers the results of the batch before.
   // While there are iterations to enqueue it never waits for the observer.
-  bool ascend(BatchAscent& ascent, const Batch& batch, RenderObserver& observer,
-              const std::stop_token& stop) {
+  bool ascend(AscentLoop& ascent, const Batch& batch, RenderObserver& observer, const std::stop_token& stop) {
     const cuda::nvtx::Range range("batch");
     const std::int64_t filters = batch.filter_count();
     ascent.start(batch);
@@ -289,7 +288,7 @@ class CudaEngine final : public Engine {
     return true;
   }
 
-  void iterate(BatchAscent& ascent) {
+  void iterate(AscentLoop& ascent) {
     const int last = options_.profile_first + options_.profile_count - 1;
     const bool profiled =
         options_.profile_count > 0 && enqueued_ + 1 >= options_.profile_first && enqueued_ + 1 <= last;
@@ -308,7 +307,7 @@ class CudaEngine final : public Engine {
     }
   }
 
-  static void deliver_some(BatchAscent& ascent, RenderObserver& observer) {
+  static void deliver_some(AscentLoop& ascent, RenderObserver& observer) {
     const std::size_t bytes = ascent.result_bytes();
     std::size_t delivered = 0;
     while (ascent.has_results() && (delivered == 0 || delivered + bytes <= kSliceBytes) &&
@@ -318,7 +317,7 @@ class CudaEngine final : public Engine {
     }
   }
 
-  static void deliver_one(BatchAscent& ascent, RenderObserver& observer) {
+  static void deliver_one(AscentLoop& ascent, RenderObserver& observer) {
     FilterResult result = ascent.take_result();
     for (const TracePoint& point : result.trace) observer.on_loss(result.id, point);
     observer.on_finished(std::move(result));

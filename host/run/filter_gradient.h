@@ -10,7 +10,7 @@ namespace filterscope {
 
 /// Where the gradient of one filter's image passes on its way down: everything of the forward pass that it
 /// depends on.
-struct Gates {
+struct GradientMasks {
   /// Of each layer below the filter's, of its map before any pool, [height][width][channels]: 1 where the
   /// gradient passes, that is, where the value is above zero and, if a pool follows, its window's first
   /// maximum; else 0.
@@ -24,8 +24,8 @@ struct Gates {
 struct FilterGradient {
   FilterId id{};
   double loss = 0;
-  std::vector<float> gradient;  ///< Of the loss, with respect to the image: [height][width][3].
-  std::optional<Gates> gates;   ///< Nothing from the CPU engine.
+  std::vector<float> gradient;         ///< Of the loss, with respect to the image: [height][width][3].
+  std::optional<GradientMasks> masks;  ///< Nothing from the CPU engine.
 };
 
 }  // namespace filterscope

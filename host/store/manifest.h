@@ -12,8 +12,8 @@
 #include "../model/weights/weights.h"
 #include "../run/engine_description.h"
 #include "../run/filter_result.h"
-#include "../run/render_options.h"
 #include "../run/phases.h"
+#include "../run/render_options.h"
 #include "../run/selection.h"
 
 namespace filterscope {

@@ -8,7 +8,7 @@
 #include "host/ascent/recipe.h"
 #include "host/cpu/engine.h"
 #include "host/cuda/engine.h"
-#include "host/cuda/own_convolution.h"
+#include "host/cuda/native_convolution.h"
 #include "host/model/network.h"
 #include "host/run/renderer.h"
 #include "tests/support/random_network.h"
@@ -43,9 +43,9 @@ inline std::unique_ptr<Renderer> make_cuda_renderer(const Network& network, cons
 
 // With the project's own kernels alone; they are taken as offered, since timing says nothing in the
 // emulation.
-inline std::unique_ptr<Renderer> make_own_renderer(
+inline std::unique_ptr<Renderer> make_native_renderer(
     const Network& network, const Weights& weights, const Recipe& recipe, const RenderOptions& options,
-    const cuda::ConvolutionSource& source = cuda::own_variants) {
+    const cuda::ConvolutionSource& source = cuda::native_variants) {
   return make_cuda_renderer(
       network, weights, recipe, options,
       {.sources = {source}, .rule = cuda::PlanRule::fixed, .timings = {}, .libraries = {}});
@@ -59,9 +59,9 @@ inline std::unique_ptr<Renderer> make_cpu_renderer(const Network& network, const
 
 inline Collector render(const Network& network, const Weights& weights, const Recipe& recipe,
                         const RenderOptions& options, const std::vector<FilterId>& filters,
-                        const cuda::ConvolutionSource& source = cuda::own_variants) {
+                        const cuda::ConvolutionSource& source = cuda::native_variants) {
   Collector collector;
-  make_own_renderer(network, weights, recipe, options, source)->render(filters, collector, {});
+  make_native_renderer(network, weights, recipe, options, source)->render(filters, collector, {});
   return collector;
 }
 

@@ -26,7 +26,7 @@ TEST(CudaEngineRun, AFilterDoesNotDependOnItsPlaceInTheBatch) {
   const std::vector<std::vector<FilterId>> selections{{{3, 20}, {3, 30}, {3, 40}, {5, 1}, {5, 2}},
                                                       {{3, 1}, {3, 2}, {3, 20}, {5, 60}, {5, 61}},
                                                       {{3, 19}, {3, 20}, {3, 21}, {5, 0}, {5, 63}}};
-  const auto renderer = make_own_renderer(network, weights, short_recipe(3), options);
+  const auto renderer = make_native_renderer(network, weights, short_recipe(3), options);
   std::vector<float> first;
   for (const std::vector<FilterId>& filters : selections) {
     Collector collector;
@@ -258,7 +258,7 @@ TEST(CudaEngineRun, GoesOnWithSmallerBatchesWithoutMemoryForTheGraphOrPinned) {
         emulation::refuse_next_graph();
       }
       Collector got;
-      const auto renderer = make_own_renderer(network, weights, short_recipe(iterations), options);
+      const auto renderer = make_native_renderer(network, weights, short_recipe(iterations), options);
       renderer->render(filters, got, {});
       EXPECT_THAT(got.notices, testing::ElementsAre(testing::HasSubstr(
                                    pinned ? "out of pinned memory; going on with at most 2 filters"
@@ -298,7 +298,7 @@ TEST(CudaEngineRun, DeliversWhatHasArrivedWhenTheDeviceIsLost) {
   options.batch = 2;
   const std::vector<FilterId> filters{{1, 0}, {1, 1}, {1, 2}, {1, 3}, {1, 4}, {1, 5}};
   BreaksTheDevice observer;
-  const auto renderer = make_own_renderer(network, weights, short_recipe(3), options);
+  const auto renderer = make_native_renderer(network, weights, short_recipe(3), options);
   try {
     renderer->render(filters, observer, {});
     ADD_FAILURE() << "the device is lost";
@@ -326,7 +326,7 @@ TEST(CudaEngineRun, EveryOperationHasItsRangeInAProfile) {
     const std::string backward = iteration + "backward/" + layer.name + '/' + layer.name;
     expected.insert({forward + " filter head", backward + " filter head gradient"});
     if (layer.name == network.convolutions.back().name) continue;
-    expected.insert({forward + " convolution", backward + " input gradient"});
+    expected.insert({forward + " fprop", backward + " dgrad"});
   }
   expected.insert({iteration + "step/loss trace", iteration + "step/normalise and step"});
   const std::set<std::string> found = emulation::take_ranges();
@@ -347,7 +347,7 @@ TEST(CudaEngineRun, StopsBetweenIterationsAndKeepsWhatIsFinished) {
   constexpr int kIterations = 400;  // More than are enqueued ahead.
 #endif
   collector.stop_after = 2 * kIterations + 2 * kIterations / 2;
-  make_own_renderer(network, weights, short_recipe(kIterations), options)
+  make_native_renderer(network, weights, short_recipe(kIterations), options)
       ->render(std::vector<FilterId>{{1, 0}, {1, 1}, {1, 2}, {1, 3}, {1, 4}, {1, 5}}, collector,
                collector.stop.get_token());
   EXPECT_EQ(collector.results.size(), 2u);

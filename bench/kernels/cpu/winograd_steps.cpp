@@ -81,7 +81,7 @@ class Tiles {
 struct Buffers {
   AlignedBuffer<float> maps;
   AlignedBuffer<float> tiles;
-  AlignedBuffer<std::uint8_t> bytes;  // Masks or winners.
+  AlignedBuffer<std::uint8_t> bytes;  // Masks or argmax.
 };
 
 std::string tile_name(int number, int point, int channel) {
@@ -354,14 +354,14 @@ Operation transform_output(const StepContext& context, Output kind) {
               error = std::max(error, tolerance(y + k / 2, x + k % 2));
             }
             comparison.near(actual, best, error, where);
-            const int winner = set.bytes.data()[at];
-            const bool right = winner == 4 ? actual == 0
-                                           : winner < 4 && actual > 0 &&
-                                                 value(y + winner / 2, x + winner % 2) >= best - 2 * error;
-            comparison.same(right, [&] { return "the winner of " + where(); });
+            const int largest = set.bytes.data()[at];
+            const bool right = largest == 4 ? actual == 0
+                                            : largest < 4 && actual > 0 &&
+                                                  value(y + largest / 2, x + largest % 2) >= best - 2 * error;
+            comparison.same(right, [&] { return "the argmax of " + where(); });
           } else if (gradient) {
-            const bool open = !masked || bit(set.bytes.data(), at);
-            comparison.near(actual, open ? value(y, x) : 0, open ? tolerance(y, x) : 0, where);
+            const bool active = !masked || bit(set.bytes.data(), at);
+            comparison.near(actual, active ? value(y, x) : 0, active ? tolerance(y, x) : 0, where);
           } else {
             comparison.near(actual, value(y, x), tolerance(y, x), where);
             comparison.same(bit(set.bytes.data(), at) == (actual > 0),

@@ -20,12 +20,12 @@ namespace filterscope::cpu {
 /// with respect to the images. Keeps only masks between forward and backward pass, one bit per ReLU and a
 /// byte per pool window, since with the weights fixed the input gradient depends on nothing else; computes
 /// one channel of the target layer, since no other reaches the loss.
-class Stack {
+class NetworkPasses {
  public:
-  /// Memory for `plan`. References must outlive the stack. `filters`: the target filter of each of the plan's
-  /// images. Of `recipe`, the stack follows input_mapping and rescue.
-  Stack(const Network& network, const Weights& weights, const Recipe& recipe, const Planner& planner,
-        Plan plan, std::span<const int> filters);
+  /// Memory for `plan`. References must outlive the passes. `filters`: the target filter of each of the
+  /// plan's images. Of `recipe`, the passes follow input_mapping and rescue.
+  NetworkPasses(const Network& network, const Weights& weights, const Recipe& recipe, const Planner& planner,
+                Plan plan, std::span<const int> filters);
 
   /// `images`: [plan.images][height][width][3]. losses[i] = mean of image i's response; it is exactly zero
   /// where no position is above zero. gradients, laid out as the images, hold the gradient of losses[i] with
@@ -71,7 +71,7 @@ class Stack {
   bool head_below_relu_ = false;  // the head reads the output of a ReLU, not of a pool or the input
   std::vector<Boundary>
       boundaries_;  // [b]: input of block b, later its gradient; [0] is one chunk of network input
-  std::vector<AlignedBuffer<std::uint8_t>> masks_;  // by layer: ReLU bits, or pool winners
+  std::vector<AlignedBuffer<std::uint8_t>> masks_;  // by layer: ReLU bits, or pool indices
   std::vector<std::size_t> mask_stride_;            // bytes per image
   AlignedBuffer<float> scratch_maps_[2];            // one chunk of the largest map each
   Workspace workspace_;
@@ -83,7 +83,7 @@ class Stack {
   std::size_t thread_scratch_size_ = 0;
 };
 
-/// Memory of such a stack for `images` images, and of the transformed weights that its plan needs.
-std::size_t stack_bytes(const Network& network, const Planner& planner, int target_layer, int images);
+/// Memory of such the passes for `images` images, and of the transformed weights that its plan needs.
+std::size_t passes_bytes(const Network& network, const Planner& planner, int target_layer, int images);
 
 }  // namespace filterscope::cpu

@@ -11,21 +11,22 @@
 #include "../run/observer.h"
 #include "../run/render_options.h"
 #include "device_weights.h"
+#include "kernels/optimiser/ascent_state.h"
+#include "network_passes.h"
 #include "runtime.h"
-#include "stack.h"
 
 namespace filterscope::cuda {
 
 /// Ascends the filters of batches of one layout, one batch after another, wholly on the device. What a
 /// batch gives is copied to the host beside the work on the next one.
-class BatchAscent {
+class AscentLoop {
  public:
   /// Memory for `plan`; throws OutOfMemory. References must outlive it.
-  BatchAscent(const Network& network, const Recipe& recipe, const RenderOptions& options, Precision precision,
-              DeviceWeights& weights, Plan plan);
-  ~BatchAscent();
+  AscentLoop(const Network& network, const Recipe& recipe, const RenderOptions& options, Precision precision,
+             DeviceWeights& weights, Plan plan);
+  ~AscentLoop();
 
-  const Plan& plan() const { return stack_->plan(); }
+  const Plan& plan() const { return passes_->plan(); }
   /// Device memory of an ascent for `layout`, without the convolutions' workspace, at most.
   static std::size_t device_bytes(const Network& network, const Recipe& recipe, const RenderOptions& options,
                                   Precision precision, const BatchLayout& layout);
@@ -86,7 +87,7 @@ class BatchAscent {
   }
   int trace_rows() const { return recipe_.iterations / trace_every_; }
   kernels::AscentState state() const;
-  StackArguments stack_arguments() const;
+  PassArguments pass_arguments() const;
   void enqueue_frame();
   void enqueue_iteration();
   void record_losses(float* trace, int trace_every, int* progress);
@@ -98,7 +99,7 @@ class BatchAscent {
   const Recipe& recipe_;
   const RenderOptions& options_;
   const int trace_every_;
-  std::unique_ptr<Stack> stack_;
+  std::unique_ptr<NetworkPasses> passes_;
 
   Stream stream_;
   Stream copy_stream_;
