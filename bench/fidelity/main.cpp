@@ -69,7 +69,8 @@ using LayerErrors = std::map<int, std::vector<GradientErrors>>;
 
 void add_errors(const Probes& probes, const Weights& weights, const Recipe& recipe,
                 const RenderOptions& options, LayerErrors& errors) {
-  const auto found = make_engine(vgg16(), weights, recipe, options)->gradients(probes.filters, probes.images);
+  const auto found =
+      make_renderer(vgg16(), weights, recipe, options)->gradients(probes.filters, probes.images);
   std::vector<GradientErrors> own(found.size());
   for_each_parallel(found.size(), [&](std::size_t i) {
     own[i] =
@@ -237,7 +238,7 @@ int run(int argc, char** argv) {
     precisions.push_back(parse_precision(name));
     largest_rounding = std::max(largest_rounding, rounding(precisions.back()));
     ascent_options.precision = precisions.back();
-    make_engine(network, weights, ascent, ascent_options);
+    make_renderer(network, weights, ascent, ascent_options);
   }
 
   std::vector<Probes> probes;

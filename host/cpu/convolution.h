@@ -29,6 +29,9 @@ class TransformedWeights {
   TransformedWeights(const LayerWeights& weights, int in_channels, int out_channels, Pass pass, int tile,
                      const Kernels& table = kernels());
 
+  /// Memory of such weights.
+  static std::size_t bytes(int in_channels, int out_channels, int tile);
+
   const float* at(int point, int out_block) const;
   /// Of the forward pass, [out_blocks * kLanes]; lanes beyond the last channel are zero.
   const float* bias() const { return bias_.data(); }
@@ -49,6 +52,10 @@ struct Tiling {
   /// read once; else each thread has tiles of its own.
   bool shared;
 };
+
+/// Floats of transformed tiles of a convolution between such maps, in either direction: for each thread, or
+/// for all together if the tiling is shared.
+std::size_t workspace_floats(const MapShape& in, const MapShape& out, const Tiling& tiling);
 
 /// Room for transformed tiles, for whichever convolution runs.
 class Workspace {

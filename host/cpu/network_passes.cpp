@@ -217,4 +217,33 @@ void NetworkPasses::head_gradient(int first, int count, const float* maps, float
   });
 }
 
+std::size_t passes_bytes(const Network& network, const Planner& planner, int target_layer, int images) {
+  const int threads = thread_count();
+  std::size_t floats = 0;
+  std::size_t bytes = 0;
+  std::size_t largest_chunk = 0;
+  std::size_t workspace = 0;
+  MapShape head_input{};
+  for (const BlockOutline& block : planner.outline(target_layer, images)) {
+    head_input =
+        block.first_layer == 0 ? planner.map_shape(-1) : planner.map_shape(block.first_layer - 1).pooled();
+    floats += head_input.size() * (block.first_layer == 0 ? block.chunk : images);
+    for (int layer = block.first_layer; layer < block.end_layer; ++layer) {
+      const MapShape shape = planner.map_shape(layer);
+      const bool pooled = network.convolutions[layer].pool_after;
+      if (!pooled) head_input = shape;
+      bytes += (pooled ? shape.pooled().size() : shape.size() / 8) * images;
+      largest_chunk = std::max(largest_chunk, shape.size() * block.chunk);
+      const Tiling& tiling = block.tilings[layer - block.first_layer];
+      const MapShape below = planner.input_shape(layer);
+      workspace = std::max(workspace, workspace_floats(below, shape, tiling) * (tiling.shared ? 1 : threads));
+      bytes += 2 * TransformedWeights::bytes(below.channels, shape.channels, tiling.tile);
+    }
+  }
+  floats += 2 * largest_chunk + workspace;
+  const std::size_t filter_size = 9 * static_cast<std::size_t>(head_input.blocks()) * kLanes;
+  floats += (head_input.positions() + filter_size) * images;
+  return bytes + sizeof(float) * floats;
+}
+
 }  // namespace filterscope::cpu

@@ -83,4 +83,7 @@ class NetworkPasses {
   std::size_t thread_scratch_size_ = 0;
 };
 
+/// Memory of such the passes for `images` images, and of the transformed weights that its plan needs.
+std::size_t passes_bytes(const Network& network, const Planner& planner, int target_layer, int images);
+
 }  // namespace filterscope::cpu

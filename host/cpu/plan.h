@@ -24,6 +24,14 @@ struct BlockPlan {
   std::vector<WinogradConvolution> backward;
 };
 
+/// A block of layers without their weights: what a BlockPlan is made from.
+struct BlockOutline {
+  int first_layer;
+  int end_layer;
+  int chunk;
+  std::vector<Tiling> tilings;  ///< Of layers first_layer .. end_layer - 1.
+};
+
 /// How one batch of images with the same target layer is computed. The bits of a result depend on the tiles
 /// alone.
 struct Plan {
@@ -54,11 +62,16 @@ class Planner {
  public:
   Planner(const Network& network, const Weights& weights, Extent image, PlanRule rule);
 
+  /// The blocks of such a plan.
+  std::vector<BlockOutline> outline(int target_layer, int images) const;
+
   /// Weights are kept until the next call, which reuses those that it needs too.
   Plan make(int target_layer, int images);
 
   /// The map that `layer` computes; of layer -1, the network's input.
   MapShape map_shape(int layer) const;
+  /// The map that `layer` convolves: as large, before any pool.
+  MapShape input_shape(int layer) const;
 
  private:
   using WeightsKey = std::tuple<int, Pass, int>;  // layer, pass, tile

@@ -96,15 +96,15 @@ AscentLoop::~AscentLoop() {
 
 std::size_t AscentLoop::device_bytes(const Network& network, const Recipe& recipe,
                                      const RenderOptions& options, Precision precision,
-                                     const Geometry& geometry) {
+                                     const BatchLayout& layout) {
   const auto image_size = static_cast<std::size_t>(options.extent.positions()) * 3;
   const int trace_every = options.trace_every > 0 ? options.trace_every : recipe.trace_every();
   // Images, gradients, pictures, frames, and two traces; the rest is a few numbers.
   const std::size_t per_image =
       image_size * (2 * sizeof(float) + 1 + (options.keep_images ? sizeof(float) : 0)) +
       frame_bytes(recipe, options) + std::size_t(recipe.iterations / trace_every) * 2 * sizeof(float) + 1024;
-  return passes_bytes(network, options.extent, precision, geometry, MaskFormat::activation) +
-         per_image * geometry.images();
+  return passes_bytes(network, options.extent, precision, layout, MaskFormat::activation) +
+         per_image * layout.images();
 }
 
 kernels::AscentState AscentLoop::state() const {
@@ -126,22 +126,22 @@ PassArguments AscentLoop::pass_arguments() const {
           .squares = squares_.data()};
 }
 
-void AscentLoop::start(const Assignment& assignment) {
+void AscentLoop::start(const Batch& batch) {
   const nvtx::Range range("start");
-  running_ = &assignment;
+  running_ = &batch;
   enqueued_ = 0;
   if (frame_rows() > 0) check(cudaStreamWaitEvent(stream_, copied_), "ordering streams");
   const std::size_t count = images();
   for (std::size_t i = 0; i < count; ++i) {
-    staged_layers_.data()[i] = assignment.filters[i].layer;
-    staged_filters_.data()[i] = assignment.filters[i].filter;
+    staged_layers_.data()[i] = batch.filters[i].layer;
+    staged_filters_.data()[i] = batch.filters[i].filter;
   }
   copy(layers_.data(), staged_layers_.data(), count, cudaMemcpyHostToDevice, stream_);
   copy(filters_.data(), staged_filters_.data(), count, cudaMemcpyHostToDevice, stream_);
   std::atomic_ref(*progress_.data()).store(0);
   kernels::start_ascent(state(), images(), stream_);
   if (options_.initial_images.count > 0) {
-    upload_initial_images(assignment);
+    upload_initial_images(batch);
   } else {
     kernels::noise({.images = images_.data(),
                     .layers = layers_.data(),
@@ -155,11 +155,11 @@ void AscentLoop::start(const Assignment& assignment) {
   }
 }
 
-void AscentLoop::upload_initial_images(const Assignment& assignment) {
+void AscentLoop::upload_initial_images(const Batch& batch) {
   const InitialImages& given = options_.initial_images;
   for (int i = 0; i < images(); ++i) {
-    const std::int64_t selected = std::max<std::int64_t>(assignment.selected[i], 0);
-    std::copy_n(given.values.data() + (given.count == 1 ? 0 : selected) * image_size(), image_size(),
+    const std::int64_t index = std::max<std::int64_t>(batch.indices[i], 0);
+    std::copy_n(given.values.data() + (given.count == 1 ? 0 : index) * image_size(), image_size(),
                 staged_images_.data() + i * image_size());
   }
   copy(images_.data(), staged_images_.data(), images_.size(), cudaMemcpyHostToDevice, stream_);
@@ -302,7 +302,7 @@ FilterResult AscentLoop::take_result() {
 
 // The next image from `image` on whose result somebody takes; after the last one the batch is done with.
 void AscentLoop::find_result(int image) {
-  while (image < images() && finishing_->selected[image] == Assignment::kNone) ++image;
+  while (image < images() && finishing_->indices[image] == Batch::kPadding) ++image;
   next_result_ = image;
   if (image == images()) finishing_ = nullptr;
 }

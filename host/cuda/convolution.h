@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "../run/engine.h"
+#include "../run/precision.h"
 #include "kernels/relu/mask_format.h"
 
 // One 3x3 convolution (stride 1, zero padding 1) of the network on a CUDA device, whoever computes it. Maps

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "../run/engine.h"
+#include "../run/precision.h"
 #include "convolution.h"
 #include "kernels/first_layer/dgrad.h"
 #include "kernels/first_layer/fprop.h"

@@ -8,9 +8,9 @@
 
 #include "../ascent/recipe.h"
 #include "../model/network.h"
-#include "../run/engine.h"
+#include "../run/batch.h"
+#include "../run/filter_gradient.h"
 #include "device_weights.h"
-#include "geometry.h"
 #include "plan/plan.h"
 
 namespace filterscope::cuda {
@@ -27,7 +27,7 @@ struct PassArguments {
       nullptr;  ///< Out. [images][kernels::image_gradient_parts()]: sums of squares of `gradients`.
 };
 
-/// The network on the device for the images of one geometry: what lies between images and losses, and back.
+/// The network on the device for the images of one layout: what lies between images and losses, and back.
 /// Keeps only masks between forward and backward pass, and computes one channel of each target layer.
 /// Enqueues and never waits; everything can be captured into a graph.
 class NetworkPasses {
@@ -54,9 +54,9 @@ class NetworkPasses {
 std::unique_ptr<NetworkPasses> make_passes(const Network& network, const Recipe& recipe, Precision precision,
                                            DeviceWeights& weights, Plan plan);
 
-/// Device memory of the passes for `geometry`, without workspace, if every mask but the first layer's is kept
+/// Device memory of the passes for `layout`, without workspace, if every mask but the first layer's is kept
 /// as `mask`.
-std::size_t passes_bytes(const Network& network, Extent image, Precision precision, const Geometry& geometry,
+std::size_t passes_bytes(const Network& network, Extent image, Precision precision, const BatchLayout& layout,
                          MaskFormat mask);
 
 }  // namespace filterscope::cuda

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "../run/engine.h"
+#include "../run/precision.h"
 #include "convolution.h"
 #include "kernels/common/types.h"
 

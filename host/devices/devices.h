@@ -8,16 +8,16 @@
 #include <vector>
 
 #include "../run/device_info.h"
-#include "../run/engine.h"
+#include "../run/renderer.h"
 
 namespace filterscope {
 
-/// The engine for `options.device`. The engine keeps references to `network` and `weights`. What no engine
-/// can do, such as 0 iterations, is a usage Error; a device or a precision that cannot be had is a device
-/// Error, but `auto` takes the CPU where no GPU can be used, and then `why_not_gpu`, if given, tells why, as
-/// the end of a sentence.
-std::unique_ptr<Engine> make_engine(const Network& network, const Weights& weights, const Recipe& recipe,
-                                    const RenderOptions& options, std::string* why_not_gpu = nullptr);
+/// A renderer with the engine for `options.device`. It keeps references to `network` and `weights`. What no
+/// engine can do, such as 0 iterations, is a usage Error; a device or a precision that cannot be had is a
+/// device Error, but `auto` takes the CPU where no GPU can be used, and then `why_not_gpu`, if given, tells
+/// why, as the end of a sentence.
+std::unique_ptr<Renderer> make_renderer(const Network& network, const Weights& weights, const Recipe& recipe,
+                                        const RenderOptions& options, std::string* why_not_gpu = nullptr);
 
 std::vector<DeviceInfo> list_devices();
 /// The id of the usable GPU in `devices` for the process with this rank on the machine, from 0: processes

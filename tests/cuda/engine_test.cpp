@@ -120,7 +120,7 @@ std::vector<fidelity::GradientErrors> errors_of_gradients(
   const std::size_t size = options.extent.positions() * 3;
   const std::vector<float> images = test::random_values(filters.size() * size, 8);
   const auto found =
-      make_native_engine(network, weights, short_recipe(1), options, source)->gradients(filters, images);
+      make_native_renderer(network, weights, short_recipe(1), options, source)->gradients(filters, images);
   EXPECT_EQ(found.size(), filters.size());
   std::vector<fidelity::GradientErrors> errors;
   for (std::size_t i = 0; i < found.size(); ++i) {
@@ -163,7 +163,7 @@ TEST_P(CudaEngine, RescuedGradientsAreWithinTheLimits) {
     Recipe recipe = short_recipe(1);
     recipe.rescue = rescue;
     const auto found =
-        make_native_engine(cases.network(), cases.weights(), recipe, options_for(extent, GetParam()))
+        make_native_renderer(cases.network(), cases.weights(), recipe, options_for(extent, GetParam()))
             ->gradients(cases.filters(), images);
     int rescued = 0;
     for (std::size_t i = 0; i < found.size(); ++i) {
@@ -194,10 +194,10 @@ TEST(CudaEngineRun, ImplicitGemmAloneIsTheReference) {
     options.trace_every = 2;
     const Recipe recipe = short_recipe(4);
     Collector got;
-    const auto engine = make_native_engine(network, weights, recipe, options, implicit_gemm_alone);
-    engine->render(some_filters(), got, {});
+    const auto renderer = make_native_renderer(network, weights, recipe, options, implicit_gemm_alone);
+    renderer->render(some_filters(), got, {});
     ASSERT_EQ(got.results.size(), some_filters().size());
-    for (const std::string& plan : engine->describe().plans) {
+    for (const std::string& plan : renderer->describe().plans) {
       EXPECT_THAT(plan, testing::HasSubstr("implicit_gemm"));
       EXPECT_THAT(plan, testing::Not(testing::HasSubstr("wgmma")));
     }
@@ -221,7 +221,7 @@ TEST(CudaEngineRun, MatchesTheCpuEngine) {
   const Recipe recipe = short_recipe(4);
   const Collector got = render(network, weights, recipe, options, some_filters());
   Collector expected;
-  make_cpu_engine(network, weights, recipe, options)->render(some_filters(), expected, {});
+  make_cpu_renderer(network, weights, recipe, options)->render(some_filters(), expected, {});
   for (const auto& [id, result] : expected.results) {
     const FilterResult& own = got.results.at(id);
     EXPECT_EQ(own.status, result.status);
@@ -289,14 +289,14 @@ TEST(CudaEngineRun, EveryFormOfMaskGivesTheSame) {
   const Collector bits = render(network, weights, short_recipe(3), options, filters);
   const std::vector<float> images = test::random_values(filters.size() * 7 * 6 * 3, 8);
   const auto gradients =
-      make_native_engine(network, weights, short_recipe(3), options)->gradients(filters, images);
+      make_native_renderer(network, weights, short_recipe(3), options)->gradients(filters, images);
   for (const cuda::MaskFormat mask : {cuda::MaskFormat::activation, cuda::MaskFormat::bytes}) {
-    const auto engine = make_native_engine(network, weights, short_recipe(3), options, only(mask));
+    const auto renderer = make_native_renderer(network, weights, short_recipe(3), options, only(mask));
     Collector got;
-    engine->render(filters, got, {});
-    EXPECT_THAT(engine->describe().plans.at(0), testing::HasSubstr("mask " + std::string(to_string(mask))));
+    renderer->render(filters, got, {});
+    EXPECT_THAT(renderer->describe().plans.at(0), testing::HasSubstr("mask " + std::string(to_string(mask))));
     for (const auto& [id, result] : bits.results) EXPECT_EQ(got.results.at(id).image, result.image);
-    const auto others = engine->gradients(filters, images);
+    const auto others = renderer->gradients(filters, images);
     for (std::size_t i = 0; i < filters.size(); ++i) {
       EXPECT_EQ(others[i].gradient, gradients[i].gradient);
       EXPECT_EQ(others[i].masks->layers, gradients[i].masks->layers);
@@ -308,12 +308,12 @@ TEST(CudaEngineRun, WithoutCudnnUsesTheProjectsKernelsAndSaysSo) {
   const Network network = test::make_network({{64}, {64}});
   const Weights weights = test::random_weights(network, 3);
   const auto make = [&](const RenderOptions& options) {
-    return make_cuda_engine(network, weights, short_recipe(1), options,
-                            {.sources = {cuda::native_variants},
-                             .rule = cuda::PlanRule::fixed,
-                             .timings = {},
-                             .libraries = {},
-                             .missing = "cuDNN cannot be loaded; install it"});
+    return make_cuda_renderer(network, weights, short_recipe(1), options,
+                              {.sources = {cuda::native_variants},
+                               .rule = cuda::PlanRule::fixed,
+                               .timings = {},
+                               .libraries = {},
+                               .missing = "cuDNN cannot be loaded; install it"});
   };
   Collector collector;
   make(options_for({4, 4}))->render(std::vector<FilterId>{{1, 3}}, collector, {});
@@ -358,7 +358,7 @@ TEST(CudaEngineRun, FusedPoolsGiveTheSame) {
   }
   const std::vector<float> images = test::random_values(filters.size() * options.extent.positions() * 3, 8);
   const auto gradients = [&](bool fuse) {
-    return make_native_engine(network, weights, short_recipe(2), options, by(fuse))
+    return make_native_renderer(network, weights, short_recipe(2), options, by(fuse))
         ->gradients(filters, images);
   };
   const auto fused_gradients = gradients(true);
@@ -466,14 +466,14 @@ TEST(CudaEngineRun, WithCudnnMatchesTheCpuEngine) {
     for (const char* plans : {"cold", "warm", "reproducible"}) {
       SCOPED_TRACE(std::string(to_string(precision)) + ", " + plans);
       options.reproducible = plans == std::string("reproducible");
-      const auto engine = make_cuda_engine(network, weights, short_recipe(20), options,
-                                           cuda::make_backend(0, options.reproducible));
+      const auto renderer = make_cuda_renderer(network, weights, short_recipe(20), options,
+                                               cuda::make_backend(0, options.reproducible));
       Collector got;
-      engine->render(some_filters(), got, {});
+      renderer->render(some_filters(), got, {});
       RenderOptions on_cpu = options;
       on_cpu.precision = Precision::fp32;
       Collector expected;
-      make_cpu_engine(network, weights, short_recipe(20), on_cpu)->render(some_filters(), expected, {});
+      make_cpu_renderer(network, weights, short_recipe(20), on_cpu)->render(some_filters(), expected, {});
       ASSERT_EQ(got.results.size(), expected.results.size());
       for (const auto& [id, result] : expected.results) {
         EXPECT_NEAR(got.results.at(id).final_loss, result.final_loss, tolerance * result.final_loss);

@@ -40,7 +40,7 @@ class RealWeights : public testing::Test {
     options.device = "cpu";
     options.extent = kExtent;
     Collector collector;
-    make_engine(vgg16(), *weights_, recipe, options)->render(filters, collector, {});
+    make_renderer(vgg16(), *weights_, recipe, options)->render(filters, collector, {});
     return collector;
   }
   static FilterId id_of(const std::string& layer, int filter) { return {*vgg16().find(layer), filter}; }

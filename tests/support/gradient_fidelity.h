@@ -7,7 +7,8 @@
 #include "host/ascent/recipe.h"
 #include "host/model/network.h"
 #include "host/model/weights/weights.h"
-#include "host/run/engine.h"
+#include "host/run/filter_gradient.h"
+#include "host/run/precision.h"
 #include "reference.h"
 
 /// Whether an engine's gradients are as good as its precision allows.

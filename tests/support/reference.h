@@ -7,7 +7,7 @@
 #include "host/ascent/recipe.h"
 #include "host/model/network.h"
 #include "host/model/weights/weights.h"
-#include "host/run/engine.h"
+#include "host/run/filter_gradient.h"
 
 /// What an ascent computes, a second time: double precision, plain loops, one image at a time. It shares the
 /// data types of the network, the recipe and the weights with the program, and no code of an engine. Written

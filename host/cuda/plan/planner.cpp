@@ -122,16 +122,16 @@ FirstLayerProblem timed_problem(FirstLayerProblem problem) {
   return problem;
 }
 
-Plan Planner::make(const Geometry& geometry, const PlanUse& use) {
-  FirstLayerProblem first_layer{.images = geometry.passing(0),
+Plan Planner::make(const BatchLayout& layout, const PlanUse& use) {
+  FirstLayerProblem first_layer{.images = layout.continuing_past(0),
                                 .height = image_.height,
                                 .width = image_.width,
                                 .channels = network_.convolutions[0].out_channels,
                                 .precision = precision_};
   operations_ = 2 * operations_of(first_layer);
-  for (int layer = 1; layer <= geometry.deepest(); ++layer) {
+  for (int layer = 1; layer <= layout.deepest_layer(); ++layer) {
     const Convolution& convolution = network_.convolutions[layer];
-    operations_ += 2 * 2. * 9 * geometry.passing(layer) *
+    operations_ += 2 * 2. * 9 * layout.continuing_past(layer) *
                    static_cast<double>(network_.map_extent(layer, image_).positions()) *
                    convolution.in_channels * convolution.out_channels;
   }
@@ -139,13 +139,13 @@ Plan Planner::make(const Geometry& geometry, const PlanUse& use) {
   started_ = timings_.now();
   refused_.clear();
   found_wrong_ = false;
-  Plan plan = attempt(geometry, use, rule_ == PlanRule::fixed ? PlanSearch::untimed : PlanSearch::ready_made);
+  Plan plan = attempt(layout, use, rule_ == PlanRule::fixed ? PlanSearch::untimed : PlanSearch::ready_made);
   while (rule_ == PlanRule::timed) {
-    if (seconds_left(use) >= kCompilingSeconds) plan = attempt(geometry, use, PlanSearch::compiled);
+    if (seconds_left(use) >= kCompilingSeconds) plan = attempt(layout, use, PlanSearch::compiled);
     if (!std::exchange(found_wrong_, false) && can_have(plan)) break;
-    plan = attempt(geometry, use, PlanSearch::ready_made);
+    plan = attempt(layout, use, PlanSearch::ready_made);
   }
-  if (geometry.passing(0) > 0) {
+  if (layout.continuing_past(0) > 0) {
     plan.first_layer_fprop = choose_first_layer(first_layer, use);
     first_layer.direction = Direction::dgrad;
     plan.first_layer_dgrad = choose_first_layer(first_layer, use);
@@ -174,14 +174,14 @@ bool Planner::can_have(Plan& plan) {
   return all;
 }
 
-Plan Planner::attempt(const Geometry& geometry, const PlanUse& use, PlanSearch search) {
-  const int layers = geometry.deepest() + 1;
-  Plan plan{geometry, image_, std::vector<Plan::Layer>(layers), {}, {}};
+Plan Planner::attempt(const BatchLayout& layout, const PlanUse& use, PlanSearch search) {
+  const int layers = layout.deepest_layer() + 1;
+  Plan plan{layout, image_, std::vector<Plan::Layer>(layers), {}, {}};
 
   const auto problem = [&](int layer, Direction direction, MaskFormat mask) {
     const Convolution& convolution = network_.convolutions[layer];
     const Extent map = network_.map_extent(layer, image_);
-    return ConvolutionProblem{.images = geometry.passing(layer),
+    return ConvolutionProblem{.images = layout.continuing_past(layer),
                               .height = map.height,
                               .width = map.width,
                               .in_channels = convolution.in_channels,
@@ -199,8 +199,8 @@ Plan Planner::attempt(const Geometry& geometry, const PlanUse& use, PlanSearch s
   // beside the output: bench/results/cuda-h200.md.)
   constexpr std::array kFormats{MaskFormat::bits, MaskFormat::activation, MaskFormat::bytes};
   for (int layer = 0; layer < layers; ++layer) {
-    const bool computes = layer > 0 && geometry.passing(layer) > 0;
-    const bool next_computes = layer + 1 < layers && geometry.passing(layer + 1) > 0;
+    const bool computes = layer > 0 && layout.continuing_past(layer) > 0;
+    const bool next_computes = layer + 1 < layers && layout.continuing_past(layer + 1) > 0;
     const bool pooled = network_.convolutions[layer].pool_after;
     if (pooled || layer + 1 == layers || layer == 0) {
       if (!pooled && layer + 1 < layers) plan.layers[layer].mask = MaskFormat::bits;
@@ -236,7 +236,7 @@ Plan Planner::attempt(const Geometry& geometry, const PlanUse& use, PlanSearch s
     }
   }
   for (int layer = 1; layer < layers; ++layer) {
-    if (geometry.passing(layer) == 0) continue;
+    if (layout.continuing_past(layer) == 0) continue;
     for (const auto& [variant, direction] : {std::pair{&plan.layers[layer].fprop, Direction::fprop},
                                              std::pair{&plan.layers[layer].dgrad, Direction::dgrad}}) {
       if (*variant) continue;

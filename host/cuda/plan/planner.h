@@ -51,7 +51,7 @@ struct Timings {
 
 /// What a plan is made for.
 struct PlanUse {
-  std::int64_t iterations = 1;  ///< Of the geometry's images.
+  std::int64_t iterations = 1;  ///< Of the layout's images.
   /// When it is requested, nothing more is timed.
   std::stop_token stop;
   /// Told, in a sentence, before the first timing of a Planner.
@@ -82,7 +82,7 @@ class Planner {
           std::vector<ConvolutionSource> sources, Timings timings = {});
 
   /// A problem that no source can compute is a device Error.
-  Plan make(const Geometry& geometry, const PlanUse& use = {});
+  Plan make(const BatchLayout& layout, const PlanUse& use = {});
 
  private:
   struct Choice {
@@ -91,7 +91,7 @@ class Planner {
     double milliseconds = 0;
   };
 
-  Plan attempt(const Geometry& geometry, const PlanUse& use, PlanSearch search);
+  Plan attempt(const BatchLayout& layout, const PlanUse& use, PlanSearch search);
   Choice choose(const ConvolutionProblem& problem, const PlanUse& use, PlanSearch search);
   Choice choose_timed(const ConvolutionProblem& problem, const PlanUse& use, PlanSearch search);
   std::string choose_first_layer(const FirstLayerProblem& problem, const PlanUse& use);

@@ -4,7 +4,7 @@
 #include <functional>
 #include <limits>
 
-#include "../../run/engine.h"
+#include "../../run/precision.h"
 #include "../runtime.h"
 
 namespace filterscope::cuda {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "../../base/error.h"
-#include "../../run/engine.h"
+#include "../../run/precision.h"
 #include "../runtime.h"
 
 namespace filterscope::cuda {

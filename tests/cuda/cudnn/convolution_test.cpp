@@ -20,8 +20,8 @@
 
 #include "host/base/error.h"
 #include "host/cuda/cudnn/graph.h"
-#include "host/cuda/plan/planner.h"
 #include "host/cuda/plan/plan_cache.h"
+#include "host/cuda/plan/planner.h"
 #include "host/cuda/storage.h"
 #include "tests/support/device.h"
 #include "tests/support/temporary_folder.h"

@@ -4,8 +4,6 @@
 //
 // Each test prints its part of the table of graphs and plans: run cudnn_graph_test itself to see it.
 
-#include "host/cuda/cudnn/fastest_plan.h"
-
 #include <dlfcn.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -21,6 +19,7 @@
 #include <vector>
 
 #include "host/base/error.h"
+#include "host/cuda/cudnn/fastest_plan.h"
 #include "host/model/network.h"
 
 namespace filterscope::cuda {

@@ -82,7 +82,7 @@ class PlannerTest : public testing::Test {
     };
     timings.store = [this](const std::string& key, double milliseconds) { known_[key] = milliseconds; };
     timings.timer = [this](const ConvolutionProblem& problem) -> Timings::Measure {
-      if (out_of_memory_) throw OutOfMemory();
+      if (out_of_memory_) throw OutOfMemory("out of device memory");
       return [this, problem](ConvolutionVariant& variant, double) {
         EXPECT_EQ(variant.problem(), problem);
         now_ += 0.01;
@@ -101,7 +101,7 @@ class PlannerTest : public testing::Test {
       };
     };
     timings.first_layer_timer = [this](const FirstLayerProblem& problem) -> Timings::MeasureFirstLayer {
-      if (out_of_memory_) throw OutOfMemory();
+      if (out_of_memory_) throw OutOfMemory("out of device memory");
       return [this, problem](std::string_view kernel, double) {
         now_ += 0.01;
         timed_first_layers_.push_back(problem);
@@ -123,7 +123,7 @@ class PlannerTest : public testing::Test {
   }
 
   Network network_ = test::make_network({{64}, {64}, {64, true}, {128}, {64}});
-  Geometry geometry_{{0, 0, 4, 0, 60}};
+  BatchLayout layout_{{0, 0, 4, 0, 60}};
   std::map<std::string, double> milliseconds_{{"own", 1.4}, {"other", 1}, {"compiled", 0.5}};
   std::map<std::string, double> passes_{{" + mask", 2}, {" + pool", 0.3}};
   std::map<Direction, std::map<std::string, double>> first_layer_milliseconds_{
@@ -160,7 +160,7 @@ TEST(TimedProblem, IsSharedByProblemsOfSimilarSizeAndNeverLarger) {
 }
 
 TEST_F(PlannerTest, TakesTheFastestPairOfForwardAndGradient) {
-  const Plan plan = planner().make(geometry_, use(kLong));
+  const Plan plan = planner().make(layout_, use(kLong));
   // With the mask that the gradient reads: 1.4 + 1.4 ms against 0.5 + 2.5.
   EXPECT_EQ(plan.layers[1].fprop->name(), "own");
   EXPECT_EQ(plan.layers[1].mask, MaskFormat::bits);
@@ -176,7 +176,7 @@ TEST_F(PlannerTest, TakesTheFastestPairOfForwardAndGradient) {
 
 TEST_F(PlannerTest, ComparesWhatFusesThePoolWithPassesOfTheirOwn) {
   passes_[" + pool"] = 1;
-  const Plan plan = planner().make(geometry_, use(kLong));
+  const Plan plan = planner().make(layout_, use(kLong));
   EXPECT_EQ(plan.layers[2].fprop->name(), "own");
   EXPECT_TRUE(plan.layers[2].fprop->problem().pooled);
   EXPECT_FALSE(plan.layers[2].fprop->needs_map());
@@ -186,7 +186,7 @@ TEST_F(PlannerTest, ComparesWhatFusesThePoolWithPassesOfTheirOwn) {
 TEST_F(PlannerTest, CompilesOnlyForRunsThatPayForIt) {
   // Two seconds of compiling against half a millisecond an iteration of the timed images.
   const auto chosen = [&](std::int64_t iterations) {
-    return planner().make(geometry_, use(iterations)).layers[2].fprop->name();
+    return planner().make(layout_, use(iterations)).layers[2].fprop->name();
   };
   seconds_of_search_ = 0;
   EXPECT_EQ(chosen(kLong), "compiled + pool");
@@ -196,7 +196,7 @@ TEST_F(PlannerTest, CompilesOnlyForRunsThatPayForIt) {
 
 TEST_F(PlannerTest, TimingTakesATenthOfTheRunAtMost) {
   // A few launches of milliseconds: 10 iterations last some 0.1 s.
-  const Plan plan = planner().make(geometry_, use(10));
+  const Plan plan = planner().make(layout_, use(10));
   // The first one timed already takes more than the tenth of that.
   EXPECT_THAT(timed_, SizeIs(1));
   EXPECT_THAT(searches_, Not(Contains(PlanSearch::compiled)));
@@ -205,17 +205,17 @@ TEST_F(PlannerTest, TimingTakesATenthOfTheRunAtMost) {
   for (int layer = 1; layer <= 2; ++layer) EXPECT_EQ(plan.layers[layer].fprop->name(), "own");
   // What was timed is known to the next run, which goes on from there.
   const std::size_t known = known_.size();
-  planner().make(geometry_, use(10));
+  planner().make(layout_, use(10));
   EXPECT_GE(known_.size(), known);
 }
 
 TEST_F(PlannerTest, KnowsWhatEarlierRunsTimed) {
-  planner().make(geometry_, use(kLong));
+  planner().make(layout_, use(kLong));
   const auto timed = timed_.size();
   ASSERT_GT(timed, 0u);
   notices_.clear();
   // 67 images are timed as 64, and 55 as 60 are.
-  const Plan plan = planner().make(Geometry({0, 0, 12, 0, 55}), use(kLong));
+  const Plan plan = planner().make(BatchLayout({0, 0, 12, 0, 55}), use(kLong));
   EXPECT_EQ(timed_.size(), timed);
   EXPECT_THAT(notices_, IsEmpty());
   EXPECT_EQ(plan.layers[1].fprop->problem().images, 67);
@@ -224,7 +224,7 @@ TEST_F(PlannerTest, KnowsWhatEarlierRunsTimed) {
 
 TEST_F(PlannerTest, AFixedPlanTimesNothing) {
   known_["anything"] = 1;
-  const Plan plan = planner(PlanRule::fixed).make(geometry_, use(kLong));
+  const Plan plan = planner(PlanRule::fixed).make(layout_, use(kLong));
   EXPECT_THAT(timed_, IsEmpty());
   EXPECT_THAT(searches_, IsEmpty());  // The own ones compute everything.
   EXPECT_THAT(notices_, IsEmpty());
@@ -236,14 +236,14 @@ TEST_F(PlannerTest, AFixedPlanTimesNothing) {
 
 TEST_F(PlannerTest, TheFirstLayersMaskIsItsPools) {
   network_ = test::make_network({{64, true}, {64}, {64, true}, {128}, {64}});
-  const Plan plan = planner(PlanRule::fixed).make(geometry_, use(kLong));
+  const Plan plan = planner(PlanRule::fixed).make(layout_, use(kLong));
   EXPECT_EQ(plan.layers[0].mask, MaskFormat::none);
   EXPECT_EQ(plan.layers[1].dgrad->problem().mask, MaskFormat::none);
 }
 
 TEST_F(PlannerTest, StopsTimingWhenTheRunIsInterrupted) {
   stop_.request_stop();
-  const Plan plan = planner().make(geometry_, use(kLong));
+  const Plan plan = planner().make(layout_, use(kLong));
   EXPECT_THAT(timed_, IsEmpty());
   EXPECT_THAT(searches_, AllOf(Not(IsEmpty()), Each(PlanSearch::known)));
   EXPECT_EQ(plan.layers[1].fprop->name(), "own");
@@ -251,17 +251,17 @@ TEST_F(PlannerTest, StopsTimingWhenTheRunIsInterrupted) {
 
 TEST_F(PlannerTest, NothingIsConcludedFromALackOfMemory) {
   out_of_memory_ = true;
-  const Plan plan = planner().make(geometry_, use(kLong));
+  const Plan plan = planner().make(layout_, use(kLong));
   EXPECT_THAT(known_, IsEmpty());
   EXPECT_EQ(plan.layers[1].fprop->name(), "own");
   out_of_memory_ = false;
-  planner().make(geometry_, use(kLong));
+  planner().make(layout_, use(kLong));
   EXPECT_THAT(known_, Not(IsEmpty()));
 }
 
 TEST_F(PlannerTest, DoesNotUseWhatGivesWrongResults) {
   wrong_ = "own";
-  const Plan plan = planner().make(geometry_, use(kLong));
+  const Plan plan = planner().make(layout_, use(kLong));
   for (int layer = 1; layer <= 3; ++layer) {
     EXPECT_THAT(plan.layers[layer].fprop->name(), testing::StartsWith("compiled")) << layer;
     EXPECT_THAT(plan.layers[layer].dgrad->name(), testing::StartsWith("compiled")) << layer;
@@ -275,17 +275,17 @@ TEST_F(PlannerTest, DoesNotUseWhatGivesWrongResults) {
 TEST_F(PlannerTest, NorWhereThereIsNoTimeToTimeOthers) {
   wrong_ = "own";
   Planner both = planner();
-  both.make(geometry_, use(kLong));
+  both.make(layout_, use(kLong));
   out_of_memory_ = true;
   known_.clear();
-  const Plan plan = both.make(geometry_, use(kLong));
+  const Plan plan = both.make(layout_, use(kLong));
   EXPECT_THAT(plan.layers[1].fprop->name(), testing::StartsWith("other"));
 }
 
 // The other library's plans are there for 48 images, as they are timed, but not for all 60.
 TEST_F(PlannerTest, TakesAnotherWhereTheFastestCannotBeHad) {
   most_images_ = 48;
-  const Plan plan = planner().make(geometry_, use(kLong));
+  const Plan plan = planner().make(layout_, use(kLong));
   for (int layer = 1; layer <= 3; ++layer) EXPECT_EQ(plan.layers[layer].fprop->name(), "own") << layer;
 }
 
@@ -294,12 +294,12 @@ TEST_F(PlannerTest, SearchesOnlyWhileThereIsTime) {
   seconds_of_search_ = 1;
   milliseconds_ = {{"own", 1}, {"other", 1}, {"compiled", 1}};
   const double before = now_;
-  planner().make(geometry_, use(10));
+  planner().make(layout_, use(10));
   EXPECT_LT(now_ - before, 1.5);
 }
 
 TEST_F(PlannerTest, TakesTheFirstLayersFastestKernels) {
-  const Plan plan = planner().make(geometry_, use(kLong));
+  const Plan plan = planner().make(layout_, use(kLong));
   EXPECT_EQ(plan.first_layer_fprop, "mma");
   EXPECT_EQ(plan.first_layer_dgrad, "direct");
   EXPECT_THAT(plan.describe(network_),
@@ -309,7 +309,7 @@ TEST_F(PlannerTest, TakesTheFirstLayersFastestKernels) {
   EXPECT_EQ(timed_first_layers_[2].direction, Direction::dgrad);
   // They are known to later runs of a similar number of images.
   first_layer_milliseconds_.clear();
-  const Plan known = planner().make(Geometry({0, 0, 12, 0, 55}), use(kLong));
+  const Plan known = planner().make(BatchLayout({0, 0, 12, 0, 55}), use(kLong));
   EXPECT_EQ(known.first_layer_fprop, "mma");
   EXPECT_EQ(known.first_layer_dgrad, "direct");
   EXPECT_THAT(timed_first_layers_, SizeIs(4));
@@ -317,7 +317,7 @@ TEST_F(PlannerTest, TakesTheFirstLayersFastestKernels) {
 
 TEST_F(PlannerTest, UntimedFirstLayerKernelsAreThoseOfferedFirst) {
   const auto expect_first = [&](Planner planner, const PlanUse& use) {
-    const Plan plan = planner.make(geometry_, use);
+    const Plan plan = planner.make(layout_, use);
     EXPECT_EQ(plan.first_layer_fprop, "mma");
     EXPECT_EQ(plan.first_layer_dgrad, "mma");
     EXPECT_THAT(timed_first_layers_, IsEmpty());
@@ -335,7 +335,7 @@ TEST_F(PlannerTest, AnEndThatGivesWrongResultsIsNotUsed) {
   wrong_ = "mma";
   Planner one = planner();
   const auto expect_direct = [&] {
-    const Plan plan = one.make(geometry_, use(kLong));
+    const Plan plan = one.make(layout_, use(kLong));
     EXPECT_EQ(plan.first_layer_fprop, "direct");
     EXPECT_EQ(plan.first_layer_dgrad, "direct");
   };
@@ -354,17 +354,17 @@ TEST_F(PlannerTest, NorIfThenThereIsNoTimeForTheOther) {
   use.on_notice = [this](const std::string& text) {
     if (text.starts_with("wrong")) stop_.request_stop();
   };
-  EXPECT_EQ(planner().make(geometry_, use).first_layer_fprop, "direct");
+  EXPECT_EQ(planner().make(layout_, use).first_layer_fprop, "direct");
   EXPECT_THAT(timed_first_layers_, SizeIs(1));
 }
 
 TEST_F(PlannerTest, WhatIsNotToBeLaunchedIsNotUsed) {
   refused_ = "own";
-  const Plan plan = planner().make(geometry_, use(kLong));
+  const Plan plan = planner().make(layout_, use(kLong));
   EXPECT_THAT(plan.layers[1].fprop->name(), testing::StartsWith("compiled"));
   refused_ = "mma";
   known_.clear();
-  EXPECT_EQ(planner().make(geometry_, use(kLong)).first_layer_fprop, "direct");
+  EXPECT_EQ(planner().make(layout_, use(kLong)).first_layer_fprop, "direct");
 }
 
 // Nothing can be launched any more; the next run does without that kernel, whatever the problem.
@@ -374,11 +374,11 @@ TEST_F(PlannerTest, WhatBreaksTheDeviceIsNotUsedAgain) {
     refused_ = kernel;
     known_.clear();
     emulation::set_broken(true);
-    EXPECT_THAT([&] { planner().make(geometry_, use(kLong)); },
+    EXPECT_THAT([&] { planner().make(layout_, use(kLong)); },
                 testing::ThrowsMessage<Error>(testing::AllOf(
                     HasSubstr(kernel), HasSubstr("broke the device: refused. Give the same"))));
     emulation::set_broken(false);
-    const Plan plan = planner().make(geometry_, use(kLong));
+    const Plan plan = planner().make(layout_, use(kLong));
     EXPECT_NE(plan.first_layer_fprop, kernel);
     for (const Plan::Layer& layer : plan.layers) {
       for (const auto* variant : {&layer.fprop, &layer.dgrad}) {
@@ -393,7 +393,7 @@ TEST_F(PlannerTest, WhatBreaksTheDeviceIsNotUsedAgain) {
 // The first layers' own kernels are known to be fast, and a later layer finds them wrong.
 TEST_F(PlannerTest, NorIsItWhereItWasChosenBefore) {
   milliseconds_["own"] = 0.1;
-  ASSERT_EQ(planner().make(geometry_, use(kLong)).layers[1].fprop->name(), "own");
+  ASSERT_EQ(planner().make(layout_, use(kLong)).layers[1].fprop->name(), "own");
   const std::size_t erased = std::erase_if(known_, [](const auto& known) {
     return known.first.starts_with("dgrad") && known.first.find("64->128") != std::string::npos;
   });
@@ -403,22 +403,22 @@ TEST_F(PlannerTest, NorIsItWhereItWasChosenBefore) {
   use.on_notice = [this](const std::string& text) {
     if (text.starts_with("wrong")) stop_.request_stop();  // Nothing else is searched.
   };
-  const Plan plan = planner().make(geometry_, use);
+  const Plan plan = planner().make(layout_, use);
   for (int layer = 1; layer <= 3; ++layer) EXPECT_NE(plan.layers[layer].fprop->name(), "own") << layer;
 }
 
 TEST_F(PlannerTest, WithoutConvolutionsToo) {
   // Two launches at most: some 0.2 ms an iteration.
-  const Plan plan = planner().make(Geometry({0, 64}), use(2));
+  const Plan plan = planner().make(BatchLayout({0, 64}), use(2));
   EXPECT_EQ(plan.first_layer_fprop, "mma");
   EXPECT_THAT(timed_first_layers_, SizeIs(1));
   known_.clear();
-  planner().make(Geometry({0, 64}), use(kLong));
+  planner().make(BatchLayout({0, 64}), use(kLong));
   EXPECT_THAT(timed_first_layers_, SizeIs(1 + 4));
 }
 
 TEST_F(PlannerTest, WhereOnlyHeadsReadTheImagesTheFirstLayerHasNoKernels) {
-  const Plan plan = planner().make(Geometry({64}), use(kLong));
+  const Plan plan = planner().make(BatchLayout({64}), use(kLong));
   EXPECT_EQ(plan.first_layer_fprop, "");
   EXPECT_EQ(plan.first_layer_dgrad, "");
   EXPECT_THAT(timed_first_layers_, IsEmpty());
@@ -440,7 +440,7 @@ TEST_F(PlannerTest, AProblemThatNobodyComputesIsAnErrorThatNamesTheLayer) {
                  return std::vector<std::unique_ptr<ConvolutionVariant>>();
                }},
                timings());
-  EXPECT_THAT([&] { none.make(geometry_); },
+  EXPECT_THAT([&] { none.make(layout_); },
               testing::ThrowsMessage<Error>(HasSubstr(network_.convolutions[1].name)));
 }
 

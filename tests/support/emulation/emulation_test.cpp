@@ -558,7 +558,7 @@ TEST_P(EmulationTest, GraphsReplayWhatWasCaptured) {
 TEST_P(EmulationTest, MemoryIsLimited) {
   emulation::set_memory(emulation::counters().allocated_bytes + 1000);
   EXPECT_NO_THROW(cuda::DeviceBuffer<float>(250));
-  EXPECT_THROW(cuda::DeviceBuffer<float>(251), cuda::OutOfMemory);
+  EXPECT_THROW(cuda::DeviceBuffer<float>(251), OutOfMemory);
   emulation::set_memory(std::size_t{4} << 30);
 }
 
