@@ -28,7 +28,7 @@ kernels::InputMap to_kernel_map(const InputMapping& mapping) {
   return map;
 }
 
-// Sizes of everything between forward and backward pass, for `passing` images where they are computed.
+// Sizes of what is stored between operations, for the images for which it is computed.
 struct Sizes {
   const Network& network;
   Extent image;
@@ -103,14 +103,14 @@ class NetworkPassesOf final : public NetworkPasses {
 
   void forward(const PassArguments& arguments, cudaStream_t stream) override {
     const BatchLayout& layout = plan_.layout;
-    const T* input = nullptr;  // Of the layer; the first reads the images.
-    int side = 0;              // The buffer that `input` is not in.
+    const T* input = nullptr;  // The layer's input; the first layer reads the images.
+    int side = 0;              // The index of the buffer that `input` is not in.
     for (int layer = 0; layer <= layout.deepest_layer(); ++layer) {
       const nvtx::Range range(network_.convolutions[layer].name);
       if (layout.targeting(layer) > 0) head(layer, input, arguments, stream);
       if (layout.continuing_past(layer) == 0) break;
       if (layer > 0 && plan_.layers[layer].fprop->needs_map()) {
-        T* const output = buffers_[1 - side].data();  // May be the input's.
+        T* const output = buffers_[1 - side].data();  // May be the same memory as the input.
         convolve(layer, input, output, buffers_[side].data(), stream);
         input = output;
         continue;
@@ -141,12 +141,12 @@ class NetworkPassesOf final : public NetworkPasses {
 
   void backward(const PassArguments& arguments, cudaStream_t stream) override {
     const BatchLayout& layout = plan_.layout;
-    // Of the layer's sum before its ReLU, of the first layer's after it, where a pool follows of that one's
-    // output, for the images that pass it.
+    // With respect to the layer's output before its ReLU (the first layer's: after it), or to the output of a
+    // pool after the layer. It holds the images that continue past the layer.
     T* gradient = nullptr;
     for (int layer = layout.deepest_layer(); layer > 0; --layer) {
       const nvtx::Range range(network_.convolutions[layer].name);
-      // Of the layer's input: from the layer itself, and from the heads of those that end here.
+      // The gradient of the layer's input comes from the layer itself and from the heads at this layer.
       const bool in_place = layout.continuing_past(layer) > 0 && plan_.layers[layer].dgrad->needs_map();
       T* const input_gradient = in_place ? gradient : other(gradient);
       const int below = layer - 1;
@@ -231,8 +231,8 @@ class NetworkPassesOf final : public NetworkPasses {
   }
 
  private:
-  // The gradient that a filter head's active positions start with; first_layer_dgrad divides by it again. One
-  // is amid the range of fp16: at 1 / positions much of the gradient would be lost.
+  // The gradient of an active position of a filter head; first_layer_dgrad divides by it again. It is in the
+  // middle of fp16's range; with 1 / positions much of the gradient would underflow.
   static constexpr float kHeadGradient = 16.f;
 
   template <class Element>
@@ -241,7 +241,7 @@ class NetworkPassesOf final : public NetworkPasses {
     return DeviceBuffer<Element>(size);
   }
 
-  // All that the passes will ask for: nothing may be copied while they are captured.
+  // Uploads all weights that the passes use, since nothing may be copied during capture.
   void bring_weights() {
     const BatchLayout& layout = plan_.layout;
     for (int layer = 0; layer <= layout.deepest_layer(); ++layer) {
@@ -258,7 +258,7 @@ class NetworkPassesOf final : public NetworkPasses {
     }
   }
 
-  // In a profile: what a layer does, with its name, which is also that of the kernels launched meanwhile.
+  // The range of an operation in a profile, under the layer's name.
   nvtx::Range operation(int layer, const char* name) const {
     return nvtx::Range(network_.convolutions[layer].name + ' ' + name);
   }
@@ -275,7 +275,7 @@ class NetworkPassesOf final : public NetworkPasses {
                                                               : buffers_[side].data();
   }
 
-  // Where the mask of `layer` begins for its image number `image`.
+  // The mask of `layer` from its image number `image` on.
   void* mask_data(int layer, MaskFormat format, int image) const {
     const std::size_t image_size = network_.map_extent(layer, plan_.image).positions() *
                                    static_cast<std::size_t>(network_.convolutions[layer].out_channels);
@@ -373,11 +373,11 @@ class NetworkPassesOf final : public NetworkPasses {
   const Plan plan_;
   const kernels::InputMap map_;
   const bool rescue_;
-  // Null where no image passes the first layer.
+  // Null if no image continues past the first layer.
   decltype(kernels::FirstLayerFpropKernel<T>::launch) first_layer_fprop_ = nullptr;
   decltype(kernels::FirstLayerDgradKernel<T>::launch) first_layer_dgrad_ = nullptr;
   std::vector<LayerMasks<T>> layers_;
-  DeviceBuffer<T> buffers_[2];  // Maps on the way up, gradients on the way down.
+  DeviceBuffer<T> buffers_[2];  // Maps in the forward pass, gradients in the backward pass.
   DeviceBuffer<std::byte> workspace_;
   DeviceBuffer<float> loss_weights_;
   DeviceBuffer<float> gradient_factors_;
