@@ -17,8 +17,7 @@ int points_of(int tile) {
   return TileGrid{tile, 1, 1}.points();
 }
 
-// Pieces in which the steps are handed to threads: tiles of one channel block, and output blocks of one
-// point.
+// The pieces of work given to threads: tiles of one channel block, and output blocks of one point.
 constexpr int kTilePiece = 16;
 constexpr int kBlockPiece = 8;
 
@@ -157,8 +156,8 @@ void WinogradConvolution::forward(int images, const float* maps, float* results,
       workspace);
 }
 
-void WinogradConvolution::forward_pool(int images, const float* maps, float* pooled, std::uint8_t* winners,
-                                       Workspace& workspace) const {
+void WinogradConvolution::forward_pool(int images, const float* maps, float* pooled,
+                                       std::uint8_t* pool_indices, Workspace& workspace) const {
   run(
       images,
       [&](const TileRange& tiles, const TransformedTiles& to) {
@@ -166,7 +165,7 @@ void WinogradConvolution::forward_pool(int images, const float* maps, float* poo
       },
       [&](const TileRange& tiles, const TransformedTiles& from) {
         kernels_.transform_output_pool(grid_, tiles, out_.blocks(), from,
-                                       weights_->bias() + tiles.block * kLanes, pooled, winners);
+                                       weights_->bias() + tiles.block * kLanes, pooled, pool_indices);
       },
       workspace);
 }
@@ -185,12 +184,12 @@ void WinogradConvolution::backward(int images, const float* gradients, float* re
 }
 
 void WinogradConvolution::backward_pool(int images, const float* pooled_gradients,
-                                        const std::uint8_t* winners, float* results,
+                                        const std::uint8_t* pool_indices, float* results,
                                         const std::uint8_t* masks, Workspace& workspace) const {
   run(
       images,
       [&](const TileRange& tiles, const TransformedTiles& to) {
-        kernels_.transform_pool_gradient(grid_, tiles, in_.blocks(), pooled_gradients, winners, to);
+        kernels_.transform_pool_gradient(grid_, tiles, in_.blocks(), pooled_gradients, pool_indices, to);
       },
       [&](const TileRange& tiles, const TransformedTiles& from) {
         kernels_.transform_output_gradient(grid_, tiles, out_.blocks(), from, masks, results);

@@ -124,38 +124,39 @@ TEST_P(ConvolutionTest, Forward) {
 
         if (pooled_size == 0) return;
         std::vector<float> pooled(pooled_size * given_.images, kPoison);
-        std::vector<std::uint8_t> winners(pooled.size(), 0xAB);
-        convolution.forward_pool(given_.images, maps.data(), pooled.data(), winners.data(), workspace);
+        std::vector<std::uint8_t> pool_indices(pooled.size(), 0xAB);
+        convolution.forward_pool(given_.images, maps.data(), pooled.data(), pool_indices.data(), workspace);
         for (std::size_t i = 0; i < pooled.size(); ++i) {
           const std::size_t lane = i % kLanes;
           const std::size_t x = i / kLanes % (in_.width / 2);
           const std::size_t y = i / kLanes / (in_.width / 2) % (in_.height / 2);
           const std::size_t plane = i / (kLanes * static_cast<std::size_t>(in_.width / 2) * (in_.height / 2));
           float best = 0.f;
-          int winner = 4;
+          int index = 4;
           for (int k = 0; k < 4; ++k) {
             const float value =
                 results[((plane * in_.height + 2 * y + k / 2) * in_.width + 2 * x + k % 2) * kLanes + lane];
             if (value > best) {
               best = value;
-              winner = k;
+              index = k;
             }
           }
           ASSERT_EQ(pooled[i], best) << i;
-          ASSERT_EQ(winners[i], winner) << i;
+          ASSERT_EQ(pool_indices[i], index) << i;
         }
       });
 }
 
 TEST_P(ConvolutionTest, Backward) {
-  // Random masks of the input and random winners of a pool of the output.
+  // Random masks of the input and random pool indices of a pool of the output.
   std::vector<std::uint8_t> masks(in_.size() / 8 * given_.images);
   const std::vector<float> mask_bytes = test::random_values(masks.size(), 1, 0.f, 256.f);
   for (std::size_t i = 0; i < masks.size(); ++i) masks[i] = static_cast<std::uint8_t>(mask_bytes[i]);
   const MapShape pooled_shape = out_.pooled();
-  std::vector<std::uint8_t> winners(pooled_shape.size() * given_.images);
-  const std::vector<float> winner_values = test::random_values(winners.size(), 2, 0.f, 5.f);
-  for (std::size_t i = 0; i < winners.size(); ++i) winners[i] = static_cast<std::uint8_t>(winner_values[i]);
+  std::vector<std::uint8_t> pool_indices(pooled_shape.size() * given_.images);
+  const std::vector<float> index_values = test::random_values(pool_indices.size(), 2, 0.f, 5.f);
+  for (std::size_t i = 0; i < pool_indices.size(); ++i)
+    pool_indices[i] = static_cast<std::uint8_t>(index_values[i]);
 
   for (const bool pooled : {false, true}) {
     SCOPED_TRACE(pooled ? "pooled" : "whole");
@@ -176,8 +177,8 @@ TEST_P(ConvolutionTest, Backward) {
                                       x) *
                                          kLanes +
                                      channel % kLanes;
-              if (winners[at] == 4) continue;
-              gradient.at(2 * y + winners[at] / 2, 2 * x + winners[at] % 2, channel) =
+              if (pool_indices[at] == 4) continue;
+              gradient.at(2 * y + pool_indices[at] / 2, 2 * x + pool_indices[at] % 2, channel) =
                   given.back().at(y, x, channel);
             }
           }
@@ -193,8 +194,8 @@ TEST_P(ConvolutionTest, Backward) {
       const auto run = [&](const std::uint8_t* mask) {
         std::vector<float> results(in_.size() * given_.images, kPoison);
         if (pooled) {
-          convolution.backward_pool(given_.images, gradients.data(), winners.data(), results.data(), mask,
-                                    workspace);
+          convolution.backward_pool(given_.images, gradients.data(), pool_indices.data(), results.data(),
+                                    mask, workspace);
         } else {
           convolution.backward(given_.images, gradients.data(), results.data(), mask, workspace);
         }

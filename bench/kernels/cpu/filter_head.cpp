@@ -65,8 +65,8 @@ std::string check_backward(const Set& set, const MapShape& shape, int images, fl
         },
         [&](int tap, int) { return weight_of(set, shape, image, 8 - tap, channel); });
     const std::size_t at = offset(shape, image, y, x, channel);
-    const bool open = !masked || set.maps.data()[at] > 0;
-    comparison.near(set.gradients.data()[at], open ? sum.value : 0, open ? sum.tolerance() : 0, [&] {
+    const bool active = !masked || set.maps.data()[at] > 0;
+    comparison.near(set.gradients.data()[at], active ? sum.value : 0, active ? sum.tolerance() : 0, [&] {
       return fmt::format("image {}, row {}, column {}, channel {}", image, y, x, channel);
     });
   }

@@ -81,7 +81,7 @@ class Tiles {
 struct Buffers {
   AlignedBuffer<float> maps;
   AlignedBuffer<float> tiles;
-  AlignedBuffer<std::uint8_t> bytes;  // Masks or winners.
+  AlignedBuffer<std::uint8_t> bytes;  // Masks or pool_indices.
 };
 
 std::string tile_name(int number, int point, int channel) {
@@ -207,8 +207,8 @@ Operation transform_pool_gradient(const StepContext& context) {
                        [&](int image, int y, int x, int channel) -> double {
                          if (y / 2 >= pooled.height || x / 2 >= pooled.width) return 0;
                          const std::size_t at = offset(pooled, image, y / 2, x / 2, channel);
-                         const bool won = set.bytes.data()[at] == 2 * (y % 2) + x % 2;
-                         return won ? set.maps.data()[at] : 0;
+                         const bool selected = set.bytes.data()[at] == 2 * (y % 2) + x % 2;
+                         return selected ? set.maps.data()[at] : 0;
                        });
   };
   return operation;
@@ -354,14 +354,14 @@ Operation transform_output(const StepContext& context, Output kind) {
               error = std::max(error, tolerance(y + k / 2, x + k % 2));
             }
             comparison.near(actual, best, error, where);
-            const int winner = set.bytes.data()[at];
-            const bool right = winner == 4 ? actual == 0
-                                           : winner < 4 && actual > 0 &&
-                                                 value(y + winner / 2, x + winner % 2) >= best - 2 * error;
-            comparison.same(right, [&] { return "the winner of " + where(); });
+            const int index = set.bytes.data()[at];
+            const bool right = index == 4 ? actual == 0
+                                          : index < 4 && actual > 0 &&
+                                                value(y + index / 2, x + index % 2) >= best - 2 * error;
+            comparison.same(right, [&] { return "the index of " + where(); });
           } else if (gradient) {
-            const bool open = !masked || bit(set.bytes.data(), at);
-            comparison.near(actual, open ? value(y, x) : 0, open ? tolerance(y, x) : 0, where);
+            const bool active = !masked || bit(set.bytes.data(), at);
+            comparison.near(actual, active ? value(y, x) : 0, active ? tolerance(y, x) : 0, where);
           } else {
             comparison.near(actual, value(y, x), tolerance(y, x), where);
             comparison.same(bit(set.bytes.data(), at) == (actual > 0),
