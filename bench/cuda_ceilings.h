@@ -1,7 +1,7 @@
 #pragma once
 
 #include "host/cuda/runtime.h"
-#include "host/run/engine.h"
+#include "host/run/precision.h"
 
 /// What the current CUDA device is capable of, for benchmarks to set their times beside.
 namespace filterscope::bench {

@@ -1,5 +1,5 @@
 // What cuDNN takes for each convolution of VGG16 on a GPU: every graph in which it can be written (fused and
-// not, the input gradient as dgrad and as a forward convolution with rotated weights), each with the fastest
+// not, the dgrad as such and as a fprop with rotated weights), each with the fastest
 // of the plans that cuDNN proposes and with the one it proposes first, beside two ceilings measured in the
 // same run: the largest matrix product and a copy in device memory.
 //
@@ -44,7 +44,7 @@ using nlohmann::json;
 constexpr Extent kImage{96, 96};
 constexpr std::size_t kWorkspaceLimit = std::size_t{4} << 30;
 // A plan that takes this much longer than the best so far is not timed again.
-constexpr double kHopeless = 3;
+constexpr double kCutoffFactor = 3;
 
 struct Options {
   std::vector<int> batches;
@@ -59,12 +59,12 @@ struct Variant {
   BiasType bias_type = BiasType::storage;
 };
 constexpr std::array kForward{
-    Variant{Formulation::forward, Epilogue::none},
-    Variant{Formulation::forward, Epilogue::bias_relu},
-    Variant{Formulation::forward, Epilogue::bias_relu, BiasType::fp32},
-    Variant{Formulation::forward, Epilogue::bias_relu_bytes},
-    Variant{Formulation::forward, Epilogue::bias_relu_bytes, BiasType::fp32},
-    Variant{Formulation::forward, Epilogue::bias_relu_boolean},
+    Variant{Formulation::fprop, Epilogue::none},
+    Variant{Formulation::fprop, Epilogue::bias_relu},
+    Variant{Formulation::fprop, Epilogue::bias_relu, BiasType::fp32},
+    Variant{Formulation::fprop, Epilogue::bias_relu_bytes},
+    Variant{Formulation::fprop, Epilogue::bias_relu_bytes, BiasType::fp32},
+    Variant{Formulation::fprop, Epilogue::bias_relu_boolean},
 };
 constexpr std::array kInputGradient{
     Variant{Formulation::dgrad, Epilogue::none},
@@ -72,15 +72,15 @@ constexpr std::array kInputGradient{
     Variant{Formulation::dgrad, Epilogue::bytes_product},
     Variant{Formulation::dgrad, Epilogue::bytes_select},
     Variant{Formulation::dgrad, Epilogue::boolean_select},
-    Variant{Formulation::rotated_forward, Epilogue::none},
-    Variant{Formulation::rotated_forward, Epilogue::relu_backward},
-    Variant{Formulation::rotated_forward, Epilogue::bytes_product},
-    Variant{Formulation::rotated_forward, Epilogue::bytes_select},
-    Variant{Formulation::rotated_forward, Epilogue::boolean_select},
+    Variant{Formulation::rotated_fprop, Epilogue::none},
+    Variant{Formulation::rotated_fprop, Epilogue::relu_backward},
+    Variant{Formulation::rotated_fprop, Epilogue::bytes_product},
+    Variant{Formulation::rotated_fprop, Epilogue::bytes_select},
+    Variant{Formulation::rotated_fprop, Epilogue::boolean_select},
 };
 
-// Where there is no ReLU below: on the image, and behind a pool, whose own gradient closes the gates.
-bool has_gate(int layer) {
+// Where there is no ReLU below: on the image, and behind a pool, whose own gradient applies the mask.
+bool has_relu_below(int layer) {
   return layer > 0 && !vgg16().convolutions[layer - 1].pool_after;
 }
 
@@ -114,9 +114,9 @@ class Maps {
         // Read as either type.
         bias_(random_values(std::size_t{2} * graph.out_channels, graph.precision)),
         // An activation, or, whatever its bytes say, a mask.
-        gate_(random_values(elements(graph, graph.destination_channels()), graph.precision)),
+        mask_in_(random_values(elements(graph, graph.destination_channels()), graph.precision)),
         destination_(elements(graph, graph.destination_channels()) * storage_bytes(graph.precision)),
-        mask_(elements(graph, graph.destination_channels())) {}
+        mask_out_(elements(graph, graph.destination_channels())) {}
 
   ConvolutionArguments arguments(Epilogue epilogue, void* workspace) const {
     ConvolutionArguments arguments{.source = source_.data(),
@@ -128,7 +128,7 @@ class Maps {
         break;
       case Epilogue::bias_relu_bytes:
       case Epilogue::bias_relu_boolean:
-        arguments.gate_out = mask_.data();
+        arguments.mask_out = mask_out_.data();
         [[fallthrough]];
       case Epilogue::bias_relu:
         arguments.bias = bias_.data();
@@ -137,13 +137,13 @@ class Maps {
       case Epilogue::bytes_product:
       case Epilogue::bytes_select:
       case Epilogue::boolean_select:
-        arguments.gate_in = gate_.data();
+        arguments.mask_in = mask_in_.data();
     }
     return arguments;
   }
 
  private:
-  DeviceBuffer<std::byte> source_, weights_, bias_, gate_, destination_, mask_;
+  DeviceBuffer<std::byte> source_, weights_, bias_, mask_in_, destination_, mask_out_;
 };
 
 class Probe {
@@ -212,7 +212,7 @@ class Probe {
     if (variant.epilogue == Epilogue::none || variant.epilogue == Epilogue::bias_relu) return true;
     // All there is in fp32 is one slow kernel that takes up to 10 s to compile.
     if (precision == Precision::fp32) return false;
-    return variant.formulation == Formulation::forward || has_gate(layer);
+    return variant.formulation == Formulation::fprop || has_relu_below(layer);
   }
 
   void measure_graph(const std::string& layer, const GraphDescription& description, const Maps& maps) {
@@ -230,7 +230,7 @@ class Probe {
         const ConvolutionArguments arguments = maps.arguments(description.epilogue, workspace.data());
         const double milliseconds = device_milliseconds(
             stream_, [&] { graph->launch(plan, *handle_, arguments, stream_); },
-            kHopeless * so_far.milliseconds);
+            kCutoffFactor * so_far.milliseconds);
         entry["milliseconds"] = milliseconds;
         entry["workspace"] = workspace.size();
         // What cuDNN thinks best, where that works.
@@ -286,7 +286,7 @@ std::vector<int> different_layers() {
   for (int layer = 0; layer < vgg16().layer_count(); ++layer) {
     const Convolution& convolution = vgg16().convolutions[layer];
     if (seen.emplace(convolution.in_channels, convolution.out_channels,
-                     vgg16().map_extent(layer, kImage).positions(), has_gate(layer))
+                     vgg16().map_extent(layer, kImage).positions(), has_relu_below(layer))
             .second) {
       layers.push_back(layer);
     }

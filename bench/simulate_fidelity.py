@@ -6,7 +6,7 @@
   bench/simulate_fidelity.py --weights weights.safetensors    # as build/release/bench/write_weights writes it
 
 Filters, start images and definitions are those of bench/fidelity and tests/support/gradient_fidelity.h. Gradients, of noise and
-of the image that an fp32 ascent makes of it, are compared with double precision: given the gates that the rounded forward pass
+of the image that an fp32 ascent makes of it, are compared with double precision: given the masks that the rounded forward pass
 found, and with double precision's own. Final losses of whole ascents are compared with fp32's, beside the spread of fp32
 ascents whose start images are up to one rounding apart (fidelity shakes fp32's a second time); the row fp32 stands for fp32
 sums in another order. In an iteration in which
@@ -38,7 +38,7 @@ from peer import LAYERS
 POOLED = {f"block{block}_conv{len(widths)}" for block, widths in enumerate(peer.BLOCKS, 1)}  # A max-pool follows these.
 SIZE_MULTIPLE = 16  # Images of such sizes leave no odd row or column to a pool.
 
-# As in host/cuda/stack.cpp: the gradient at an active position of the target. The image's gradient is divided by it.
+# As in host/cuda/network_passes.cpp: the gradient at an active position of the target. The image's gradient is divided by it.
 HEAD_GRADIENT = 16.0
 
 # As in bench/fidelity.
@@ -84,7 +84,7 @@ PRECISIONS = {
 }
 
 
-class Gates(typing.NamedTuple):
+class GradientMasks(typing.NamedTuple):
     """Where the gradient passes, in bool. `layers` has one entry for each layer below the target, [images, channels, height,
     width]: the value is above zero and, if a pool follows, its window's first maximum. `filter` is the target filter's map,
     [images, height, width]: the response is above zero, or none is anywhere in the map."""
@@ -105,8 +105,8 @@ class Network:
         self.rotated_operands = [kernel.flip(2, 3).transpose(0, 1).contiguous() for kernel in self.operands]
 
     def forward(self, images, layer, filters):
-        """The target filters' responses before their ReLU, [images, height, width], and the gates."""
-        maps, gates = images.to(self.arithmetic.dtype), []
+        """The target filters' responses before their ReLU, [images, height, width], and the masks."""
+        maps, masks = images.to(self.arithmetic.dtype), []
         for below in range(layer):
             if below > 0:
                 maps = self.arithmetic.operand(maps)
@@ -114,19 +114,19 @@ class Network:
             maps = self.arithmetic.store(maps.relu_())
             if LAYERS[below] in POOLED:
                 pooled, first_maxima = F.max_pool2d(maps, 2, return_indices=True)
-                gates.append(F.max_unpool2d(pooled, first_maxima, 2) > 0)
+                masks.append(F.max_unpool2d(pooled, first_maxima, 2) > 0)
                 maps = pooled
             else:
-                gates.append(maps > 0)
+                masks.append(maps > 0)
         maps = maps.reshape(1, -1, *maps.shape[2:])
         kernels, biases = self.kernels[layer][filters], self.biases[layer][filters]
         responses = F.conv2d(maps, kernels, biases, padding=1, groups=len(filters))[0]
         active = responses > 0
-        return responses, Gates(gates, active | ~active.flatten(1).any(1)[:, None, None])
+        return responses, GradientMasks(masks, active | ~active.flatten(1).any(1)[:, None, None])
 
-    def gradient(self, gates, layer, filters):
-        """The gradient of each image's objective with respect to the image, through these gates."""
-        start = gates.filter.to(self.arithmetic.dtype) * HEAD_GRADIENT
+    def gradient(self, masks, layer, filters):
+        """The gradient of each image's objective with respect to the image, through these masks."""
+        start = masks.filter.to(self.arithmetic.dtype) * HEAD_GRADIENT
         kernels = self.kernels[layer][filters].flip(2, 3).flatten(0, 1)[:, None]
         gradient = F.conv2d(start[None], kernels, padding=1, groups=len(filters))
         gradient = gradient.unflatten(1, (len(filters), -1))[0]
@@ -134,11 +134,11 @@ class Network:
             gradient = self.arithmetic.store(gradient)
             if LAYERS[below] in POOLED:
                 gradient = gradient.repeat_interleave(2, 2).repeat_interleave(2, 3)
-            gradient = gradient * gates.layers[below]
+            gradient = gradient * masks.layers[below]
             if below > 0:
                 gradient = self.arithmetic.operand(gradient)
             gradient = F.conv2d(gradient, self.rotated_operands[below], padding=1)
-        return gradient / (HEAD_GRADIENT * gates.filter[0].numel())
+        return gradient / (HEAD_GRADIENT * masks.filter[0].numel())
 
     def ascend(self, images, layer, filters, iterations):
         for _ in range(iterations):
@@ -216,7 +216,7 @@ class GradientErrors(typing.NamedTuple):
     step: numpy.ndarray
     norm: numpy.ndarray
     free_step: numpy.ndarray
-    gates: numpy.ndarray
+    masks: numpy.ndarray
     differ: numpy.ndarray
     alive: numpy.ndarray
     alive_expected: numpy.ndarray
@@ -247,20 +247,20 @@ def is_alive(responses):
 
 def gradient_errors(networks, double, images, layer, filters):
     """GradientErrors of each of `networks`, a dict, by its name."""
-    expected_responses, expected_gates = double.forward(images, layer, filters)
-    expected = double.gradient(expected_gates, layer, filters)
-    count = sum(gates[0].numel() for gates in [*expected_gates.layers, expected_gates.filter])
+    expected_responses, expected_masks = double.forward(images, layer, filters)
+    expected = double.gradient(expected_masks, layer, filters)
+    count = sum(masks[0].numel() for masks in [*expected_masks.layers, expected_masks.filter])
     errors = {}
     for name, network in networks.items():
-        responses, gates = network.forward(images, layer, filters)
-        found = network.gradient(gates, layer, filters)
-        given = double.gradient(gates, layer, filters)
+        responses, masks = network.forward(images, layer, filters)
+        found = network.gradient(masks, layer, filters)
+        given = double.gradient(masks, layer, filters)
         tensors = GradientErrors(
             step=step_errors(found, given),
             norm=norm_errors(norms(found), norms(given)),
             free_step=step_errors(found, expected),
-            gates=torch.full([len(filters)], count),
-            differ=count_differing(gates, expected_gates),
+            masks=torch.full([len(filters)], count),
+            differ=count_differing(masks, expected_masks),
             alive=is_alive(responses),
             alive_expected=is_alive(expected_responses),
         )
@@ -274,10 +274,10 @@ def median(values):
 
 
 SUMMARY_TITLES = [
-    "step, given its gates: worst",
+    "step, given its masks: worst",
     "norm: worst",
-    "gates that differ",
-    "step with all gates: median",
+    "mask bits that differ",
+    "step with all masks: median",
     "worst",
     "filters active nowhere",
     "unlike in double precision",
@@ -289,7 +289,7 @@ def summarise(errors):
     return [
         errors.step.max(),
         errors.norm.max(),
-        errors.differ.sum() / errors.gates.sum(),
+        errors.differ.sum() / errors.masks.sum(),
         median(errors.free_step),
         errors.free_step.max(),
         int((~errors.alive).sum()),

@@ -153,17 +153,17 @@ sanitize() {
   # cuDNN probes for features with calls that may fail.
   with_own_cache "$1" compute-sanitizer --tool "$1" --report-api-errors no --print-limit 0 --error-exitcode 99 "${@:2}"
 }
-# racecheck takes strips that wgmma's warps make for a race with those that read them: the lanes write and meet in __syncwarp,
+# racecheck takes halo tiles that wgmma's warps make for a race with those that read them: the lanes write and meet in __syncwarp,
 # and one of them arrives for all. Where each lane arrives it reports nothing (bench/results/cuda-h200.md), which takes longer.
 without_known_hazards() {
   local log=$out/hazards-$BASHPID.tmp code known
   "$@" 2>&1 | tee "$log"
   code=${PIPESTATUS[0]}
-  known=$(grep -c 'Error: Race reported between Write access at .*wgmma::make_strips<' "$log")
+  known=$(grep -c 'Error: Race reported between Write access at .*wgmma::make_halo_tiles<' "$log")
   if ((code == 99 && known > 0 && known == $(grep -c '========= Error:' "$log"))) &&
     ! grep '=========     and ' "$log" | grep -qv 'Read access at .*ldmatrix' &&
     ! grep -q -e '\[  FAILED  \]' -e 'Target application returned an error' "$log"; then
-    echo "check_gpu.sh: only the reports of wgmma::make_strips that are known to be none"
+    echo "check_gpu.sh: only the reports of wgmma::make_halo_tiles that are known to be none"
     code=0
   fi
   rm -f "$log"

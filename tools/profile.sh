@@ -6,7 +6,7 @@
 # nsys  a timeline of iterations 11 to 15: gaps, order and length of kernels, copies that overlap with the ascent
 # ncu   hardware counters of every kernel of iteration 11
 #
-# Only those iterations are captured, each operation under its layer's name and its own, such as "block3_conv1 input gradient"
+# Only those iterations are captured, each operation under its layer's name and its own, such as "block3_conv1 dgrad"
 # (NVTX ranges: run, batch, iteration, forward or backward or step, layer, operation). Without arguments, 64 filters of every
 # layer with synthetic weights. Environment:
 #   FILTERSCOPE   the program (default: build/release/filterscope)

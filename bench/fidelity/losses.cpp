@@ -54,7 +54,7 @@ bool is_float16(float value) {
 Results render(const Weights& weights, const Recipe& recipe, const RenderOptions& options,
                const std::vector<FilterId>& filters) {
   Collector collector;
-  make_engine(vgg16(), weights, recipe, options)->render(filters, collector, {});
+  make_renderer(vgg16(), weights, recipe, options)->render(filters, collector, {});
   return std::move(collector.results);
 }
 

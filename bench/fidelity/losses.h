@@ -10,7 +10,7 @@
 #include "host/ascent/recipe.h"
 #include "host/model/network.h"
 #include "host/model/weights/weights.h"
-#include "host/run/engine.h"
+#include "host/run/render_options.h"
 #include "host/run/selection.h"
 
 /// Final losses of ascents: what the CPU engine's are, computed or read from a file, and how far those of

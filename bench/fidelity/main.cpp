@@ -69,7 +69,8 @@ using LayerErrors = std::map<int, std::vector<GradientErrors>>;
 
 void add_errors(const Probes& probes, const Weights& weights, const Recipe& recipe,
                 const RenderOptions& options, LayerErrors& errors) {
-  const auto found = make_engine(vgg16(), weights, recipe, options)->gradients(probes.filters, probes.images);
+  const auto found =
+      make_renderer(vgg16(), weights, recipe, options)->gradients(probes.filters, probes.images);
   std::vector<GradientErrors> own(found.size());
   for_each_parallel(found.size(), [&](std::size_t i) {
     own[i] =
@@ -90,21 +91,21 @@ bool judge_gradients(const LayerErrors& errors, Precision precision, int size, n
   const GradientLimits limits = gradient_limits(precision);
   fmt::print(
       "\nGradients against double precision at {} x {}\n\n"
-      "| layer | step, given its gates: worst | norm: worst | gates that differ | step: median |\n"
+      "| layer | step, given its masks: worst | norm: worst | mask bits that differ | step: median |\n"
       "|---|---|---|---|---|\n| limit | {:.0e} | {:.0e} | {:.0e} | {:.0e} |\n",
-      size, size, limits.step, limits.norm, limits.gates, limits.free_step);
+      size, size, limits.step, limits.norm, limits.masks, limits.free_step);
   bool good = true;
   for (const auto& [layer, of_layer] : errors) {
     const GradientSummary summary = summarise(of_layer);
     const std::string& name = vgg16().convolutions[layer].name;
     const bool good_layer = within(summary, limits);
     fmt::print("| {} | {} | {} | {} | {:.1e} |{}\n", name, text_of(summary.worst_step),
-               text_of(summary.worst_norm), text_of(summary.gates), summary.median_free_step,
+               text_of(summary.worst_norm), text_of(summary.masks), summary.median_free_step,
                good_layer ? "" : " <- BEYOND");
     report.push_back({{"layer", name},
                       {"worst_step", json_of(summary.worst_step)},
                       {"worst_norm", json_of(summary.worst_norm)},
-                      {"gates", json_of(summary.gates)},
+                      {"gates", json_of(summary.masks)},
                       {"median_free_step", summary.median_free_step},
                       {"within_limits", good_layer}});
     good = good && good_layer;
@@ -237,7 +238,7 @@ int run(int argc, char** argv) {
     precisions.push_back(parse_precision(name));
     largest_rounding = std::max(largest_rounding, rounding(precisions.back()));
     ascent_options.precision = precisions.back();
-    make_engine(network, weights, ascent, ascent_options);
+    make_renderer(network, weights, ascent, ascent_options);
   }
 
   std::vector<Probes> probes;

@@ -14,12 +14,12 @@ struct Layer {
   int out_channels;
   Extent map;
   bool pool_after;
-  /// Whether a ReLU, and not the image or a pool, lies directly below, so that the layer's input gradient
+  /// Whether a ReLU, and not the image or a pool, lies directly below, so that the layer's dgrad
   /// passes it.
   bool relu_below;
-  /// Whether the engine on CUDA has the input gradient pass it. That of the first layer is passed by the last
+  /// Whether the engine on CUDA has the dgrad pass it. That of the first layer is passed by the last
   /// gradient.
-  bool gated_on_cuda;
+  bool masked_on_cuda;
 
   double operations(int images) const {
     return 2. * 9 * in_channels * out_channels * static_cast<double>(map.positions()) * images;

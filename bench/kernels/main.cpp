@@ -115,7 +115,7 @@ void add_cuda(const Selection& selection) {
 #else
   const auto device = std::make_shared<filterscope::bench::CudaDevice>(selection.tiny, nullptr, nullptr);
 #endif
-  add_own_convolutions(selection, device);
+  add_native_convolutions(selection, device);
 #if defined(FILTERSCOPE_BENCH_CUDA_LIBRARIES)
   add_cudnn_convolutions(selection, device);
 #endif

@@ -42,9 +42,9 @@ constexpr std::ptrdiff_t kFewFilters = 8;
 // Passes what the engine reports on to the files and the user.
 class RunObserver : public RenderObserver {
  public:
-  RunObserver(const Engine& engine, RunWriter& writer, Progress& progress, const Network& network,
+  RunObserver(const Renderer& renderer, RunWriter& writer, Progress& progress, const Network& network,
               bool print_losses, bool name_filters)
-      : engine_(engine),
+      : renderer_(renderer),
         writer_(writer),
         progress_(progress),
         network_(network),
@@ -52,7 +52,7 @@ class RunObserver : public RenderObserver {
         name_filters_(name_filters) {}
 
   void on_finished(FilterResult result) override {
-    writer_.add(std::move(result), engine_.describe());
+    writer_.add(std::move(result), renderer_.describe());
     progress_.add_finished();
   }
 
@@ -74,7 +74,7 @@ class RunObserver : public RenderObserver {
   }
 
  private:
-  const Engine& engine_;
+  const Renderer& renderer_;
   RunWriter& writer_;
   Progress& progress_;
   const Network& network_;
@@ -127,6 +127,13 @@ void print_start(const RenderRequest& request, const std::vector<FilterId>& filt
   }
 }
 
+void print_schedule(const Schedule& schedule) {
+  std::ptrdiff_t batches = 0;
+  for (const BatchGroup& group : schedule.groups) batches += std::ssize(group.batches);
+  tell("Batches: {}, each of at most {} ({})\n", with_thousands(batches), counted(schedule.images, "filter"),
+       schedule.reason);
+}
+
 int columns_of_errors() {
   return terminal_columns(stderr);
 }
@@ -136,9 +143,9 @@ Progress::Style progress_style(const RenderRequest& request) {
   return is_rewritable(stderr) ? Progress::Style::terminal : Progress::Style::plain;
 }
 
-void refuse_profile_of_cpu(const RenderRequest& request, const Engine& engine,
+void refuse_profile_of_cpu(const RenderRequest& request, const Renderer& renderer,
                            const std::string& why_not_gpu) {
-  if (request.render.profile_count == 0 || engine.describe().device != "cpu") return;
+  if (request.render.profile_count == 0 || renderer.describe().device != "cpu") return;
   throw Error(
       ErrorKind::usage,
       fmt::format("--profile: expected a CUDA device, but this run would use the CPU{}. Leave it out or give "
@@ -147,8 +154,8 @@ void refuse_profile_of_cpu(const RenderRequest& request, const Engine& engine,
 }
 
 Manifest manifest_of(const RenderRequest& request, const std::vector<std::string>& arguments,
-                     const Network& network, const Weights& weights, const Engine& engine) {
-  Manifest manifest = describe_run(network, weights, request.recipe, request.render, engine.describe());
+                     const Network& network, const Weights& weights, const Renderer& renderer) {
+  Manifest manifest = describe_run(network, weights, request.recipe, request.render, renderer.describe());
   std::vector<std::string> command{"filterscope", "render"};
   command.insert(command.end(), arguments.begin(), arguments.end());
   manifest.command_lines = {shell_quoted(command)};
@@ -177,8 +184,9 @@ class LineOnTerminal {
 };
 
 // Returns seconds, or 0 if the run is too short to be worth timing or is interrupted meanwhile.
-double estimate_and_print(Engine& engine, const RenderRequest& request, const std::vector<FilterId>& filters,
-                          const Network& network, const Interrupt& interrupt) {
+double estimate_and_print(Renderer& renderer, const RenderRequest& request,
+                          const std::vector<FilterId>& filters, const Network& network,
+                          const Interrupt& interrupt) {
   double flops = 0;
   for (const FilterId& id : filters)
     flops += network.iteration_flops(id.layer, request.render.extent) * request.recipe.iterations;
@@ -186,7 +194,7 @@ double estimate_and_print(Engine& engine, const RenderRequest& request, const st
 
   const double seconds = [&] {
     const LineOnTerminal line("Timing an iteration of each layer ...", "Timing ...", request.quiet);
-    return engine.estimate(filters, kEstimateShare, interrupt.token()).value_or(0);
+    return renderer.estimate(filters, kEstimateShare, interrupt.token()).value_or(0);
   }();
   if (seconds < kLongRunSeconds) return seconds;
   tell(
@@ -277,16 +285,17 @@ int run_render(const std::vector<std::string>& arguments) {
 
   // The engine first: if there is none, the folder stays as it is.
   std::string why_not_gpu;
-  const auto engine = timed(phases.start_up, [&] {
-    return make_engine(network, weights, request.recipe, request.render, &why_not_gpu);
+  const auto renderer = timed(phases.start_up, [&] {
+    return make_renderer(network, weights, request.recipe, request.render, &why_not_gpu);
   });
-  phases.start_up -= engine->phases().weights;
-  refuse_profile_of_cpu(request, *engine, why_not_gpu);
-  RunWriter writer(request.out, manifest_of(request, arguments, network, weights, *engine), request.selection,
+  phases.start_up -= renderer->phases().weights;
+  refuse_profile_of_cpu(request, *renderer, why_not_gpu);
+  RunWriter writer(request.out, manifest_of(request, arguments, network, weights, *renderer),
+                   request.selection,
                    {.keep_images = request.render.keep_images,
                     .frame_every = request.render.frame_every,
                     .force = request.force,
-                    .processors_free = engine->describe().device != "cpu"});
+                    .processors_free = renderer->describe().device != "cpu"});
   const std::vector<FilterId>& filters = writer.remaining();
   require_start_images(request, filters);
   if (writer.traces_lost() && !request.quiet) tell("{}", lost_traces_note(request.out));
@@ -299,18 +308,19 @@ int run_render(const std::vector<std::string>& arguments) {
 
   double expected_seconds = 0;
   if (!request.quiet) {
-    const EngineDescription description = engine->describe();
+    const EngineDescription description = renderer->describe();
     print_start(request, filters, network, weights, description, why_not_gpu);
+    if (request.verbose) print_schedule(renderer->schedule(filters));
     if (description.device == "cpu")
-      expected_seconds = estimate_and_print(*engine, request, filters, network, interrupt);
+      expected_seconds = estimate_and_print(*renderer, request, filters, network, interrupt);
   }
 
   Progress progress(stderr, progress_style(request), network, filters, request.render.extent,
                     request.recipe.iterations, expected_seconds, columns_of_errors);
-  RunObserver observer(*engine, writer, progress, network, request.verbose, request.selection.size() > 1);
+  RunObserver observer(*renderer, writer, progress, network, request.verbose, request.selection.size() > 1);
   const auto all_phases = [&] {
     PhaseSeconds all = phases;
-    all += engine->phases();
+    all += renderer->phases();
     return all;
   };
   // Writes the files and a manifest that names the missing filters. The first failure is the one to report.
@@ -322,7 +332,7 @@ int run_render(const std::vector<std::string>& arguments) {
     }
   };
   try {
-    engine->render(filters, observer, interrupt.token());
+    renderer->render(filters, observer, interrupt.token());
   } catch (const Error& error) {
     keep_what_is_finished();
     if (!request.quiet && error.kind() == ErrorKind::device) print_interrupted(request, writer.counts());

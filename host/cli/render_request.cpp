@@ -268,7 +268,8 @@ const OptionTable& render_options() {
            "Ignore what earlier runs left in the folder (files that are not replaced stay); without it, a "
            "run with the same settings adds to it"},
           {"Output", "quiet", "", "Print nothing but errors"},
-          {"Output", "verbose", "", "Print every recorded loss as `Iteration: 10, Loss: 0.784250`"},
+          {"Output", "verbose", "",
+           "Print every recorded loss as `Iteration: 10, Loss: 0.784250`, and the size of the batches"},
       });
   return table;
 }

@@ -8,7 +8,7 @@
 #include "../ascent/recipe.h"
 #include "../model/network.h"
 #include "../model/weights/weights.h"
-#include "../run/engine.h"
+#include "../run/render_options.h"
 #include "../run/selection.h"
 #include "../run/shard.h"
 #include "../store/manifest.h"

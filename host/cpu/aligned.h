@@ -5,20 +5,11 @@
 #include <cstddef>
 #include <cstdlib>
 #include <memory>
-#include <new>
 #include <span>
 
+#include "../base/out_of_memory.h"
+
 namespace filterscope::cpu {
-
-class OutOfMemory : public std::bad_alloc {
- public:
-  explicit OutOfMemory(std::size_t bytes) : bytes_(bytes) {}
-  const char* what() const noexcept override { return "out of memory"; }
-  std::size_t bytes() const { return bytes_; }  ///< The size of the failed allocation.
-
- private:
-  std::size_t bytes_;
-};
 
 /// Uninitialised memory, aligned to cache lines and for the widest vectors. Large buffers ask for huge pages.
 /// Can be moved, not copied. Throws OutOfMemory.
@@ -34,7 +25,7 @@ class AlignedBuffer {
     const std::size_t alignment = count * sizeof(T) >= kHugePage ? kHugePage : kAlignment;
     const std::size_t bytes = (count * sizeof(T) + alignment - 1) / alignment * alignment;
     data_.reset(static_cast<T*>(std::aligned_alloc(alignment, bytes)));
-    if (data_ == nullptr) throw OutOfMemory(bytes);
+    if (data_ == nullptr) throw OutOfMemory("out of memory", bytes);
     if (alignment == kHugePage) madvise(data_.get(), bytes, MADV_HUGEPAGE);  // A hint, which may fail.
   }
 

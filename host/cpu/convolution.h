@@ -29,6 +29,9 @@ class TransformedWeights {
   TransformedWeights(const LayerWeights& weights, int in_channels, int out_channels, Pass pass, int tile,
                      const Kernels& table = kernels());
 
+  /// The memory that such weights take.
+  static std::size_t bytes(int in_channels, int out_channels, int tile);
+
   const float* at(int point, int out_block) const;
   /// Only for the forward pass: [out_blocks * kLanes]; lanes beyond the last channel are zero.
   const float* bias() const { return bias_.data(); }
@@ -49,6 +52,10 @@ struct Tiling {
   /// read once; otherwise each thread processes different tiles.
   bool shared;
 };
+
+/// The floats that the transformed tiles of a convolution between such maps take, in either direction: for
+/// each thread, or for all together if the tiling is shared.
+std::size_t workspace_floats(const MapShape& in, const MapShape& out, const Tiling& tiling);
 
 /// Memory for transformed tiles, shared by all convolutions, of which one runs at a time.
 class Workspace {
@@ -75,15 +82,15 @@ class WinogradConvolution {
   void forward(int images, const float* maps, float* results, std::uint8_t* masks,
                Workspace& workspace) const;
   /// The same, followed by the max-pool; also writes the pool indices.
-  void forward_pool(int images, const float* maps, float* pooled, std::uint8_t* pool_indices,
+  void forward_pool(int images, const float* maps, float* pooled, std::uint8_t* argmax,
                     Workspace& workspace) const;
   /// dgrad: gradients of the input from those of the pre-activations; zero where `masks`, unless null, has no
   /// bit.
   void backward(int images, const float* gradients, float* results, const std::uint8_t* masks,
                 Workspace& workspace) const;
   /// The same from the gradients of the pooled maps.
-  void backward_pool(int images, const float* pooled_gradients, const std::uint8_t* pool_indices,
-                     float* results, const std::uint8_t* masks, Workspace& workspace) const;
+  void backward_pool(int images, const float* pooled_gradients, const std::uint8_t* argmax, float* results,
+                     const std::uint8_t* masks, Workspace& workspace) const;
 
   void reserve(Workspace& workspace, int threads) const;
   const Tiling& tiling() const { return tiling_; }

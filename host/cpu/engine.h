@@ -2,8 +2,12 @@
 
 #include <memory>
 
+#include "../ascent/recipe.h"
+#include "../model/network.h"
+#include "../model/weights/weights.h"
 #include "../run/device_info.h"
 #include "../run/engine.h"
+#include "../run/render_options.h"
 
 namespace filterscope {
 

@@ -77,7 +77,7 @@ struct Kernels {
   /// The same for the gradient below a 2x2 max-pool of stride 2 and the ReLU before it, given the gradient of
   /// the pooled maps and the pool indices.
   void (*transform_pool_gradient)(const TileGrid& grid, const TileRange& tiles, int blocks,
-                                  const float* pooled_gradients, const std::uint8_t* pool_indices,
+                                  const float* pooled_gradients, const std::uint8_t* argmax,
                                   const TransformedTiles& to);
 
   /// The matrix product at one point. `inputs` is [in_blocks][slots][kLanes], of which slots 0 to count - 1
@@ -92,7 +92,7 @@ struct Kernels {
   /// The same, followed by a 2x2 max-pool of stride 2.
   void (*transform_output_pool)(const TileGrid& grid, const TileRange& tiles, int blocks,
                                 const TransformedTiles& from, const float* bias, float* pooled,
-                                std::uint8_t* pool_indices);
+                                std::uint8_t* argmax);
   /// Transforms gradients back; zero where `masks`, unless null, has no bit.
   void (*transform_output_gradient)(const TileGrid& grid, const TileRange& tiles, int blocks,
                                     const TransformedTiles& from, const std::uint8_t* masks,

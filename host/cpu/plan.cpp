@@ -68,6 +68,11 @@ MapShape Planner::map_shape(int layer) const {
   return {network_.convolutions[layer].out_channels, extent.height, extent.width};
 }
 
+MapShape Planner::input_shape(int layer) const {
+  const MapShape map = map_shape(layer);
+  return {network_.convolutions[layer].in_channels, map.height, map.width};
+}
+
 int Planner::choose_chunk(int first_layer, int end_layer, int images) const {
   int wanted = images;
   if (first_layer < end_layer) {
@@ -97,8 +102,23 @@ int Planner::choose_tile(int layer, int images) const {
 
 Tiling Planner::choose_tiling(int layer, int images) const {
   const int tile = choose_tile(layer, rule_ == PlanRule::fixed ? kFixedImages : images);
-  const MapShape map = map_shape(layer);
-  return make_tiling(tile, {network_.convolutions[layer].in_channels, map.height, map.width}, map, images);
+  return make_tiling(tile, input_shape(layer), map_shape(layer), images);
+}
+
+std::vector<BlockOutline> Planner::outline(int target_layer, int images) const {
+  std::vector<BlockOutline> blocks;
+  int first = 0;
+  while (true) {
+    int end = first;
+    while (end < target_layer && !network_.convolutions[end].pool_after) ++end;
+    const bool pooled = end < target_layer;
+    if (pooled) ++end;
+    BlockOutline block{first, end, choose_chunk(first, end, images), {}};
+    for (int layer = first; layer < end; ++layer) block.tilings.push_back(choose_tiling(layer, block.chunk));
+    blocks.push_back(std::move(block));
+    first = end;
+    if (!pooled) return blocks;
+  }
 }
 
 Plan Planner::make(int target_layer, int images) {
@@ -113,24 +133,20 @@ Plan Planner::make(int target_layer, int images) {
                                                          convolution.out_channels, pass, tile);
   };
   Plan plan{.target_layer = target_layer, .images = images, .blocks = {}};
-  int first = 0;
-  while (true) {
-    int end = first;
-    while (end < target_layer && !network_.convolutions[end].pool_after) ++end;
-    const bool pooled = end < target_layer;
-    if (pooled) ++end;
-    BlockPlan block{.first_layer = first, .end_layer = end, .chunk = 1, .forward = {}, .backward = {}};
-    block.chunk = choose_chunk(first, end, images);
-    for (int layer = first; layer < end; ++layer) {
+  for (const BlockOutline& outlined : outline(target_layer, images)) {
+    BlockPlan block{.first_layer = outlined.first_layer,
+                    .end_layer = outlined.end_layer,
+                    .chunk = outlined.chunk,
+                    .forward = {},
+                    .backward = {}};
+    for (int layer = block.first_layer; layer < block.end_layer; ++layer) {
       const MapShape map = map_shape(layer);
-      const MapShape below{network_.convolutions[layer].in_channels, map.height, map.width};
-      const Tiling tiling = choose_tiling(layer, block.chunk);
+      const MapShape below = input_shape(layer);
+      const Tiling& tiling = outlined.tilings[layer - block.first_layer];
       block.forward.emplace_back(below, map, tiling, transformed(layer, Pass::forward, tiling.tile));
       block.backward.emplace_back(map, below, tiling, transformed(layer, Pass::backward, tiling.tile));
     }
     plan.blocks.push_back(std::move(block));
-    first = end;
-    if (!pooled) break;
   }
   transformed_ = std::move(used);
   return plan;

@@ -24,6 +24,14 @@ struct BlockPlan {
   std::vector<WinogradConvolution> backward;
 };
 
+/// A block of layers without their weights, from which a BlockPlan is made.
+struct BlockOutline {
+  int first_layer;
+  int end_layer;
+  int chunk;
+  std::vector<Tiling> tilings;  ///< For layers first_layer .. end_layer - 1.
+};
+
 /// How one batch of images with the same target layer is computed. The bits of a result depend only on the
 /// tiles.
 struct Plan {
@@ -54,11 +62,16 @@ class Planner {
  public:
   Planner(const Network& network, const Weights& weights, Extent image, PlanRule rule);
 
+  /// The blocks of the plan that make() would return.
+  std::vector<BlockOutline> outline(int target_layer, int images) const;
+
   /// Transformed weights are kept until the next call, which reuses those that it also needs.
   Plan make(int target_layer, int images);
 
   /// The map that `layer` computes; for layer -1, the network's input.
   MapShape map_shape(int layer) const;
+  /// The map that `layer` convolves, of the same extent as map_shape().
+  MapShape input_shape(int layer) const;
 
  private:
   using WeightsKey = std::tuple<int, Pass, int>;  // layer, pass, tile

@@ -15,7 +15,7 @@
 #include "cudnn/convolution.h"
 #include "cudnn/graph.h"
 #include "devices.h"
-#include "own_convolution.h"
+#include "native_convolution.h"
 #include "plan/plan_cache.h"
 
 namespace filterscope::cuda {
@@ -78,8 +78,8 @@ CudaBackend make_backend(int index, bool reproducible) {
   }
   const auto choices = std::make_shared<Choices>(reproducible, environment(index, cudnn));
   const auto of_cudnn = [choices](const ConvolutionProblem& problem, PlanSearch search,
-                                  const MayTime& may_time) {
-    auto variants = choices->cudnn->variants(problem, search, may_time);
+                                  const TimingBudget& has_time) {
+    auto variants = choices->cudnn->variants(problem, search, has_time);
     choices->cache.save();
     return variants;
   };
@@ -92,7 +92,7 @@ CudaBackend make_backend(int index, bool reproducible) {
   };
   // Where nothing is timed the project's own kernels go first: they fuse masks, and give the same bits
   // whichever cuDNN is loaded.
-  std::vector<ConvolutionSource> sources{own_variants};
+  std::vector<ConvolutionSource> sources{native_variants};
   if (missing.empty()) {
     choices->cudnn.emplace(CudnnOptions{.cache = &choices->cache});
     sources.emplace_back(of_cudnn);

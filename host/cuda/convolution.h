@@ -8,7 +8,8 @@
 #include <string>
 #include <string_view>
 
-#include "../run/engine.h"
+#include "../run/precision.h"
+#include "kernels/relu/mask_format.h"
 
 // One 3x3 convolution (stride 1, zero padding 1) of the network on a CUDA device, whoever computes it. Maps
 // are NHWC without gaps; their element, the storage type, is fp32 for Precision::fp32 and tf32, bf16 and fp16
@@ -17,29 +18,22 @@
 namespace filterscope::cuda {
 
 enum class Direction {
-  forward,         ///< relu(convolution of the map below + bias).
-  input_gradient,  ///< Gradient of this layer's pre-activation -> gradient of the map below, times its gate.
+  fprop,  ///< relu(convolution of the map below + bias).
+  dgrad,  ///< Gradient of this layer's pre-activation -> gradient of the map below, times its mask.
 };
 
-/// How it is kept which ReLUs of a map [images, height, width, channels] were open (the output was > 0).
-enum class Gate {
-  none,
-  bits,        ///< uint32 [images, height, width, channels / 32]; bit i of word w is channel 32 w + i.
-  bytes,       ///< uint8 [images, height, width, channels]: 1 open, 0 closed.
-  activation,  ///< The map itself, in the storage type.
-};
+using kernels::MaskFormat;
 
 enum class WeightLayout {
   krsc,          ///< [out_channels, 3, 3, in_channels], as the layer applies them.
   crsk_rotated,  ///< [in_channels, 3, 3, out_channels], element (c, r, s, k) being krsc's (k, 2-r, 2-s, c):
-                 ///< the filter of a forward convolution that computes the input gradient.
+                 ///< the filter of a forward convolution that computes the dgrad.
 };
 
 /// Of the bias, where it is added.
 enum class BiasType { fp32, storage };
 
 std::string_view to_string(Direction direction);
-std::string_view to_string(Gate gate);
 std::string_view to_string(WeightLayout layout);
 std::string_view to_string(BiasType type);
 
@@ -50,32 +44,32 @@ struct ConvolutionProblem {
   int in_channels = 0;  ///< Of the layer, whichever the direction.
   int out_channels = 0;
   Precision precision = Precision::fp32;  ///< Not automatic.
-  Direction direction = Direction::forward;
-  /// Forward: what is also written about the output (with `activation` nothing beside the output itself).
-  /// Input gradient: what the result is multiplied with; of the map below, so over in_channels.
-  Gate gate = Gate::none;
-  /// A 2x2 max-pool of stride 2 follows the layer and is a part of the problem. Forward: the result is the
-  /// pool's output. Input gradient: what is given is the gradient of the pool's output.
+  Direction direction = Direction::fprop;
+  /// Fprop: what is also written about the output (with `activation` nothing beside the output itself).
+  /// Dgrad: what the result is multiplied with; of the map below, so over in_channels.
+  MaskFormat mask = MaskFormat::none;
+  /// A 2x2 max-pool of stride 2 follows the layer and is a part of the problem. Fprop: the result is the
+  /// pool's output. Dgrad: what is given is the gradient of the pool's output.
   bool pooled = false;
 
   bool operator==(const ConvolutionProblem&) const = default;
   /// Channels of what is read and written in this direction.
-  int source_channels() const { return direction == Direction::forward ? in_channels : out_channels; }
-  int destination_channels() const { return direction == Direction::forward ? out_channels : in_channels; }
+  int source_channels() const { return direction == Direction::fprop ? in_channels : out_channels; }
+  int destination_channels() const { return direction == Direction::fprop ? out_channels : in_channels; }
   /// Elements of the map, of what is read and of what is written.
   std::size_t map_size(int channels) const;
   std::size_t pooled_size(int channels) const;
   std::size_t source_size() const;
   std::size_t destination_size() const;
 };
-/// Such as "forward bf16 64x96x96 64->128 bytes": unique, for keys and messages.
+/// Such as "fprop bf16 64x96x96 64->128 bytes": unique, for keys and messages.
 std::string to_string(const ConvolutionProblem& problem);
 
 /// Bytes of one element of a map.
 std::size_t storage_bytes(Precision precision);
-/// Bytes of a gate over `channels` channels of the problem's map; 0 for none. `activation` counts the map
+/// Bytes of a mask over `channels` channels of the problem's map; 0 for none. `activation` counts the map
 /// itself.
-std::size_t gate_bytes(const ConvolutionProblem& problem, int channels);
+std::size_t mask_bytes(const ConvolutionProblem& problem, int channels);
 
 /// Device memory of one convolution. Every pointer is aligned to 16 bytes, the workspace to 256. None may
 /// overlap another that is written.
@@ -83,14 +77,14 @@ struct ConvolutionArguments {
   const void* source = nullptr;   ///< [images, height, width, source_channels()]; of a pool's output half of
                                   ///< both, rounded down.
   const void* weights = nullptr;  ///< As ConvolutionVariant::weight_layout() says, in the storage type.
-  const void* bias = nullptr;  ///< Forward: [out_channels], in the type ConvolutionVariant::bias_type() says.
-  void* destination = nullptr;    ///< [images, height, width, destination_channels()]; so, too.
-  void* gate_out = nullptr;       ///< Forward with bits or bytes.
-  const void* gate_in = nullptr;  ///< Input gradient with bits, bytes or activation.
+  const void* bias = nullptr;   ///< Fprop: [out_channels], in the type ConvolutionVariant::bias_type() says.
+  void* destination = nullptr;  ///< [images, height, width, destination_channels()]; so, too.
+  void* mask_out = nullptr;     ///< Fprop with bits or bytes.
+  const void* mask_in = nullptr;  ///< Dgrad with bits, bytes or activation.
   void* workspace = nullptr;      ///< ConvolutionVariant::workspace_bytes(); may be null if that is 0.
   /// Pooled: what kernels::MaxPoolArguments has of these names; forward writes it.
-  std::uint32_t* winners = nullptr;
-  std::uint32_t* open = nullptr;
+  std::uint32_t* argmax = nullptr;
+  std::uint32_t* active = nullptr;
   void* map = nullptr;  ///< Pooled, if the variant needs_map(): [images, height, width, out_channels].
 };
 
@@ -103,7 +97,7 @@ enum class PlanSearch {
 };
 
 /// Asked before anything is timed or compiled, and again before the next: whether there is time for it.
-using MayTime = std::function<bool()>;
+using TimingBudget = std::function<bool()>;
 
 /// One way to compute one problem, ready to run. Variants of a problem differ in speed, workspace and
 /// rounding.

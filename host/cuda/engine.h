@@ -4,7 +4,11 @@
 #include <string>
 #include <vector>
 
+#include "../ascent/recipe.h"
+#include "../model/network.h"
+#include "../model/weights/weights.h"
 #include "../run/engine.h"
+#include "../run/render_options.h"
 #include "plan/plan.h"
 
 namespace filterscope {

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "../run/engine.h"
+#include "../run/precision.h"
 #include "convolution.h"
 #include "kernels/first_layer/dgrad.h"
 #include "kernels/first_layer/fprop.h"
@@ -20,7 +20,7 @@
 namespace filterscope::cuda {
 
 struct FirstLayerProblem {
-  Direction direction = Direction::forward;
+  Direction direction = Direction::fprop;
   int images = 0;
   int height = 0;
   int width = 0;
@@ -32,17 +32,17 @@ struct FirstLayerProblem {
   std::size_t map_size() const { return static_cast<std::size_t>(images) * height * width * channels; }
   std::size_t images_size() const { return static_cast<std::size_t>(images) * height * width * 3; }
 };
-/// Such as "first convolution fp16 512x96x96 3->64": unique, for keys and messages.
+/// Such as "first-layer fprop fp16 512x96x96 3->64": unique, for keys and messages.
 std::string to_string(const FirstLayerProblem& problem);
 
-/// Names of the kernels that compute it, the one to take untimed first. The last is the plainest.
+/// Names of the kernels that compute it, the one to take untimed first. The last is the reference.
 std::vector<std::string> first_layer_kernels(const FirstLayerProblem& problem);
 
 /// The kernel of a name that first_layer_kernels() gives.
 template <class T>
-const kernels::FirstConvolutionKernel<T>& first_convolution_kernel(std::string_view name);
+const kernels::FirstLayerFpropKernel<T>& first_layer_fprop_kernel(std::string_view name);
 template <class T>
-const kernels::LastGradientKernel<T>& last_gradient_kernel(std::string_view name);
+const kernels::FirstLayerDgradKernel<T>& first_layer_dgrad_kernel(std::string_view name);
 
 /// Tries kernels of one problem on the current device, as ConvolutionTrial does.
 class FirstLayerTrial {
@@ -54,8 +54,8 @@ class FirstLayerTrial {
   FirstLayerTrial& operator=(const FirstLayerTrial&) = delete;
 
   /// As device_milliseconds() does. Throws WrongResult where a sample (samples_of()) is not expect_alike() to
-  /// what the plainest kernel makes of it.
-  double milliseconds(std::string_view kernel, double hopeless = std::numeric_limits<double>::infinity());
+  /// what the reference kernel makes of it.
+  double milliseconds(std::string_view kernel, double cutoff = std::numeric_limits<double>::infinity());
 
  protected:
   /// Of the images from number `first` on, into their own places. Virtual for what makes mistakes.

@@ -20,7 +20,7 @@ void report(cudaError_t status, const char* what) {
 void check_memory(cudaError_t status, const char* attempted) {
   if (status == cudaErrorMemoryAllocation) {
     cudaGetLastError();  // The runtime would hand this error to whoever asks next.
-    throw OutOfMemory();
+    throw OutOfMemory("out of device memory");
   }
   check(status, "{}", attempted);
 }
@@ -34,7 +34,7 @@ Allocation::Allocation(Kind kind, std::size_t bytes) : bytes_(bytes), kind_(kind
       device ? cudaMalloc(&data_, bytes) : cudaHostAlloc(&data_, bytes, cudaHostAllocMapped);
   if (!device && status == cudaErrorMemoryAllocation) {
     cudaGetLastError();  // The runtime would hand this error to whoever asks next.
-    throw OutOfMemory("out of pinned memory");
+    throw OutOfMemory("out of pinned memory", bytes);
   }
   check_memory(status, device ? "allocating device memory" : "allocating pinned memory");
 }

@@ -3,24 +3,14 @@
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
-#include <new>
 #include <span>
 #include <utility>
 #include <vector>
 
+#include "../base/out_of_memory.h"
 #include "check.h"
 
 namespace filterscope::cuda {
-
-/// Memory that is not to be had: the device's, or pinned memory of the host.
-class OutOfMemory : public std::bad_alloc {
- public:
-  explicit OutOfMemory(const char* what = "out of device memory") : what_(what) {}
-  const char* what() const noexcept override { return what_; }
-
- private:
-  const char* what_;
-};
 
 /// Bytes on the device, or (pinned) in host memory that the device reaches. Moves, never copies.
 class Allocation {

@@ -2,10 +2,9 @@
 
 #include <utility>
 
-#include "../run/engine.h"
+#include "../run/precision.h"
 #include "convolution.h"
 #include "kernels/common/types.h"
-#include "kernels/relu/gate.h"
 
 namespace filterscope::cuda {
 
@@ -29,20 +28,6 @@ decltype(auto) with_storage(Precision precision, Function&& function) {
       break;
   }
   return function(Storage<float>{});
-}
-
-constexpr kernels::GateKind to_kernel_gate(Gate gate) {
-  switch (gate) {
-    case Gate::none:
-      break;
-    case Gate::bits:
-      return kernels::GateKind::bits;
-    case Gate::bytes:
-      return kernels::GateKind::bytes;
-    case Gate::activation:
-      return kernels::GateKind::activation;
-  }
-  return kernels::GateKind::none;
 }
 
 }  // namespace filterscope::cuda

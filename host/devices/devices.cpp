@@ -119,16 +119,17 @@ GpuFacts gpu_facts() {
   return facts;
 }
 
+namespace {
+
 std::unique_ptr<Engine> make_engine(const Network& network, const Weights& weights, const Recipe& recipe,
                                     const RenderOptions& options, std::string* why_not_gpu) {
-  require_settings(network, recipe, options);
   if (options.device == "auto") {
     DeviceChoice choice = default_device(options.local_rank);
     RenderOptions chosen = options;
     chosen.device = choice.id;
     if (choice.id != "cpu") {
       try {
-        return make_engine(network, weights, recipe, chosen);
+        return make_engine(network, weights, recipe, chosen, nullptr);
       } catch (const Error& error) {
         if (error.kind() != ErrorKind::device) throw;
         choice.reason = error.what();
@@ -136,7 +137,7 @@ std::unique_ptr<Engine> make_engine(const Network& network, const Weights& weigh
       }
     }
     if (why_not_gpu != nullptr) *why_not_gpu = std::move(choice.reason);
-    return make_engine(network, weights, recipe, chosen);
+    return make_engine(network, weights, recipe, chosen, nullptr);
   }
   const std::string& device = options.device;
   if (device == "cpu") return make_cpu_engine(network, weights, recipe, options);
@@ -167,6 +168,15 @@ std::unique_ptr<Engine> make_engine(const Network& network, const Weights& weigh
                   "usable here: {}",
                   device, usable_devices()));
 #endif
+}
+
+}  // namespace
+
+std::unique_ptr<Renderer> make_renderer(const Network& network, const Weights& weights, const Recipe& recipe,
+                                        const RenderOptions& options, std::string* why_not_gpu) {
+  require_settings(network, recipe, options);
+  return std::make_unique<Renderer>(network, weights, recipe, options,
+                                    make_engine(network, weights, recipe, options, why_not_gpu));
 }
 
 }  // namespace filterscope

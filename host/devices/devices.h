@@ -8,16 +8,16 @@
 #include <vector>
 
 #include "../run/device_info.h"
-#include "../run/engine.h"
+#include "../run/renderer.h"
 
 namespace filterscope {
 
-/// The engine for `options.device`, which keeps references to `network` and `weights`. Throws a usage Error
-/// for what no engine can do, such as 0 iterations, and a device Error if the device or the precision is not
-/// available. But `auto` takes the CPU if no GPU can be used, and sets `why_not_gpu`, unless null, to the
-/// reason, as the end of a sentence.
-std::unique_ptr<Engine> make_engine(const Network& network, const Weights& weights, const Recipe& recipe,
-                                    const RenderOptions& options, std::string* why_not_gpu = nullptr);
+/// A renderer with the engine for `options.device`. It keeps references to `network` and `weights`. Throws a
+/// usage Error for what no engine can do, such as 0 iterations, and a device Error if the device or the
+/// precision is not available. But `auto` takes the CPU if no GPU can be used, and sets `why_not_gpu`, unless
+/// null, to the reason, as the end of a sentence.
+std::unique_ptr<Renderer> make_renderer(const Network& network, const Weights& weights, const Recipe& recipe,
+                                        const RenderOptions& options, std::string* why_not_gpu = nullptr);
 
 std::vector<DeviceInfo> list_devices();
 /// The id of the usable GPU in `devices` for the process with this rank on the machine, from 0: processes

@@ -50,7 +50,7 @@ __global__ void noise_kernel(Global<float> images, Global<const int> layers, Glo
 }  // namespace
 
 void noise(const NoiseArguments& arguments, cudaStream_t stream) {
-  const int blocks = divide_up(divide_up(arguments.values_per_image, kWords), kThreads);
+  const int blocks = ceil_div(ceil_div(arguments.values_per_image, kWords), kThreads);
   launch("noise", noise_kernel,
          {dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(arguments.images_count)), dim3(kThreads)},
          stream, arguments.images, arguments.layers, arguments.filters, arguments.values_per_image,

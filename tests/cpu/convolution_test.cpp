@@ -124,39 +124,38 @@ TEST_P(ConvolutionTest, Forward) {
 
         if (pooled_size == 0) return;
         std::vector<float> pooled(pooled_size * given_.images, kPoison);
-        std::vector<std::uint8_t> pool_indices(pooled.size(), 0xAB);
-        convolution.forward_pool(given_.images, maps.data(), pooled.data(), pool_indices.data(), workspace);
+        std::vector<std::uint8_t> argmax(pooled.size(), 0xAB);
+        convolution.forward_pool(given_.images, maps.data(), pooled.data(), argmax.data(), workspace);
         for (std::size_t i = 0; i < pooled.size(); ++i) {
           const std::size_t lane = i % kLanes;
           const std::size_t x = i / kLanes % (in_.width / 2);
           const std::size_t y = i / kLanes / (in_.width / 2) % (in_.height / 2);
           const std::size_t plane = i / (kLanes * static_cast<std::size_t>(in_.width / 2) * (in_.height / 2));
           float best = 0.f;
-          int index = 4;
+          int largest = 4;
           for (int k = 0; k < 4; ++k) {
             const float value =
                 results[((plane * in_.height + 2 * y + k / 2) * in_.width + 2 * x + k % 2) * kLanes + lane];
             if (value > best) {
               best = value;
-              index = k;
+              largest = k;
             }
           }
           ASSERT_EQ(pooled[i], best) << i;
-          ASSERT_EQ(pool_indices[i], index) << i;
+          ASSERT_EQ(argmax[i], largest) << i;
         }
       });
 }
 
 TEST_P(ConvolutionTest, Backward) {
-  // Random masks of the input and random pool indices of a pool of the output.
+  // Random masks of the input and random argmax of a pool of the output.
   std::vector<std::uint8_t> masks(in_.size() / 8 * given_.images);
   const std::vector<float> mask_bytes = test::random_values(masks.size(), 1, 0.f, 256.f);
   for (std::size_t i = 0; i < masks.size(); ++i) masks[i] = static_cast<std::uint8_t>(mask_bytes[i]);
   const MapShape pooled_shape = out_.pooled();
-  std::vector<std::uint8_t> pool_indices(pooled_shape.size() * given_.images);
-  const std::vector<float> index_values = test::random_values(pool_indices.size(), 2, 0.f, 5.f);
-  for (std::size_t i = 0; i < pool_indices.size(); ++i)
-    pool_indices[i] = static_cast<std::uint8_t>(index_values[i]);
+  std::vector<std::uint8_t> argmax(pooled_shape.size() * given_.images);
+  const std::vector<float> argmax_values = test::random_values(argmax.size(), 2, 0.f, 5.f);
+  for (std::size_t i = 0; i < argmax.size(); ++i) argmax[i] = static_cast<std::uint8_t>(argmax_values[i]);
 
   for (const bool pooled : {false, true}) {
     SCOPED_TRACE(pooled ? "pooled" : "whole");
@@ -177,8 +176,8 @@ TEST_P(ConvolutionTest, Backward) {
                                       x) *
                                          kLanes +
                                      channel % kLanes;
-              if (pool_indices[at] == 4) continue;
-              gradient.at(2 * y + pool_indices[at] / 2, 2 * x + pool_indices[at] % 2, channel) =
+              if (argmax[at] == 4) continue;
+              gradient.at(2 * y + argmax[at] / 2, 2 * x + argmax[at] % 2, channel) =
                   given.back().at(y, x, channel);
             }
           }
@@ -194,8 +193,8 @@ TEST_P(ConvolutionTest, Backward) {
       const auto run = [&](const std::uint8_t* mask) {
         std::vector<float> results(in_.size() * given_.images, kPoison);
         if (pooled) {
-          convolution.backward_pool(given_.images, gradients.data(), pool_indices.data(), results.data(),
-                                    mask, workspace);
+          convolution.backward_pool(given_.images, gradients.data(), argmax.data(), results.data(), mask,
+                                    workspace);
         } else {
           convolution.backward(given_.images, gradients.data(), results.data(), mask, workspace);
         }

@@ -2,13 +2,15 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "host/ascent/recipe.h"
+#include "host/cpu/engine.h"
 #include "host/cuda/engine.h"
-#include "host/cuda/own_convolution.h"
+#include "host/cuda/native_convolution.h"
 #include "host/model/network.h"
-#include "host/run/engine.h"
+#include "host/run/renderer.h"
 #include "tests/support/random_network.h"
 #include "tests/support/runs.h"
 
@@ -32,21 +34,34 @@ inline RenderOptions options_for(Extent extent, Precision precision = Precision:
   return options;
 }
 
+inline std::unique_ptr<Renderer> make_cuda_renderer(const Network& network, const Weights& weights,
+                                                    const Recipe& recipe, const RenderOptions& options,
+                                                    CudaBackend backend) {
+  return std::make_unique<Renderer>(network, weights, recipe, options,
+                                    make_cuda_engine(network, weights, recipe, options, std::move(backend)));
+}
+
 // With the project's own kernels alone; they are taken as offered, since timing says nothing in the
 // emulation.
-inline std::unique_ptr<Engine> make_own_engine(const Network& network, const Weights& weights,
-                                               const Recipe& recipe, const RenderOptions& options,
-                                               const cuda::ConvolutionSource& source = cuda::own_variants) {
-  return make_cuda_engine(
+inline std::unique_ptr<Renderer> make_native_renderer(
+    const Network& network, const Weights& weights, const Recipe& recipe, const RenderOptions& options,
+    const cuda::ConvolutionSource& source = cuda::native_variants) {
+  return make_cuda_renderer(
       network, weights, recipe, options,
       {.sources = {source}, .rule = cuda::PlanRule::fixed, .timings = {}, .libraries = {}});
 }
 
+inline std::unique_ptr<Renderer> make_cpu_renderer(const Network& network, const Weights& weights,
+                                                   const Recipe& recipe, const RenderOptions& options) {
+  return std::make_unique<Renderer>(network, weights, recipe, options,
+                                    make_cpu_engine(network, weights, recipe, options));
+}
+
 inline Collector render(const Network& network, const Weights& weights, const Recipe& recipe,
                         const RenderOptions& options, const std::vector<FilterId>& filters,
-                        const cuda::ConvolutionSource& source = cuda::own_variants) {
+                        const cuda::ConvolutionSource& source = cuda::native_variants) {
   Collector collector;
-  make_own_engine(network, weights, recipe, options, source)->render(filters, collector, {});
+  make_native_renderer(network, weights, recipe, options, source)->render(filters, collector, {});
   return collector;
 }
 

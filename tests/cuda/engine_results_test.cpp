@@ -60,7 +60,7 @@ class CudaEngineResults : public testing::Test {
   static constexpr int kAhead = 8;
   CudaEngineResults() { options_.batch = 2; }
   void render(SlowObserver& observer) const {
-    make_own_engine(network_, weights_, short_recipe(kIterations), options_)
+    make_native_renderer(network_, weights_, short_recipe(kIterations), options_)
         ->render(filters_, observer, observer.stop.get_token());
   }
   // `test`, on the emulated device also when that is as late as may be.
@@ -140,7 +140,7 @@ TEST_F(CudaEngineResults, ComeInSlices) {
   SlowObserver observer;
   observer.room_every = 1;
   const std::vector<FilterId> filters{{0, 0}, {0, 1}, {0, 2}, {0, 3}, {0, 4}, {0, 5}, {0, 6}, {0, 7}};
-  make_own_engine(network_, weights_, short_recipe(80), options_)->render(filters, observer, {});
+  make_native_renderer(network_, weights_, short_recipe(80), options_)->render(filters, observer, {});
   EXPECT_EQ(observer.ids(), filters);
   EXPECT_GT(observer.result_bytes, std::size_t{1} << 19);
   // The first comes at the end of its batch, and none is enqueued between it and the second.

@@ -13,7 +13,7 @@
 
 #include "engine_fixtures.h"
 #include "host/cuda/engine.h"
-#include "host/cuda/own_convolution.h"
+#include "host/cuda/native_convolution.h"
 #include "tests/support/gradient_fidelity.h"
 #include "tests/support/random_network.h"
 #include "tests/support/reference.h"
@@ -76,8 +76,8 @@ Tolerance tolerance_of(Precision precision) {
 // Of the project's kernels the one for tensor cores of every device since sm_80, also where there are faster
 // ones; as sm_80 itself would be offered it.
 std::vector<std::unique_ptr<cuda::ConvolutionVariant>> implicit_gemm_alone(
-    const cuda::ConvolutionProblem& problem, cuda::PlanSearch search, const cuda::MayTime& may_time) {
-  auto variants = cuda::own_variants(problem, search, may_time);
+    const cuda::ConvolutionProblem& problem, cuda::PlanSearch search, const cuda::TimingBudget& has_time) {
+  auto variants = cuda::native_variants(problem, search, has_time);
   std::erase_if(variants, [](const auto& variant) {
     return variant->name().find("implicit_gemm") == std::string::npos;
   });
@@ -102,7 +102,7 @@ TEST_P(CudaEngine, AscentIsTheReferences) {
 
 TEST_P(CudaEngine, RescuesWhatHasNoGradient) {
   const test::RescueCases cases;
-  // Long steps make much of each gate that a rounding opens or closes. So in 16 bits it is the statuses that
+  // Long steps make much of each mask that a rounding opens or closes. So in 16 bits it is the statuses that
   // count here, and the gradients are judged below.
   const test::RescueTolerance tolerance =
       GetParam() == Precision::fp32 ? test::RescueTolerance{1e-4, 1e-4} : test::RescueTolerance{0.5, 0.75};
@@ -116,11 +116,11 @@ TEST_P(CudaEngine, RescuesWhatHasNoGradient) {
 // Of all filters, as one batch and as several.
 std::vector<fidelity::GradientErrors> errors_of_gradients(
     const Network& network, const Weights& weights, const RenderOptions& options,
-    const std::vector<FilterId>& filters, const cuda::ConvolutionSource& source = cuda::own_variants) {
+    const std::vector<FilterId>& filters, const cuda::ConvolutionSource& source = cuda::native_variants) {
   const std::size_t size = options.extent.positions() * 3;
   const std::vector<float> images = test::random_values(filters.size() * size, 8);
   const auto found =
-      make_own_engine(network, weights, short_recipe(1), options, source)->gradients(filters, images);
+      make_native_renderer(network, weights, short_recipe(1), options, source)->gradients(filters, images);
   EXPECT_EQ(found.size(), filters.size());
   std::vector<fidelity::GradientErrors> errors;
   for (std::size_t i = 0; i < found.size(); ++i) {
@@ -142,7 +142,7 @@ TEST_P(CudaEngine, GradientsAreWithinTheLimits) {
     options.batch = batch;
     for (const fidelity::GradientErrors& errors :
          errors_of_gradients(network, weights, options, some_filters())) {
-      EXPECT_GT(errors.gates, 0);
+      EXPECT_GT(errors.masks, 0);
       EXPECT_TRUE(fidelity::within(fidelity::summarise({&errors, 1}), fidelity::gradient_limits(GetParam())))
           << *errors.step << " " << *errors.norm << " " << errors.free_step << " " << errors.differ;
     }
@@ -163,7 +163,7 @@ TEST_P(CudaEngine, RescuedGradientsAreWithinTheLimits) {
     Recipe recipe = short_recipe(1);
     recipe.rescue = rescue;
     const auto found =
-        make_own_engine(cases.network(), cases.weights(), recipe, options_for(extent, GetParam()))
+        make_native_renderer(cases.network(), cases.weights(), recipe, options_for(extent, GetParam()))
             ->gradients(cases.filters(), images);
     int rescued = 0;
     for (std::size_t i = 0; i < found.size(); ++i) {
@@ -178,7 +178,7 @@ TEST_P(CudaEngine, RescuedGradientsAreWithinTheLimits) {
           << *errors.step << " " << *errors.norm << " " << errors.free_step << " " << errors.differ;
       EXPECT_EQ(found[i].loss == 0, expected.loss == 0);
       if (expected.loss != 0) continue;
-      EXPECT_THAT(found[i].gates->filter, testing::Each(rescue ? 1 : 0));
+      EXPECT_THAT(found[i].masks->filter, testing::Each(rescue ? 1 : 0));
       rescued += expected.norm() > 0 ? 1 : 0;
     }
     EXPECT_EQ(rescued, rescue ? 3 : 0);
@@ -194,10 +194,10 @@ TEST(CudaEngineRun, ImplicitGemmAloneIsTheReference) {
     options.trace_every = 2;
     const Recipe recipe = short_recipe(4);
     Collector got;
-    const auto engine = make_own_engine(network, weights, recipe, options, implicit_gemm_alone);
-    engine->render(some_filters(), got, {});
+    const auto renderer = make_native_renderer(network, weights, recipe, options, implicit_gemm_alone);
+    renderer->render(some_filters(), got, {});
     ASSERT_EQ(got.results.size(), some_filters().size());
-    for (const std::string& plan : engine->describe().plans) {
+    for (const std::string& plan : renderer->describe().plans) {
       EXPECT_THAT(plan, testing::HasSubstr("implicit_gemm"));
       EXPECT_THAT(plan, testing::Not(testing::HasSubstr("wgmma")));
     }
@@ -221,7 +221,7 @@ TEST(CudaEngineRun, MatchesTheCpuEngine) {
   const Recipe recipe = short_recipe(4);
   const Collector got = render(network, weights, recipe, options, some_filters());
   Collector expected;
-  make_cpu_engine(network, weights, recipe, options)->render(some_filters(), expected, {});
+  make_cpu_renderer(network, weights, recipe, options)->render(some_filters(), expected, {});
   for (const auto& [id, result] : expected.results) {
     const FilterResult& own = got.results.at(id);
     EXPECT_EQ(own.status, result.status);
@@ -242,7 +242,7 @@ class ForwardWithBytes final : public cuda::ConvolutionVariant {
  public:
   ForwardWithBytes(std::unique_ptr<cuda::ConvolutionVariant> inner)
       : inner_(std::move(inner)), problem_(inner_->problem()) {
-    problem_.gate = cuda::Gate::bytes;
+    problem_.mask = cuda::MaskFormat::bytes;
   }
   std::string name() const override { return "bytes"; }
   const cuda::ConvolutionProblem& problem() const override { return problem_; }
@@ -254,7 +254,7 @@ class ForwardWithBytes final : public cuda::ConvolutionVariant {
     const unsigned count = problem_.images * problem_.height * problem_.width * problem_.out_channels;
     kernels::launch("bytes", write_bytes, {dim3(count / 32), dim3(32)}, stream,
                     static_cast<const float*>(arguments.destination),
-                    static_cast<std::uint8_t*>(arguments.gate_out));
+                    static_cast<std::uint8_t*>(arguments.mask_out));
   }
 
  private:
@@ -263,20 +263,19 @@ class ForwardWithBytes final : public cuda::ConvolutionVariant {
 };
 
 // The project's kernels with masks of one form alone. The first layer, which has 64 channels, has its own.
-cuda::ConvolutionSource only(cuda::Gate gate) {
-  return [gate](const cuda::ConvolutionProblem& problem, cuda::PlanSearch, const cuda::MayTime&) {
+cuda::ConvolutionSource only(cuda::MaskFormat mask) {
+  return [mask](const cuda::ConvolutionProblem& problem, cuda::PlanSearch, const cuda::TimingBudget&) {
     std::vector<std::unique_ptr<cuda::ConvolutionVariant>> variants;
-    const bool above_first_layer =
-        problem.direction == cuda::Direction::input_gradient && problem.in_channels == 64;
-    if (problem.gate != (above_first_layer ? cuda::Gate::none : gate)) return variants;
-    if (above_first_layer) return cuda::own_variants(problem);
+    const bool above_first_layer = problem.direction == cuda::Direction::dgrad && problem.in_channels == 64;
+    if (problem.mask != (above_first_layer ? cuda::MaskFormat::none : mask)) return variants;
+    if (above_first_layer) return cuda::native_variants(problem);
     cuda::ConvolutionProblem plain = problem;
-    plain.gate = cuda::Gate::none;
-    auto own = std::move(cuda::own_variants(plain).front());
-    if (problem.gate == cuda::Gate::bytes && problem.direction == cuda::Direction::forward) {
+    plain.mask = cuda::MaskFormat::none;
+    auto own = std::move(cuda::native_variants(plain).front());
+    if (problem.mask == cuda::MaskFormat::bytes && problem.direction == cuda::Direction::fprop) {
       variants.push_back(std::make_unique<ForwardWithBytes>(std::move(own)));
     } else {
-      variants.push_back(cuda::with_gate(std::move(own), problem.gate));
+      variants.push_back(cuda::with_mask(std::move(own), problem.mask));
     }
     return variants;
   };
@@ -290,17 +289,17 @@ TEST(CudaEngineRun, EveryFormOfMaskGivesTheSame) {
   const Collector bits = render(network, weights, short_recipe(3), options, filters);
   const std::vector<float> images = test::random_values(filters.size() * 7 * 6 * 3, 8);
   const auto gradients =
-      make_own_engine(network, weights, short_recipe(3), options)->gradients(filters, images);
-  for (const cuda::Gate gate : {cuda::Gate::activation, cuda::Gate::bytes}) {
-    const auto engine = make_own_engine(network, weights, short_recipe(3), options, only(gate));
+      make_native_renderer(network, weights, short_recipe(3), options)->gradients(filters, images);
+  for (const cuda::MaskFormat mask : {cuda::MaskFormat::activation, cuda::MaskFormat::bytes}) {
+    const auto renderer = make_native_renderer(network, weights, short_recipe(3), options, only(mask));
     Collector got;
-    engine->render(filters, got, {});
-    EXPECT_THAT(engine->describe().plans.at(0), testing::HasSubstr("mask " + std::string(to_string(gate))));
+    renderer->render(filters, got, {});
+    EXPECT_THAT(renderer->describe().plans.at(0), testing::HasSubstr("mask " + std::string(to_string(mask))));
     for (const auto& [id, result] : bits.results) EXPECT_EQ(got.results.at(id).image, result.image);
-    const auto others = engine->gradients(filters, images);
+    const auto others = renderer->gradients(filters, images);
     for (std::size_t i = 0; i < filters.size(); ++i) {
       EXPECT_EQ(others[i].gradient, gradients[i].gradient);
-      EXPECT_EQ(others[i].gates->layers, gradients[i].gates->layers);
+      EXPECT_EQ(others[i].masks->layers, gradients[i].masks->layers);
     }
   }
 }
@@ -309,12 +308,12 @@ TEST(CudaEngineRun, WithoutCudnnUsesTheProjectsKernelsAndSaysSo) {
   const Network network = test::make_network({{64}, {64}});
   const Weights weights = test::random_weights(network, 3);
   const auto make = [&](const RenderOptions& options) {
-    return make_cuda_engine(network, weights, short_recipe(1), options,
-                            {.sources = {cuda::own_variants},
-                             .rule = cuda::PlanRule::fixed,
-                             .timings = {},
-                             .libraries = {},
-                             .missing = "cuDNN cannot be loaded; install it"});
+    return make_cuda_renderer(network, weights, short_recipe(1), options,
+                              {.sources = {cuda::native_variants},
+                               .rule = cuda::PlanRule::fixed,
+                               .timings = {},
+                               .libraries = {},
+                               .missing = "cuDNN cannot be loaded; install it"});
   };
   Collector collector;
   make(options_for({4, 4}))->render(std::vector<FilterId>{{1, 3}}, collector, {});
@@ -329,7 +328,7 @@ TEST(CudaEngineRun, WithoutCudnnUsesTheProjectsKernelsAndSaysSo) {
           testing::AllOf(testing::HasSubstr("--precision tf32"), testing::HasSubstr("install it"))));
 }
 
-// Where a kernel includes the pool, the map before it is never there; it includes the gate below it, too.
+// Where a kernel includes the pool, the map before it is never there; it includes the mask below it, too.
 TEST(CudaEngineRun, FusedPoolsGiveTheSame) {
   const Network network = test::make_network({{64}, {64, true}, {64}, {64, true}, {64}});
   const Weights weights = test::random_weights(network, 3);
@@ -337,11 +336,11 @@ TEST(CudaEngineRun, FusedPoolsGiveTheSame) {
   const std::vector<FilterId> filters{{1, 4}, {2, 0}, {3, 60}, {4, 10}};
   // Both sum in the same order.
   const auto by = [](bool fused) -> cuda::ConvolutionSource {
-    return [fused](const cuda::ConvolutionProblem& problem, cuda::PlanSearch, const cuda::MayTime&) {
+    return [fused](const cuda::ConvolutionProblem& problem, cuda::PlanSearch, const cuda::TimingBudget&) {
       cuda::ConvolutionProblem asked = problem;
       asked.pooled = fused && problem.pooled;
       std::vector<std::unique_ptr<cuda::ConvolutionVariant>> variants;
-      for (auto& variant : cuda::own_variants(asked)) {
+      for (auto& variant : cuda::native_variants(asked)) {
         if (variant->name() != "filterscope wgmma") continue;
         const bool wrap = problem.pooled && !fused;
         variants.push_back(wrap ? cuda::with_pool(std::move(variant)) : std::move(variant));
@@ -359,19 +358,20 @@ TEST(CudaEngineRun, FusedPoolsGiveTheSame) {
   }
   const std::vector<float> images = test::random_values(filters.size() * options.extent.positions() * 3, 8);
   const auto gradients = [&](bool fuse) {
-    return make_own_engine(network, weights, short_recipe(2), options, by(fuse))->gradients(filters, images);
+    return make_native_renderer(network, weights, short_recipe(2), options, by(fuse))
+        ->gradients(filters, images);
   };
   const auto fused_gradients = gradients(true);
   const auto apart_gradients = gradients(false);
   for (std::size_t i = 0; i < filters.size(); ++i) {
     EXPECT_EQ(fused_gradients[i].gradient, apart_gradients[i].gradient);
-    EXPECT_EQ(fused_gradients[i].gates->layers, apart_gradients[i].gates->layers);
+    EXPECT_EQ(fused_gradients[i].masks->layers, apart_gradients[i].masks->layers);
   }
 }
 
-enum class Mistake { none, weights_not_rotated, gate_forgotten, gates_left_open };
+enum class Mistake { none, weights_not_rotated, mask_forgotten, masks_left_active };
 
-void open_all(kernels::Global<std::uint32_t> words) {
+void activate_all(kernels::Global<std::uint32_t> words) {
   words.store(std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x, 0xffffffffu);
 }
 // A kernel of the project's with a mistake.
@@ -389,10 +389,10 @@ class Mistaken final : public cuda::ConvolutionVariant {
   std::size_t workspace_bytes() const override { return 0; }
   void launch(const cuda::ConvolutionArguments& arguments, cudaStream_t stream) override {
     inner_->launch(arguments, stream);
-    if (mistake_ != Mistake::gates_left_open) return;
+    if (mistake_ != Mistake::masks_left_active) return;
     const unsigned words = problem_.height * problem_.width * problem_.out_channels / 32;
-    kernels::launch("open_all", open_all, {dim3(words), dim3(1)}, stream,
-                    static_cast<std::uint32_t*>(arguments.gate_out));  // Of the first image.
+    kernels::launch("activate_all", activate_all, {dim3(words), dim3(1)}, stream,
+                    static_cast<std::uint32_t*>(arguments.mask_out));  // Of the first image.
   }
 
  private:
@@ -403,16 +403,16 @@ class Mistaken final : public cuda::ConvolutionVariant {
 
 // Only where there are 128 channels.
 cuda::ConvolutionSource with_mistake(Mistake mistake) {
-  return [mistake](const cuda::ConvolutionProblem& problem, cuda::PlanSearch, const cuda::MayTime&) {
-    const bool forward = problem.direction == cuda::Direction::forward;
+  return [mistake](const cuda::ConvolutionProblem& problem, cuda::PlanSearch, const cuda::TimingBudget&) {
+    const bool fprop = problem.direction == cuda::Direction::fprop;
     if (mistake == Mistake::none || problem.in_channels != 128 || problem.out_channels != 128 ||
-        forward != (mistake == Mistake::gates_left_open) ||
-        (mistake != Mistake::weights_not_rotated && problem.gate != cuda::Gate::bits)) {
-      return cuda::own_variants(problem);
+        fprop != (mistake == Mistake::masks_left_active) ||
+        (mistake != Mistake::weights_not_rotated && problem.mask != cuda::MaskFormat::bits)) {
+      return cuda::native_variants(problem);
     }
     cuda::ConvolutionProblem inner = problem;
-    if (mistake == Mistake::gate_forgotten) inner.gate = cuda::Gate::none;
-    auto variants = cuda::own_variants(inner);
+    if (mistake == Mistake::mask_forgotten) inner.mask = cuda::MaskFormat::none;
+    auto variants = cuda::native_variants(inner);
     for (auto& variant : variants) {
       variant = std::make_unique<Mistaken>(mistake, std::move(variant), problem);
     }
@@ -432,17 +432,17 @@ TEST(GradientFidelity, TellsAMistakeFromRounding) {
     SCOPED_TRACE(to_string(precision));
     const fidelity::GradientLimits limits = fidelity::gradient_limits(precision);
     EXPECT_TRUE(fidelity::within(summary_with(Mistake::none, precision), limits));
-    for (const Mistake mistake : {Mistake::weights_not_rotated, Mistake::gate_forgotten}) {
+    for (const Mistake mistake : {Mistake::weights_not_rotated, Mistake::mask_forgotten}) {
       const fidelity::GradientSummary summary = summary_with(mistake, precision);
       EXPECT_FALSE(fidelity::within(summary, limits));
       EXPECT_GT(*summary.worst_step, 5 * limits.step);
-      EXPECT_LT(*summary.gates, limits.gates);
+      EXPECT_LT(*summary.masks, limits.masks);
     }
-    // The gradient goes rightly through the wrong gates.
-    const fidelity::GradientSummary summary = summary_with(Mistake::gates_left_open, precision);
+    // The gradient goes rightly through the wrong masks.
+    const fidelity::GradientSummary summary = summary_with(Mistake::masks_left_active, precision);
     EXPECT_FALSE(fidelity::within(summary, limits));
     EXPECT_LT(*summary.worst_step, limits.step);
-    EXPECT_GT(*summary.gates, 5 * limits.gates);
+    EXPECT_GT(*summary.masks, 5 * limits.masks);
   }
 }
 
@@ -466,14 +466,14 @@ TEST(CudaEngineRun, WithCudnnMatchesTheCpuEngine) {
     for (const char* plans : {"cold", "warm", "reproducible"}) {
       SCOPED_TRACE(std::string(to_string(precision)) + ", " + plans);
       options.reproducible = plans == std::string("reproducible");
-      const auto engine = make_cuda_engine(network, weights, short_recipe(20), options,
-                                           cuda::make_backend(0, options.reproducible));
+      const auto renderer = make_cuda_renderer(network, weights, short_recipe(20), options,
+                                               cuda::make_backend(0, options.reproducible));
       Collector got;
-      engine->render(some_filters(), got, {});
+      renderer->render(some_filters(), got, {});
       RenderOptions on_cpu = options;
       on_cpu.precision = Precision::fp32;
       Collector expected;
-      make_cpu_engine(network, weights, short_recipe(20), on_cpu)->render(some_filters(), expected, {});
+      make_cpu_renderer(network, weights, short_recipe(20), on_cpu)->render(some_filters(), expected, {});
       ASSERT_EQ(got.results.size(), expected.results.size());
       for (const auto& [id, result] : expected.results) {
         EXPECT_NEAR(got.results.at(id).final_loss, result.final_loss, tolerance * result.final_loss);

@@ -14,8 +14,8 @@
 #include "host/ascent/ascent.h"
 #include "host/base/processors.h"
 #include "host/base/threads.h"
+#include "host/cpu/network_passes.h"
 #include "host/cpu/plan.h"
-#include "host/cpu/stack.h"
 #include "host/devices/devices.h"
 #include "tests/support/runs.h"
 
@@ -40,7 +40,7 @@ class RealWeights : public testing::Test {
     options.device = "cpu";
     options.extent = kExtent;
     Collector collector;
-    make_engine(vgg16(), *weights_, recipe, options)->render(filters, collector, {});
+    make_renderer(vgg16(), *weights_, recipe, options)->render(filters, collector, {});
     return collector;
   }
   static FilterId id_of(const std::string& layer, int filter) { return {*vgg16().find(layer), filter}; }
@@ -124,9 +124,9 @@ TEST_F(RealWeights, FiltersWithoutAGradientAtTheStart) {
         initial_noise(recipe.initial_image, 0, {layer, filters[i]},
                       std::span(images).subspan(i * size, size));
       }
-      cpu::Stack stack(vgg16(), *weights_, recipe, planner, planner.make(layer, kBatch), filters);
+      cpu::NetworkPasses passes(vgg16(), *weights_, recipe, planner, planner.make(layer, kBatch), filters);
       std::vector<double> losses(kBatch, -1);
-      stack.loss(images.data(), losses.data());
+      passes.loss(images.data(), losses.data());
       const auto dead = std::ranges::count(losses, 0.);
       if (dead > 0) found[vgg16().convolutions[layer].name] += static_cast<int>(dead);
     }

@@ -7,7 +7,7 @@
 #include "host/ascent/recipe.h"
 #include "host/model/network.h"
 #include "host/model/weights/weights.h"
-#include "host/run/engine.h"
+#include "host/run/filter_gradient.h"
 
 /// What an ascent computes, a second time: double precision, plain loops, one image at a time. It shares the
 /// data types of the network, the recipe and the weights with the program, and no code of an engine. Written
@@ -67,7 +67,7 @@ struct Gradient {
   double loss = 0;
   double objective = 0;  ///< What `gradient` is the gradient of: the loss, or the mean before the ReLU.
   Map gradient;
-  Gates gates;  ///< Where it passed.
+  GradientMasks masks;  ///< Where it passed.
 
   /// Square root of the sum of squares over the whole image.
   double norm() const;
@@ -84,9 +84,9 @@ Map activation(const Network& network, const Weights& weights, const InputMappin
 Gradient loss_and_gradient(const Network& network, const Weights& weights, const InputMapping& mapping,
                            int layer, int filter, const Map& image, bool rescue = true);
 
-/// The same gradient where others say where it passes: with loss_and_gradient()'s gates, its gradient.
+/// The same gradient where others say where it passes: with loss_and_gradient()'s masks, its gradient.
 /// `image` is the image's extent.
-Map gradient_through(const Gates& gates, const Network& network, const Weights& weights,
+Map gradient_through(const GradientMasks& masks, const Network& network, const Weights& weights,
                      const InputMapping& mapping, int layer, int filter, Extent image);
 
 /// The image after one step of the recipe: image + step * g / sqrt(max(sum g^2, epsilon)).

@@ -184,7 +184,7 @@ TEST(ReferenceGradient, IsZeroForADeadFilterThatIsNotRescued) {
   EXPECT_EQ(dead.loss, 0);
   EXPECT_EQ(dead.objective, 0);
   EXPECT_EQ(dead.norm(), 0);
-  EXPECT_THAT(dead.gates.filter, Each(0));
+  EXPECT_THAT(dead.masks.filter, Each(0));
   EXPECT_EQ(ascent_step(find_recipe("seed"), image, dead.gradient).values, image.values);
 }
 
@@ -200,15 +200,15 @@ TEST(ReferenceGradient, OfARescuedFilterIsThatOfTheMeanBeforeItsReLU) {
       weights.layers[layer]->bias[filter] = bias;
       return loss_and_gradient(network, weights, keras_mapping(), layer, filter, image, rescue);
     };
-    const Gradient open = with_bias(1000.f, false);
+    const Gradient active = with_bias(1000.f, false);
     const Gradient rescued = with_bias(-1000.f);
     EXPECT_EQ(rescued.loss, 0);
-    EXPECT_NEAR(rescued.objective, open.objective - 2000, 1e-9);
+    EXPECT_NEAR(rescued.objective, active.objective - 2000, 1e-9);
     EXPECT_GT(rescued.norm(), 0);
-    EXPECT_EQ(rescued.gradient.values, open.gradient.values);
-    EXPECT_THAT(rescued.gates.filter, Each(1));
+    EXPECT_EQ(rescued.gradient.values, active.gradient.values);
+    EXPECT_THAT(rescued.masks.filter, Each(1));
     EXPECT_EQ(
-        gradient_through(rescued.gates, network, weights, keras_mapping(), layer, filter, image.extent())
+        gradient_through(rescued.masks, network, weights, keras_mapping(), layer, filter, image.extent())
             .values,
         rescued.gradient.values);
     std::vector<double> numeric;
@@ -242,21 +242,21 @@ TEST(ReferenceGradient, PassesTheGatesThatItSays) {
   const Gradient whole = loss_and_gradient(network, weights, keras_mapping(), 3, 2, image);
   ASSERT_GT(whole.norm(), 0);
   // The third layer has no pool, the second one passes one value of each window at most.
-  EXPECT_EQ(whole.gates.layers.at(2).size(), 4u * 5 * 6);
-  EXPECT_THAT(whole.gates.layers.at(1), SizeIs(9 * 11 * 7));
-  EXPECT_LE(std::ranges::count(whole.gates.layers.at(1), 1), 4 * 5 * 7);
-  const auto through = [&](const Gates& gates) {
-    return gradient_through(gates, network, weights, keras_mapping(), 3, 2, image.extent()).values;
+  EXPECT_EQ(whole.masks.layers.at(2).size(), 4u * 5 * 6);
+  EXPECT_THAT(whole.masks.layers.at(1), SizeIs(9 * 11 * 7));
+  EXPECT_LE(std::ranges::count(whole.masks.layers.at(1), 1), 4 * 5 * 7);
+  const auto through = [&](const GradientMasks& masks) {
+    return gradient_through(masks, network, weights, keras_mapping(), 3, 2, image.extent()).values;
   };
-  EXPECT_EQ(through(whole.gates), whole.gradient.values);
-  // Gates closed: another gradient.
+  EXPECT_EQ(through(whole.masks), whole.gradient.values);
+  // Gates inactive: another gradient.
   for (const std::size_t layer : {1u, 2u}) {
-    Gates other = whole.gates;
-    std::vector<std::uint8_t>& gates = other.layers.at(layer);
-    for (std::size_t i = 0; i < gates.size() / 2; ++i) gates[i] = 0;
+    GradientMasks other = whole.masks;
+    std::vector<std::uint8_t>& masks = other.layers.at(layer);
+    for (std::size_t i = 0; i < masks.size() / 2; ++i) masks[i] = 0;
     EXPECT_NE(through(other), whole.gradient.values);
   }
-  Gates closed = whole.gates;
+  GradientMasks closed = whole.masks;
   closed.filter.assign(closed.filter.size(), 0);
   EXPECT_THAT(through(closed), Each(0));
 }

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "host/run/engine.h"
+#include "host/run/filter_result.h"
 #include "random_network.h"
 #include "reference.h"
 #include "runs.h"

@@ -11,7 +11,8 @@
 #include <vector>
 
 #include "host/ascent/recipe.h"
-#include "host/run/engine.h"
+#include "host/run/observer.h"
+#include "host/run/render_options.h"
 #include "tests/support/reference.h"
 
 namespace filterscope {

@@ -39,7 +39,7 @@ std::string check_forward(const ForwardCheck& given) {
   for (int i = 0; i < Places::kCount; ++i) {
     const int image = places.any(given.images);
     const int channel = places.any(layer.out_channels);
-    if (given.pool_indices == nullptr) {
+    if (given.argmax == nullptr) {
       const int y = places.coordinate(out.height);
       const int x = places.coordinate(out.width);
       const auto where = [&] { return place(image, y, x, channel); };
@@ -56,7 +56,7 @@ std::string check_forward(const ForwardCheck& given) {
     const int y = places.coordinate(pooled.height);
     const int x = places.coordinate(pooled.width);
     const auto where = [&] { return place(image, y, x, channel); };
-    std::array<double, 5> responses{};  // The fifth, 0, wins where the ReLU is closed.
+    std::array<double, 5> responses{};  // The fifth, 0, wins where the ReLU is inactive.
     double tolerance = 0;
     for (int k = 0; k < 4; ++k) {
       const Sum sum = response_at(given, image, 2 * y + k / 2, 2 * x + k % 2, channel);
@@ -66,10 +66,10 @@ std::string check_forward(const ForwardCheck& given) {
     const double best = std::ranges::max(responses);
     const std::size_t at = offset(pooled, image, y, x, channel);
     comparison.near(given.results[at], best, tolerance, where);
-    const int index = given.pool_indices[at];
-    comparison.same(
-        index <= 4 && responses[index] >= best - 2 * tolerance && (index == 4) == (given.results[at] == 0),
-        [&] { return "the index of " + where(); });
+    const int largest = given.argmax[at];
+    comparison.same(largest <= 4 && responses[largest] >= best - 2 * tolerance &&
+                        (largest == 4) == (given.results[at] == 0),
+                    [&] { return "the argmax of " + where(); });
   }
   return comparison.complaint();
 }
@@ -87,10 +87,10 @@ std::string check_input_gradient(const InputGradientCheck& given) {
     const int x = places.coordinate(in.width);
     const int channel = places.any(layer.in_channels);
     const auto gradient = [&](int out_y, int out_x, int k) {
-      if (given.pool_indices == nullptr) return given.gradients[offset(out, image, out_y, out_x, k)];
+      if (given.argmax == nullptr) return given.gradients[offset(out, image, out_y, out_x, k)];
       if (out_y / 2 >= pooled.height || out_x / 2 >= pooled.width) return 0.f;
       const std::size_t at = offset(pooled, image, out_y / 2, out_x / 2, k);
-      return given.pool_indices[at] == 2 * (out_y % 2) + out_x % 2 ? given.gradients[at] : 0.f;
+      return given.argmax[at] == 2 * (out_y % 2) + out_x % 2 ? given.gradients[at] : 0.f;
     };
     const auto weight = [&](int tap, int k) {
       return given.weights

@@ -29,17 +29,17 @@ inline bool bit(const std::uint8_t* masks, std::size_t i) {
   return (masks[i / 8] >> i % 8 & 1) != 0;
 }
 
-/// What a forward convolution was given and gave. Exactly one of masks (may be null) and pool indices belongs
-/// to it.
+/// What a forward convolution was given and gave. Exactly one of masks (may be null) and argmax belongs to
+/// it.
 struct ForwardCheck {
   const Layer& layer;
   const LayerWeights& weights;
   int images;
   const float* maps;
-  const float* results;              ///< Of the layer's extent, or pooled where there are pool_indices.
-  const std::uint8_t* masks;         ///< Null: none.
-  const std::uint8_t* pool_indices;  ///< Null: not pooled.
-  int tile;                          ///< 0: not by Winograd's algorithm.
+  const float* results;        ///< Of the layer's extent, or pooled where there are argmax.
+  const std::uint8_t* masks;   ///< Null: none.
+  const std::uint8_t* argmax;  ///< Null: not pooled.
+  int tile;                    ///< 0: not by Winograd's algorithm.
 };
 std::string check_forward(const ForwardCheck& given);
 
@@ -48,9 +48,9 @@ struct InputGradientCheck {
   const Layer& layer;
   const LayerWeights& weights;
   int images;
-  const float* gradients;            ///< Of the layer's extent, or pooled where there are pool_indices.
-  const std::uint8_t* pool_indices;  ///< Null: not pooled.
-  const std::uint8_t* masks;         ///< Of the input. Null: none.
+  const float* gradients;      ///< Of the layer's extent, or pooled where there are argmax.
+  const std::uint8_t* argmax;  ///< Null: not pooled.
+  const std::uint8_t* masks;   ///< Of the input. Null: none.
   const float* results;
   int tile;
 };

@@ -81,7 +81,7 @@ class Tiles {
 struct Buffers {
   AlignedBuffer<float> maps;
   AlignedBuffer<float> tiles;
-  AlignedBuffer<std::uint8_t> bytes;  // Masks or pool_indices.
+  AlignedBuffer<std::uint8_t> bytes;  // Masks or argmax.
 };
 
 std::string tile_name(int number, int point, int channel) {
@@ -207,8 +207,8 @@ Operation transform_pool_gradient(const StepContext& context) {
                        [&](int image, int y, int x, int channel) -> double {
                          if (y / 2 >= pooled.height || x / 2 >= pooled.width) return 0;
                          const std::size_t at = offset(pooled, image, y / 2, x / 2, channel);
-                         const bool selected = set.bytes.data()[at] == 2 * (y % 2) + x % 2;
-                         return selected ? set.maps.data()[at] : 0;
+                         const bool won = set.bytes.data()[at] == 2 * (y % 2) + x % 2;
+                         return won ? set.maps.data()[at] : 0;
                        });
   };
   return operation;
@@ -354,11 +354,11 @@ Operation transform_output(const StepContext& context, Output kind) {
               error = std::max(error, tolerance(y + k / 2, x + k % 2));
             }
             comparison.near(actual, best, error, where);
-            const int index = set.bytes.data()[at];
-            const bool right = index == 4 ? actual == 0
-                                          : index < 4 && actual > 0 &&
-                                                value(y + index / 2, x + index % 2) >= best - 2 * error;
-            comparison.same(right, [&] { return "the index of " + where(); });
+            const int largest = set.bytes.data()[at];
+            const bool right = largest == 4 ? actual == 0
+                                            : largest < 4 && actual > 0 &&
+                                                  value(y + largest / 2, x + largest % 2) >= best - 2 * error;
+            comparison.same(right, [&] { return "the argmax of " + where(); });
           } else if (gradient) {
             const bool active = !masked || bit(set.bytes.data(), at);
             comparison.near(actual, active ? value(y, x) : 0, active ? tolerance(y, x) : 0, where);

@@ -20,7 +20,7 @@ namespace filterscope::cuda {
 namespace {
 
 // A plan that takes this much longer than the best so far is not timed again.
-constexpr double kHopeless = 1.5;
+constexpr double kCutoffFactor = 1.5;
 
 }  // namespace
 
@@ -39,7 +39,7 @@ class CudnnConvolutions::Device {
 
   // As CudnnConvolutions::variants(), by one graph.
   std::vector<Selection*> select(const GraphDescription& description, const ConvolutionProblem& problem,
-                                 PlanSearch search, const MayTime& may_time);
+                                 PlanSearch search, const TimingBudget& has_time);
   // False if the selection's plan cannot be had.
   bool try_ready(Selection& selection);
   std::string plan_name(Selection& selection) {
@@ -64,7 +64,7 @@ class CudnnConvolutions::Device {
   bool use(Selection& selection, int plan);
   // Null if it is not known and not to be found out, or could not be.
   const PlanCache::Entry* fastest(const GraphDescription& description, const ConvolutionProblem& problem,
-                                  Kind kind, bool search, const MayTime& may_time);
+                                  Kind kind, bool search, const TimingBudget& has_time);
   std::unique_ptr<ConvolutionGraph> make_graph(const GraphDescription& description) {
     return ConvolutionGraph::make(description, handle(), options_.workspace_limit);
   }
@@ -97,8 +97,8 @@ class CudnnVariant final : public ConvolutionVariant {
   }
   const ConvolutionProblem& problem() const override { return problem_; }
   WeightLayout weight_layout() const override {
-    return selection_.description.formulation == Formulation::rotated_forward ? WeightLayout::crsk_rotated
-                                                                              : WeightLayout::krsc;
+    return selection_.description.formulation == Formulation::rotated_fprop ? WeightLayout::crsk_rotated
+                                                                            : WeightLayout::krsc;
   }
   BiasType bias_type() const override { return selection_.description.bias_type; }
   std::size_t workspace_bytes() const override { return device_->workspace_bytes(selection_); }
@@ -118,7 +118,7 @@ class CudnnVariant final : public ConvolutionVariant {
 
 std::vector<CudnnConvolutions::Device::Selection*> CudnnConvolutions::Device::select(
     const GraphDescription& description, const ConvolutionProblem& problem, PlanSearch search,
-    const MayTime& may_time) {
+    const TimingBudget& has_time) {
   const auto selection = [&](const std::string& plan, double setup_seconds) {
     const auto [place, added] = selections_.try_emplace(to_string(description) + ": " + plan);
     if (added) {
@@ -136,7 +136,7 @@ std::vector<CudnnConvolutions::Device::Selection*> CudnnConvolutions::Device::se
   for (const Kind kind : {Kind::ready_made, Kind::compiled}) {
     const bool searched =
         search == PlanSearch::compiled || (search == PlanSearch::ready_made && kind == Kind::ready_made);
-    const PlanCache::Entry* const found = fastest(description, problem, kind, searched, may_time);
+    const PlanCache::Entry* const found = fastest(description, problem, kind, searched, has_time);
     if (found != nullptr && !found->plan.empty())
       selections.push_back(selection(found->plan, found->setup_seconds));
   }
@@ -169,7 +169,7 @@ bool CudnnConvolutions::Device::use(Selection& selection, int plan) {
 
 const PlanCache::Entry* CudnnConvolutions::Device::fastest(const GraphDescription& exact,
                                                            const ConvolutionProblem& exact_problem, Kind kind,
-                                                           bool search, const MayTime& may_time) {
+                                                           bool search, const TimingBudget& has_time) {
   const ConvolutionProblem problem = timed_problem(exact_problem);
   GraphDescription description = exact;
   description.images = problem.images;
@@ -178,7 +178,7 @@ const PlanCache::Entry* CudnnConvolutions::Device::fastest(const GraphDescriptio
     if (cache == nullptr) continue;
     if (const PlanCache::Entry* const known = cache->find(key)) return known;
   }
-  const auto out_of_time = [&] { return may_time && !may_time(); };
+  const auto out_of_time = [&] { return has_time && !has_time(); };
   if (!search || out_of_time()) return nullptr;
 
   Selection selection;
@@ -206,7 +206,7 @@ const PlanCache::Entry* CudnnConvolutions::Device::fastest(const GraphDescriptio
         }
         const std::chrono::duration<double> setup = std::chrono::steady_clock::now() - start;
         if (!timer) timer.emplace(problem);
-        const double milliseconds = timer->milliseconds(candidate, kHopeless * so_far.milliseconds);
+        const double milliseconds = timer->milliseconds(candidate, kCutoffFactor * so_far.milliseconds);
         if (milliseconds < so_far.milliseconds && kind == Kind::compiled)
           selection.setup_seconds = setup.count();
         return milliseconds;
@@ -254,10 +254,10 @@ CudnnConvolutions::CudnnConvolutions(const CudnnOptions& options)
     : device_(std::make_shared<Device>(options)) {}
 
 std::vector<std::unique_ptr<ConvolutionVariant>> CudnnConvolutions::variants(
-    const ConvolutionProblem& problem, PlanSearch search, const MayTime& may_time) {
+    const ConvolutionProblem& problem, PlanSearch search, const TimingBudget& has_time) {
   std::vector<std::unique_ptr<ConvolutionVariant>> variants;
   for (const GraphDescription& graph : graphs_of(problem)) {
-    for (Device::Selection* const selection : device_->select(graph, problem, search, may_time))
+    for (Device::Selection* const selection : device_->select(graph, problem, search, has_time))
       variants.push_back(std::make_unique<CudnnVariant>(device_, *selection, problem));
   }
   return variants;

@@ -37,12 +37,12 @@ class CudnnConvolutions {
   /// that options.cache does not know; a device Error then without a device, or if it does not start.
   explicit CudnnConvolutions(const CudnnOptions& options = {});
 
-  /// Ways in which cuDNN computes `problem`; none for Gate::bits, and in fp32, where cuDNN's only fused
-  /// kernels besides bias and ReLU take seconds to compile, none for bytes and an input gradient's activation
+  /// Ways in which cuDNN computes `problem`; none for MaskFormat::bits, and in fp32, where cuDNN's only fused
+  /// kernels besides bias and ReLU take seconds to compile, none for bytes and a dgrad's activation
   /// either. No plan gives results that differ from run to run; fp32 stays without tensor cores.
   ///
   /// Of each graph up to two plans: the fastest of those that come with cuDNN and the fastest of those that
-  /// are compiled, as far as `search` finds them and `may_time` (if given) leaves time for it.
+  /// are compiled, as far as `search` finds them and `has_time` (if given) leaves time for it.
   /// PlanSearch::untimed: the first plan that cuDNN's heuristic proposes and that works, in every run the
   /// same. Plans are timed on timed_problem(), which takes device memory for its maps for the while. What is
   /// found while memory is short, a plan fails or time runs out is kept for this object's life only, not in
@@ -52,7 +52,7 @@ class CudnnConvolutions {
   /// ConvolutionVariant::make_ready().
   std::vector<std::unique_ptr<ConvolutionVariant>> variants(const ConvolutionProblem& problem,
                                                             PlanSearch search = PlanSearch::compiled,
-                                                            const MayTime& may_time = {});
+                                                            const TimingBudget& has_time = {});
 
  private:
   std::shared_ptr<Device> device_;

@@ -60,7 +60,7 @@ class Graph : public fe::graph::Graph {
 };
 
 // Numbers of the tensors that a launch binds.
-enum Tensor : std::int64_t { kSource = 1, kWeights, kBias, kDestination, kGateOut, kGateIn };
+enum Tensor : std::int64_t { kSource = 1, kWeights, kBias, kDestination, kMaskOut, kMaskIn };
 
 fe::DataType_t storage_type(Precision precision) {
   switch (precision) {
@@ -78,7 +78,7 @@ bool has_bias(Epilogue epilogue) {
          epilogue == Epilogue::bias_relu_boolean;
 }
 
-fe::DataType_t gate_type(const GraphDescription& description) {
+fe::DataType_t mask_type(const GraphDescription& description) {
   switch (description.epilogue) {
     case Epilogue::relu_backward:
       return storage_type(description.precision);
@@ -150,21 +150,21 @@ void describe(Graph& graph, const GraphDescription& description) {
     result = graph.pointwise(result, pointwise(fe::PointwiseMode_t::RELU_FWD));
     if (description.epilogue != Epilogue::bias_relu) {
       const auto mask = graph.pointwise(result, graph.tensor(0.f), pointwise(fe::PointwiseMode_t::CMP_GT));
-      output(*mask, kGateOut, gate_type(description));
+      output(*mask, kMaskOut, mask_type(description));
     }
   } else if (description.epilogue != Epilogue::none) {
-    const auto gate =
-        input(kGateIn, map_dimensions(description, destination_channels), gate_type(description));
+    const auto mask =
+        input(kMaskIn, map_dimensions(description, destination_channels), mask_type(description));
     switch (description.epilogue) {
       case Epilogue::relu_backward:
-        result = graph.pointwise(result, gate, pointwise(fe::PointwiseMode_t::RELU_BWD));
+        result = graph.pointwise(result, mask, pointwise(fe::PointwiseMode_t::RELU_BWD));
         break;
       case Epilogue::bytes_product:
-        result = graph.pointwise(result, gate, pointwise(fe::PointwiseMode_t::MUL));
+        result = graph.pointwise(result, mask, pointwise(fe::PointwiseMode_t::MUL));
         break;
       default:
         result =
-            graph.pointwise(result, graph.tensor(0.f), gate, pointwise(fe::PointwiseMode_t::BINARY_SELECT));
+            graph.pointwise(result, graph.tensor(0.f), mask, pointwise(fe::PointwiseMode_t::BINARY_SELECT));
     }
   }
   output(*result, kDestination, storage);
@@ -198,12 +198,12 @@ CudnnHandle::~CudnnHandle() {
 
 std::string_view to_string(Formulation formulation) {
   switch (formulation) {
-    case Formulation::forward:
-      return "forward";
+    case Formulation::fprop:
+      return "fprop";
     case Formulation::dgrad:
       return "dgrad";
-    case Formulation::rotated_forward:
-      return "rotated_forward";
+    case Formulation::rotated_fprop:
+      return "rotated_fprop";
   }
   return "";
 }
@@ -249,24 +249,24 @@ std::vector<GraphDescription> graphs_of(const ConvolutionProblem& problem) {
                          .precision = problem.precision};
   std::vector<GraphDescription> graphs;
   if (problem.pooled) return graphs;
-  const bool forward_pass = problem.direction == Direction::forward;
+  const bool is_fprop = problem.direction == Direction::fprop;
   const bool half = problem.precision == Precision::bf16 || problem.precision == Precision::fp16;
   const bool fuses = problem.precision != Precision::fp32;
   const bool needs_fusing =
-      problem.gate == Gate::bytes || (problem.gate == Gate::activation && !forward_pass);
-  if (problem.gate == Gate::bits || (needs_fusing && !fuses)) return graphs;
-  if (forward_pass) {
-    graph.formulation = forward;
-    graph.epilogue = problem.gate == Gate::bytes ? bias_relu_bytes : bias_relu;
+      problem.mask == MaskFormat::bytes || (problem.mask == MaskFormat::activation && !is_fprop);
+  if (problem.mask == MaskFormat::bits || (needs_fusing && !fuses)) return graphs;
+  if (is_fprop) {
+    graph.formulation = fprop;
+    graph.epilogue = problem.mask == MaskFormat::bytes ? bias_relu_bytes : bias_relu;
     graphs.push_back(graph);
     // A bias of the storage type opens kernels that come with cuDNN; one in fp32 is more exact.
     graph.bias_type = BiasType::fp32;
     if (half) graphs.push_back(graph);
   } else {
-    graph.epilogue = problem.gate == Gate::bytes        ? bytes_product
-                     : problem.gate == Gate::activation ? relu_backward
-                                                        : none;
-    for (const Formulation formulation : {dgrad, rotated_forward}) {
+    graph.epilogue = problem.mask == MaskFormat::bytes        ? bytes_product
+                     : problem.mask == MaskFormat::activation ? relu_backward
+                                                              : none;
+    for (const Formulation formulation : {dgrad, rotated_fprop}) {
       graph.formulation = formulation;
       graphs.push_back(graph);
     }
@@ -388,8 +388,8 @@ void ConvolutionGraph::launch(int plan, const CudnnHandle& handle, const Convolu
                                                    {kWeights, const_cast<void*>(arguments.weights)},
                                                    {kDestination, arguments.destination}};
   if (arguments.bias != nullptr) pointers.emplace(kBias, const_cast<void*>(arguments.bias));
-  if (arguments.gate_out != nullptr) pointers.emplace(kGateOut, arguments.gate_out);
-  if (arguments.gate_in != nullptr) pointers.emplace(kGateIn, const_cast<void*>(arguments.gate_in));
+  if (arguments.mask_out != nullptr) pointers.emplace(kMaskOut, arguments.mask_out);
+  if (arguments.mask_in != nullptr) pointers.emplace(kMaskIn, const_cast<void*>(arguments.mask_in));
   check(fe::detail::set_stream(handle.get(), stream), state_->text);
   check(state_->graph->execute_plan_at_index(handle.get(), pointers, arguments.workspace,
                                              state_->plans[plan].index),

@@ -40,9 +40,9 @@ class CudnnHandle {
 
 /// What a graph's convolution node is.
 enum class Formulation {
-  forward,          ///< fprop of the map below
-  dgrad,            ///< dgrad of the map above
-  rotated_forward,  ///< The same as a fprop, of the map above with WeightLayout::crsk_rotated
+  fprop,          ///< fprop of the map below
+  dgrad,          ///< dgrad of the map above
+  rotated_fprop,  ///< The same as a fprop, of the map above with WeightLayout::crsk_rotated
 };
 
 /// What is fused behind it.
@@ -67,21 +67,19 @@ struct GraphDescription {
   int in_channels = 0;  ///< Of the layer, whichever the formulation.
   int out_channels = 0;
   Precision precision = Precision::fp32;  ///< Not automatic.
-  Formulation formulation = Formulation::forward;
+  Formulation formulation = Formulation::fprop;
   Epilogue epilogue = Epilogue::none;
   BiasType bias_type = BiasType::storage;  ///< With a bias.
 
-  int source_channels() const { return formulation == Formulation::forward ? in_channels : out_channels; }
-  int destination_channels() const {
-    return formulation == Formulation::forward ? out_channels : in_channels;
-  }
+  int source_channels() const { return formulation == Formulation::fprop ? in_channels : out_channels; }
+  int destination_channels() const { return formulation == Formulation::fprop ? out_channels : in_channels; }
 };
-/// Such as "forward bias_relu_bytes storage-bias bf16 64x96x96 64->128": unique, for keys and messages.
+/// Such as "fprop bias_relu_bytes storage-bias bf16 64x96x96 64->128": unique, for keys and messages.
 std::string to_string(const GraphDescription& description);
 
-/// The graphs that compute `problem`, cuDNN's own formulation of it first. None for Gate::bits, nor in fp32
-/// where more than bias and ReLU would be fused: what cuDNN has there is one slow kernel that takes seconds
-/// to compile.
+/// The graphs that compute `problem`, cuDNN's own formulation of it first. None for MaskFormat::bits, nor in
+/// fp32 where more than bias and ReLU would be fused: what cuDNN has there is one slow kernel that takes
+/// seconds to compile.
 std::vector<GraphDescription> graphs_of(const ConvolutionProblem& problem);
 
 /// A graph and the plans that cuDNN's heuristics offer for it, best first; its

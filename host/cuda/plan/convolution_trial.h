@@ -21,9 +21,9 @@ class ConvolutionTrial {
   explicit ConvolutionTrial(const ConvolutionProblem& problem);
 
   /// As device_milliseconds() does. `variant` computes the trial's problem. Throws OutOfMemory, and
-  /// WrongResult where a sample (samples_of()) is not expect_alike() to what the plainest
+  /// WrongResult where a sample (samples_of()) is not expect_alike() to what the reference kernel
   /// kernel makes of it.
-  double milliseconds(ConvolutionVariant& variant, double hopeless = std::numeric_limits<double>::infinity());
+  double milliseconds(ConvolutionVariant& variant, double cutoff = std::numeric_limits<double>::infinity());
 
  private:
   static TrialResult read(const ConvolutionProblem& problem, const ConvolutionArguments& arguments,
@@ -32,7 +32,7 @@ class ConvolutionTrial {
   const void* weights(WeightLayout layout);
   ConvolutionArguments arguments(const ConvolutionVariant& variant);
   void expect_right(ConvolutionVariant& variant, const ConvolutionArguments& arguments);
-  // By the plainest kernel. Nothing where there is none.
+  // By the reference kernel. Nothing where there is none.
   std::optional<TrialResult> expected(const Sample& sample);
 
   ConvolutionProblem problem_;
@@ -43,9 +43,9 @@ class ConvolutionTrial {
   DeviceBuffer<float> bias_;
   DeviceBuffer<std::byte> storage_bias_;
   DeviceBuffer<std::byte> destination_;
-  DeviceBuffer<std::byte> gate_;
-  DeviceBuffer<std::byte> winners_;
-  DeviceBuffer<std::byte> open_;
+  DeviceBuffer<std::byte> mask_;
+  DeviceBuffer<std::byte> argmax_;
+  DeviceBuffer<std::byte> active_;
   Stream stream_;
   std::vector<std::optional<TrialResult>> expected_;  // Of samples_, once something is compared.
 };

@@ -15,7 +15,7 @@
 #include "../../base/error.h"
 #include "../../base/text.h"
 #include "../check.h"
-#include "../own_convolution.h"
+#include "../native_convolution.h"
 #include "../runtime.h"
 #include "convolution_trial.h"
 
@@ -24,7 +24,7 @@ namespace filterscope::cuda {
 namespace {
 
 // A variant that takes this much longer than the best so far is not timed again.
-constexpr double kHopeless = 1.5;
+constexpr double kCutoffFactor = 1.5;
 // Of the time that a plan is used for, the most that choosing it may take.
 constexpr double kTimingShare = 0.1;
 // What compiling a kernel may take; nothing is compiled with less time left.
@@ -58,29 +58,30 @@ int timed_images(int images, double most) {
   return timed + timed / 2 <= limit ? timed + timed / 2 : timed;
 }
 
-// The ways of `source` to compute `problem`, also by passes of their own where it fuses no pool or no gate.
+// The ways of `source` to compute `problem`, also by passes of their own where it fuses no pool or no mask.
 std::vector<std::unique_ptr<ConvolutionVariant>> offers(const ConvolutionSource& source,
                                                         const ConvolutionProblem& problem, PlanSearch search,
-                                                        const MayTime& may_time = {}) {
-  std::vector<std::unique_ptr<ConvolutionVariant>> variants = source(problem, search, may_time);
+                                                        const TimingBudget& has_time = {}) {
+  std::vector<std::unique_ptr<ConvolutionVariant>> variants = source(problem, search, has_time);
   if (problem.pooled && variants.empty()) {
     ConvolutionProblem without_pool = problem;
     without_pool.pooled = false;
-    for (auto& variant : offers(source, without_pool, search, may_time))
+    for (auto& variant : offers(source, without_pool, search, has_time))
       variants.push_back(with_pool(std::move(variant)));
     return variants;
   }
-  if (problem.gate == Gate::none || problem.gate == Gate::bytes) return variants;
-  const auto with = [&](Gate gate) {
+  if (problem.mask == MaskFormat::none || problem.mask == MaskFormat::bytes) return variants;
+  const auto with = [&](MaskFormat mask) {
     ConvolutionProblem other = problem;
-    other.gate = gate;
-    return source(other, search, may_time);
+    other.mask = mask;
+    return source(other, search, has_time);
   };
   // A pass over activations is for whoever neither fuses them nor the bits, which are less to read.
   const bool reads_activation =
-      problem.gate == Gate::activation && problem.direction == Direction::input_gradient;
-  if (reads_activation ? !with(Gate::bits).empty() : !variants.empty()) return variants;
-  for (auto& variant : with(Gate::none)) variants.push_back(with_gate(std::move(variant), problem.gate));
+      problem.mask == MaskFormat::activation && problem.direction == Direction::dgrad;
+  if (reads_activation ? !with(MaskFormat::bits).empty() : !variants.empty()) return variants;
+  for (auto& variant : with(MaskFormat::none))
+    variants.push_back(with_mask(std::move(variant), problem.mask));
   return variants;
 }
 
@@ -89,29 +90,29 @@ std::vector<std::unique_ptr<ConvolutionVariant>> offers(const ConvolutionSource&
 std::size_t Plan::workspace_bytes() const {
   std::size_t bytes = 0;
   for (const Layer& layer : layers) {
-    if (layer.forward) bytes = std::max(bytes, layer.forward->workspace_bytes());
-    if (layer.input_gradient) bytes = std::max(bytes, layer.input_gradient->workspace_bytes());
+    if (layer.fprop) bytes = std::max(bytes, layer.fprop->workspace_bytes());
+    if (layer.dgrad) bytes = std::max(bytes, layer.dgrad->workspace_bytes());
   }
   return bytes;
 }
 
 std::string Plan::describe(const Network& network) const {
   std::string targets;
-  for (int layer = 0; layer <= geometry.deepest(); ++layer) {
-    if (geometry.leaving(layer) == 0) continue;
-    targets += fmt::format("{}{} of {}", targets.empty() ? "" : ", ", geometry.leaving(layer),
+  for (int layer = 0; layer <= layout.deepest_layer(); ++layer) {
+    if (layout.targeting(layer) == 0) continue;
+    targets += fmt::format("{}{} of {}", targets.empty() ? "" : ", ", layout.targeting(layer),
                            network.convolutions[layer].name);
   }
   std::string text = fmt::format("{}, batch of {}", size_text(image), targets);
   for (std::size_t layer = 0; layer < layers.size(); ++layer) {
     const Layer& plan = layers[layer];
-    if (layer == 0 && !first_convolution.empty()) {
+    if (layer == 0 && !first_layer_fprop.empty()) {
       text += fmt::format("; {}: forward {}, gradient {}, mask {}", network.convolutions[layer].name,
-                          first_convolution, last_gradient, to_string(plan.gate));
+                          first_layer_fprop, first_layer_dgrad, to_string(plan.mask));
     }
-    if (!plan.forward && !plan.input_gradient) continue;
+    if (!plan.fprop && !plan.dgrad) continue;
     text += fmt::format("; {}: forward {}, gradient {}, mask {}", network.convolutions[layer].name,
-                        plan.forward->name(), plan.input_gradient->name(), to_string(plan.gate));
+                        plan.fprop->name(), plan.dgrad->name(), to_string(plan.mask));
   }
   return text;
 }
@@ -126,14 +127,14 @@ Planner::Planner(const Network& network, Extent image, Precision precision, Plan
       timings_(std::move(timings)) {}
 
 Timings::Measure Timings::time_on_device(const ConvolutionProblem& problem) {
-  return [timer = std::make_shared<ConvolutionTrial>(problem)](ConvolutionVariant& variant, double hopeless) {
-    return timer->milliseconds(variant, hopeless);
+  return [timer = std::make_shared<ConvolutionTrial>(problem)](ConvolutionVariant& variant, double cutoff) {
+    return timer->milliseconds(variant, cutoff);
   };
 }
 
 Timings::MeasureFirstLayer Timings::time_first_layer_on_device(const FirstLayerProblem& problem) {
-  return [timer = std::make_shared<FirstLayerTrial>(problem)](std::string_view kernel, double hopeless) {
-    return timer->milliseconds(kernel, hopeless);
+  return [timer = std::make_shared<FirstLayerTrial>(problem)](std::string_view kernel, double cutoff) {
+    return timer->milliseconds(kernel, cutoff);
   };
 }
 
@@ -152,16 +153,16 @@ FirstLayerProblem timed_problem(FirstLayerProblem problem) {
   return problem;
 }
 
-Plan Planner::make(const Geometry& geometry, const PlanUse& use) {
-  FirstLayerProblem first_layer{.images = geometry.passing(0),
+Plan Planner::make(const BatchLayout& layout, const PlanUse& use) {
+  FirstLayerProblem first_layer{.images = layout.continuing_past(0),
                                 .height = image_.height,
                                 .width = image_.width,
                                 .channels = network_.convolutions[0].out_channels,
                                 .precision = precision_};
   operations_ = 2 * operations_of(first_layer);
-  for (int layer = 1; layer <= geometry.deepest(); ++layer) {
+  for (int layer = 1; layer <= layout.deepest_layer(); ++layer) {
     const Convolution& convolution = network_.convolutions[layer];
-    operations_ += 2 * 2. * 9 * geometry.passing(layer) *
+    operations_ += 2 * 2. * 9 * layout.continuing_past(layer) *
                    static_cast<double>(network_.map_extent(layer, image_).positions()) *
                    convolution.in_channels * convolution.out_channels;
   }
@@ -169,16 +170,16 @@ Plan Planner::make(const Geometry& geometry, const PlanUse& use) {
   started_ = timings_.now();
   refused_.clear();
   found_wrong_ = false;
-  Plan plan = attempt(geometry, use, rule_ == PlanRule::fixed ? PlanSearch::untimed : PlanSearch::ready_made);
+  Plan plan = attempt(layout, use, rule_ == PlanRule::fixed ? PlanSearch::untimed : PlanSearch::ready_made);
   while (rule_ == PlanRule::timed) {
-    if (seconds_left(use) >= kCompilingSeconds) plan = attempt(geometry, use, PlanSearch::compiled);
+    if (seconds_left(use) >= kCompilingSeconds) plan = attempt(layout, use, PlanSearch::compiled);
     if (!std::exchange(found_wrong_, false) && can_have(plan)) break;
-    plan = attempt(geometry, use, PlanSearch::ready_made);
+    plan = attempt(layout, use, PlanSearch::ready_made);
   }
-  if (geometry.passing(0) > 0) {
-    plan.first_convolution = choose_first_layer(first_layer, use);
-    first_layer.direction = Direction::input_gradient;
-    plan.last_gradient = choose_first_layer(first_layer, use);
+  if (layout.continuing_past(0) > 0) {
+    plan.first_layer_fprop = choose_first_layer(first_layer, use);
+    first_layer.direction = Direction::dgrad;
+    plan.first_layer_dgrad = choose_first_layer(first_layer, use);
   }
   return plan;
 }
@@ -195,7 +196,7 @@ double Planner::seconds_left(const PlanUse& use) const {
 bool Planner::can_have(Plan& plan) {
   bool all = true;
   for (Plan::Layer& layer : plan.layers) {
-    for (const auto* variant : {&layer.forward, &layer.input_gradient}) {
+    for (const auto* variant : {&layer.fprop, &layer.dgrad}) {
       if (!*variant || (*variant)->make_ready()) continue;
       refused_.insert(to_string((*variant)->problem()) + ": " + (*variant)->name());
       all = false;
@@ -204,76 +205,75 @@ bool Planner::can_have(Plan& plan) {
   return all;
 }
 
-Plan Planner::attempt(const Geometry& geometry, const PlanUse& use, PlanSearch search) {
-  const int layers = geometry.deepest() + 1;
-  Plan plan{geometry, image_, std::vector<Plan::Layer>(layers), {}, {}};
+Plan Planner::attempt(const BatchLayout& layout, const PlanUse& use, PlanSearch search) {
+  const int layers = layout.deepest_layer() + 1;
+  Plan plan{layout, image_, std::vector<Plan::Layer>(layers), {}, {}};
 
-  const auto problem = [&](int layer, Direction direction, Gate gate) {
+  const auto problem = [&](int layer, Direction direction, MaskFormat mask) {
     const Convolution& convolution = network_.convolutions[layer];
     const Extent map = network_.map_extent(layer, image_);
-    return ConvolutionProblem{.images = geometry.passing(layer),
+    return ConvolutionProblem{.images = layout.continuing_past(layer),
                               .height = map.height,
                               .width = map.width,
                               .in_channels = convolution.in_channels,
                               .out_channels = convolution.out_channels,
                               .precision = precision_,
                               .direction = direction,
-                              .gate = gate,
+                              .mask = mask,
                               .pooled = convolution.pool_after};
   };
 
-  // A layer's mask is written by its own forward convolution and read by the input gradient of the next
+  // A layer's mask is written by its own forward convolution and read by the dgrad of the next
   // layer: the two are chosen together. Between two masks nothing is shared. The first layer's is no matter
   // of the convolutions. Bytes are read once and written once more than activations, which are there anyway:
   // they are for kernels that have nothing else. (On an H200 cuDNN takes up to 30 % more with such a mask
   // beside the output: bench/results/cuda-h200.md.)
-  constexpr std::array kGates{Gate::bits, Gate::activation, Gate::bytes};
+  constexpr std::array kFormats{MaskFormat::bits, MaskFormat::activation, MaskFormat::bytes};
   for (int layer = 0; layer < layers; ++layer) {
-    const bool computes = layer > 0 && geometry.passing(layer) > 0;
-    const bool next_computes = layer + 1 < layers && geometry.passing(layer + 1) > 0;
+    const bool computes = layer > 0 && layout.continuing_past(layer) > 0;
+    const bool next_computes = layer + 1 < layers && layout.continuing_past(layer + 1) > 0;
     const bool pooled = network_.convolutions[layer].pool_after;
     if (pooled || layer + 1 == layers || layer == 0) {
-      if (!pooled && layer + 1 < layers) plan.layers[layer].gate = Gate::bits;
+      if (!pooled && layer + 1 < layers) plan.layers[layer].mask = MaskFormat::bits;
       if (computes)
-        plan.layers[layer].forward =
-            choose(problem(layer, Direction::forward, Gate::none), use, search).variant;
+        plan.layers[layer].fprop =
+            choose(problem(layer, Direction::fprop, MaskFormat::none), use, search).variant;
       if (next_computes) {
-        plan.layers[layer + 1].input_gradient =
-            choose(problem(layer + 1, Direction::input_gradient, Gate::none), use, search).variant;
+        plan.layers[layer + 1].dgrad =
+            choose(problem(layer + 1, Direction::dgrad, MaskFormat::none), use, search).variant;
       }
       continue;
     }
     double best = std::numeric_limits<double>::infinity();
-    for (const Gate gate : kGates) {
+    for (const MaskFormat mask : kFormats) {
       // Where there is something, what nobody has timed is no better: asking for it may compile for seconds.
       const bool has_one = best < std::numeric_limits<double>::infinity();
-      if (has_one && (gate == Gate::bytes || rule_ == PlanRule::fixed)) continue;
+      if (has_one && (mask == MaskFormat::bytes || rule_ == PlanRule::fixed)) continue;
       const auto chosen = [&](const ConvolutionProblem& wanted) {
         return has_one ? choose_timed(wanted, use, search) : choose(wanted, use, search);
       };
-      Choice forward;
+      Choice fprop;
       Choice gradient;
-      if (computes) forward = chosen(problem(layer, Direction::forward, gate));
-      if (computes && !forward.variant) continue;
-      if (next_computes) gradient = chosen(problem(layer + 1, Direction::input_gradient, gate));
+      if (computes) fprop = chosen(problem(layer, Direction::fprop, mask));
+      if (computes && !fprop.variant) continue;
+      if (next_computes) gradient = chosen(problem(layer + 1, Direction::dgrad, mask));
       if (next_computes && !gradient.variant) continue;
-      const double milliseconds = forward.milliseconds + gradient.milliseconds;
+      const double milliseconds = fprop.milliseconds + gradient.milliseconds;
       if (milliseconds >= best) continue;
       best = milliseconds;
-      plan.layers[layer].gate = gate;
-      plan.layers[layer].forward = std::move(forward.variant);
-      if (next_computes) plan.layers[layer + 1].input_gradient = std::move(gradient.variant);
+      plan.layers[layer].mask = mask;
+      plan.layers[layer].fprop = std::move(fprop.variant);
+      if (next_computes) plan.layers[layer + 1].dgrad = std::move(gradient.variant);
     }
   }
   for (int layer = 1; layer < layers; ++layer) {
-    if (geometry.passing(layer) == 0) continue;
-    for (const auto& [variant, direction] :
-         {std::pair{&plan.layers[layer].forward, Direction::forward},
-          std::pair{&plan.layers[layer].input_gradient, Direction::input_gradient}}) {
+    if (layout.continuing_past(layer) == 0) continue;
+    for (const auto& [variant, direction] : {std::pair{&plan.layers[layer].fprop, Direction::fprop},
+                                             std::pair{&plan.layers[layer].dgrad, Direction::dgrad}}) {
       if (*variant) continue;
       throw Error(ErrorKind::device,
                   fmt::format("{}: no kernel computes {}", network_.convolutions[layer].name,
-                              to_string(problem(layer, direction, Gate::none))));
+                              to_string(problem(layer, direction, MaskFormat::none))));
     }
   }
   return plan;
@@ -298,22 +298,22 @@ Planner::Choice Planner::choose_timed(const ConvolutionProblem& problem, const P
   const ConvolutionProblem timed = timed_problem(problem);
   const double operations = operations_of(timed);
   const double scale = operations_of(problem) / operations;
-  const MayTime may_time = [&] {
+  const TimingBudget has_time = [&] {
     return seconds_left(use) > (search == PlanSearch::compiled ? kCompilingSeconds : 0.);
   };
   double shortest = std::numeric_limits<double>::infinity();  // Milliseconds of the timed problem.
   Choice best{nullptr, shortest};
   Timings::Measure measure;  // Takes memory: made only if something is to be timed.
   for (const ConvolutionSource& source : sources_) {
-    std::vector<std::unique_ptr<ConvolutionVariant>> twins;  // Of the timed problem.
+    std::vector<std::unique_ptr<ConvolutionVariant>> proxies;  // Of the timed problem.
     const auto measured = [&](const ConvolutionVariant& variant) -> std::optional<double> {
-      if (twins.empty()) twins = offers(source, timed, PlanSearch::known);
-      const auto twin = std::ranges::find(twins, variant.name(), &ConvolutionVariant::name);
-      if (twin == twins.end()) return std::nullopt;
+      if (proxies.empty()) proxies = offers(source, timed, PlanSearch::known);
+      const auto proxy = std::ranges::find(proxies, variant.name(), &ConvolutionVariant::name);
+      if (proxy == proxies.end()) return std::nullopt;
       if (!measure) measure = timings_.timer(timed);
-      return measure(**twin, kHopeless * shortest);
+      return measure(**proxy, kCutoffFactor * shortest);
     };
-    for (auto& variant : offers(source, problem, may_time() ? search : PlanSearch::known, may_time)) {
+    for (auto& variant : offers(source, problem, has_time() ? search : PlanSearch::known, has_time)) {
       if (refused_.contains(to_string(problem) + ": " + variant->name())) continue;
       if (!is_usable(variant->name())) continue;
       const std::string key = to_string(timed) + ": " + variant->name();
@@ -335,7 +335,7 @@ Planner::Choice Planner::choose_timed(const ConvolutionProblem& problem, const P
 std::string Planner::choose_first_layer(const FirstLayerProblem& problem, const PlanUse& use) {
   const FirstLayerProblem timed = timed_problem(problem);
   const std::string_view operation =
-      problem.direction == Direction::forward ? "first convolution" : "last gradient";
+      problem.direction == Direction::fprop ? "first-layer fprop" : "first-layer dgrad";
   const std::vector<std::string> kernels = first_layer_kernels(problem);
   std::string untimed;  // What to take if none is timed.
   std::string best;
@@ -350,7 +350,7 @@ std::string Planner::choose_first_layer(const FirstLayerProblem& problem, const 
       if (!milliseconds && seconds_left(use) > 0) {
         milliseconds = time(name, key, use, [&] {
           if (!measure) measure = timings_.first_layer_timer(timed);
-          return measure(kernel, kHopeless * shortest);
+          return measure(kernel, kCutoffFactor * shortest);
         });
         if (!is_usable(name)) continue;
       }

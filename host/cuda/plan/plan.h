@@ -11,35 +11,35 @@
 #include <vector>
 
 #include "../../model/network.h"
+#include "../../run/batch.h"
 #include "../convolution.h"
 #include "../device_weights.h"
 #include "../first_layer.h"
-#include "../geometry.h"
 
 namespace filterscope::cuda {
 
-/// How the convolutions of a geometry are computed.
+/// How the convolutions of a layout are computed.
 struct Plan {
   struct Layer {
     /// Of the images that pass the layer; null where none does, and for the first layer, which has kernels
     /// of its own.
-    std::unique_ptr<ConvolutionVariant> forward;
-    std::unique_ptr<ConvolutionVariant> input_gradient;
-    /// How it is kept where the layer's ReLU was open; none where a pool follows, which keeps it, and at the
-    /// geometry's deepest layer. The first layer's is bits, which its own kernels write and apply: the input
-    /// gradient of the second layer does not pass it.
-    Gate gate = Gate::none;
+    std::unique_ptr<ConvolutionVariant> fprop;
+    std::unique_ptr<ConvolutionVariant> dgrad;
+    /// How it is kept where the layer's ReLU was active; none where a pool follows, which keeps it, and at
+    /// the layout's deepest layer. The first layer's is bits, which its own kernels write and apply: the
+    /// dgrad of the second layer does not pass it.
+    MaskFormat mask = MaskFormat::none;
   };
-  Geometry geometry;
+  BatchLayout layout;
   Extent image;
-  std::vector<Layer> layers;  ///< Up to the geometry's deepest.
+  std::vector<Layer> layers;  ///< Up to the layout's deepest.
   /// The first layer's kernels, by the names that first_layer_kernels() gives; empty where no image passes
   /// it.
-  std::string first_convolution;
-  std::string last_gradient;
+  std::string first_layer_fprop;
+  std::string first_layer_dgrad;
 
   std::size_t workspace_bytes() const;
-  /// One line that says what fixes the bits of a result: geometry and, by layer and direction, who computes
+  /// One line that says what fixes the bits of a result: layout and, by layer and direction, who computes
   /// it.
   std::string describe(const Network& network) const;
 };
@@ -52,7 +52,7 @@ enum class PlanRule {
 /// The ways to compute a problem that one library offers, the one it thinks best first. Empty where it has
 /// none, or none that the search allows. A search that ends for want of time gives what it has found.
 using ConvolutionSource = std::function<std::vector<std::unique_ptr<ConvolutionVariant>>(
-    const ConvolutionProblem&, PlanSearch, const MayTime&)>;
+    const ConvolutionProblem&, PlanSearch, const TimingBudget&)>;
 
 /// Where times come from.
 struct Timings {
@@ -61,13 +61,13 @@ struct Timings {
     return std::optional<double>();
   };
   std::function<void(const std::string& key, double milliseconds)> store = [](const std::string&, double) {};
-  /// Milliseconds of a variant, or more than `hopeless`; as ConvolutionTrial. Throws OutOfMemory,
+  /// Milliseconds of a variant, or more than `cutoff`; as ConvolutionTrial. Throws OutOfMemory,
   /// WrongResult.
-  using Measure = std::function<double(ConvolutionVariant&, double hopeless)>;
+  using Measure = std::function<double(ConvolutionVariant&, double cutoff)>;
   /// For variants of `problem`.
   std::function<Measure(const ConvolutionProblem& problem)> timer = time_on_device;
   /// The same for kernels of the first layer; as FirstLayerTrial.
-  using MeasureFirstLayer = std::function<double(std::string_view kernel, double hopeless)>;
+  using MeasureFirstLayer = std::function<double(std::string_view kernel, double cutoff)>;
   std::function<MeasureFirstLayer(const FirstLayerProblem& problem)> first_layer_timer =
       time_first_layer_on_device;
   /// A clock, in seconds.
@@ -80,7 +80,7 @@ struct Timings {
 
 /// What a plan is made for.
 struct PlanUse {
-  std::int64_t iterations = 1;  ///< Of the geometry's images.
+  std::int64_t iterations = 1;  ///< Of the layout's images.
   /// When it is requested, nothing more is timed.
   std::stop_token stop;
   /// Told, in a sentence, before the first timing of a Planner.
@@ -111,7 +111,7 @@ class Planner {
           std::vector<ConvolutionSource> sources, Timings timings = {});
 
   /// A problem that no source can compute is a device Error.
-  Plan make(const Geometry& geometry, const PlanUse& use = {});
+  Plan make(const BatchLayout& layout, const PlanUse& use = {});
 
  private:
   struct Choice {
@@ -120,7 +120,7 @@ class Planner {
     double milliseconds = 0;
   };
 
-  Plan attempt(const Geometry& geometry, const PlanUse& use, PlanSearch search);
+  Plan attempt(const BatchLayout& layout, const PlanUse& use, PlanSearch search);
   Choice choose(const ConvolutionProblem& problem, const PlanUse& use, PlanSearch search);
   Choice choose_timed(const ConvolutionProblem& problem, const PlanUse& use, PlanSearch search);
   std::string choose_first_layer(const FirstLayerProblem& problem, const PlanUse& use);

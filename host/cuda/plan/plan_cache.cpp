@@ -21,7 +21,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::string_view kFormat = "filterscope CUDA plans 2";
+constexpr std::string_view kFormat = "filterscope CUDA plans 3";
 // No run writes as much; nothing bigger is read.
 constexpr std::streamoff kLargestFile = 16 << 20;
 

@@ -33,7 +33,7 @@ DeviceBuffer<std::byte> repeated(std::span<const std::byte> sequence, std::size_
 
 }  // namespace
 
-double device_milliseconds(const Stream& stream, const std::function<void()>& launch, double hopeless) {
+double device_milliseconds(const Stream& stream, const std::function<void()>& launch, double cutoff) {
   constexpr int kReplays = 5;
   constexpr double kReplayMilliseconds = 1;
   constexpr int kMostLaunches = 20;
@@ -51,7 +51,7 @@ double device_milliseconds(const Stream& stream, const std::function<void()>& la
   };
   launch();
   const double alone = time(launch);
-  if (alone > hopeless + kHostMilliseconds) return alone;
+  if (alone > cutoff + kHostMilliseconds) return alone;
   const int launches =
       std::clamp(static_cast<int>(kReplayMilliseconds / std::max(alone, 1e-3)), 1, kMostLaunches);
   const Graph graph = Graph::capture(stream, [&] {

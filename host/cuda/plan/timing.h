@@ -4,16 +4,16 @@
 #include <functional>
 #include <limits>
 
-#include "../../run/engine.h"
+#include "../../run/precision.h"
 #include "../runtime.h"
 
 namespace filterscope::cuda {
 
 /// Milliseconds that the device takes for what `launch` enqueues on `stream`, without the host's share: after
 /// a warm-up, the median over replays of a graph of several launches. If a first launch takes longer than
-/// `hopeless`, that is returned at once.
+/// `cutoff`, that is returned at once.
 double device_milliseconds(const Stream& stream, const std::function<void()>& launch,
-                           double hopeless = std::numeric_limits<double>::infinity());
+                           double cutoff = std::numeric_limits<double>::infinity());
 
 /// `count` values in [-1, 1) in the precision's storage type. Random, since tensor cores draw less power, and
 /// run faster, on zeros. They repeat themselves after a number that is prime, so no image is like another.

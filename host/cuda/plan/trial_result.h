@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "../../base/error.h"
-#include "../../run/engine.h"
+#include "../../run/precision.h"
 #include "../runtime.h"
 
 namespace filterscope::cuda {
@@ -21,7 +21,7 @@ class WrongResult : public Error {
 /// What a kernel has made of a part of one image, on the host.
 struct TrialResult {
   std::vector<float> values;
-  std::vector<std::uint8_t> kept;  ///< For the way back: fields of masks and of a pool's winners.
+  std::vector<std::uint8_t> kept;  ///< For the way back: fields of masks and of a pool's argmax.
 };
 
 /// A part of a result that is compared.

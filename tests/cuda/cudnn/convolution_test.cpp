@@ -70,7 +70,7 @@ struct Data {
     bias = eighths(of.out_channels, 3);
     below = eighths(positions * of.in_channels, 4);
     for (float& value : below) value = std::max(value, 0.f);
-    expected = of.direction == Direction::forward ? forward() : input_gradient();
+    expected = of.direction == Direction::fprop ? fprop() : dgrad();
   }
 
   float weight(int k, int r, int s, int c) const {
@@ -109,7 +109,7 @@ struct Data {
       }
     }
   }
-  std::vector<double> forward() const {
+  std::vector<double> fprop() const {
     const int in = problem.in_channels;
     const int out = problem.out_channels;
     std::vector<double> sums(source.size() / in * out);
@@ -122,7 +122,7 @@ struct Data {
     for (double& sum : sums) sum = std::max(sum, 0.);
     return sums;
   }
-  std::vector<double> input_gradient() const {
+  std::vector<double> dgrad() const {
     const int in = problem.in_channels;
     const int out = problem.out_channels;
     std::vector<double> sums(source.size() / out * in);
@@ -132,7 +132,7 @@ struct Data {
           sums[to * in + c] += double{source[from * out + k]} * weight(k, r, s, c);
       }
     });
-    if (problem.gate == Gate::none) return sums;
+    if (problem.mask == MaskFormat::none) return sums;
     for (std::size_t i = 0; i < sums.size(); ++i) sums[i] = below[i] > 0 ? sums[i] : 0;
     return sums;
   }
@@ -155,25 +155,25 @@ class DeviceData {
         storage_bias_(upload(round_to<T>(data.bias))),
         below_(upload(round_to<T>(data.below))),
         destination_(poisoned<T>(data.expected.size())) {
-    std::vector<std::uint8_t> open;
-    for (const float value : data.below) open.push_back(value > 0);
-    open_ = upload(open);
+    std::vector<std::uint8_t> active;
+    for (const float value : data.below) active.push_back(value > 0);
+    active_ = upload(active);
     mask_ = poisoned<std::uint8_t>(data.expected.size());
   }
 
   ConvolutionArguments arguments(WeightLayout layout, BiasType bias, void* workspace) {
-    const bool forward = data_.problem.direction == Direction::forward;
-    const Gate gate = data_.problem.gate;
+    const bool fprop = data_.problem.direction == Direction::fprop;
+    const MaskFormat mask = data_.problem.mask;
     ConvolutionArguments arguments{
         .source = source_.data(),
         .weights = layout == WeightLayout::krsc ? weights_.data() : rotated_.data(),
         .destination = destination_.data(),
         .workspace = workspace};
-    if (forward) {
+    if (fprop) {
       arguments.bias = bias == BiasType::fp32 ? static_cast<void*>(bias_.data()) : storage_bias_.data();
-      if (gate == Gate::bytes) arguments.gate_out = mask_.data();
-    } else if (gate != Gate::none) {
-      arguments.gate_in = gate == Gate::bytes ? static_cast<void*>(open_.data()) : below_.data();
+      if (mask == MaskFormat::bytes) arguments.mask_out = mask_.data();
+    } else if (mask != MaskFormat::none) {
+      arguments.mask_in = mask == MaskFormat::bytes ? static_cast<void*>(active_.data()) : below_.data();
     }
     return arguments;
   }
@@ -201,7 +201,7 @@ class DeviceData {
       ADD_FAILURE() << name << ": element " << i << " is " << values[i] << ", not " << expected;
     }
     EXPECT_EQ(wrong, 0u) << name << ": of " << values.size();
-    if (data_.problem.direction != Direction::forward || data_.problem.gate != Gate::bytes) return;
+    if (data_.problem.direction != Direction::fprop || data_.problem.mask != MaskFormat::bytes) return;
     const std::vector<std::uint8_t> mask = download(mask_);
     for (std::size_t i = 0; i < mask.size(); ++i) {
       ASSERT_EQ(mask[i], data_.expected[i] > 0) << name << ": mask of element " << i;
@@ -213,16 +213,16 @@ class DeviceData {
   DeviceBuffer<T> source_, weights_, rotated_;
   DeviceBuffer<float> bias_;
   DeviceBuffer<T> storage_bias_, below_, destination_;
-  DeviceBuffer<std::uint8_t> open_, mask_;
+  DeviceBuffer<std::uint8_t> active_, mask_;
 };
 
 std::vector<ConvolutionProblem> problems(Precision precision) {
   std::vector<ConvolutionProblem> problems;
   for (const auto& [images, height, width, in, out] :
        {std::array{3, 7, 5, 64, 128}, std::array{1, 13, 9, 128, 64}, std::array{65, 6, 6, 64, 64}}) {
-    for (const Direction direction : {Direction::forward, Direction::input_gradient}) {
-      for (const Gate gate : {Gate::none, Gate::activation, Gate::bytes}) {
-        problems.push_back({images, height, width, in, out, precision, direction, gate});
+    for (const Direction direction : {Direction::fprop, Direction::dgrad}) {
+      for (const MaskFormat mask : {MaskFormat::none, MaskFormat::activation, MaskFormat::bytes}) {
+        problems.push_back({images, height, width, in, out, precision, direction, mask});
       }
     }
   }
@@ -262,7 +262,7 @@ TEST_P(CudnnConvolutionTest, EveryPlanIsRight) {
           // Heuristics propose what cannot be built in the end; the engine passes over it.
           if (!graph->build(plan)) continue;
           const DeviceBuffer<std::byte> workspace(graph->workspace_bytes(plan));
-          const WeightLayout layout = description.formulation == Formulation::rotated_forward
+          const WeightLayout layout = description.formulation == Formulation::rotated_fprop
                                           ? WeightLayout::crsk_rotated
                                           : WeightLayout::krsc;
           device.poison();
@@ -313,7 +313,7 @@ TEST_P(CudnnConvolutionTest, EveryVariantIsRightAndSaysHowItIsCalled) {
 
 TEST_P(CudnnConvolutionTest, TakesPlansFromTheCacheWhileCudnnOffersThem) {
   const TemporaryFolder folder;
-  const ConvolutionProblem problem{3, 7, 5, 64, 128, GetParam(), Direction::input_gradient, Gate::none};
+  const ConvolutionProblem problem{3, 7, 5, 64, 128, GetParam(), Direction::dgrad, MaskFormat::none};
   const auto chosen_with = [&](PlanCache& cache) {
     CudnnConvolutions convolutions({.workspace_limit = kWorkspaceLimit, .cache = &cache});
     std::vector<std::string> names;
@@ -351,7 +351,7 @@ TEST_P(CudnnConvolutionTest, TakesPlansFromTheCacheWhileCudnnOffersThem) {
 TEST_P(CudnnConvolutionTest, TimesNothingThatItNeedNot) {
   PlanCache cache({}, {});
   CudnnConvolutions convolutions({.workspace_limit = kWorkspaceLimit, .cache = &cache});
-  const ConvolutionProblem problem{3, 7, 5, 64, 128, GetParam(), Direction::forward, Gate::none};
+  const ConvolutionProblem problem{3, 7, 5, 64, 128, GetParam(), Direction::fprop, MaskFormat::none};
   EXPECT_TRUE(convolutions.variants(problem, PlanSearch::known).empty());
   EXPECT_FALSE(convolutions.variants(problem, PlanSearch::untimed).empty());
   EXPECT_TRUE(convolutions.variants(problem, PlanSearch::known).empty());

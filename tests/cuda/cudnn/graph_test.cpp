@@ -116,36 +116,36 @@ void print_row(const std::string& device, const GraphDescription& description, c
   std::printf("%-5s | %-60s | %s\n", device.c_str(), to_string(description).c_str(), result.c_str());
 }
 
-struct GateOfDirection {
+struct MaskOfDirection {
   Direction direction;
-  Gate gate;
+  MaskFormat mask;
 };
 constexpr std::array kEngineAsksFor{
-    GateOfDirection{Direction::forward, Gate::none},
-    GateOfDirection{Direction::forward, Gate::activation},
-    GateOfDirection{Direction::forward, Gate::bytes},
-    GateOfDirection{Direction::forward, Gate::bits},
-    GateOfDirection{Direction::input_gradient, Gate::none},
-    GateOfDirection{Direction::input_gradient, Gate::activation},
-    GateOfDirection{Direction::input_gradient, Gate::bytes},
-    GateOfDirection{Direction::input_gradient, Gate::bits},
+    MaskOfDirection{Direction::fprop, MaskFormat::none},
+    MaskOfDirection{Direction::fprop, MaskFormat::activation},
+    MaskOfDirection{Direction::fprop, MaskFormat::bytes},
+    MaskOfDirection{Direction::fprop, MaskFormat::bits},
+    MaskOfDirection{Direction::dgrad, MaskFormat::none},
+    MaskOfDirection{Direction::dgrad, MaskFormat::activation},
+    MaskOfDirection{Direction::dgrad, MaskFormat::bytes},
+    MaskOfDirection{Direction::dgrad, MaskFormat::bits},
 };
 
-// What cuDNN is not asked for. The engine then takes the same with Gate::none, which must be there, and a
-// kernel of its own for the gate.
+// What cuDNN is not asked for. The engine then takes the same with MaskFormat::none, which must be there, and
+// a kernel of its own for the mask.
 bool refused(const ConvolutionProblem& problem) {
-  if (problem.gate == Gate::bits) return true;
+  if (problem.mask == MaskFormat::bits) return true;
   if (problem.precision != Precision::fp32) return false;
-  return problem.gate == Gate::bytes ||
-         (problem.gate == Gate::activation && problem.direction == Direction::input_gradient);
+  return problem.mask == MaskFormat::bytes ||
+         (problem.mask == MaskFormat::activation && problem.direction == Direction::dgrad);
 }
 
 TEST_P(CudnnGraphTest, TakesEveryConvolutionOfTheEngine) {
   std::set<std::string> seen;
   for (ConvolutionProblem problem : layers(precision(), kBatch)) {
-    for (const auto& [direction, gate] : kEngineAsksFor) {
+    for (const auto& [direction, mask] : kEngineAsksFor) {
       problem.direction = direction;
-      problem.gate = gate;
+      problem.mask = mask;
       const std::vector<GraphDescription> graphs = graphs_of(problem);
       EXPECT_EQ(graphs.empty(), refused(problem)) << to_string(problem);
       for (const GraphDescription& description : graphs) {
@@ -174,9 +174,9 @@ TEST_P(CudnnGraphTest, CompilesItsKernels) {
                              .out_channels = 128,
                              .precision = precision()};
   int compiled = 0;
-  for (const auto& [direction, gate] : kEngineAsksFor) {
+  for (const auto& [direction, mask] : kEngineAsksFor) {
     problem.direction = direction;
-    problem.gate = gate;
+    problem.mask = mask;
     for (const GraphDescription& description : graphs_of(problem)) {
       const auto graph = make(description);
       ASSERT_TRUE(graph) << to_string(description);
@@ -194,8 +194,8 @@ TEST_P(CudnnGraphTest, CompilesItsKernels) {
 // Plans that come with cuDNN can be built without loading anything.
 TEST_P(CudnnGraphTest, BuildsPlansThatComeWithCudnn) {
   for (const auto& [formulation, epilogue] :
-       {std::pair{Formulation::forward, Epilogue::bias_relu}, std::pair{Formulation::dgrad, Epilogue::none},
-        std::pair{Formulation::rotated_forward, Epilogue::none}}) {
+       {std::pair{Formulation::fprop, Epilogue::bias_relu}, std::pair{Formulation::dgrad, Epilogue::none},
+        std::pair{Formulation::rotated_fprop, Epilogue::none}}) {
     const auto graph = make({.images = kBatch,
                              .height = 24,
                              .width = 24,
@@ -242,9 +242,9 @@ TEST_P(CudnnGraphTest, TakesMapsOfMoreThan2To31Elements) {
                              .out_channels = 64,
                              .precision = precision()};
   std::set<std::string> seen;
-  for (const auto& [direction, gate] : kEngineAsksFor) {
+  for (const auto& [direction, mask] : kEngineAsksFor) {
     problem.direction = direction;
-    problem.gate = gate;
+    problem.mask = mask;
     for (const GraphDescription& description : graphs_of(problem)) {
       if (!seen.insert(to_string(description)).second) continue;
       std::string refusal;
@@ -255,7 +255,7 @@ TEST_P(CudnnGraphTest, TakesMapsOfMoreThan2To31Elements) {
   }
 }
 
-// The benchmark's further graphs: other ways to write a gate, and the first layer, which the engine computes
+// The benchmark's further graphs: other ways to write a mask, and the first layer, which the engine computes
 // itself.
 TEST_P(CudnnGraphTest, TakesTheBenchmarksGraphs) {
   const auto expect = [&](const GraphDescription& description, bool taken) {
@@ -273,7 +273,7 @@ TEST_P(CudnnGraphTest, TakesTheBenchmarksGraphs) {
   expect(description, true);
   description.epilogue = Epilogue::bias_relu_boolean;
   expect(description, true);
-  for (const Formulation formulation : {Formulation::dgrad, Formulation::rotated_forward}) {
+  for (const Formulation formulation : {Formulation::dgrad, Formulation::rotated_fprop}) {
     description.formulation = formulation;
     for (const Epilogue epilogue : {Epilogue::bytes_select, Epilogue::boolean_select}) {
       description.epilogue = epilogue;
@@ -292,11 +292,11 @@ TEST_P(CudnnGraphTest, TakesTheBenchmarksGraphs) {
     expect(first, true);
   }
   first.epilogue = Epilogue::none;
-  for (const Formulation formulation : {Formulation::dgrad, Formulation::rotated_forward}) {
+  for (const Formulation formulation : {Formulation::dgrad, Formulation::rotated_fprop}) {
     first.formulation = formulation;
     expect(first, true);
   }
-  // No engine writes a gated map of three channels in bf16. There is no ReLU on the image.
+  // No engine writes a masked map of three channels in bf16. There is no ReLU on the image.
   first.formulation = Formulation::dgrad;
   first.epilogue = Epilogue::relu_backward;
   if (precision() == Precision::bf16) expect(first, false);

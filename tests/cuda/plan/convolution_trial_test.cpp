@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "host/cuda/own_convolution.h"
+#include "host/cuda/native_convolution.h"
 #include "host/cuda/plan/timing.h"
 #include "tests/cuda/on_device.h"
 
@@ -22,7 +22,7 @@ namespace {
 
 // A kernel that takes longer than a device would, as all do in the emulation, is launched no more than it
 // must be.
-constexpr double kHopeless = 0;
+constexpr double kCutoff = 0;
 
 class ConvolutionTrialTest : public OnDevice {};
 
@@ -84,10 +84,10 @@ TEST(TrialResult, IsAlikeUpToRoundings) {
 
 std::vector<ConvolutionProblem> problems(Precision precision) {
   std::vector<ConvolutionProblem> problems;
-  for (const Direction direction : {Direction::forward, Direction::input_gradient}) {
-    for (const Gate gate : {Gate::none, Gate::bits, Gate::activation}) {
+  for (const Direction direction : {Direction::fprop, Direction::dgrad}) {
+    for (const MaskFormat mask : {MaskFormat::none, MaskFormat::bits, MaskFormat::activation}) {
       for (const bool pooled : {false, true}) {
-        if (direction == Direction::forward && pooled && gate != Gate::none) continue;
+        if (direction == Direction::fprop && pooled && mask != MaskFormat::none) continue;
         problems.push_back({.images = 2,
                             .height = 2,
                             .width = 4,
@@ -95,7 +95,7 @@ std::vector<ConvolutionProblem> problems(Precision precision) {
                             .out_channels = 64,
                             .precision = precision,
                             .direction = direction,
-                            .gate = gate,
+                            .mask = mask,
                             .pooled = pooled});
       }
     }
@@ -107,14 +107,14 @@ TEST_F(ConvolutionTrialTest, AcceptsTheProjectsKernels) {
   for (const Precision precision : {Precision::fp32, Precision::fp16}) {
     for (const ConvolutionProblem& problem : problems(precision)) {
       SCOPED_TRACE(to_string(problem));
-      ConvolutionProblem without_gate = problem;
-      if (problem.gate == Gate::activation) without_gate.gate = Gate::none;
+      ConvolutionProblem without_mask = problem;
+      if (problem.mask == MaskFormat::activation) without_mask.mask = MaskFormat::none;
       ConvolutionTrial trial(problem);
-      auto variants = own_variants(without_gate);
+      auto variants = native_variants(without_mask);
       EXPECT_FALSE(variants.empty());
       for (auto& variant : variants) {
-        if (problem.gate == Gate::activation) variant = with_gate(std::move(variant), problem.gate);
-        EXPECT_NO_THROW(trial.milliseconds(*variant, kHopeless)) << variant->name();
+        if (problem.mask == MaskFormat::activation) variant = with_mask(std::move(variant), problem.mask);
+        EXPECT_NO_THROW(trial.milliseconds(*variant, kCutoff)) << variant->name();
       }
     }
   }
@@ -143,12 +143,12 @@ class Mistaken final : public ConvolutionVariant {
 };
 
 TEST_F(ConvolutionTrialTest, RefusesMistakes) {
-  const auto forget_gate = [](ConvolutionVariant& variant, ConvolutionArguments arguments,
+  const auto forget_mask = [](ConvolutionVariant& variant, ConvolutionArguments arguments,
                               cudaStream_t stream) {
-    arguments.gate_in = nullptr;
-    ConvolutionProblem without_gate = variant.problem();
-    without_gate.gate = Gate::none;
-    own_variants(without_gate).front()->launch(arguments, stream);
+    arguments.mask_in = nullptr;
+    ConvolutionProblem without_mask = variant.problem();
+    without_mask.mask = MaskFormat::none;
+    native_variants(without_mask).front()->launch(arguments, stream);
   };
   const auto do_nothing = [](ConvolutionVariant&, const ConvolutionArguments&, cudaStream_t) {};
   const auto shift_result = [](ConvolutionVariant& variant, ConvolutionArguments arguments,
@@ -159,40 +159,39 @@ TEST_F(ConvolutionTrialTest, RefusesMistakes) {
         variant.problem().destination_channels() * storage_bytes(variant.problem().precision);
     ConvolutionProblem fewer = variant.problem();
     --fewer.images;
-    own_variants(fewer).front()->launch(arguments, stream);
+    native_variants(fewer).front()->launch(arguments, stream);
   };
   const auto leave_mask = [](ConvolutionVariant& variant, ConvolutionArguments arguments,
                              cudaStream_t stream) {
-    arguments.gate_out = nullptr;
+    arguments.mask_out = nullptr;
     variant.launch(arguments, stream);
   };
-  // Every image's gate, or what a pool kept, is taken from the first.
+  // Every image's mask, or what a pool kept, is taken from the first.
   const auto forget_images = [](ConvolutionVariant& variant, ConvolutionArguments arguments,
                                 cudaStream_t stream) {
     ConvolutionProblem one = variant.problem();
     one.images = 1;
     const std::size_t bytes = storage_bytes(one.precision);
     for (int image = 0; image < variant.problem().images; ++image) {
-      own_variants(one).front()->launch(arguments, stream);
+      native_variants(one).front()->launch(arguments, stream);
       arguments.source = static_cast<const std::byte*>(arguments.source) + one.source_size() * bytes;
       arguments.destination = static_cast<std::byte*>(arguments.destination) + one.destination_size() * bytes;
     }
   };
   const auto refuse = [](const ConvolutionProblem& problem, const Mistaken::Launch& launch) {
-    Mistaken variant(std::move(own_variants(problem).front()), launch);
+    Mistaken variant(std::move(native_variants(problem).front()), launch);
     ConvolutionTrial trial(problem);
-    EXPECT_THROW(trial.milliseconds(variant, kHopeless), WrongResult) << to_string(problem);
+    EXPECT_THROW(trial.milliseconds(variant, kCutoff), WrongResult) << to_string(problem);
   };
   for (const Precision precision : {Precision::fp32, Precision::fp16}) {
     for (const ConvolutionProblem& problem : problems(precision)) {
-      if (problem.gate == Gate::activation) continue;
+      if (problem.mask == MaskFormat::activation) continue;
       refuse(problem, do_nothing);
       refuse(problem, shift_result);
-      const bool bits = problem.gate == Gate::bits;
-      if (bits && problem.direction == Direction::input_gradient) refuse(problem, forget_gate);
-      if (bits && problem.direction == Direction::forward) refuse(problem, leave_mask);
-      if (problem.direction == Direction::input_gradient && (bits || problem.pooled))
-        refuse(problem, forget_images);
+      const bool bits = problem.mask == MaskFormat::bits;
+      if (bits && problem.direction == Direction::dgrad) refuse(problem, forget_mask);
+      if (bits && problem.direction == Direction::fprop) refuse(problem, leave_mask);
+      if (problem.direction == Direction::dgrad && (bits || problem.pooled)) refuse(problem, forget_images);
     }
   }
 }

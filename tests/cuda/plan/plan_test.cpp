@@ -52,20 +52,20 @@ class FakeVariant final : public ConvolutionVariant {
 class PlanTest : public testing::Test {
  protected:
   ConvolutionSource own() {
-    return [](const ConvolutionProblem& problem, PlanSearch, const MayTime&) {
+    return [](const ConvolutionProblem& problem, PlanSearch, const TimingBudget&) {
       std::vector<std::unique_ptr<ConvolutionVariant>> variants;
-      if (problem.gate == Gate::none || problem.gate == Gate::bits)
+      if (problem.mask == MaskFormat::none || problem.mask == MaskFormat::bits)
         variants.push_back(std::make_unique<FakeVariant>("own", problem));
       return variants;
     };
   }
   ConvolutionSource other() {
-    return [this](const ConvolutionProblem& problem, PlanSearch search, const MayTime& may_time) {
+    return [this](const ConvolutionProblem& problem, PlanSearch search, const TimingBudget& has_time) {
       searches_.push_back(search);
       std::vector<std::unique_ptr<ConvolutionVariant>> variants;
-      if (problem.gate != Gate::none || problem.pooled) return variants;
+      if (problem.mask != MaskFormat::none || problem.pooled) return variants;
       if (search == PlanSearch::ready_made || search == PlanSearch::compiled) {
-        EXPECT_TRUE(may_time());
+        EXPECT_TRUE(has_time());
         now_ += seconds_of_search_;
       }
       variants.push_back(std::make_unique<FakeVariant>("other", problem, 0., most_images_));
@@ -82,7 +82,7 @@ class PlanTest : public testing::Test {
     };
     timings.store = [this](const std::string& key, double milliseconds) { known_[key] = milliseconds; };
     timings.timer = [this](const ConvolutionProblem& problem) -> Timings::Measure {
-      if (out_of_memory_) throw OutOfMemory();
+      if (out_of_memory_) throw OutOfMemory("out of device memory");
       return [this, problem](ConvolutionVariant& variant, double) {
         EXPECT_EQ(variant.problem(), problem);
         now_ += 0.01;
@@ -101,7 +101,7 @@ class PlanTest : public testing::Test {
       };
     };
     timings.first_layer_timer = [this](const FirstLayerProblem& problem) -> Timings::MeasureFirstLayer {
-      if (out_of_memory_) throw OutOfMemory();
+      if (out_of_memory_) throw OutOfMemory("out of device memory");
       return [this, problem](std::string_view kernel, double) {
         now_ += 0.01;
         timed_first_layers_.push_back(problem);
@@ -123,12 +123,12 @@ class PlanTest : public testing::Test {
   }
 
   Network network_ = test::make_network({{64}, {64}, {64, true}, {128}, {64}});
-  Geometry geometry_{{0, 0, 4, 0, 60}};
+  BatchLayout layout_{{0, 0, 4, 0, 60}};
   std::map<std::string, double> milliseconds_{{"own", 1.4}, {"other", 1}, {"compiled", 0.5}};
   std::map<std::string, double> passes_{{" + mask", 2}, {" + pool", 0.3}};
   std::map<Direction, std::map<std::string, double>> first_layer_milliseconds_{
-      {Direction::forward, {{"mma", 0.2}, {"direct", 0.3}}},
-      {Direction::input_gradient, {{"mma", 0.2}, {"direct", 0.1}}}};
+      {Direction::fprop, {{"mma", 0.2}, {"direct", 0.3}}},
+      {Direction::dgrad, {{"mma", 0.2}, {"direct", 0.1}}}};
   double seconds_of_search_ = 0.1;
   int most_images_ = 1000;  // That the other library takes.
   double now_ = 100;
@@ -160,33 +160,33 @@ TEST(TimedProblem, IsSharedByProblemsOfSimilarSizeAndNeverLarger) {
 }
 
 TEST_F(PlanTest, TakesTheFastestPairOfForwardAndGradient) {
-  const Plan plan = planner().make(geometry_, use(kLong));
+  const Plan plan = planner().make(layout_, use(kLong));
   // With the mask that the gradient reads: 1.4 + 1.4 ms against 0.5 + 2.5.
-  EXPECT_EQ(plan.layers[1].forward->name(), "own");
-  EXPECT_EQ(plan.layers[1].gate, Gate::bits);
-  EXPECT_EQ(plan.layers[2].input_gradient->name(), "own");
+  EXPECT_EQ(plan.layers[1].fprop->name(), "own");
+  EXPECT_EQ(plan.layers[1].mask, MaskFormat::bits);
+  EXPECT_EQ(plan.layers[2].dgrad->name(), "own");
   // Neither behind a pool nor behind the first layer does the gradient pass a mask.
-  EXPECT_EQ(plan.layers[0].gate, Gate::bits);
-  EXPECT_EQ(plan.layers[1].input_gradient->name(), "compiled");
-  EXPECT_EQ(plan.layers[2].forward->name(), "compiled + pool");
-  EXPECT_EQ(plan.layers[3].input_gradient->name(), "compiled");
-  EXPECT_EQ(plan.layers[4].forward, nullptr);  // Its filters leave at their head.
+  EXPECT_EQ(plan.layers[0].mask, MaskFormat::bits);
+  EXPECT_EQ(plan.layers[1].dgrad->name(), "compiled");
+  EXPECT_EQ(plan.layers[2].fprop->name(), "compiled + pool");
+  EXPECT_EQ(plan.layers[3].dgrad->name(), "compiled");
+  EXPECT_EQ(plan.layers[4].fprop, nullptr);  // Its filters leave at their head.
   EXPECT_THAT(notices_, SizeIs(1));
 }
 
 TEST_F(PlanTest, ComparesWhatFusesThePoolWithPassesOfTheirOwn) {
   passes_[" + pool"] = 1;
-  const Plan plan = planner().make(geometry_, use(kLong));
-  EXPECT_EQ(plan.layers[2].forward->name(), "own");
-  EXPECT_TRUE(plan.layers[2].forward->problem().pooled);
-  EXPECT_FALSE(plan.layers[2].forward->needs_map());
-  EXPECT_EQ(plan.layers[3].input_gradient->name(), "compiled");  // Its own output is not pooled.
+  const Plan plan = planner().make(layout_, use(kLong));
+  EXPECT_EQ(plan.layers[2].fprop->name(), "own");
+  EXPECT_TRUE(plan.layers[2].fprop->problem().pooled);
+  EXPECT_FALSE(plan.layers[2].fprop->needs_map());
+  EXPECT_EQ(plan.layers[3].dgrad->name(), "compiled");  // Its own output is not pooled.
 }
 
 TEST_F(PlanTest, CompilesOnlyForRunsThatPayForIt) {
   // Two seconds of compiling against half a millisecond an iteration of the timed images.
   const auto chosen = [&](std::int64_t iterations) {
-    return planner().make(geometry_, use(iterations)).layers[2].forward->name();
+    return planner().make(layout_, use(iterations)).layers[2].fprop->name();
   };
   seconds_of_search_ = 0;
   EXPECT_EQ(chosen(kLong), "compiled + pool");
@@ -196,75 +196,75 @@ TEST_F(PlanTest, CompilesOnlyForRunsThatPayForIt) {
 
 TEST_F(PlanTest, TimingTakesATenthOfTheRunAtMost) {
   // A few launches of milliseconds: 10 iterations last some 0.1 s.
-  const Plan plan = planner().make(geometry_, use(10));
+  const Plan plan = planner().make(layout_, use(10));
   // The first one timed already takes more than the tenth of that.
   EXPECT_THAT(timed_, SizeIs(1));
   EXPECT_THAT(searches_, Not(Contains(PlanSearch::compiled)));
   // Without a time the other library is not even asked, which might compile a kernel for each question.
   EXPECT_THAT(searches_, Not(Contains(PlanSearch::untimed)));
-  for (int layer = 1; layer <= 2; ++layer) EXPECT_EQ(plan.layers[layer].forward->name(), "own");
+  for (int layer = 1; layer <= 2; ++layer) EXPECT_EQ(plan.layers[layer].fprop->name(), "own");
   // What was timed is known to the next run, which goes on from there.
   const std::size_t known = known_.size();
-  planner().make(geometry_, use(10));
+  planner().make(layout_, use(10));
   EXPECT_GE(known_.size(), known);
 }
 
 TEST_F(PlanTest, KnowsWhatEarlierRunsTimed) {
-  planner().make(geometry_, use(kLong));
+  planner().make(layout_, use(kLong));
   const auto timed = timed_.size();
   ASSERT_GT(timed, 0u);
   notices_.clear();
   // 67 images are timed as 64, and 55 as 60 are.
-  const Plan plan = planner().make(Geometry({0, 0, 12, 0, 55}), use(kLong));
+  const Plan plan = planner().make(BatchLayout({0, 0, 12, 0, 55}), use(kLong));
   EXPECT_EQ(timed_.size(), timed);
   EXPECT_THAT(notices_, IsEmpty());
-  EXPECT_EQ(plan.layers[1].forward->problem().images, 67);
-  EXPECT_EQ(plan.layers[1].forward->name(), "own");
+  EXPECT_EQ(plan.layers[1].fprop->problem().images, 67);
+  EXPECT_EQ(plan.layers[1].fprop->name(), "own");
 }
 
 TEST_F(PlanTest, AFixedPlanTimesNothing) {
   known_["anything"] = 1;
-  const Plan plan = planner(PlanRule::fixed).make(geometry_, use(kLong));
+  const Plan plan = planner(PlanRule::fixed).make(layout_, use(kLong));
   EXPECT_THAT(timed_, IsEmpty());
   EXPECT_THAT(searches_, IsEmpty());  // The own ones compute everything.
   EXPECT_THAT(notices_, IsEmpty());
-  for (int layer = 1; layer <= 2; ++layer) EXPECT_EQ(plan.layers[layer].forward->name(), "own");
-  for (int layer = 0; layer <= 1; ++layer) EXPECT_EQ(plan.layers[layer].gate, Gate::bits);
-  EXPECT_EQ(plan.layers[1].input_gradient->problem().gate, Gate::none);
-  EXPECT_EQ(plan.layers[2].input_gradient->problem().gate, Gate::bits);
+  for (int layer = 1; layer <= 2; ++layer) EXPECT_EQ(plan.layers[layer].fprop->name(), "own");
+  for (int layer = 0; layer <= 1; ++layer) EXPECT_EQ(plan.layers[layer].mask, MaskFormat::bits);
+  EXPECT_EQ(plan.layers[1].dgrad->problem().mask, MaskFormat::none);
+  EXPECT_EQ(plan.layers[2].dgrad->problem().mask, MaskFormat::bits);
 }
 
 TEST_F(PlanTest, TheFirstLayersMaskIsItsPools) {
   network_ = test::make_network({{64, true}, {64}, {64, true}, {128}, {64}});
-  const Plan plan = planner(PlanRule::fixed).make(geometry_, use(kLong));
-  EXPECT_EQ(plan.layers[0].gate, Gate::none);
-  EXPECT_EQ(plan.layers[1].input_gradient->problem().gate, Gate::none);
+  const Plan plan = planner(PlanRule::fixed).make(layout_, use(kLong));
+  EXPECT_EQ(plan.layers[0].mask, MaskFormat::none);
+  EXPECT_EQ(plan.layers[1].dgrad->problem().mask, MaskFormat::none);
 }
 
 TEST_F(PlanTest, StopsTimingWhenTheRunIsInterrupted) {
   stop_.request_stop();
-  const Plan plan = planner().make(geometry_, use(kLong));
+  const Plan plan = planner().make(layout_, use(kLong));
   EXPECT_THAT(timed_, IsEmpty());
   EXPECT_THAT(searches_, AllOf(Not(IsEmpty()), Each(PlanSearch::known)));
-  EXPECT_EQ(plan.layers[1].forward->name(), "own");
+  EXPECT_EQ(plan.layers[1].fprop->name(), "own");
 }
 
 TEST_F(PlanTest, NothingIsConcludedFromALackOfMemory) {
   out_of_memory_ = true;
-  const Plan plan = planner().make(geometry_, use(kLong));
+  const Plan plan = planner().make(layout_, use(kLong));
   EXPECT_THAT(known_, IsEmpty());
-  EXPECT_EQ(plan.layers[1].forward->name(), "own");
+  EXPECT_EQ(plan.layers[1].fprop->name(), "own");
   out_of_memory_ = false;
-  planner().make(geometry_, use(kLong));
+  planner().make(layout_, use(kLong));
   EXPECT_THAT(known_, Not(IsEmpty()));
 }
 
 TEST_F(PlanTest, DoesNotUseWhatGivesWrongResults) {
   wrong_ = "own";
-  const Plan plan = planner().make(geometry_, use(kLong));
+  const Plan plan = planner().make(layout_, use(kLong));
   for (int layer = 1; layer <= 3; ++layer) {
-    EXPECT_THAT(plan.layers[layer].forward->name(), testing::StartsWith("compiled")) << layer;
-    EXPECT_THAT(plan.layers[layer].input_gradient->name(), testing::StartsWith("compiled")) << layer;
+    EXPECT_THAT(plan.layers[layer].fprop->name(), testing::StartsWith("compiled")) << layer;
+    EXPECT_THAT(plan.layers[layer].dgrad->name(), testing::StartsWith("compiled")) << layer;
   }
   // Once, and of the timing.
   EXPECT_THAT(notices_,
@@ -275,18 +275,18 @@ TEST_F(PlanTest, DoesNotUseWhatGivesWrongResults) {
 TEST_F(PlanTest, NorWhereThereIsNoTimeToTimeOthers) {
   wrong_ = "own";
   Planner both = planner();
-  both.make(geometry_, use(kLong));
+  both.make(layout_, use(kLong));
   out_of_memory_ = true;
   known_.clear();
-  const Plan plan = both.make(geometry_, use(kLong));
-  EXPECT_THAT(plan.layers[1].forward->name(), testing::StartsWith("other"));
+  const Plan plan = both.make(layout_, use(kLong));
+  EXPECT_THAT(plan.layers[1].fprop->name(), testing::StartsWith("other"));
 }
 
 // The other library's plans are there for 48 images, as they are timed, but not for all 60.
 TEST_F(PlanTest, TakesAnotherWhereTheFastestCannotBeHad) {
   most_images_ = 48;
-  const Plan plan = planner().make(geometry_, use(kLong));
-  for (int layer = 1; layer <= 3; ++layer) EXPECT_EQ(plan.layers[layer].forward->name(), "own") << layer;
+  const Plan plan = planner().make(layout_, use(kLong));
+  for (int layer = 1; layer <= 3; ++layer) EXPECT_EQ(plan.layers[layer].fprop->name(), "own") << layer;
 }
 
 TEST_F(PlanTest, SearchesOnlyWhileThereIsTime) {
@@ -294,32 +294,32 @@ TEST_F(PlanTest, SearchesOnlyWhileThereIsTime) {
   seconds_of_search_ = 1;
   milliseconds_ = {{"own", 1}, {"other", 1}, {"compiled", 1}};
   const double before = now_;
-  planner().make(geometry_, use(10));
+  planner().make(layout_, use(10));
   EXPECT_LT(now_ - before, 1.5);
 }
 
 TEST_F(PlanTest, TakesTheFirstLayersFastestKernels) {
-  const Plan plan = planner().make(geometry_, use(kLong));
-  EXPECT_EQ(plan.first_convolution, "mma");
-  EXPECT_EQ(plan.last_gradient, "direct");
+  const Plan plan = planner().make(layout_, use(kLong));
+  EXPECT_EQ(plan.first_layer_fprop, "mma");
+  EXPECT_EQ(plan.first_layer_dgrad, "direct");
   EXPECT_THAT(plan.describe(network_),
               HasSubstr(network_.convolutions[0].name + ": forward mma, gradient direct, mask bits; "));
   ASSERT_THAT(timed_first_layers_, SizeIs(4));
-  EXPECT_EQ(timed_first_layers_[0], (FirstLayerProblem{Direction::forward, 64, 96, 96, 64, Precision::fp16}));
-  EXPECT_EQ(timed_first_layers_[2].direction, Direction::input_gradient);
+  EXPECT_EQ(timed_first_layers_[0], (FirstLayerProblem{Direction::fprop, 64, 96, 96, 64, Precision::fp16}));
+  EXPECT_EQ(timed_first_layers_[2].direction, Direction::dgrad);
   // They are known to later runs of a similar number of images.
   first_layer_milliseconds_.clear();
-  const Plan known = planner().make(Geometry({0, 0, 12, 0, 55}), use(kLong));
-  EXPECT_EQ(known.first_convolution, "mma");
-  EXPECT_EQ(known.last_gradient, "direct");
+  const Plan known = planner().make(BatchLayout({0, 0, 12, 0, 55}), use(kLong));
+  EXPECT_EQ(known.first_layer_fprop, "mma");
+  EXPECT_EQ(known.first_layer_dgrad, "direct");
   EXPECT_THAT(timed_first_layers_, SizeIs(4));
 }
 
 TEST_F(PlanTest, UntimedFirstLayerKernelsAreThoseOfferedFirst) {
   const auto expect_first = [&](Planner planner, const PlanUse& use) {
-    const Plan plan = planner.make(geometry_, use);
-    EXPECT_EQ(plan.first_convolution, "mma");
-    EXPECT_EQ(plan.last_gradient, "mma");
+    const Plan plan = planner.make(layout_, use);
+    EXPECT_EQ(plan.first_layer_fprop, "mma");
+    EXPECT_EQ(plan.first_layer_dgrad, "mma");
     EXPECT_THAT(timed_first_layers_, IsEmpty());
   };
   expect_first(planner(PlanRule::fixed), use(kLong));
@@ -335,9 +335,9 @@ TEST_F(PlanTest, AnEndThatGivesWrongResultsIsNotUsed) {
   wrong_ = "mma";
   Planner one = planner();
   const auto expect_direct = [&] {
-    const Plan plan = one.make(geometry_, use(kLong));
-    EXPECT_EQ(plan.first_convolution, "direct");
-    EXPECT_EQ(plan.last_gradient, "direct");
+    const Plan plan = one.make(layout_, use(kLong));
+    EXPECT_EQ(plan.first_layer_fprop, "direct");
+    EXPECT_EQ(plan.first_layer_dgrad, "direct");
   };
   expect_direct();
   EXPECT_THAT(notices_, Contains(HasSubstr("wrong. It is not used")).Times(2));
@@ -354,17 +354,17 @@ TEST_F(PlanTest, NorIfThenThereIsNoTimeForTheOther) {
   use.on_notice = [this](const std::string& text) {
     if (text.starts_with("wrong")) stop_.request_stop();
   };
-  EXPECT_EQ(planner().make(geometry_, use).first_convolution, "direct");
+  EXPECT_EQ(planner().make(layout_, use).first_layer_fprop, "direct");
   EXPECT_THAT(timed_first_layers_, SizeIs(1));
 }
 
 TEST_F(PlanTest, WhatIsNotToBeLaunchedIsNotUsed) {
   refused_ = "own";
-  const Plan plan = planner().make(geometry_, use(kLong));
-  EXPECT_THAT(plan.layers[1].forward->name(), testing::StartsWith("compiled"));
+  const Plan plan = planner().make(layout_, use(kLong));
+  EXPECT_THAT(plan.layers[1].fprop->name(), testing::StartsWith("compiled"));
   refused_ = "mma";
   known_.clear();
-  EXPECT_EQ(planner().make(geometry_, use(kLong)).first_convolution, "direct");
+  EXPECT_EQ(planner().make(layout_, use(kLong)).first_layer_fprop, "direct");
 }
 
 // Nothing can be launched any more; the next run does without that kernel, whatever the problem.
@@ -374,14 +374,14 @@ TEST_F(PlanTest, WhatBreaksTheDeviceIsNotUsedAgain) {
     refused_ = kernel;
     known_.clear();
     emulation::set_broken(true);
-    EXPECT_THAT([&] { planner().make(geometry_, use(kLong)); },
+    EXPECT_THAT([&] { planner().make(layout_, use(kLong)); },
                 testing::ThrowsMessage<Error>(testing::AllOf(
                     HasSubstr(kernel), HasSubstr("broke the device: refused. Give the same"))));
     emulation::set_broken(false);
-    const Plan plan = planner().make(geometry_, use(kLong));
-    EXPECT_NE(plan.first_convolution, kernel);
+    const Plan plan = planner().make(layout_, use(kLong));
+    EXPECT_NE(plan.first_layer_fprop, kernel);
     for (const Plan::Layer& layer : plan.layers) {
-      for (const auto* variant : {&layer.forward, &layer.input_gradient}) {
+      for (const auto* variant : {&layer.fprop, &layer.dgrad}) {
         if (*variant) {
           EXPECT_THAT((*variant)->name(), Not(testing::StartsWith(kernel)));
         }
@@ -393,9 +393,9 @@ TEST_F(PlanTest, WhatBreaksTheDeviceIsNotUsedAgain) {
 // The first layers' own kernels are known to be fast, and a later layer finds them wrong.
 TEST_F(PlanTest, NorIsItWhereItWasChosenBefore) {
   milliseconds_["own"] = 0.1;
-  ASSERT_EQ(planner().make(geometry_, use(kLong)).layers[1].forward->name(), "own");
+  ASSERT_EQ(planner().make(layout_, use(kLong)).layers[1].fprop->name(), "own");
   const std::size_t erased = std::erase_if(known_, [](const auto& known) {
-    return known.first.starts_with("input gradient") && known.first.find("64->128") != std::string::npos;
+    return known.first.starts_with("dgrad") && known.first.find("64->128") != std::string::npos;
   });
   ASSERT_GT(erased, 0u);
   wrong_ = "own";
@@ -403,31 +403,30 @@ TEST_F(PlanTest, NorIsItWhereItWasChosenBefore) {
   use.on_notice = [this](const std::string& text) {
     if (text.starts_with("wrong")) stop_.request_stop();  // Nothing else is searched.
   };
-  const Plan plan = planner().make(geometry_, use);
-  for (int layer = 1; layer <= 3; ++layer) EXPECT_NE(plan.layers[layer].forward->name(), "own") << layer;
+  const Plan plan = planner().make(layout_, use);
+  for (int layer = 1; layer <= 3; ++layer) EXPECT_NE(plan.layers[layer].fprop->name(), "own") << layer;
 }
 
 TEST_F(PlanTest, WithoutConvolutionsToo) {
   // Two launches at most: some 0.2 ms an iteration.
-  const Plan plan = planner().make(Geometry({0, 64}), use(2));
-  EXPECT_EQ(plan.first_convolution, "mma");
+  const Plan plan = planner().make(BatchLayout({0, 64}), use(2));
+  EXPECT_EQ(plan.first_layer_fprop, "mma");
   EXPECT_THAT(timed_first_layers_, SizeIs(1));
   known_.clear();
-  planner().make(Geometry({0, 64}), use(kLong));
+  planner().make(BatchLayout({0, 64}), use(kLong));
   EXPECT_THAT(timed_first_layers_, SizeIs(1 + 4));
 }
 
 TEST_F(PlanTest, WhereOnlyHeadsReadTheImagesTheFirstLayerHasNoKernels) {
-  const Plan plan = planner().make(Geometry({64}), use(kLong));
-  EXPECT_EQ(plan.first_convolution, "");
-  EXPECT_EQ(plan.last_gradient, "");
+  const Plan plan = planner().make(BatchLayout({64}), use(kLong));
+  EXPECT_EQ(plan.first_layer_fprop, "");
+  EXPECT_EQ(plan.first_layer_dgrad, "");
   EXPECT_THAT(timed_first_layers_, IsEmpty());
 }
 
 TEST(TimedProblem, OfTheFirstLayerAsManyImagesAsGiveEnoughPositions) {
   const auto images = [](int count, int size) {
-    return timed_problem(FirstLayerProblem{Direction::forward, count, size, size, 64, Precision::fp16})
-        .images;
+    return timed_problem(FirstLayerProblem{Direction::fprop, count, size, size, 64, Precision::fp16}).images;
   };
   EXPECT_EQ(images(7, 96), 6);
   EXPECT_EQ(images(2048, 96), 512);
@@ -437,11 +436,11 @@ TEST(TimedProblem, OfTheFirstLayerAsManyImagesAsGiveEnoughPositions) {
 
 TEST_F(PlanTest, AProblemThatNobodyComputesIsAnErrorThatNamesTheLayer) {
   Planner none(network_, kImage, Precision::tf32, PlanRule::timed,
-               {[](const ConvolutionProblem&, PlanSearch, const MayTime&) {
+               {[](const ConvolutionProblem&, PlanSearch, const TimingBudget&) {
                  return std::vector<std::unique_ptr<ConvolutionVariant>>();
                }},
                timings());
-  EXPECT_THAT([&] { none.make(geometry_); },
+  EXPECT_THAT([&] { none.make(layout_); },
               testing::ThrowsMessage<Error>(HasSubstr(network_.convolutions[1].name)));
 }
 

@@ -74,7 +74,7 @@ TEST_P(EmulatedRuntimeTest, GraphsReplayWhatWasCaptured) {
 TEST_P(EmulatedRuntimeTest, MemoryIsLimited) {
   emulation::set_memory(emulation::counters().allocated_bytes + 1000);
   EXPECT_NO_THROW(cuda::DeviceBuffer<float>(250));
-  EXPECT_THROW(cuda::DeviceBuffer<float>(251), cuda::OutOfMemory);
+  EXPECT_THROW(cuda::DeviceBuffer<float>(251), OutOfMemory);
   emulation::set_memory(std::size_t{4} << 30);
 }
 

@@ -1,4 +1,4 @@
-#include "batch_ascent.h"
+#include "ascent_loop.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,8 +7,10 @@
 #include "../run/schedule.h"
 #include "kernels/first_layer/dgrad.h"
 #include "kernels/head/filter_head.h"
+#include "kernels/head/loss_trace.h"
 #include "kernels/image/noise.h"
-#include "kernels/optimiser/ascent.h"
+#include "kernels/optimiser/normalise_and_step.h"
+#include "kernels/picture/encode.h"
 #include "nvtx.h"
 
 namespace filterscope::cuda {
@@ -34,13 +36,13 @@ FilterStatus status_of(kernels::AscentStatus status, bool rescued) {
 
 }  // namespace
 
-BatchAscent::BatchAscent(const Network& network, const Recipe& recipe, const RenderOptions& options,
-                         Precision precision, DeviceWeights& weights, Plan plan)
+AscentLoop::AscentLoop(const Network& network, const Recipe& recipe, const RenderOptions& options,
+                       Precision precision, DeviceWeights& weights, Plan plan)
     : network_(network),
       recipe_(recipe),
       options_(options),
       trace_every_(options.trace_every > 0 ? options.trace_every : recipe.trace_every()),
-      stack_(make_stack(network, recipe, precision, weights, std::move(plan))) {
+      passes_(make_passes(network, recipe, precision, weights, std::move(plan))) {
   const std::size_t count = images();
   const int parts = kernels::image_gradient_parts(options.extent.height, options.extent.width);
   images_ = DeviceBuffer<float>(count * image_size());
@@ -85,27 +87,27 @@ BatchAscent::BatchAscent(const Network& network, const Recipe& recipe, const Ren
   device_progress_ = static_cast<int*>(mapped);
 }
 
-BatchAscent::~BatchAscent() {
+AscentLoop::~AscentLoop() {
   // Nothing may be freed under the device's hands.
   cudaStreamSynchronize(stream_);
   cudaStreamSynchronize(copy_stream_);
   cudaGetLastError();
 }
 
-std::size_t BatchAscent::device_bytes(const Network& network, const Recipe& recipe,
-                                      const RenderOptions& options, Precision precision,
-                                      const Geometry& geometry) {
+std::size_t AscentLoop::device_bytes(const Network& network, const Recipe& recipe,
+                                     const RenderOptions& options, Precision precision,
+                                     const BatchLayout& layout) {
   const auto image_size = static_cast<std::size_t>(options.extent.positions()) * 3;
   const int trace_every = options.trace_every > 0 ? options.trace_every : recipe.trace_every();
   // Images, gradients, pictures, frames, and two traces; the rest is a few numbers.
   const std::size_t per_image =
       image_size * (2 * sizeof(float) + 1 + (options.keep_images ? sizeof(float) : 0)) +
       frame_bytes(recipe, options) + std::size_t(recipe.iterations / trace_every) * 2 * sizeof(float) + 1024;
-  return stack_bytes(network, options.extent, precision, geometry, Gate::activation) +
-         per_image * geometry.images();
+  return passes_bytes(network, options.extent, precision, layout, MaskFormat::activation) +
+         per_image * layout.images();
 }
 
-kernels::AscentState BatchAscent::state() const {
+kernels::AscentState AscentLoop::state() const {
   return {.status = status_.data(),
           .steps = steps_.data(),
           .first_losses = first_losses_.data(),
@@ -116,7 +118,7 @@ kernels::AscentState BatchAscent::state() const {
           .iteration = iteration_.data()};
 }
 
-StackArguments BatchAscent::stack_arguments() const {
+PassArguments AscentLoop::pass_arguments() const {
   return {.images = images_.data(),
           .filters = filters_.data(),
           .sums = sums_.data(),
@@ -124,22 +126,22 @@ StackArguments BatchAscent::stack_arguments() const {
           .squares = squares_.data()};
 }
 
-void BatchAscent::start(const Assignment& assignment) {
+void AscentLoop::start(const Batch& batch) {
   const nvtx::Range range("start");
-  running_ = &assignment;
+  running_ = &batch;
   enqueued_ = 0;
   if (frame_rows() > 0) check(cudaStreamWaitEvent(stream_, copied_), "ordering streams");
   const std::size_t count = images();
   for (std::size_t i = 0; i < count; ++i) {
-    staged_layers_.data()[i] = assignment.filters[i].layer;
-    staged_filters_.data()[i] = assignment.filters[i].filter;
+    staged_layers_.data()[i] = batch.filters[i].layer;
+    staged_filters_.data()[i] = batch.filters[i].filter;
   }
   copy(layers_.data(), staged_layers_.data(), count, cudaMemcpyHostToDevice, stream_);
   copy(filters_.data(), staged_filters_.data(), count, cudaMemcpyHostToDevice, stream_);
   std::atomic_ref(*progress_.data()).store(0);
   kernels::start_ascent(state(), images(), stream_);
   if (options_.initial_images.count > 0) {
-    upload_initial_images(assignment);
+    upload_initial_images(batch);
   } else {
     kernels::noise({.images = images_.data(),
                     .layers = layers_.data(),
@@ -153,11 +155,11 @@ void BatchAscent::start(const Assignment& assignment) {
   }
 }
 
-void BatchAscent::upload_initial_images(const Assignment& assignment) {
+void AscentLoop::upload_initial_images(const Batch& batch) {
   const InitialImages& given = options_.initial_images;
   for (int i = 0; i < images(); ++i) {
-    const std::int64_t selected = std::max<std::int64_t>(assignment.selected[i], 0);
-    std::copy_n(given.values.data() + (given.count == 1 ? 0 : selected) * image_size(), image_size(),
+    const std::int64_t index = std::max<std::int64_t>(batch.indices[i], 0);
+    std::copy_n(given.values.data() + (given.count == 1 ? 0 : index) * image_size(), image_size(),
                 staged_images_.data() + i * image_size());
   }
   copy(images_.data(), staged_images_.data(), images_.size(), cudaMemcpyHostToDevice, stream_);
@@ -165,7 +167,7 @@ void BatchAscent::upload_initial_images(const Assignment& assignment) {
 
 // A launch beside the graph rather than a part of it, which would find out on the device, in every iteration,
 // whether a frame is due and where it goes.
-void BatchAscent::enqueue_frame() {
+void AscentLoop::enqueue_frame() {
   const nvtx::Range range("frame");
   const std::size_t row = enqueued_ / options_.frame_every;
   kernels::encode({.images = images_.data(),
@@ -175,9 +177,9 @@ void BatchAscent::enqueue_frame() {
                   stream_);
 }
 
-void BatchAscent::record_losses(float* trace, int trace_every, int* progress) {
+void AscentLoop::record_losses(float* trace, int trace_every, int* progress) {
   kernels::loss_trace({.sums = sums_.data(),
-                       .weights = stack_->loss_weights(),
+                       .weights = passes_->loss_weights(),
                        .state = state(),
                        .trace = trace,
                        .trace_every = trace_every,
@@ -186,15 +188,15 @@ void BatchAscent::record_losses(float* trace, int trace_every, int* progress) {
                       stream_);
 }
 
-void BatchAscent::enqueue_iteration() {
-  const StackArguments arguments = stack_arguments();
+void AscentLoop::enqueue_iteration() {
+  const PassArguments arguments = pass_arguments();
   {
     const nvtx::Range range("forward");
-    stack_->forward(arguments, stream_);
+    passes_->forward(arguments, stream_);
   }
   {
     const nvtx::Range range("backward");
-    stack_->backward(arguments, stream_);
+    passes_->backward(arguments, stream_);
   }
   const nvtx::Range range("step");
   {
@@ -215,7 +217,7 @@ void BatchAscent::enqueue_iteration() {
       stream_);
 }
 
-void BatchAscent::iterate(bool as_graph) {
+void AscentLoop::iterate(bool as_graph) {
   if (frame_rows() > 0 && enqueued_ < recipe_.iterations && enqueued_ % options_.frame_every == 0)
     enqueue_frame();
   ++enqueued_;
@@ -231,7 +233,7 @@ void BatchAscent::iterate(bool as_graph) {
   iteration_graph_.upload(stream_);
 }
 
-int BatchAscent::finished_iterations() const {
+int AscentLoop::finished_iterations() const {
   const cudaError_t status = cudaStreamQuery(stream_);
   if (status == cudaErrorNotReady) {
     cudaGetLastError();  // The runtime would hand it to whoever asks next.
@@ -241,9 +243,9 @@ int BatchAscent::finished_iterations() const {
   return std::atomic_ref(*progress_.data()).load();
 }
 
-void BatchAscent::finish() {
+void AscentLoop::finish() {
   const nvtx::Range range("finish");
-  stack_->forward(stack_arguments(), stream_);
+  passes_->forward(pass_arguments(), stream_);
   record_losses(nullptr, 0, nullptr);
   kernels::encode({.images = images_.data(),
                    .pictures = finished_.pictures.data(),
@@ -285,12 +287,12 @@ void BatchAscent::finish() {
   find_result(0);
 }
 
-std::size_t BatchAscent::result_bytes() const {
+std::size_t AscentLoop::result_bytes() const {
   return image_size() * (1 + (options_.keep_images ? sizeof(float) : 0)) + frame_bytes(recipe_, options_) +
          trace_rows() * sizeof(TracePoint);
 }
 
-FilterResult BatchAscent::take_result() {
+FilterResult AscentLoop::take_result() {
   if (!arrived_) copied_.synchronise();
   arrived_ = true;
   FilterResult result = result_of(next_result_);
@@ -299,13 +301,13 @@ FilterResult BatchAscent::take_result() {
 }
 
 // The next image from `image` on whose result somebody takes; after the last one the batch is done with.
-void BatchAscent::find_result(int image) {
-  while (image < images() && finishing_->selected[image] == Assignment::kNone) ++image;
+void AscentLoop::find_result(int image) {
+  while (image < images() && finishing_->indices[image] == Batch::kPadding) ++image;
   next_result_ = image;
   if (image == images()) finishing_ = nullptr;
 }
 
-FilterResult BatchAscent::result_of(int image) const {
+FilterResult AscentLoop::result_of(int image) const {
   FilterResult result;
   result.id = finishing_->filters[image];
   if (recipe_.rescue) result.rescued_iterations = results_.inactive.data()[image];
@@ -334,7 +336,7 @@ FilterResult BatchAscent::result_of(int image) const {
   return result;
 }
 
-void BatchAscent::drain() const {
+void AscentLoop::drain() const {
   stream_.synchronise();
 }
 

@@ -1,4 +1,4 @@
-#include "stack.h"
+#include "network_passes.h"
 
 #include <algorithm>
 #include <utility>
@@ -15,10 +15,10 @@ namespace filterscope::cuda {
 
 namespace {
 
-using kernels::divide_up;
+using kernels::ceil_div;
 
 constexpr int kBitsPerWord = 32;
-constexpr int kWinnersPerWord = 16;
+constexpr int kArgmaxPerWord = 16;
 
 kernels::InputMap to_kernel_map(const InputMapping& mapping) {
   kernels::InputMap map;
@@ -32,7 +32,7 @@ kernels::InputMap to_kernel_map(const InputMapping& mapping) {
 struct Sizes {
   const Network& network;
   Extent image;
-  const Geometry& geometry;
+  const BatchLayout& layout;
 
   std::size_t positions(int layer) const { return network.map_extent(layer, image).positions(); }
   std::size_t channels(int layer) const { return network.convolutions[layer].out_channels; }
@@ -41,69 +41,71 @@ struct Sizes {
     return {map.height / 2, map.width / 2};
   }
   // Elements of a layer's output, before and after its pool.
-  std::size_t map(int layer) const { return geometry.passing(layer) * positions(layer) * channels(layer); }
+  std::size_t map(int layer) const {
+    return layout.continuing_past(layer) * positions(layer) * channels(layer);
+  }
   std::size_t pooled(int layer) const {
-    return geometry.passing(layer) * pooled_extent(layer).positions() * channels(layer);
+    return layout.continuing_past(layer) * pooled_extent(layer).positions() * channels(layer);
   }
   std::size_t head_words(int layer) const {
-    return geometry.leaving(layer) * divide_up<std::size_t>(positions(layer), kBitsPerWord);
+    return layout.targeting(layer) * ceil_div<std::size_t>(positions(layer), kBitsPerWord);
   }
 };
 
 // Elements of the largest map between two operations.
 std::size_t largest_map(const Sizes& sizes) {
   std::size_t largest = 0;
-  for (int layer = 0; layer <= sizes.geometry.deepest(); ++layer)
+  for (int layer = 0; layer <= sizes.layout.deepest_layer(); ++layer)
     largest = std::max(largest, sizes.map(layer));
   return largest;
 }
 
 template <class T>
-class StackOf final : public Stack {
+class NetworkPassesOf final : public NetworkPasses {
  public:
-  StackOf(const Network& network, const Recipe& recipe, DeviceWeights& weights, Plan plan)
+  NetworkPassesOf(const Network& network, const Recipe& recipe, DeviceWeights& weights, Plan plan)
       : network_(network),
         weights_(weights),
         plan_(std::move(plan)),
         map_(to_kernel_map(recipe.input_mapping)),
         rescue_(recipe.rescue) {
-    const Geometry& geometry = plan_.geometry;
-    const Sizes sizes{network_, plan_.image, geometry};
+    const BatchLayout& layout = plan_.layout;
+    const Sizes sizes{network_, plan_.image, layout};
     for (DeviceBuffer<T>& buffer : buffers_) buffer = allocate<T>(largest_map(sizes));
     workspace_ = allocate<std::byte>(plan_.workspace_bytes());
     layers_.resize(plan_.layers.size());
-    for (int layer = 0; layer <= geometry.deepest(); ++layer) {
+    for (int layer = 0; layer <= layout.deepest_layer(); ++layer) {
       Layer& own = layers_[layer];
-      if (geometry.leaving(layer) > 0) own.head_open = allocate<std::uint32_t>(sizes.head_words(layer));
-      if (geometry.passing(layer) == 0) continue;
+      if (layout.targeting(layer) > 0) own.head_active = allocate<std::uint32_t>(sizes.head_words(layer));
+      if (layout.continuing_past(layer) == 0) continue;
       if (network_.convolutions[layer].pool_after) {
-        own.winners = allocate<std::uint32_t>(sizes.pooled(layer) / kWinnersPerWord);
-        own.open = allocate<std::uint32_t>(sizes.pooled(layer) / kBitsPerWord);
+        own.argmax = allocate<std::uint32_t>(sizes.pooled(layer) / kArgmaxPerWord);
+        own.active = allocate<std::uint32_t>(sizes.pooled(layer) / kBitsPerWord);
       }
-      switch (plan_.layers[layer].gate) {
-        case Gate::none:
+      switch (plan_.layers[layer].mask) {
+        case MaskFormat::none:
           break;
-        case Gate::bits:
+        case MaskFormat::bits:
           own.bits = allocate<std::uint32_t>(sizes.map(layer) / kBitsPerWord);
           break;
-        case Gate::bytes:
+        case MaskFormat::bytes:
           own.bytes = allocate<std::uint8_t>(sizes.map(layer));
           break;
-        case Gate::activation:
+        case MaskFormat::activation:
           own.activation = allocate<T>(sizes.map(layer));
           break;
       }
     }
-    std::vector<float> weights_of_losses(geometry.images());
-    std::vector<float> factors(geometry.images());
-    for (int image = 0; image < geometry.images(); ++image) {
-      const auto positions = static_cast<float>(sizes.positions(geometry.layer_of(image)));
+    std::vector<float> weights_of_losses(layout.images());
+    std::vector<float> factors(layout.images());
+    for (int image = 0; image < layout.images(); ++image) {
+      const auto positions = static_cast<float>(sizes.positions(layout.layer_of(image)));
       weights_of_losses[image] = 1.f / positions;
       factors[image] = 1.f / (positions * kHeadGradient);
     }
-    if (geometry.passing(0) > 0) {
-      first_convolution_ = first_convolution_kernel<T>(plan_.first_convolution).launch;
-      last_gradient_ = last_gradient_kernel<T>(plan_.last_gradient).launch;
+    if (layout.continuing_past(0) > 0) {
+      first_layer_fprop_ = first_layer_fprop_kernel<T>(plan_.first_layer_fprop).launch;
+      first_layer_dgrad_ = first_layer_dgrad_kernel<T>(plan_.first_layer_dgrad).launch;
     }
     bring_weights();
     loss_weights_ = DeviceBuffer<float>(std::span<const float>(weights_of_losses));
@@ -114,15 +116,15 @@ class StackOf final : public Stack {
   const float* loss_weights() const override { return loss_weights_.data(); }
   std::size_t device_bytes() const override { return bytes_; }
 
-  void forward(const StackArguments& arguments, cudaStream_t stream) override {
-    const Geometry& geometry = plan_.geometry;
+  void forward(const PassArguments& arguments, cudaStream_t stream) override {
+    const BatchLayout& layout = plan_.layout;
     const T* input = nullptr;  // Of the layer; the first reads the images.
     int side = 0;              // The buffer that `input` is not in.
-    for (int layer = 0; layer <= geometry.deepest(); ++layer) {
+    for (int layer = 0; layer <= layout.deepest_layer(); ++layer) {
       const nvtx::Range range(network_.convolutions[layer].name);
-      if (geometry.leaving(layer) > 0) head(layer, input, arguments, stream);
-      if (geometry.passing(layer) == 0) break;
-      if (layer > 0 && plan_.layers[layer].forward->needs_map()) {
+      if (layout.targeting(layer) > 0) head(layer, input, arguments, stream);
+      if (layout.continuing_past(layer) == 0) break;
+      if (layer > 0 && plan_.layers[layer].fprop->needs_map()) {
         T* const output = buffers_[1 - side].data();  // May be the input's.
         convolve(layer, input, output, buffers_[side].data(), stream);
         input = output;
@@ -132,7 +134,7 @@ class StackOf final : public Stack {
       if (layer > 0) {
         convolve(layer, input, output, nullptr, stream);
       } else {
-        first_convolution(output, arguments, stream);
+        first_layer_fprop(output, arguments, stream);
       }
       input = output;
       side = 1 - side;
@@ -140,9 +142,9 @@ class StackOf final : public Stack {
       const nvtx::Range pool = operation(0, "pool");
       kernels::max_pool<T>({.input = output,
                             .output = buffers_[side].data(),
-                            .winners = layers_[0].winners.data(),
-                            .open = layers_[0].open.data(),
-                            .images_count = geometry.passing(0),
+                            .argmax = layers_[0].argmax.data(),
+                            .active = layers_[0].active.data(),
+                            .images_count = layout.continuing_past(0),
                             .height = plan_.image.height,
                             .width = plan_.image.width,
                             .channels = network_.convolutions[0].out_channels},
@@ -152,68 +154,69 @@ class StackOf final : public Stack {
     }
   }
 
-  void backward(const StackArguments& arguments, cudaStream_t stream) override {
-    const Geometry& geometry = plan_.geometry;
+  void backward(const PassArguments& arguments, cudaStream_t stream) override {
+    const BatchLayout& layout = plan_.layout;
     // Of the layer's sum before its ReLU, of the first layer's after it, where a pool follows of that one's
     // output, for the images that pass it.
     T* gradient = nullptr;
-    for (int layer = geometry.deepest(); layer > 0; --layer) {
+    for (int layer = layout.deepest_layer(); layer > 0; --layer) {
       const nvtx::Range range(network_.convolutions[layer].name);
       // Of the layer's input: from the layer itself, and from the heads of those that end here.
-      const bool in_place = geometry.passing(layer) > 0 && plan_.layers[layer].input_gradient->needs_map();
+      const bool in_place = layout.continuing_past(layer) > 0 && plan_.layers[layer].dgrad->needs_map();
       T* const input_gradient = in_place ? gradient : other(gradient);
       const int below = layer - 1;
-      const Gate gate = below == 0 ? Gate::none : plan_.layers[below].gate;  // last_gradient applies it.
-      if (geometry.passing(layer) > 0) {
-        const nvtx::Range input = operation(layer, "input gradient");
-        ConvolutionVariant& variant = *plan_.layers[layer].input_gradient;
+      const MaskFormat mask =
+          below == 0 ? MaskFormat::none : plan_.layers[below].mask;  // first_layer_dgrad applies it.
+      if (layout.continuing_past(layer) > 0) {
+        const nvtx::Range input = operation(layer, "dgrad");
+        ConvolutionVariant& variant = *plan_.layers[layer].dgrad;
         variant.launch({.source = gradient,
                         .weights = weights_.kernel(layer, variant.weight_layout()),
                         .destination = input_gradient,
-                        .gate_in = gate_data(below, gate, 0),
+                        .mask_in = mask_data(below, mask, 0),
                         .workspace = workspace_.data(),
-                        .winners = layers_[layer].winners.data(),
-                        .open = layers_[layer].open.data(),
+                        .argmax = layers_[layer].argmax.data(),
+                        .active = layers_[layer].active.data(),
                         .map = in_place ? other(gradient) : nullptr},
                        stream);
       }
-      if (geometry.leaving(layer) > 0) head_gradient(layer, gate, input_gradient, arguments, stream);
+      if (layout.targeting(layer) > 0) head_gradient(layer, mask, input_gradient, arguments, stream);
       gradient = input_gradient;
     }
     const nvtx::Range range(network_.convolutions[0].name);
-    if (geometry.passing(0) > 0 && network_.convolutions[0].pool_after) {
+    if (layout.continuing_past(0) > 0 && network_.convolutions[0].pool_after) {
       const nvtx::Range pool = operation(0, "pool gradient");
       T* const output_gradient = std::exchange(gradient, other(gradient));
       kernels::max_pool_gradient<T>({.output_gradient = output_gradient,
-                                     .winners = layers_[0].winners.data(),
-                                     .open = layers_[0].open.data(),
+                                     .argmax = layers_[0].argmax.data(),
+                                     .active = layers_[0].active.data(),
                                      .input_gradient = gradient,
-                                     .images_count = geometry.passing(0),
+                                     .images_count = layout.continuing_past(0),
                                      .height = plan_.image.height,
                                      .width = plan_.image.width,
                                      .channels = network_.convolutions[0].out_channels},
                                     stream);
     }
-    if (geometry.passing(0) > 0) {
-      const nvtx::Range input = operation(0, "input gradient");
-      last_gradient_({.gradient = gradient,
-                      .gate = layers_[0].bits.data(),
-                      .weights = weights_.filters(0),
-                      .map = map_,
-                      .factors = gradient_factors_.data(),
-                      .image_gradients = arguments.gradients,
-                      .squares = arguments.squares,
-                      .images_count = geometry.passing(0),
-                      .height = plan_.image.height,
-                      .width = plan_.image.width,
-                      .channels = network_.convolutions[0].out_channels},
-                     stream);
+    if (layout.continuing_past(0) > 0) {
+      const nvtx::Range input = operation(0, "dgrad");
+      first_layer_dgrad_({.gradient = gradient,
+                          .mask = layers_[0].bits.data(),
+                          .weights = weights_.filters(0),
+                          .map = map_,
+                          .factors = gradient_factors_.data(),
+                          .image_gradients = arguments.gradients,
+                          .squares = arguments.squares,
+                          .images_count = layout.continuing_past(0),
+                          .height = plan_.image.height,
+                          .width = plan_.image.width,
+                          .channels = network_.convolutions[0].out_channels},
+                         stream);
     }
-    if (geometry.leaving(0) > 0) {
+    if (layout.targeting(0) > 0) {
       const nvtx::Range head = operation(0, "filter head gradient");
-      const int first = geometry.passing(0);
+      const int first = layout.continuing_past(0);
       const int parts = kernels::image_gradient_parts(plan_.image.height, plan_.image.width);
-      kernels::image_head_gradient({.open = layers_[0].head_open.data(),
+      kernels::image_head_gradient({.active = layers_[0].head_active.data(),
                                     .sums = rescue_ ? sums_of(arguments, first) : nullptr,
                                     .weights = weights_.filters(0),
                                     .filters = arguments.filters + first,
@@ -221,41 +224,41 @@ class StackOf final : public Stack {
                                     .scale = 1.f / static_cast<float>(plan_.image.positions()),
                                     .image_gradients = arguments.gradients + image_size() * first,
                                     .squares = arguments.squares + std::size_t(parts) * first,
-                                    .images_count = geometry.leaving(0),
+                                    .images_count = layout.targeting(0),
                                     .height = plan_.image.height,
                                     .width = plan_.image.width},
                                    stream);
     }
   }
 
-  Gates gates(int image) const override {
-    const int target = plan_.geometry.layer_of(image);
-    Gates gates;
-    for (int layer = 0; layer < target; ++layer) gates.layers.push_back(open_gates(layer, image));
+  GradientMasks masks(int image) const override {
+    const int target = plan_.layout.layer_of(image);
+    GradientMasks masks;
+    for (int layer = 0; layer < target; ++layer) masks.layers.push_back(layer_mask(layer, image));
     const std::size_t positions = network_.map_extent(target, plan_.image).positions();
-    const std::size_t words = divide_up<std::size_t>(positions, kBitsPerWord);
-    const int first = plan_.geometry.passing(target);
-    gates.filter = fields(to_host(layers_[target].head_open.data() + words * (image - first), words), 1);
-    gates.filter.resize(positions);
-    if (rescue_ && std::ranges::count(gates.filter, 1) == 0) std::ranges::fill(gates.filter, 1);
-    return gates;
+    const std::size_t words = ceil_div<std::size_t>(positions, kBitsPerWord);
+    const int first = plan_.layout.continuing_past(target);
+    masks.filter = fields(to_host(layers_[target].head_active.data() + words * (image - first), words), 1);
+    masks.filter.resize(positions);
+    if (rescue_ && std::ranges::count(masks.filter, 1) == 0) std::ranges::fill(masks.filter, 1);
+    return masks;
   }
 
  private:
-  // The gradient that a filter head's open positions start with; last_gradient divides by it again. One is
-  // amid the range of fp16: at 1 / positions much of the gradient would be lost.
+  // The gradient that a filter head's active positions start with; first_layer_dgrad divides by it again. One
+  // is amid the range of fp16: at 1 / positions much of the gradient would be lost.
   static constexpr float kHeadGradient = 16.f;
 
   struct Layer {
-    // Where the ReLU was open, in the one form that the plan asks for.
+    // Where the ReLU was active, in the one form that the plan asks for.
     DeviceBuffer<std::uint32_t> bits;
     DeviceBuffer<std::uint8_t> bytes;
     DeviceBuffer<T> activation;
     // Of the pool after it.
-    DeviceBuffer<std::uint32_t> winners;
-    DeviceBuffer<std::uint32_t> open;
+    DeviceBuffer<std::uint32_t> argmax;
+    DeviceBuffer<std::uint32_t> active;
     // Of the heads that end here.
-    DeviceBuffer<std::uint32_t> head_open;
+    DeviceBuffer<std::uint32_t> head_active;
   };
 
   template <class Element>
@@ -266,23 +269,23 @@ class StackOf final : public Stack {
 
   // All that the passes will ask for: nothing may be copied while they are captured.
   void bring_weights() {
-    const Geometry& geometry = plan_.geometry;
-    for (int layer = 0; layer <= geometry.deepest(); ++layer) {
-      if (layer == 0 || geometry.leaving(layer) > 0) {
+    const BatchLayout& layout = plan_.layout;
+    for (int layer = 0; layer <= layout.deepest_layer(); ++layer) {
+      if (layer == 0 || layout.targeting(layer) > 0) {
         weights_.filters(layer);
         weights_.bias(layer, BiasType::fp32);
       }
       const Plan::Layer& plan = plan_.layers[layer];
-      if (plan.forward) {
-        weights_.kernel(layer, plan.forward->weight_layout());
-        weights_.bias(layer, plan.forward->bias_type());
+      if (plan.fprop) {
+        weights_.kernel(layer, plan.fprop->weight_layout());
+        weights_.bias(layer, plan.fprop->bias_type());
       }
-      if (plan.input_gradient) weights_.kernel(layer, plan.input_gradient->weight_layout());
+      if (plan.dgrad) weights_.kernel(layer, plan.dgrad->weight_layout());
     }
   }
 
   // Where the gradient of an image passes through a layer.
-  std::vector<std::uint8_t> open_gates(int layer, int image) const {
+  std::vector<std::uint8_t> layer_mask(int layer, int image) const {
     const Layer& own = layers_[layer];
     const Extent map = network_.map_extent(layer, plan_.image);
     const std::size_t channels = network_.convolutions[layer].out_channels;
@@ -293,29 +296,29 @@ class StackOf final : public Stack {
       const auto part = [&](const std::uint32_t* words, std::size_t per_word, int bits) {
         return fields(to_host(words + outputs / per_word * image, outputs / per_word), bits);
       };
-      const auto winners = part(own.winners.data(), kWinnersPerWord, 2);
-      const auto open = part(own.open.data(), kBitsPerWord, 1);
-      std::vector<std::uint8_t> gates(count, 0);
+      const auto argmax = part(own.argmax.data(), kArgmaxPerWord, 2);
+      const auto active = part(own.active.data(), kBitsPerWord, 1);
+      std::vector<std::uint8_t> masks(count, 0);
       for (std::size_t output = 0; output < outputs; ++output) {
         const std::size_t position = output / channels;
-        const std::size_t y = position / pooled.width * 2 + winners[output] / 2;
-        const std::size_t x = position % pooled.width * 2 + winners[output] % 2;
-        gates[(y * map.width + x) * channels + output % channels] = open[output];
+        const std::size_t y = position / pooled.width * 2 + argmax[output] / 2;
+        const std::size_t x = position % pooled.width * 2 + argmax[output] % 2;
+        masks[(y * map.width + x) * channels + output % channels] = active[output];
       }
-      return gates;
+      return masks;
     }
-    switch (plan_.layers[layer].gate) {
-      case Gate::none:
+    switch (plan_.layers[layer].mask) {
+      case MaskFormat::none:
         break;
-      case Gate::bits:
+      case MaskFormat::bits:
         return fields(to_host(own.bits.data() + count / kBitsPerWord * image, count / kBitsPerWord), 1);
-      case Gate::bytes:
+      case MaskFormat::bytes:
         return to_host(own.bytes.data() + count * image, count);
-      case Gate::activation: {
-        std::vector<std::uint8_t> gates;
+      case MaskFormat::activation: {
+        std::vector<std::uint8_t> masks;
         for (const T value : to_host(own.activation.data() + count * image, count))
-          gates.push_back(kernels::to_float(value) > 0.f ? 1 : 0);
-        return gates;
+          masks.push_back(kernels::to_float(value) > 0.f ? 1 : 0);
+        return masks;
       }
     }
     return {};
@@ -337,45 +340,45 @@ class StackOf final : public Stack {
   }
 
   std::size_t image_size() const { return plan_.image.positions() * 3; }
-  static float* sums_of(const StackArguments& arguments, int image) {
+  static float* sums_of(const PassArguments& arguments, int image) {
     return arguments.sums + std::size_t{kernels::kFilterHeadParts} * image;
   }
   T* other(const T* buffer) const {
     return buffer == buffers_[0].data() ? buffers_[1].data() : buffers_[0].data();
   }
   T* output_of(int layer, int side) const {
-    return plan_.layers[layer].gate == Gate::activation ? layers_[layer].activation.data()
-                                                        : buffers_[side].data();
+    return plan_.layers[layer].mask == MaskFormat::activation ? layers_[layer].activation.data()
+                                                              : buffers_[side].data();
   }
 
   // Where the mask of `layer` begins for its image number `image`.
-  void* gate_data(int layer, Gate gate, int image) const {
+  void* mask_data(int layer, MaskFormat format, int image) const {
     const Layer& own = layers_[layer];
     const std::size_t element =
         image * static_cast<std::size_t>(network_.map_extent(layer, plan_.image).positions()) *
         network_.convolutions[layer].out_channels;
-    switch (gate) {
-      case Gate::none:
+    switch (format) {
+      case MaskFormat::none:
         break;
-      case Gate::bits:
+      case MaskFormat::bits:
         return own.bits.data() + element / kBitsPerWord;
-      case Gate::bytes:
+      case MaskFormat::bytes:
         return own.bytes.data() + element;
-      case Gate::activation:
+      case MaskFormat::activation:
         return own.activation.data() + element;
     }
     return nullptr;
   }
 
-  void first_convolution(T* output, const StackArguments& arguments, cudaStream_t stream) {
-    const nvtx::Range range = operation(0, "convolution");
-    first_convolution_({.images = arguments.images,
+  void first_layer_fprop(T* output, const PassArguments& arguments, cudaStream_t stream) {
+    const nvtx::Range range = operation(0, "fprop");
+    first_layer_fprop_({.images = arguments.images,
                         .weights = weights_.filters(0),
                         .bias = static_cast<const float*>(weights_.bias(0, BiasType::fp32)),
                         .map = map_,
                         .output = output,
                         .mask = layers_[0].bits.data(),
-                        .images_count = plan_.geometry.passing(0),
+                        .images_count = plan_.layout.continuing_past(0),
                         .height = plan_.image.height,
                         .width = plan_.image.width,
                         .out_channels = network_.convolutions[0].out_channels},
@@ -383,25 +386,25 @@ class StackOf final : public Stack {
   }
 
   void convolve(int layer, const T* input, T* output, T* map, cudaStream_t stream) {
-    const nvtx::Range range = operation(layer, "convolution");
-    const Gate gate = plan_.layers[layer].gate;
-    void* const mask = gate == Gate::activation ? nullptr : gate_data(layer, gate, 0);
-    ConvolutionVariant& variant = *plan_.layers[layer].forward;
+    const nvtx::Range range = operation(layer, "fprop");
+    const MaskFormat format = plan_.layers[layer].mask;
+    void* const mask = format == MaskFormat::activation ? nullptr : mask_data(layer, format, 0);
+    ConvolutionVariant& variant = *plan_.layers[layer].fprop;
     variant.launch({.source = input,
                     .weights = weights_.kernel(layer, variant.weight_layout()),
                     .bias = weights_.bias(layer, variant.bias_type()),
                     .destination = output,
-                    .gate_out = mask,
+                    .mask_out = mask,
                     .workspace = workspace_.data(),
-                    .winners = layers_[layer].winners.data(),
-                    .open = layers_[layer].open.data(),
+                    .argmax = layers_[layer].argmax.data(),
+                    .active = layers_[layer].active.data(),
                     .map = map},
                    stream);
   }
 
-  void head(int layer, const T* input, const StackArguments& arguments, cudaStream_t stream) {
+  void head(int layer, const T* input, const PassArguments& arguments, cudaStream_t stream) {
     const nvtx::Range range = operation(layer, "filter head");
-    const int first = plan_.geometry.passing(layer);
+    const int first = plan_.layout.continuing_past(layer);
     const Extent map = network_.map_extent(layer, plan_.image);
     const Convolution& convolution = network_.convolutions[layer];
     const auto* const bias = static_cast<const float*>(weights_.bias(layer, BiasType::fp32));
@@ -413,8 +416,8 @@ class StackOf final : public Stack {
                            .filters = arguments.filters + first,
                            .map = map_,
                            .sums = sums,
-                           .open = layers_[0].head_open.data(),
-                           .images_count = plan_.geometry.leaving(0),
+                           .active = layers_[0].head_active.data(),
+                           .images_count = plan_.layout.targeting(0),
                            .height = map.height,
                            .width = map.width},
                           stream);
@@ -425,28 +428,28 @@ class StackOf final : public Stack {
                              .bias = bias,
                              .filters = arguments.filters + first,
                              .sums = sums,
-                             .open = layers_[layer].head_open.data(),
-                             .images_count = plan_.geometry.leaving(layer),
+                             .active = layers_[layer].head_active.data(),
+                             .images_count = plan_.layout.targeting(layer),
                              .height = map.height,
                              .width = map.width,
                              .channels = convolution.in_channels},
                             stream);
   }
 
-  void head_gradient(int layer, Gate gate, T* input_gradient, const StackArguments& arguments,
+  void head_gradient(int layer, MaskFormat format, T* input_gradient, const PassArguments& arguments,
                      cudaStream_t stream) {
     const nvtx::Range range = operation(layer, "filter head gradient");
-    const int first = plan_.geometry.passing(layer);
+    const int first = plan_.layout.continuing_past(layer);
     const Extent map = network_.map_extent(layer, plan_.image);
     const int channels = network_.convolutions[layer].in_channels;
-    kernels::filter_head_gradient<T>({.open = layers_[layer].head_open.data(),
+    kernels::filter_head_gradient<T>({.active = layers_[layer].head_active.data(),
                                       .sums = rescue_ ? sums_of(arguments, first) : nullptr,
                                       .weights = weights_.filters(layer),
                                       .filters = arguments.filters + first,
-                                      .gate = {to_kernel_gate(gate), gate_data(layer - 1, gate, first)},
+                                      .mask = {format, mask_data(layer - 1, format, first)},
                                       .scale = kHeadGradient,
                                       .gradient = input_gradient + map.positions() * channels * first,
-                                      .images_count = plan_.geometry.leaving(layer),
+                                      .images_count = plan_.layout.targeting(layer),
                                       .height = map.height,
                                       .width = map.width,
                                       .channels = channels},
@@ -459,8 +462,8 @@ class StackOf final : public Stack {
   const kernels::InputMap map_;
   const bool rescue_;
   // Null where no image passes the first layer.
-  decltype(kernels::FirstConvolutionKernel<T>::launch) first_convolution_ = nullptr;
-  decltype(kernels::LastGradientKernel<T>::launch) last_gradient_ = nullptr;
+  decltype(kernels::FirstLayerFpropKernel<T>::launch) first_layer_fprop_ = nullptr;
+  decltype(kernels::FirstLayerDgradKernel<T>::launch) first_layer_dgrad_ = nullptr;
   std::vector<Layer> layers_;
   DeviceBuffer<T> buffers_[2];  // Maps on the way up, gradients on the way down.
   DeviceBuffer<std::byte> workspace_;
@@ -471,29 +474,29 @@ class StackOf final : public Stack {
 
 }  // namespace
 
-std::size_t stack_bytes(const Network& network, Extent image, Precision precision, const Geometry& geometry,
-                        Gate gate) {
-  const Sizes sizes{network, image, geometry};
+std::size_t passes_bytes(const Network& network, Extent image, Precision precision, const BatchLayout& layout,
+                         MaskFormat mask) {
+  const Sizes sizes{network, image, layout};
   std::size_t bytes = 2 * largest_map(sizes) * storage_bytes(precision);
-  for (int layer = 0; layer <= geometry.deepest(); ++layer) {
+  for (int layer = 0; layer <= layout.deepest_layer(); ++layer) {
     bytes += sizes.head_words(layer) * sizeof(std::uint32_t);
     if (network.convolutions[layer].pool_after) {
       bytes += sizes.pooled(layer) / 8 * 3;
     } else if (layer == 0) {
       bytes += sizes.map(layer) / 8;
-    } else if (gate == Gate::activation) {
+    } else if (mask == MaskFormat::activation) {
       bytes += sizes.map(layer) * storage_bytes(precision);
     } else {
-      bytes += gate == Gate::bytes ? sizes.map(layer) : sizes.map(layer) / 8;
+      bytes += mask == MaskFormat::bytes ? sizes.map(layer) : sizes.map(layer) / 8;
     }
   }
   return bytes;
 }
 
-std::unique_ptr<Stack> make_stack(const Network& network, const Recipe& recipe, Precision precision,
-                                  DeviceWeights& weights, Plan plan) {
-  return with_storage(precision, [&]<class T>(Storage<T>) -> std::unique_ptr<Stack> {
-    return std::make_unique<StackOf<T>>(network, recipe, weights, std::move(plan));
+std::unique_ptr<NetworkPasses> make_passes(const Network& network, const Recipe& recipe, Precision precision,
+                                           DeviceWeights& weights, Plan plan) {
+  return with_storage(precision, [&]<class T>(Storage<T>) -> std::unique_ptr<NetworkPasses> {
+    return std::make_unique<NetworkPassesOf<T>>(network, recipe, weights, std::move(plan));
   });
 }
 

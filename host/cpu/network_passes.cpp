@@ -1,4 +1,4 @@
-#include "stack.h"
+#include "network_passes.h"
 
 #include <algorithm>
 #include <utility>
@@ -30,8 +30,8 @@ void arrange_filter(const LayerWeights& weights, int out_channels, int filter, c
 
 }  // namespace
 
-Stack::Stack(const Network& network, const Weights& weights, const Recipe& recipe, const Planner& planner,
-             Plan plan, std::span<const int> filters)
+NetworkPasses::NetworkPasses(const Network& network, const Weights& weights, const Recipe& recipe,
+                             const Planner& planner, Plan plan, std::span<const int> filters)
     : network_(network), mapping_(recipe.input_mapping), rescue_(recipe.rescue), plan_(std::move(plan)) {
   const int target = plan_.target_layer;
   const int threads = thread_count();
@@ -67,20 +67,20 @@ Stack::Stack(const Network& network, const Weights& weights, const Recipe& recip
   thread_scratch_ = AlignedBuffer<float>(thread_scratch_size_ * threads);
 }
 
-bool Stack::loss_and_gradient(const float* images, double* losses, float* gradients,
-                              const std::stop_token& stop) {
+bool NetworkPasses::loss_and_gradient(const float* images, double* losses, float* gradients,
+                                      const std::stop_token& stop) {
   return run(images, losses, gradients, stop);
 }
 
-void Stack::loss(const float* images, double* losses) {
+void NetworkPasses::loss(const float* images, double* losses) {
   run(images, losses, nullptr, {});
 }
 
-int Stack::images_in_chunk(const BlockPlan& block, int first) const {
+int NetworkPasses::images_in_chunk(const BlockPlan& block, int first) const {
   return std::min(block.chunk, plan_.images - first);
 }
 
-bool Stack::run(const float* images, double* losses, float* gradients, const std::stop_token& stop) {
+bool NetworkPasses::run(const float* images, double* losses, float* gradients, const std::stop_token& stop) {
   const std::size_t top = plan_.blocks.size() - 1;
   for (std::size_t b = 0; b <= top; ++b) {
     const BlockPlan& block = plan_.blocks[b];
@@ -115,7 +115,7 @@ bool Stack::run(const float* images, double* losses, float* gradients, const std
   return true;
 }
 
-void Stack::load_input(const float* images, int first, int count) {
+void NetworkPasses::load_input(const float* images, int first, int count) {
   const std::size_t positions = boundaries_[0].shape.positions();
   parallel_tiles(count, static_cast<int>(positions), kImageTile, [&](int image, int begin, int end) {
     const float* from = images + image_size() * (first + image);
@@ -131,7 +131,7 @@ void Stack::load_input(const float* images, int first, int count) {
 }
 
 // The first boundary holds the chunk's gradient with respect to the network's input.
-void Stack::store_gradient(int first, int count, float* gradients) {
+void NetworkPasses::store_gradient(int first, int count, float* gradients) {
   const std::size_t positions = boundaries_[0].shape.positions();
   parallel_tiles(count, static_cast<int>(positions), kImageTile, [&](int image, int begin, int end) {
     const float* from = boundaries_[0].at(image) + static_cast<std::size_t>(begin) * kLanes;
@@ -146,7 +146,7 @@ void Stack::store_gradient(int first, int count, float* gradients) {
 }
 
 // Writes the block's output to the next boundary, or, in the top block, to scratch_maps_[(layers - 1) % 2].
-void Stack::forward_block(std::size_t b, int first, int count) {
+void NetworkPasses::forward_block(std::size_t b, int first, int count) {
   const BlockPlan& block = plan_.blocks[b];
   const float* source = boundary_maps(b, first);
   float* destination = scratch_maps_[0].data();
@@ -167,7 +167,7 @@ void Stack::forward_block(std::size_t b, int first, int count) {
 
 // `gradient` is that of one chunk: with respect to the block's last pre-activation in the top block,
 // otherwise to the pooled maps. Writes the gradient at the boundary below.
-void Stack::backward_block(std::size_t b, int first, int count, const float* gradient) {
+void NetworkPasses::backward_block(std::size_t b, int first, int count, const float* gradient) {
   const BlockPlan& block = plan_.blocks[b];
   for (int layer = block.end_layer - 1; layer >= block.first_layer; --layer) {
     const WinogradConvolution& convolution = block.backward[layer - block.first_layer];
@@ -183,7 +183,7 @@ void Stack::backward_block(std::size_t b, int first, int count, const float* gra
   }
 }
 
-void Stack::head(int first, int count, const float* maps, double* losses) {
+void NetworkPasses::head(int first, int count, const float* maps, double* losses) {
   const MapShape& shape = head_shape_;
   const std::size_t positions = shape.positions();
   const std::size_t filter_size = 9 * static_cast<std::size_t>(shape.blocks()) * kLanes;
@@ -203,7 +203,7 @@ void Stack::head(int first, int count, const float* maps, double* losses) {
   });
 }
 
-void Stack::head_gradient(int first, int count, const float* maps, float* gradient) {
+void NetworkPasses::head_gradient(int first, int count, const float* maps, float* gradient) {
   const MapShape& shape = head_shape_;
   const std::size_t positions = shape.positions();
   const std::size_t filter_size = 9 * static_cast<std::size_t>(shape.blocks()) * kLanes;
@@ -215,6 +215,35 @@ void Stack::head_gradient(int first, int count, const float* maps, float* gradie
                            gradient + shape.size() * image,
                            thread_scratch_.data() + thread_scratch_size_ * thread_number(), begin, end);
   });
+}
+
+std::size_t passes_bytes(const Network& network, const Planner& planner, int target_layer, int images) {
+  const int threads = thread_count();
+  std::size_t floats = 0;
+  std::size_t bytes = 0;
+  std::size_t largest_chunk = 0;
+  std::size_t workspace = 0;
+  MapShape head_input{};
+  for (const BlockOutline& block : planner.outline(target_layer, images)) {
+    head_input =
+        block.first_layer == 0 ? planner.map_shape(-1) : planner.map_shape(block.first_layer - 1).pooled();
+    floats += head_input.size() * (block.first_layer == 0 ? block.chunk : images);
+    for (int layer = block.first_layer; layer < block.end_layer; ++layer) {
+      const MapShape shape = planner.map_shape(layer);
+      const bool pooled = network.convolutions[layer].pool_after;
+      if (!pooled) head_input = shape;
+      bytes += (pooled ? shape.pooled().size() : shape.size() / 8) * images;
+      largest_chunk = std::max(largest_chunk, shape.size() * block.chunk);
+      const Tiling& tiling = block.tilings[layer - block.first_layer];
+      const MapShape below = planner.input_shape(layer);
+      workspace = std::max(workspace, workspace_floats(below, shape, tiling) * (tiling.shared ? 1 : threads));
+      bytes += 2 * TransformedWeights::bytes(below.channels, shape.channels, tiling.tile);
+    }
+  }
+  floats += 2 * largest_chunk + workspace;
+  const std::size_t filter_size = 9 * static_cast<std::size_t>(head_input.blocks()) * kLanes;
+  floats += (head_input.positions() + filter_size) * images;
+  return bytes + sizeof(float) * floats;
 }
 
 }  // namespace filterscope::cpu

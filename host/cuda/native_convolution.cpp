@@ -1,4 +1,4 @@
-#include "own_convolution.h"
+#include "native_convolution.h"
 
 #include <fmt/format.h>
 
@@ -16,40 +16,40 @@ namespace filterscope::cuda {
 namespace {
 
 template <class T>
-class OwnConvolution final : public ConvolutionVariant {
+class NativeConvolution final : public ConvolutionVariant {
  public:
-  OwnConvolution(const ConvolutionProblem& problem, const kernels::ConvolutionKernel<T>& kernel)
+  NativeConvolution(const ConvolutionProblem& problem, const kernels::ConvolutionKernel<T>& kernel)
       : problem_(problem), kernel_(kernel) {}
 
   std::string name() const override { return fmt::format("filterscope {}", kernel_.name); }
   const ConvolutionProblem& problem() const override { return problem_; }
   WeightLayout weight_layout() const override {
-    return problem_.direction == Direction::forward ? WeightLayout::krsc : WeightLayout::crsk_rotated;
+    return problem_.direction == Direction::fprop ? WeightLayout::krsc : WeightLayout::crsk_rotated;
   }
   BiasType bias_type() const override { return BiasType::fp32; }
   std::size_t workspace_bytes() const override { return 0; }
 
   void launch(const ConvolutionArguments& arguments, cudaStream_t stream) override {
-    const bool forward = problem_.direction == Direction::forward;
-    const bool bits = problem_.gate == Gate::bits;
+    const bool fprop = problem_.direction == Direction::fprop;
+    const bool bits = problem_.mask == MaskFormat::bits;
     const bool pooled = problem_.pooled;
     kernel_.launch(
         {.input = static_cast<const T*>(arguments.source),
          .weights = static_cast<const T*>(arguments.weights),
-         .bias = forward ? static_cast<const float*>(arguments.bias) : nullptr,
+         .bias = fprop ? static_cast<const float*>(arguments.bias) : nullptr,
          .output = static_cast<T*>(arguments.destination),
-         .mask = forward && bits ? static_cast<std::uint32_t*>(arguments.gate_out) : nullptr,
-         .gate = !forward && bits ? static_cast<const std::uint32_t*>(arguments.gate_in) : nullptr,
+         .mask_out = fprop && bits ? static_cast<std::uint32_t*>(arguments.mask_out) : nullptr,
+         .mask_in = !fprop && bits ? static_cast<const std::uint32_t*>(arguments.mask_in) : nullptr,
          .images_count = problem_.images,
          .height = problem_.height,
          .width = problem_.width,
          .in_channels = problem_.source_channels(),
          .out_channels = problem_.destination_channels(),
-         .output_pool = forward && pooled ? kernels::PoolBits{arguments.winners, arguments.open}
-                                          : kernels::PoolBits<std::uint32_t>{},
-         .input_pool = !forward && pooled
-                           ? kernels::PoolBits<const std::uint32_t>{arguments.winners, arguments.open}
-                           : kernels::PoolBits<const std::uint32_t>{}},
+         .output_pool = fprop && pooled ? kernels::PoolIndices{arguments.argmax, arguments.active}
+                                        : kernels::PoolIndices<std::uint32_t>{},
+         .input_pool = !fprop && pooled
+                           ? kernels::PoolIndices<const std::uint32_t>{arguments.argmax, arguments.active}
+                           : kernels::PoolIndices<const std::uint32_t>{}},
         stream);
   }
 
@@ -58,16 +58,16 @@ class OwnConvolution final : public ConvolutionVariant {
   kernels::ConvolutionKernel<T> kernel_;
 };
 
-class GatedConvolution final : public ConvolutionVariant {
+class MaskedConvolution final : public ConvolutionVariant {
  public:
-  GatedConvolution(std::unique_ptr<ConvolutionVariant> inner, Gate gate)
+  MaskedConvolution(std::unique_ptr<ConvolutionVariant> inner, MaskFormat mask)
       : inner_(std::move(inner)), problem_(inner_->problem()) {
-    assert(problem_.gate == Gate::none);
-    problem_.gate = gate;
+    assert(problem_.mask == MaskFormat::none);
+    problem_.mask = mask;
   }
 
   std::string name() const override {
-    return problem_.direction == Direction::forward && problem_.gate == Gate::activation
+    return problem_.direction == Direction::fprop && problem_.mask == MaskFormat::activation
                ? inner_->name()
                : inner_->name() + " + mask";
   }
@@ -83,12 +83,12 @@ class GatedConvolution final : public ConvolutionVariant {
     inner_->launch(arguments, stream);
     const auto count = static_cast<std::int64_t>(problem_.destination_size());
     with_storage(problem_.precision, [&]<class T>(Storage<T>) {
-      if (problem_.direction == Direction::input_gradient) {
+      if (problem_.direction == Direction::dgrad) {
         kernels::apply_relu_mask(static_cast<T*>(arguments.destination), count,
-                                 {to_kernel_gate(problem_.gate), arguments.gate_in}, stream);
-      } else if (problem_.gate == Gate::bits) {
+                                 {problem_.mask, arguments.mask_in}, stream);
+      } else if (problem_.mask == MaskFormat::bits) {
         kernels::pack_relu_mask(static_cast<const T*>(arguments.destination), count,
-                                static_cast<std::uint32_t*>(arguments.gate_out), stream);
+                                static_cast<std::uint32_t*>(arguments.mask_out), stream);
       }
     });
   }
@@ -118,13 +118,13 @@ class PooledConvolution final : public ConvolutionVariant {
   void launch(const ConvolutionArguments& arguments, cudaStream_t stream) override {
     ConvolutionArguments own = arguments;
     with_storage(problem_.precision, [&]<class T>(Storage<T>) {
-      if (problem_.direction == Direction::forward) {
+      if (problem_.direction == Direction::fprop) {
         own.destination = arguments.map;
         inner_->launch(own, stream);
         kernels::max_pool<T>({.input = static_cast<const T*>(arguments.map),
                               .output = static_cast<T*>(arguments.destination),
-                              .winners = arguments.winners,
-                              .open = arguments.open,
+                              .argmax = arguments.argmax,
+                              .active = arguments.active,
                               .images_count = problem_.images,
                               .height = problem_.height,
                               .width = problem_.width,
@@ -132,8 +132,8 @@ class PooledConvolution final : public ConvolutionVariant {
                              stream);
       } else {
         kernels::max_pool_gradient<T>({.output_gradient = static_cast<const T*>(arguments.source),
-                                       .winners = arguments.winners,
-                                       .open = arguments.open,
+                                       .argmax = arguments.argmax,
+                                       .active = arguments.active,
                                        .input_gradient = static_cast<T*>(arguments.map),
                                        .images_count = problem_.images,
                                        .height = problem_.height,
@@ -157,17 +157,18 @@ kernels::ConvolutionShape shape_of(const ConvolutionProblem& problem) {
           .width = problem.width,
           .in_channels = problem.source_channels(),
           .out_channels = problem.destination_channels(),
-          .pool = !problem.pooled                           ? FusedPool::none
-                  : problem.direction == Direction::forward ? FusedPool::output
-                                                            : FusedPool::input};
+          .pool = !problem.pooled                         ? FusedPool::none
+                  : problem.direction == Direction::fprop ? FusedPool::output
+                                                          : FusedPool::input};
 }
 
 }  // namespace
 
-std::vector<std::unique_ptr<ConvolutionVariant>> own_variants(const ConvolutionProblem& problem, PlanSearch,
-                                                              const MayTime&) {
+std::vector<std::unique_ptr<ConvolutionVariant>> native_variants(const ConvolutionProblem& problem,
+                                                                 PlanSearch, const TimingBudget&) {
   std::vector<std::unique_ptr<ConvolutionVariant>> variants;
-  if ((problem.gate != Gate::none && problem.gate != Gate::bits) || problem.precision == Precision::tf32) {
+  if ((problem.mask != MaskFormat::none && problem.mask != MaskFormat::bits) ||
+      problem.precision == Precision::tf32) {
     return variants;
   }
   ConvolutionProblem without_pool = problem;
@@ -176,33 +177,33 @@ std::vector<std::unique_ptr<ConvolutionVariant>> own_variants(const ConvolutionP
     for (const kernels::ConvolutionKernel<T>& kernel : kernels::convolution_kernels<T>()) {
       if (kernel.launch == kernels::convolution_direct<T> && !variants.empty()) continue;
       if (kernel.supports(shape_of(problem))) {
-        variants.push_back(std::make_unique<OwnConvolution<T>>(problem, kernel));
+        variants.push_back(std::make_unique<NativeConvolution<T>>(problem, kernel));
       } else if (problem.pooled && kernel.supports(shape_of(without_pool))) {
-        variants.push_back(with_pool(std::make_unique<OwnConvolution<T>>(without_pool, kernel)));
+        variants.push_back(with_pool(std::make_unique<NativeConvolution<T>>(without_pool, kernel)));
       }
     }
   });
   return variants;
 }
 
-std::unique_ptr<ConvolutionVariant> plainest_variant(const ConvolutionProblem& problem) {
+std::unique_ptr<ConvolutionVariant> reference_variant(const ConvolutionProblem& problem) {
   if (problem.pooled) {
     ConvolutionProblem without_pool = problem;
     without_pool.pooled = false;
-    auto inner = plainest_variant(without_pool);
+    auto inner = reference_variant(without_pool);
     return inner == nullptr ? nullptr : with_pool(std::move(inner));
   }
-  if (problem.gate == Gate::activation || problem.gate == Gate::bytes) {
-    assert(problem.gate == Gate::activation || problem.direction == Direction::input_gradient);
-    ConvolutionProblem without_gate = problem;
-    without_gate.gate = Gate::none;
-    auto inner = plainest_variant(without_gate);
-    return inner == nullptr ? nullptr : with_gate(std::move(inner), problem.gate);
+  if (problem.mask == MaskFormat::activation || problem.mask == MaskFormat::bytes) {
+    assert(problem.mask == MaskFormat::activation || problem.direction == Direction::dgrad);
+    ConvolutionProblem without_mask = problem;
+    without_mask.mask = MaskFormat::none;
+    auto inner = reference_variant(without_mask);
+    return inner == nullptr ? nullptr : with_mask(std::move(inner), problem.mask);
   }
   return with_storage(problem.precision, [&]<class T>(Storage<T>) -> std::unique_ptr<ConvolutionVariant> {
     for (const kernels::ConvolutionKernel<T>& kernel : kernels::convolution_kernels<T>()) {
       if (kernel.launch == kernels::convolution_direct<T> && kernel.supports(shape_of(problem)))
-        return std::make_unique<OwnConvolution<T>>(problem, kernel);
+        return std::make_unique<NativeConvolution<T>>(problem, kernel);
     }
     return nullptr;
   });
@@ -212,8 +213,8 @@ std::unique_ptr<ConvolutionVariant> with_pool(std::unique_ptr<ConvolutionVariant
   return std::make_unique<PooledConvolution>(std::move(inner));
 }
 
-std::unique_ptr<ConvolutionVariant> with_gate(std::unique_ptr<ConvolutionVariant> inner, Gate gate) {
-  return std::make_unique<GatedConvolution>(std::move(inner), gate);
+std::unique_ptr<ConvolutionVariant> with_mask(std::unique_ptr<ConvolutionVariant> inner, MaskFormat mask) {
+  return std::make_unique<MaskedConvolution>(std::move(inner), mask);
 }
 
 }  // namespace filterscope::cuda

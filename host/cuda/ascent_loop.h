@@ -7,30 +7,32 @@
 #include <span>
 #include <vector>
 
-#include "../run/engine.h"
+#include "../run/batch.h"
+#include "../run/observer.h"
+#include "../run/render_options.h"
 #include "device_weights.h"
-#include "geometry.h"
+#include "kernels/optimiser/ascent_state.h"
+#include "network_passes.h"
 #include "runtime.h"
-#include "stack.h"
 
 namespace filterscope::cuda {
 
-/// Ascends the filters of batches of one geometry, one batch after another, wholly on the device. What a
+/// Ascends the filters of batches of one layout, one batch after another, wholly on the device. What a
 /// batch gives is copied to the host beside the work on the next one.
-class BatchAscent {
+class AscentLoop {
  public:
   /// Memory for `plan`; throws OutOfMemory. References must outlive it.
-  BatchAscent(const Network& network, const Recipe& recipe, const RenderOptions& options, Precision precision,
-              DeviceWeights& weights, Plan plan);
-  ~BatchAscent();
+  AscentLoop(const Network& network, const Recipe& recipe, const RenderOptions& options, Precision precision,
+             DeviceWeights& weights, Plan plan);
+  ~AscentLoop();
 
-  const Plan& plan() const { return stack_->plan(); }
-  /// Device memory of an ascent for `geometry`, without the convolutions' workspace, at most.
+  const Plan& plan() const { return passes_->plan(); }
+  /// Device memory of an ascent for `layout`, without the convolutions' workspace, at most.
   static std::size_t device_bytes(const Network& network, const Recipe& recipe, const RenderOptions& options,
-                                  Precision precision, const Geometry& geometry);
+                                  Precision precision, const BatchLayout& layout);
 
   /// Initial images of a new batch.
-  void start(const Assignment& assignment);
+  void start(const Batch& batch);
   /// Enqueues one iteration, as one graph, or, for a profiler to see each operation by its name, one by one;
   /// before it the frame that is due. The first iteration also makes the graph: it throws OutOfMemory where
   /// there is none for that, and no later one does.
@@ -77,7 +79,7 @@ class BatchAscent {
     Buffer<int> alive_from;
   };
 
-  int images() const { return plan().geometry.images(); }
+  int images() const { return plan().layout.images(); }
   std::size_t image_size() const { return static_cast<std::size_t>(options_.extent.positions()) * 3; }
   // Without the finished picture.
   int frame_rows() const {
@@ -85,11 +87,11 @@ class BatchAscent {
   }
   int trace_rows() const { return recipe_.iterations / trace_every_; }
   kernels::AscentState state() const;
-  StackArguments stack_arguments() const;
+  PassArguments pass_arguments() const;
   void enqueue_frame();
   void enqueue_iteration();
   void record_losses(float* trace, int trace_every, int* progress);
-  void upload_initial_images(const Assignment& assignment);
+  void upload_initial_images(const Batch& batch);
   void find_result(int image);
   FilterResult result_of(int image) const;
 
@@ -97,7 +99,7 @@ class BatchAscent {
   const Recipe& recipe_;
   const RenderOptions& options_;
   const int trace_every_;
-  std::unique_ptr<Stack> stack_;
+  std::unique_ptr<NetworkPasses> passes_;
 
   Stream stream_;
   Stream copy_stream_;
@@ -129,8 +131,8 @@ class BatchAscent {
 
   Graph iteration_graph_;
   int enqueued_ = 0;  // Iterations of the batch.
-  const Assignment* running_ = nullptr;
-  const Assignment* finishing_ = nullptr;
+  const Batch* running_ = nullptr;
+  const Batch* finishing_ = nullptr;
   int next_result_ = 0;  // Image of `finishing_`.
   bool arrived_ = false;
 };

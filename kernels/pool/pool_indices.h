@@ -10,12 +10,12 @@
 namespace filterscope::kernels {
 
 constexpr int kPoolWindow = 4;
-constexpr int kChannelsPerWinners = 16;  ///< In a word of PoolBits::winners.
-constexpr int kChannelsPerOpen = 32;     ///< In a word of PoolBits::open.
+constexpr int kArgmaxPerWord = 16;  ///< In a word of PoolIndices::argmax.
+constexpr int kActivePerWord = 32;  ///< In a word of PoolIndices::active.
 
 struct PooledWord {
   std::uint32_t values;
-  std::uint32_t winners;  ///< Two bits for the low half, two for the high one.
+  std::uint32_t argmax;  ///< Two bits for the low half, two for the high one.
 };
 
 /// The maxima of a window's four words of a ReLU's output, and which element each is: the first of those that
@@ -33,19 +33,19 @@ __device__ inline PooledWord pool_word(const std::uint32_t (&window)[kPoolWindow
     low = low_key > low ? low_key : low;
     high = high_key > high ? high_key : high;
   }
-  return {.values = low >> 2 | high >> 2 << 16, .winners = (~low & 3u) | (~high & 3u) << 2};
+  return {.values = low >> 2 | high >> 2 << 16, .argmax = (~low & 3u) | (~high & 3u) << 2};
 }
 
 /// Of a chunk of eight channels of a pool's gradient, what goes through the pool and the ReLU below it to
-/// element `element` of the window. Of each channel `winners` has two bits, `open` one.
-__device__ inline Chunk unpool_chunk(const Chunk& gradient, std::uint32_t winners, std::uint32_t open,
+/// element `element` of the window. Of each channel `argmax` has two bits, `active` one.
+__device__ inline Chunk unpool_chunk(const Chunk& gradient, std::uint32_t argmax, std::uint32_t active,
                                      int element) {
   // Bits 2 c say what is to be known of channel c.
-  open = (open | open << 4) & 0x0f0fu;
-  open = (open | open << 2) & 0x3333u;
-  open = (open | open << 1) & 0x5555u;
-  const std::uint32_t differs = winners ^ static_cast<std::uint32_t>(element) * 0x5555u;
-  const std::uint32_t passes = ~(differs | differs >> 1) & open;
+  active = (active | active << 4) & 0x0f0fu;
+  active = (active | active << 2) & 0x3333u;
+  active = (active | active << 1) & 0x5555u;
+  const std::uint32_t differs = argmax ^ static_cast<std::uint32_t>(element) * 0x5555u;
+  const std::uint32_t passes = ~(differs | differs >> 1) & active;
   const std::uint32_t spread = passes | passes << 14;
   Chunk chunk;
 #pragma unroll

@@ -8,17 +8,16 @@
 
 #include "../ascent/recipe.h"
 #include "../model/network.h"
-#include "../run/engine.h"
+#include "../run/batch.h"
+#include "../run/filter_gradient.h"
 #include "device_weights.h"
-#include "geometry.h"
-#include "kernels/optimiser/ascent.h"
 #include "plan/plan.h"
 
 namespace filterscope::cuda {
 
-/// Device memory that a stack's passes read and write, owned by the caller; one element per image unless
+/// Device memory that the network's passes read and write, owned by the caller; one element per image unless
 /// stated.
-struct StackArguments {
+struct PassArguments {
   const float* images = nullptr;  ///< [images][height][width][3]
   const int* filters = nullptr;   ///< Target filter, a number in the image's target layer.
   float* sums = nullptr;       ///< Out of forward(). [images][kernels::kFilterHeadParts]: to be weighted with
@@ -28,12 +27,12 @@ struct StackArguments {
       nullptr;  ///< Out. [images][kernels::image_gradient_parts()]: sums of squares of `gradients`.
 };
 
-/// The network on the device for the images of one geometry: what lies between images and losses, and back.
+/// The network on the device for the images of one layout: what lies between images and losses, and back.
 /// Keeps only masks between forward and backward pass, and computes one channel of each target layer.
 /// Enqueues and never waits; everything can be captured into a graph.
-class Stack {
+class NetworkPasses {
  public:
-  virtual ~Stack() = default;
+  virtual ~NetworkPasses() = default;
   virtual const Plan& plan() const = 0;
   /// What the sums of each image add up to its loss with: 1 / positions of its target layer. [images], on the
   /// device.
@@ -41,23 +40,23 @@ class Stack {
   virtual std::size_t device_bytes() const = 0;
 
   /// Sums of the responses: all of an image's are zero exactly where no position is above zero.
-  virtual void forward(const StackArguments& arguments, cudaStream_t stream) = 0;
+  virtual void forward(const PassArguments& arguments, cudaStream_t stream) = 0;
   /// Gradients of the losses that forward() found last, from its sums, too: if the recipe rescues, that of an
   /// image whose sums are all zero is the gradient of the mean before the ReLU.
-  virtual void backward(const StackArguments& arguments, cudaStream_t stream) = 0;
+  virtual void backward(const PassArguments& arguments, cudaStream_t stream) = 0;
 
   /// What forward() kept of image number `image`, copied to the host. The device must be done with it.
-  virtual Gates gates(int image) const = 0;
+  virtual GradientMasks masks(int image) const = 0;
 };
 
-/// Memory for `plan`; throws OutOfMemory. References but `recipe` must outlive the stack, which follows the
+/// Memory for `plan`; throws OutOfMemory. References but `recipe` must outlive the passes, which follow the
 /// recipe's input_mapping and rescue.
-std::unique_ptr<Stack> make_stack(const Network& network, const Recipe& recipe, Precision precision,
-                                  DeviceWeights& weights, Plan plan);
+std::unique_ptr<NetworkPasses> make_passes(const Network& network, const Recipe& recipe, Precision precision,
+                                           DeviceWeights& weights, Plan plan);
 
-/// Device memory of a stack for `geometry`, without workspace, if every mask but the first layer's is kept as
-/// `gate`.
-std::size_t stack_bytes(const Network& network, Extent image, Precision precision, const Geometry& geometry,
-                        Gate gate);
+/// Device memory of the passes for `layout`, without workspace, if every mask but the first layer's is kept
+/// as `mask`.
+std::size_t passes_bytes(const Network& network, Extent image, Precision precision, const BatchLayout& layout,
+                         MaskFormat mask);
 
 }  // namespace filterscope::cuda

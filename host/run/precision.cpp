@@ -1,4 +1,4 @@
-#include "engine.h"
+#include "precision.h"
 
 #include <fmt/format.h>
 
@@ -32,20 +32,6 @@ Precision parse_precision(std::string_view name) {
   }
   throw Error(ErrorKind::usage,
               fmt::format("--precision {}: expected one of auto, fp32, tf32, bf16, fp16", name));
-}
-
-std::string_view to_string(FilterStatus status) {
-  switch (status) {
-    case FilterStatus::ok:
-      return "ok";
-    case FilterStatus::rescued:
-      return "rescued";
-    case FilterStatus::dead:
-      return "dead";
-    case FilterStatus::nonfinite:
-      return "nonfinite";
-  }
-  return "unknown";
 }
 
 }  // namespace filterscope

@@ -2,7 +2,7 @@
 // reference, which computes the target layer whole: so this also holds the filter head against the full
 // convolution.
 
-#include "host/cpu/stack.h"
+#include "host/cpu/network_passes.h"
 
 #include <gtest/gtest.h>
 
@@ -41,14 +41,14 @@ Result run(const Network& network, const Weights& weights, const InputMapping& m
   const int count = static_cast<int>(filters.size());
   Recipe recipe;
   recipe.input_mapping = mapping;
-  Stack stack(network, weights, recipe, planner, planner.make(layer, count), filters);
+  NetworkPasses passes(network, weights, recipe, planner, planner.make(layer, count), filters);
   Result result{std::vector<double>(count, -1), std::vector<float>(images.size(), NAN)};
-  stack.loss_and_gradient(images.data(), result.losses.data(), result.gradients.data());
+  passes.loss_and_gradient(images.data(), result.losses.data(), result.gradients.data());
   // Once more: nothing of the first run may leak into the second, and the loss alone is the same loss.
   Result again{std::vector<double>(count, -1), std::vector<float>(images.size(), NAN)};
-  stack.loss_and_gradient(images.data(), again.losses.data(), again.gradients.data());
+  passes.loss_and_gradient(images.data(), again.losses.data(), again.gradients.data());
   EXPECT_EQ(result.gradients, again.gradients);
-  stack.loss(images.data(), again.losses.data());
+  passes.loss(images.data(), again.losses.data());
   EXPECT_EQ(result.losses, again.losses);
   return result;
 }
@@ -73,13 +73,13 @@ TEST(CpuStack, StopsBetweenItsStepsAndLeavesNothingBehind) {
   Planner planner(network, weights, extent, PlanRule::automatic);
   std::vector<int> filters(kImages);
   for (int image = 0; image < kImages; ++image) filters[image] = image % network.convolutions[2].out_channels;
-  Stack stack(network, weights, find_recipe("seed"), planner, planner.make(2, kImages), filters);
+  NetworkPasses passes(network, weights, find_recipe("seed"), planner, planner.make(2, kImages), filters);
   const std::vector<float> images = test::random_values(kImages * extent.positions() * 3, 1);
   std::vector<double> expected(kImages, -1);
   std::vector<float> expected_gradients(images.size(), NAN);
   std::stop_source never;
   EXPECT_TRUE(
-      stack.loss_and_gradient(images.data(), expected.data(), expected_gradients.data(), never.get_token()));
+      passes.loss_and_gradient(images.data(), expected.data(), expected_gradients.data(), never.get_token()));
 
   // Sooner and later, until one comes when it is too late.
   int stopped = 0;
@@ -93,11 +93,11 @@ TEST(CpuStack, StopsBetweenItsStepsAndLeavesNothingBehind) {
       source.request_stop();
     });
     const bool whole =
-        stack.loss_and_gradient(images.data(), losses.data(), gradients.data(), source.get_token());
+        passes.loss_and_gradient(images.data(), losses.data(), gradients.data(), source.get_token());
     late.join();
     if (whole) break;
     ++stopped;
-    EXPECT_TRUE(stack.loss_and_gradient(images.data(), losses.data(), gradients.data()));
+    EXPECT_TRUE(passes.loss_and_gradient(images.data(), losses.data(), gradients.data()));
     ASSERT_EQ(losses, expected) << microseconds;
     ASSERT_EQ(gradients, expected_gradients) << microseconds;
   }
@@ -160,7 +160,7 @@ INSTANTIATE_TEST_SUITE_P(Sizes, SmallNetworkStack,
                                                           Extent{21, 10}),
                                           testing::Values(0, 1, 2)));
 
-class Vgg16Stack : public testing::TestWithParam<int> {
+class Vgg16Passes : public testing::TestWithParam<int> {
  protected:
   static const Weights& weights() {
     static const Weights made = synthetic_weights(vgg16(), 1);
@@ -168,11 +168,11 @@ class Vgg16Stack : public testing::TestWithParam<int> {
   }
 };
 
-TEST_P(Vgg16Stack, SmallestTiles) {
+TEST_P(Vgg16Passes, SmallestTiles) {
   expect_reference(vgg16(), weights(), identity_mapping(), PlanRule::smallest, GetParam(), {37}, {32, 32});
 }
 
-TEST_P(Vgg16Stack, FixedTiles) {
+TEST_P(Vgg16Passes, FixedTiles) {
   expect_reference(vgg16(), weights(), identity_mapping(), PlanRule::fixed, GetParam(), {50}, {32, 32});
 }
 
@@ -183,7 +183,7 @@ TEST(Vgg16, AutomaticTilesOddSize) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Layers, Vgg16Stack, testing::Range(0, 13),
+INSTANTIATE_TEST_SUITE_P(Layers, Vgg16Passes, testing::Range(0, 13),
                          [](const auto& layer) { return vgg16().convolutions[layer.param].name; });
 
 }  // namespace

@@ -20,12 +20,12 @@ namespace filterscope::cpu {
 /// image: losses, and their gradients with respect to the images. Only masks are kept between the passes, one
 /// bit per ReLU and one byte per pool window: with the weights fixed, the gradient depends on nothing else.
 /// Only one channel of the target layer is computed per image, since the loss depends on no other.
-class Stack {
+class NetworkPasses {
  public:
-  /// Allocates the memory for `plan`. The references must outlive this object. `filters` has the target
-  /// filter of each of the plan's images. Of `recipe`, only input_mapping and rescue matter.
-  Stack(const Network& network, const Weights& weights, const Recipe& recipe, const Planner& planner,
-        Plan plan, std::span<const int> filters);
+  /// Allocates the memory for `plan`. The references must outlive the passes. `filters` has the target filter
+  /// of each of the plan's images. Of `recipe`, only input_mapping and rescue matter.
+  NetworkPasses(const Network& network, const Weights& weights, const Recipe& recipe, const Planner& planner,
+                Plan plan, std::span<const int> filters);
 
   /// `images` is [plan.images][height][width][3]. losses[i] is the mean of image i's response, exactly zero
   /// if no position is above zero. `gradients`, laid out as the images, receives the gradient of losses[i]
@@ -82,5 +82,8 @@ class Stack {
   AlignedBuffer<float> thread_scratch_;  // One slice per thread.
   std::size_t thread_scratch_size_ = 0;
 };
+
+/// Memory of such the passes for `images` images, and of the transformed weights that its plan needs.
+std::size_t passes_bytes(const Network& network, const Planner& planner, int target_layer, int images);
 
 }  // namespace filterscope::cpu
