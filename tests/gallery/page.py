@@ -1,6 +1,6 @@
-"""What the tests of the gallery's page share: a run with all 4224 filters, its page, and Chromium to show it.
+"""Shared by the tests of the gallery's page: a run with all 4224 filters, its page, and Chromium to show it.
 
-Importing this makes the run and starts the browser, for page_test.py, whose arguments it reads.
+Importing this module reads page_test.py's arguments, makes the run and starts the browser.
 """
 
 import atexit
@@ -49,7 +49,7 @@ def chromium():
     options.add_argument("--disable-gpu")
     options.add_argument("--disable-dev-shm-usage")
     if os.geteuid() == 0:
-        options.add_argument("--no-sandbox")  # It refuses to run for root with one.
+        options.add_argument("--no-sandbox")  # With a sandbox, Chromium refuses to run as root.
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     return webdriver.Chrome(service=Service(DRIVER), options=options)
 
@@ -98,7 +98,7 @@ class Page(unittest.TestCase):
         return f"file://{quote(str((self.folder or run_folder) / 'index.html'))}{'#' + hash if hash else ''}"
 
     def open(self, hash):
-        browser.get("about:blank")  # Else a change of the hash alone does not load the page again.
+        browser.get("about:blank")  # Otherwise, changing only the hash does not reload the page.
         browser.get(self.address(hash))
 
     def scheme(self, name, forced_colours=False):
@@ -122,7 +122,7 @@ class Page(unittest.TestCase):
         return browser.execute_script("return location.hash")
 
     def shown(self):
-        """The filters of the tiles in the document, in order of their places."""
+        """The filters of the tiles in the document, in the order of their places."""
         return browser.execute_script(
             "return [...document.querySelectorAll('.tile')].sort((a, b) => a.filter.place - b.filter.place)"
             ".map(({filter}) => [filter.layerName, filter.number])")
@@ -132,7 +132,7 @@ class Page(unittest.TestCase):
             "return [...document.querySelectorAll('.tile')].find(({filter}) => filter.number === arguments[0])", number)
 
     def rows(self):
-        """The numbers of the large view, of each name those of all runs."""
+        """The numbers of the large view: for each name, those of all runs."""
         return {row.find_element(By.CSS_SELECTOR, "th").text:
                 [cell.text for cell in row.find_elements(By.CSS_SELECTOR, "td")]
                 for row in self.all("#numbers tbody tr")}
@@ -150,7 +150,7 @@ class Page(unittest.TestCase):
             browser.save_screenshot(str(SCREENS / f"{name}.png"))
 
     def assert_shows(self, tile, folder, layer, number):
-        """What the tile shows is nearer to its own file than to those of its neighbours in the atlas."""
+        """Checks that the tile looks more like its own file than like those of its neighbours in the atlas."""
         files = {other: folder / layer / f"{layer}_f{other:04}.png" for other in
                  (number + step for step in (-8, -1, 0, 1, 8))}
         files = {other: file for other, file in files.items() if file.exists()}
@@ -177,7 +177,7 @@ class Page(unittest.TestCase):
               done(a.reduce((sum, value, i) => sum + Math.abs(value - b[i]), 0) / (a.length * 3 / 4)));""", *images)
 
     def corner(self, element):
-        """The colour of a pixel in the upper left corner of what the element looks like."""
+        """The colour of a pixel in the upper left corner of the element as displayed."""
         return browser.execute_async_script("""
             const [text, done] = arguments;
             const image = new Image();
@@ -189,7 +189,7 @@ class Page(unittest.TestCase):
             image.src = `data:image/png;base64,${text}`;""", element.screenshot_as_base64)
 
     def command(self):
-        """The command under the numbers of the large view, as it is copied."""
+        """The command below the numbers of the large view, as a user would copy it."""
         text = browser.execute_script("getSelection().selectAllChildren(document.querySelector('#numbers pre'));"
                                       "return getSelection().toString()")
         browser.execute_script("getSelection().removeAllRanges()")

@@ -11,7 +11,7 @@ from page import PROGRAM, Keys, Page, browser, make_run, work
 
 
 def write_images(path, shape, factor=37):
-    """Images as a .npy file of float32."""
+    """Writes images as a .npy file of float32."""
     header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}"
     header += " " * (-(11 + len(header)) % 64) + "\n"
     count = 1
@@ -23,7 +23,7 @@ def write_images(path, shape, factor=37):
 
 
 def write_first_layer(path):
-    """torchvision's file, its first layer alone."""
+    """Writes the first layer as in torchvision's file."""
     kernel = 64 * 3 * 3 * 3
     header = json.dumps({
         "features.0.weight": {"dtype": "F32", "shape": [64, 3, 3, 3], "data_offsets": [0, 4 * kernel]},
@@ -33,7 +33,7 @@ def write_first_layer(path):
 
 
 class Commands(Page):
-    """What the page says renders a picture again does so, in another folder, with no weights to be found by chance."""
+    """The command that the page shows renders the same picture, in another folder, where no weights are found by chance."""
 
     def setUp(self):
         pass
@@ -47,7 +47,7 @@ class Commands(Page):
         self.assertEqual(done.returncode, 0, done.stderr)
 
     def again(self, name, arguments, filters=("block1_conv1/3",), selection=None):
-        """Renders with `arguments` and then, for each of `filters`, what the page says: the same bytes."""
+        """Renders with `arguments`, then each of `filters` with the page's command, and compares the bytes."""
         first = work / f"the {name} run"
         first.mkdir()
         self.program(first, "filterscope", "render", *(selection or [filters[0].replace("/", ":")]), "--quiet",
@@ -131,7 +131,7 @@ class Commands(Page):
 
 
 class Names(Page):
-    """Pictures are found whatever bytes a run's folder and the page's have in their names."""
+    """Pictures are found whatever bytes the names of a run's folder and the page's contain."""
 
     def setUp(self):
         pass

@@ -32,7 +32,7 @@ class Comparison(Page):
         self.assertEqual(self.text("#view-count"), "16 filters, 1 rescued, 1 dead, 1 not finite")
         self.assertEqual(len(self.all(".tile .picture")), 32)
         self.assertEqual([picture.text for picture in self.all(".picture.empty")], 4 * ["not in run"])
-        # Of an atlas that is not full, in its second row.
+        # In the second row of an atlas that is not full.
         first, second = self.tile(9).find_elements(By.CSS_SELECTOR, ".picture")
         self.assert_shows(first, work / "first", "block5_conv2", 9)
         self.assert_shows(second, work / "second", "block5_conv2", 9)
@@ -92,7 +92,7 @@ class Comparison(Page):
         self.assertEqual(self.tile(8).text, "8 dead")
         self.select("#show", "A and B")
 
-        # What rescue changed most is first: from nothing to something.
+        # The filter that rescue changed most comes first: from nothing to something.
         self.select("#sort", "B’s final loss over A’s")
         self.until(lambda: self.shown()[0] == ["block5_conv1", 8])
         self.assertEqual(self.tile(8).text.split("\n")[-1], "×∞")

@@ -45,7 +45,7 @@ class Run(Page):
         self.until(lambda: self.text("#view-title") == "block4_conv2")
         self.assertEqual(self.hash(), "#block4_conv2")
         self.assertEqual(self.one("#layers [aria-current]").text.split("\n")[0], "block4_conv2")
-        # On one line, even of the chosen layer, whose name is bold.
+        # Each entry takes one line, also that of the chosen layer, whose name is bold.
         self.assertEqual(len({entry.rect["height"] for entry in self.all("#layers li")[1:12]}), 1)
 
     def test_all_filters_scroll(self):
@@ -125,7 +125,7 @@ class Run(Page):
             order = lambda record: (value(record) is None, -(value(record) or 0), -record["final_loss"])
             expected = [record["filter"] for record in sorted(known, key=order)]
             self.until(lambda: [number for _, number in self.shown()[:20]] == expected[:20])
-        # Rescued ones rose from zero: the highest first.
+        # Rescued filters rose from zero; the highest comes first.
         self.assertEqual([caption.text.split("\n")[1] for caption in self.all(".tile .caption")[:3]], 3 * ["×∞"])
         self.one("#direction").click()
         self.until(lambda: self.shown()[0][1] ==
@@ -171,7 +171,7 @@ class Run(Page):
         self.assertIn("in the first 37 iterations", tile.find_element(By.CSS_SELECTOR, ".picture").get_attribute("title"))
         self.assertTrue(self.tile(7).get_attribute("aria-label").startswith("block5_conv1 7, final loss "))
 
-        # A picture like any other but for a corner, which is seen whatever the colours of the page are.
+        # A picture like any other except for a corner, which is visible with any colours of the page.
         picture = lambda number: self.tile(number).find_element(By.CSS_SELECTOR, ".picture")
         self.assert_shows(picture(8), run_folder, "block5_conv1", 8)
         self.assertEqual(picture(8).value_of_css_property("box-shadow"), "none")
@@ -201,7 +201,7 @@ class Run(Page):
         self.assertAlmostEqual(float(rows["First loss"]), record["first_loss"], delta=1e-5)
         self.assertAlmostEqual(float(rows["Final loss"]), record["final_loss"], delta=1e-4)
         self.assertAlmostEqual(float(rows["Gradient norm"]), record["last_gradient_norm"], delta=1e-4)
-        # The first loss, 50 traced ones, the final one.
+        # The first loss, 50 recorded ones, and the final one.
         path = self.one("#curve path").get_attribute("d")
         self.assertEqual(path.count("M") + path.count("L"), 52)
         self.assertIn("in 500 steps", self.one("#curve svg").get_attribute("aria-label"))
@@ -309,7 +309,7 @@ class Run(Page):
         self.until(lambda: not self.one("#viewer").is_displayed())
         self.until(lambda: focused() == "block3_conv1/1")
         self.assertEqual(self.hash(), "#block3_conv1")
-        # A button that was pressed and then disabled takes no keys with it.
+        # A button that was pressed and then disabled does not keep the focus.
         self.open("block3_conv1/254")
         self.one("#next").click()
         self.until(lambda: not self.one("#next").is_enabled())
@@ -318,7 +318,7 @@ class Run(Page):
         self.until(lambda: self.text("#viewer-title") == "block3_conv1 254")
         self.keys(Keys.ESCAPE)
         self.until(lambda: not self.one("#viewer").is_displayed())
-        # Only one tile can be reached by Tab: the arrows lead to the others.
+        # Tab reaches only one tile; the arrows lead to the others.
         self.assertEqual(len(self.all('.tile[tabindex="0"]')), 1)
 
     def test_links(self):
@@ -330,7 +330,7 @@ class Run(Page):
         self.one("#close").click()
         self.until(lambda: not self.one("#viewer").is_displayed())
         self.assertEqual(self.hash(), "#block3_conv1")
-        self.assertIn(["block3_conv1", 157], self.shown())  # And where one has been is in sight.
+        self.assertIn(["block3_conv1", 157], self.shown())  # The last filter viewed is in sight.
 
         browser.execute_script("location.hash = 'block4_conv1/11'")
         self.until(lambda: self.text("#viewer-title") == "block4_conv1 11")
@@ -378,7 +378,7 @@ class Phone(Page):
         self.screen("phone")
         self.select("#layer-select", "block3_conv1 (256)")
         self.until(lambda: self.text("#view-title") == "block3_conv1")
-        # The tiles of a row fill the width.
+        # A row's tiles fill the width.
         right = browser.execute_script("return Math.max(...[...document.querySelectorAll('.picture')]"
                                        ".map((picture) => picture.getBoundingClientRect().right))")
         self.assertAlmostEqual(right, 390 - 14, delta=4)

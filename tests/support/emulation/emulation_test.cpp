@@ -98,7 +98,7 @@ TEST_P(EmulationTest, AMissingBarrierShows) {
   EXPECT_NE(test::download(without), reversed);
 }
 
-// The second warp gives the first one something by shuffles, which take their time.
+// One warp hands values to the other after a shuffle, which takes time.
 template <bool kBarrier>
 void hand_over(Global<int> values) {
   FILTERSCOPE_SHARED(int, shared, 64);

@@ -28,8 +28,8 @@ using testing::ThrowsMessage;
 class EmulatedPtxTest : public test::DeviceTest {};
 FILTERSCOPE_DEVICE_TEST_SUITE(EmulatedPtxTest);
 
-// One 16x8 tile of A B, A [16][16] row-major and B [8][16] (column-major), through shared memory. Without
-// waiting in time it reads what cp.async has not brought yet.
+// Computes one 16x8 tile of A B, A [16][16] row-major and B [8][16] (column-major), through shared memory.
+// Unless it waits in time, it reads data that cp.async has not copied yet.
 enum class Wait { in_time, late, never };
 template <class T, Wait kWait>
 void multiply(Global<const T> a, Global<const T> b, Global<float> product) {
@@ -105,7 +105,7 @@ TEST_P(EmulatedPtxTest, MultipliesMatrices) {
   check_product<kernels::Bfloat16>();
 }
 
-// Of four warps one waits for what the others have written.
+// One of four warps waits for data that the others write.
 template <int kArrivals>
 void gather(int reader, Global<int> result) {
   FILTERSCOPE_DYNAMIC_SHARED(unsigned char, memory);
@@ -123,7 +123,7 @@ void gather(int reader, Global<int> result) {
   }
 }
 
-// Whoever can go on does so at once, before those it should have waited for.
+// A warp that can continue does so at once, before those that it should have waited for.
 TEST_P(EmulatedPtxTest, AWarpThatWaitsForTooLittleFindsTooLittle) {
   int right = 0;
   for (int reader = 0; reader < 4; ++reader) {
@@ -135,11 +135,12 @@ TEST_P(EmulatedPtxTest, AWarpThatWaitsForTooLittleFindsTooLittle) {
     EXPECT_EQ(run(std::integral_constant<int, 3>{}), 4);
     if (run(std::integral_constant<int, 1>{}) == 4) ++right;
   }
-  // The warp whose turn is last comes late anyway, and that before it finds two phases over, as if none was.
+  // The last warp in turn comes late anyway; the one before it sees two phases completed, which looks like
+  // none.
   EXPECT_EQ(right, 2);
 }
 
-// One lane arrives for its warp, whose lanes have all written.
+// One lane arrives for its warp, after all its lanes have written.
 template <bool kTogether>
 void gather_lanes(int reader, int arriving, Global<int> result) {
   FILTERSCOPE_DYNAMIC_SHARED(unsigned char, memory);
@@ -174,13 +175,14 @@ TEST_P(EmulatedPtxTest, ALaneThatArrivesBeforeTheOthersOfItsWarpIsTooEarly) {
       if (run(std::false_type{}) == 32) ++right;
     }
   }
-  // Whatever lane arrives where the reader's turn comes last, and where it comes first the lane that is last.
+  // Any arriving lane is right if the reader's turn comes last; if it comes first, only the last lane is.
   EXPECT_EQ(right, 32 + 1);
 }
 
-constexpr int kPairRows = 6;  // Of three groups.
+constexpr int kPairRows = 6;  // A pair from each of three groups.
 
-// The box that begins in this row and column of a matrix of pairs, in the order in which it came.
+// Copies the box that begins in this row and column of a matrix of pairs, and stores it in its order of
+// arrival.
 void copy_pairs(kernels::TensorMap map, int row, int column, bool as_rows, Global<std::uint16_t> to) {
   FILTERSCOPE_DYNAMIC_SHARED(unsigned char, memory);
   namespace ptx = kernels::ptx;
@@ -205,7 +207,7 @@ void copy_pairs(kernels::TensorMap map, int row, int column, bool as_rows, Globa
 }
 
 TEST_P(EmulatedPtxTest, CopiesPairsOfRowsOfGroups) {
-  // Of 3 groups of 8 rows and 128 columns each element is its place.
+  // In 3 groups of 8 rows and 128 columns, each element is its own index.
   std::vector<kernels::Half> places;
   for (int i = 0; i < 24 * 128; ++i)
     places.push_back(std::bit_cast<kernels::Half>(static_cast<std::uint16_t>(i)));
@@ -232,20 +234,20 @@ TEST_P(EmulatedPtxTest, CopiesPairsOfRowsOfGroups) {
   EXPECT_THROW(kernels::make_pairs_tensor_map(matrix.data(), 20, 128, 2), kernels::LaunchError);
 }
 
-// What a warpgroup can do wrong.
+// Mistakes that a warpgroup can make.
 enum class Fault {
   none,
   no_wait_for_copies,
   no_fence,
-  reused_operand,    // While a product reads it.
-  reused_matrix,     // The same, in shared memory.
-  no_wait_for_sums,  // Reads them at once.
+  reused_operand,            // Overwritten while a product reads it.
+  reused_matrix,             // The same, in shared memory.
+  no_wait_for_accumulators,  // The accumulators are read at once.
   no_wait_at_all,
   missing_arrival,
   too_many_arrivals,
 };
 
-// [64][64] = A B with A [64][64] row-major and B [64][64] column-major, which comes by the copy engine.
+// [64][64] = A B with A [64][64] row-major and B [64][64] column-major, which the copy engine loads.
 template <Fault kFault>
 void multiply_as_warpgroup(Global<const kernels::Half> a, kernels::TensorMap b, Global<float> product) {
   FILTERSCOPE_DYNAMIC_SHARED(unsigned char, memory);
@@ -282,14 +284,14 @@ void multiply_as_warpgroup(Global<const kernels::Half> a, kernels::TensorMap b, 
   ptx::wgmma_commit();
   if constexpr (kFault == Fault::reused_operand) load(operands[3], 0);
   if constexpr (kFault == Fault::reused_matrix) memory[thread] = 0;
-  if constexpr (kFault != Fault::no_wait_for_sums && kFault != Fault::no_wait_at_all) {
+  if constexpr (kFault != Fault::no_wait_for_accumulators && kFault != Fault::no_wait_at_all) {
     ptx::wgmma_wait<0>();
     ptx::wgmma_done(sums);
   }
   for (int i = 0; i < 32; ++i) {
     product.store((row + i / 2 % 2 * 8) * 64 + i / 4 * 8 + thread % 4 * 2 + i % 2, sums[i]);
   }
-  if constexpr (kFault == Fault::no_wait_for_sums) ptx::wgmma_wait<0>();
+  if constexpr (kFault == Fault::no_wait_for_accumulators) ptx::wgmma_wait<0>();
   if constexpr (kFault == Fault::no_wait_for_copies) ptx::mbarrier_wait(barrier, 0);
 }
 
@@ -318,7 +320,7 @@ TEST_P(EmulatedPtxTest, MultipliesAsAWarpgroup) {
   EXPECT_FALSE(run(std::integral_constant<Fault, Fault::no_wait_for_copies>{}));
   EXPECT_FALSE(run(std::integral_constant<Fault, Fault::reused_operand>{}));
   EXPECT_FALSE(run(std::integral_constant<Fault, Fault::reused_matrix>{}));
-  EXPECT_FALSE(run(std::integral_constant<Fault, Fault::no_wait_for_sums>{}));
+  EXPECT_FALSE(run(std::integral_constant<Fault, Fault::no_wait_for_accumulators>{}));
   const auto expect_error = [&](auto fault, const char* message) {
     EXPECT_THAT([&] { run(fault); }, ThrowsMessage<emulation::Error>(HasSubstr(message)));
   };

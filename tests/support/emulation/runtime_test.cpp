@@ -37,7 +37,7 @@ TEST_P(EmulatedRuntimeTest, LateStreamsRunWhenTheyAreWaitedFor) {
   *source.data() = 1;
   *back.data() = 0;
   copy(memory, source, cudaMemcpyHostToDevice, first);
-  // Not waited for: what the host changes meanwhile is what is copied.
+  // Nothing has waited for the copy, so it copies what the host writes now.
   *source.data() = 2;
   written.record(first);
   EXPECT_EQ(cudaStreamWaitEvent(second, written), cudaSuccess);
@@ -47,7 +47,7 @@ TEST_P(EmulatedRuntimeTest, LateStreamsRunWhenTheyAreWaitedFor) {
   EXPECT_EQ(*back.data(), 2);
   EXPECT_TRUE(written.passed());
 
-  // A question is answered with no until enough of them have been asked.
+  // A query returns false until there have been enough of them.
   *source.data() = 3;
   copy(memory, source, cudaMemcpyHostToDevice, first);
   written.record(first);
