@@ -1,6 +1,6 @@
-// One loss and gradient of every layer, of odd little networks and of VGG16, against the double-precision
-// reference, which computes the target layer whole: so this also holds the filter head against the full
-// convolution.
+// Compares losses and gradients of every layer, of small odd networks and of VGG16, with the double-precision
+// reference. That computes all channels of the target layer, so the filter head is also compared with the
+// full convolution.
 
 #include "host/cpu/network_passes.h"
 
@@ -23,12 +23,12 @@
 namespace filterscope::cpu {
 namespace {
 
-// Of the losses and gradients through up to twelve layers, each of which adds its rounding; larger tiles of
-// Winograd's algorithm round more.
+// The tolerance of losses and gradients through up to twelve layers, each of which adds its rounding; larger
+// tiles of Winograd's algorithm round more.
 constexpr double kSmallestTolerance = 1e-5;
 constexpr double kTolerance = 5e-5;
-// Where rounding opens or closes a ReLU, or lets another element win a pool, a gradient is that of a
-// neighbouring piece of the network: another one in a few positions.
+// If rounding changes a ReLU mask or the argmax of a pool window, the gradient is that of a neighbouring
+// linear piece of the network, which differs in a few positions.
 constexpr double kNeighbourTolerance = 0.15;
 
 struct Result {
@@ -45,7 +45,7 @@ Result run(const Network& network, const Weights& weights, const InputMapping& m
   NetworkPasses passes(network, weights, recipe, planner, planner.make(layer, count), filters);
   Result result{std::vector<double>(count, -1), std::vector<float>(images.size(), NAN)};
   passes.loss_and_gradient(images.data(), result.losses.data(), result.gradients.data());
-  // Once more: nothing of the first run may leak into the second, and the loss alone is the same loss.
+  // Nothing may leak from the first run into a second one, and loss() must return the same losses.
   Result again{std::vector<double>(count, -1), std::vector<float>(images.size(), NAN)};
   passes.loss_and_gradient(images.data(), again.losses.data(), again.gradients.data());
   EXPECT_EQ(result.gradients, again.gradients);
@@ -54,7 +54,7 @@ Result run(const Network& network, const Weights& weights, const InputMapping& m
   return result;
 }
 
-#if !defined(__SANITIZE_ADDRESS__)  // Which ends the program where so much is asked for.
+#if !defined(__SANITIZE_ADDRESS__)  // It ends the program on so large an allocation.
 TEST(AlignedBuffer, SaysWhatCouldNotBeHad) {
   constexpr std::size_t kTooMany = std::size_t{1} << 60;
   try {
@@ -110,7 +110,7 @@ TEST(CpuNetworkPasses, StopsBetweenItsStepsAndLeavesNothingBehind) {
   EXPECT_TRUE(
       passes.loss_and_gradient(images.data(), expected.data(), expected_gradients.data(), never.get_token()));
 
-  // Sooner and later, until one comes when it is too late.
+  // Stops ever later, until a stop comes too late.
   int stopped = 0;
   for (int microseconds = 0;; microseconds += microseconds / 2 + 50) {
     std::stop_source source;
@@ -133,8 +133,8 @@ TEST(CpuNetworkPasses, StopsBetweenItsStepsAndLeavesNothingBehind) {
   EXPECT_GT(stopped, 0);
 }
 
-// Three images for each filter. All must agree with the reference up to a neighbouring piece, and one of each
-// filter's to the last digits: no two arithmetics agree on every ReLU of deep networks.
+// Three images per filter. All must agree with the reference up to a neighbouring linear piece, and one of
+// each filter's to the last digits: two ways of computing never agree on every ReLU of a deep network.
 void expect_reference(const Network& network, const Weights& weights, const InputMapping& mapping,
                       PlanRule rule, int layer, const std::vector<int>& filters, Extent extent) {
   constexpr int kImages = 3;
@@ -152,7 +152,7 @@ void expect_reference(const Network& network, const Weights& weights, const Inpu
     const reference::Map image(extent, 3, std::span(images).subspan(i * size, size));
     const reference::Gradient expected =
         reference::loss_and_gradient(network, weights, mapping, layer, filter_of_image[i], image);
-    // A response is a difference of terms as large as the layer's largest.
+    // A response is a difference of terms as large as the layer's largest value.
     const auto layer_map = reference::activation(network, weights, mapping, layer, image);
     EXPECT_NEAR(result.losses[i], expected.loss, tolerance * std::ranges::max(layer_map.values));
     const std::span<const float> gradient(result.gradients.data() + i * size, size);
