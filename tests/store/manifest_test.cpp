@@ -360,7 +360,7 @@ TEST(Manifest, ComparesSettings) {
             "--weights: vgg16.h5 (SHA-256 00ff...), synthetic:1; ");
   EXPECT_EQ(difference([](Manifest& m) { m.weights.conversions = {"kernels rotated"}; }),
             "how --weights are read: as they are, kernels rotated; ");
-  EXPECT_EQ(difference([](Manifest& m) { m.weights.notes = {"without what its images pass through"}; }), "");
+  EXPECT_EQ(difference([](Manifest& m) { m.weights.notes = {"without the layers that its images pass through"}; }), "");
   EXPECT_EQ(difference([](Manifest& m) { m.recipe.iterations = 7; }), "--iterations: 200, 7; ");
   EXPECT_EQ(difference([](Manifest& m) { m.recipe.optimiser.step = 0.25f; }), "--step: 0.1, 0.25; ");
   EXPECT_EQ(difference([](Manifest& m) { m.recipe.rescue = false; }), "--rescue: on, off; ");
