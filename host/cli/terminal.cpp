@@ -22,7 +22,7 @@ std::string_view environment_text(const char* name) {
 
 /// A group that cannot be told (the terminal does not control this process, or its group is in another
 /// namespace) is nobody's job.
-bool is_anothers(int terminal) {
+bool is_foreign(int terminal) {
   const pid_t foreground = tcgetpgrp(terminal);
   return foreground > 0 && foreground != getpgrp();
 }
@@ -36,7 +36,7 @@ bool is_rewritable(std::FILE* stream) {
 
 int terminal_columns(std::FILE* stream) {
   const int terminal = fileno(stream);
-  if (is_anothers(terminal)) return 0;
+  if (is_foreign(terminal)) return 0;
   winsize size{};
   if (ioctl(terminal, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
   const std::string_view text = environment_text("COLUMNS");
