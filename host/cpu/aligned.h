@@ -11,8 +11,8 @@
 
 namespace filterscope::cpu {
 
-/// Memory aligned for the widest vectors and to cache lines, not initialised. Large buffers ask for huge
-/// pages. Moves, does not copy. Throws OutOfMemory.
+/// Uninitialised memory, aligned to cache lines and for the widest vectors. Large buffers ask for huge pages.
+/// Can be moved, not copied. Throws OutOfMemory.
 template <typename T>
 class AlignedBuffer {
  public:
@@ -26,7 +26,7 @@ class AlignedBuffer {
     const std::size_t bytes = (count * sizeof(T) + alignment - 1) / alignment * alignment;
     data_.reset(static_cast<T*>(std::aligned_alloc(alignment, bytes)));
     if (data_ == nullptr) throw OutOfMemory("out of memory", bytes);
-    if (alignment == kHugePage) madvise(data_.get(), bytes, MADV_HUGEPAGE);  // a hint: it may fail
+    if (alignment == kHugePage) madvise(data_.get(), bytes, MADV_HUGEPAGE);  // A hint, which may fail.
   }
 
   T* data() { return data_.get(); }

@@ -17,8 +17,7 @@ int points_of(int tile) {
   return TileGrid{tile, 1, 1}.points();
 }
 
-// Pieces in which the steps are handed to threads: tiles of one channel block, and output blocks of one
-// point.
+// The pieces of work given to threads: tiles of one channel block, and output blocks of one point.
 constexpr int kTilePiece = 16;
 constexpr int kBlockPiece = 8;
 

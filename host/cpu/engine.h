@@ -11,8 +11,7 @@
 
 namespace filterscope {
 
-/// The engine on the processor: its kernels are in cpu/. Computes in fp32;
-/// another precision is a device Error.
+/// The CPU engine. Computes in fp32; another precision is a device Error.
 std::unique_ptr<Engine> make_cpu_engine(const Network& network, const Weights& weights, const Recipe& recipe,
                                         const RenderOptions& options);
 

@@ -34,7 +34,7 @@ std::string usable_devices() {
 
 #if defined(FILTERSCOPE_WITH_CUDA)
 
-// The number in "cuda:N", and 0 for "cuda"; empty for anything else.
+// The number in "cuda:N", 0 for "cuda", nothing for anything else.
 std::optional<int> cuda_index(std::string_view device) {
   if (device == "cuda") return 0;
   if (!device.starts_with(kCudaPrefix)) return std::nullopt;
@@ -45,9 +45,9 @@ std::optional<int> cuda_index(std::string_view device) {
   return index;
 }
 
-// fp16 rounds eight times finer than bf16 at the same speed; on an H200 tf32 takes 2.5 times as long, fp32 8
-// times. With real weights (blocks 1 and 2) final losses in fp16 are the CPU's within 0.4 %, as those in tf32
-// are (bench/results/cuda-h200.md). The gradient's scale keeps it within fp16's range.
+// fp16 rounds eight times finer than bf16 at the same speed; on an H200, tf32 takes 2.5 times as long and
+// fp32 8 times. With real weights (blocks 1 and 2), final losses in fp16 agree with the CPU's within 0.4 %,
+// as do those in tf32 (bench/results/cuda-h200.md). Gradients are scaled to stay within fp16's range.
 Precision resolved(Precision precision) {
   return precision == Precision::automatic ? Precision::fp16 : precision;
 }

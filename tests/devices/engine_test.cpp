@@ -1,5 +1,5 @@
-// The engine from selection to pictures: against the reference's ascent, and what it promises about
-// neighbours, plans, dead and non-finite filters.
+// Compares an engine, from selection to pictures, with the reference's ascent, and checks what it guarantees
+// about neighbours, plans, dead and non-finite filters.
 
 #include <gtest/gtest.h>
 
@@ -96,7 +96,7 @@ TEST(Engine, RefusesSettingsThatNobodyCanDo) {
     Recipe recipe = short_recipe(1);
     RenderOptions options = small_options({16, 16});
     change(recipe, options);
-    // Before the device is looked at, which this build or machine may not have.
+    // Refused before the device is checked, which this build or machine may lack.
     for (const char* device : {"cpu", "cuda", "auto"}) {
       options.device = device;
       expect_usage_error([&] { make_renderer(network, weights, recipe, options); }, message);
@@ -159,7 +159,7 @@ TEST(Engine, AscentIsTheReferences) {
       const double loss = expected.losses[result.trace[i].iteration - 1];
       EXPECT_NEAR(result.trace[i].loss, loss, 1e-3 * loss);
     }
-    // The image may differ where a ReLU was nearly tied; not by more than a hundredth of what it moved.
+    // The image may differ where a ReLU was nearly tied, but by no more than a hundredth of its change.
     EXPECT_LT(test::l2_relative_error(result.image, expected.image.values), 3e-3);
     const auto picture = reference::min_max_picture(std::span<const float>(result.image));
     ASSERT_EQ(result.picture.size(), picture.size());
@@ -321,7 +321,7 @@ TEST(Engine, EstimatesWhereThatIsASmallPartOfTheRun) {
   const std::vector<FilterId> filters{{1, 0}, {1, 1}, {2, 0}};
   const auto renderer = make_renderer(network, weights, short_recipe(100), small_options({32, 32}));
   EXPECT_GT(renderer->estimate(filters, 0.03, {}), 0);
-  // An iteration to warm up and two that count are more than 3 % of 99.
+  // One iteration to warm up and two timed ones are more than 3 % of 99.
   const auto shorter = make_renderer(network, weights, short_recipe(99), small_options({32, 32}));
   EXPECT_EQ(shorter->estimate(filters, 0.03, {}), std::nullopt);
 }
