@@ -1,11 +1,10 @@
-// What cuDNN takes for each convolution of VGG16 on a GPU: every graph in which it can be written (fused and
-// not, the dgrad as such and as a fprop with rotated weights), each with the fastest
-// of the plans that cuDNN proposes and with the one it proposes first, beside two ceilings measured in the
-// same run: the largest matrix product and a copy in device memory.
+// The time of cuDNN's plans for each convolution of VGG16 on a GPU: for every graph in which it can be
+// written (fused and not, dgrad as such and as fprop with rotated weights), the fastest of the plans that
+// cuDNN proposes and the first one. Two ceilings are measured in the same run: the largest matrix product and
+// a copy in device memory.
 //
-// Data are random; times are those of graph replays after a warm-up (host/cuda/plan/timing.h). The arithmetic
-// counted is that of the convolution, 2 operations per multiply-add; the traffic is each map read or written
-// once.
+// Data are random; times are those of graph replays after a warm-up (host/cuda/plan/timing.h). Operations are
+// those of the convolution, 2 per multiply-add; traffic counts each map once.
 
 #include <fmt/format.h>
 
@@ -79,7 +78,7 @@ constexpr std::array kInputGradient{
     Variant{Formulation::rotated_fprop, Epilogue::boolean_select},
 };
 
-// Where there is no ReLU below: on the image, and behind a pool, whose own gradient applies the mask.
+// Not above the image, nor above a pool, whose own gradient applies the mask.
 bool has_relu_below(int layer) {
   return layer > 0 && !vgg16().convolutions[layer - 1].pool_after;
 }
@@ -92,7 +91,7 @@ double operations(const GraphDescription& graph) {
   return 2. * 9 * graph.in_channels * static_cast<double>(elements(graph, graph.out_channels));
 }
 
-// Bytes read and written if nothing is read twice; the weights do not count.
+// The bytes read and written if nothing is read twice, without the weights.
 double traffic(const GraphDescription& graph) {
   const auto storage = static_cast<double>(storage_bytes(graph.precision));
   const auto result = static_cast<double>(elements(graph, graph.destination_channels()));
@@ -111,9 +110,9 @@ class Maps {
   explicit Maps(const GraphDescription& graph)
       : source_(random_values(elements(graph, graph.source_channels()), graph.precision)),
         weights_(random_values(std::size_t{9} * graph.in_channels * graph.out_channels, graph.precision)),
-        // Read as either type.
+        // May be read as either type.
         bias_(random_values(std::size_t{2} * graph.out_channels, graph.precision)),
-        // An activation, or, whatever its bytes say, a mask.
+        // Used as an activation or, with arbitrary bytes, as a mask.
         mask_in_(random_values(elements(graph, graph.destination_channels()), graph.precision)),
         destination_(elements(graph, graph.destination_channels()) * storage_bytes(graph.precision)),
         mask_out_(elements(graph, graph.destination_channels())) {}
@@ -148,7 +147,7 @@ class Maps {
 
 class Probe {
  public:
-  // `keep` is called when there is something new in the report.
+  // `keep` is called whenever the report has changed.
   Probe(const Options& options, json& report, std::function<void()> keep)
       : options_(options),
         report_(report),
@@ -210,7 +209,7 @@ class Probe {
     const bool half = precision == Precision::bf16 || precision == Precision::fp16;
     if (variant.bias_type == BiasType::fp32 && !half) return false;  // The storage type is the same.
     if (variant.epilogue == Epilogue::none || variant.epilogue == Epilogue::bias_relu) return true;
-    // All there is in fp32 is one slow kernel that takes up to 10 s to compile.
+    // In fp32, there is only one slow kernel, which takes up to 10 s to compile.
     if (precision == Precision::fp32) return false;
     return variant.formulation == Formulation::fprop || has_relu_below(layer);
   }
@@ -233,7 +232,7 @@ class Probe {
             kCutoffFactor * so_far.milliseconds);
         entry["milliseconds"] = milliseconds;
         entry["workspace"] = workspace.size();
-        // What cuDNN thinks best, where that works.
+        // The plan that cuDNN considers the best, if it works.
         if (plan == 0) first = milliseconds;
         return milliseconds;
       } catch (const std::exception& error) {
@@ -279,7 +278,7 @@ class Probe {
   std::map<Precision, double> product_;
 };
 
-// Layers whose convolutions differ, also in what is below them.
+// The layers whose convolutions differ, or the operation below them.
 std::vector<int> different_layers() {
   std::vector<int> layers;
   std::set<std::tuple<int, int, std::int64_t, bool>> seen;
@@ -300,16 +299,17 @@ struct Arguments {
   std::string file;
 };
 
-// None if help was asked for, and given.
+// None if help was requested and printed.
 std::optional<Arguments> parse(int argc, char** argv) {
-  cxxopts::Options parser("bench_cudnn_plans", "What cuDNN takes for each convolution of VGG16 at 96 x 96.");
+  cxxopts::Options parser("bench_cudnn_plans",
+                          "The time of cuDNN's plans for each convolution of VGG16 at 96 x 96.");
   // clang-format off
   parser.add_options()
-    ("layers", "Such as block3_conv2 (each that differs from those before it)", cxxopts::value<std::vector<std::string>>(), "NAME,...")
+    ("layers", "Layers, such as block3_conv2 (default: each that differs from those before it)", cxxopts::value<std::vector<std::string>>(), "NAME,...")
     ("images", "Images at once", cxxopts::value<std::vector<int>>()->default_value("512"), "N,...")
     ("precisions", "fp32, tf32, bf16, fp16", cxxopts::value<std::vector<std::string>>()->default_value("bf16"), "P,...")
-    ("precompiled", "Plans timed of each graph that come with cuDNN", cxxopts::value<int>()->default_value("100"), "N")
-    ("compiled", "and that are compiled, 0.1 to 1 s each", cxxopts::value<int>()->default_value("5"), "N")
+    ("precompiled", "Precompiled plans timed per graph", cxxopts::value<int>()->default_value("100"), "N")
+    ("compiled", "Plans compiled and timed per graph, 0.1 to 1 s each", cxxopts::value<int>()->default_value("5"), "N")
     ("device", "Number of the CUDA device", cxxopts::value<int>()->default_value("0"), "N")
     ("json", "Also write everything here", cxxopts::value<std::string>(), "FILE")
     ("help", "Print this");

@@ -9,10 +9,10 @@ namespace filterscope::cpu {
 
 namespace {
 
-constexpr int kHeadTile = 4;         // rows
-constexpr int kImageTile = 1 << 12;  // positions
+constexpr int kHeadTile = 4;         // Rows.
+constexpr int kImageTile = 1 << 12;  // Positions.
 
-// Weights of one filter [3, 3, in, out] in the layout of `shape`: [blocks][9][kLanes].
+// Copies the weights of one filter from [3, 3, in, out] to the layout of `shape`: [blocks][9][kLanes].
 void arrange_filter(const LayerWeights& weights, int out_channels, int filter, const MapShape& shape,
                     float* to) {
   for (int block = 0; block < shape.blocks(); ++block) {
@@ -130,7 +130,7 @@ void NetworkPasses::load_input(const float* images, int first, int count) {
   });
 }
 
-// The chunk's gradient of the network's input lies in the first boundary.
+// The first boundary holds the chunk's gradient with respect to the network's input.
 void NetworkPasses::store_gradient(int first, int count, float* gradients) {
   const std::size_t positions = boundaries_[0].shape.positions();
   parallel_tiles(count, static_cast<int>(positions), kImageTile, [&](int image, int begin, int end) {
@@ -145,7 +145,7 @@ void NetworkPasses::store_gradient(int first, int count, float* gradients) {
   });
 }
 
-// Leaves the block's output in the next boundary, or, in the top block, in scratch_maps_[(layers - 1) % 2].
+// Writes the block's output to the next boundary, or, in the top block, to scratch_maps_[(layers - 1) % 2].
 void NetworkPasses::forward_block(std::size_t b, int first, int count) {
   const BlockPlan& block = plan_.blocks[b];
   const float* source = boundary_maps(b, first);
@@ -157,7 +157,7 @@ void NetworkPasses::forward_block(std::size_t b, int first, int count) {
                                workspace_);
       return;
     }
-    // The head masks with the map itself.
+    // The head uses the map itself as its mask.
     const bool masked = layer + 1 < plan_.target_layer;
     convolution.forward(count, source, destination, masked ? masks_of(layer, first) : nullptr, workspace_);
     source = destination;
@@ -165,8 +165,8 @@ void NetworkPasses::forward_block(std::size_t b, int first, int count) {
   }
 }
 
-// `gradient`: one chunk, of the block's last pre-activation in the top block, else of the pooled maps. Goes
-// down to the boundary below.
+// `gradient` is that of one chunk: with respect to the block's last pre-activation in the top block,
+// otherwise to the pooled maps. Writes the gradient at the boundary below.
 void NetworkPasses::backward_block(std::size_t b, int first, int count, const float* gradient) {
   const BlockPlan& block = plan_.blocks[b];
   for (int layer = block.end_layer - 1; layer >= block.first_layer; --layer) {
@@ -198,7 +198,7 @@ void NetworkPasses::head(int first, int count, const float* maps, double* losses
     double sum = 0;
     for (std::size_t i = 0; i < positions; ++i) sum += response[i];
     losses[first + image] = sum / static_cast<double>(positions);
-    // Before its ReLU, every position counts.
+    // For the mean before the ReLU, every position is active.
     if (rescue_ && sum == 0) std::fill_n(response, positions, 1.f);
   });
 }
@@ -215,6 +215,35 @@ void NetworkPasses::head_gradient(int first, int count, const float* maps, float
                            gradient + shape.size() * image,
                            thread_scratch_.data() + thread_scratch_size_ * thread_number(), begin, end);
   });
+}
+
+std::size_t passes_bytes(const Network& network, const Planner& planner, int target_layer, int images) {
+  const int threads = thread_count();
+  std::size_t floats = 0;
+  std::size_t bytes = 0;
+  std::size_t largest_chunk = 0;
+  std::size_t workspace = 0;
+  MapShape head_input{};
+  for (const BlockOutline& block : planner.outline(target_layer, images)) {
+    head_input =
+        block.first_layer == 0 ? planner.map_shape(-1) : planner.map_shape(block.first_layer - 1).pooled();
+    floats += head_input.size() * (block.first_layer == 0 ? block.chunk : images);
+    for (int layer = block.first_layer; layer < block.end_layer; ++layer) {
+      const MapShape shape = planner.map_shape(layer);
+      const bool pooled = network.convolutions[layer].pool_after;
+      if (!pooled) head_input = shape;
+      bytes += (pooled ? shape.pooled().size() : shape.size() / 8) * images;
+      largest_chunk = std::max(largest_chunk, shape.size() * block.chunk);
+      const Tiling& tiling = block.tilings[layer - block.first_layer];
+      const MapShape below = planner.input_shape(layer);
+      workspace = std::max(workspace, workspace_floats(below, shape, tiling) * (tiling.shared ? 1 : threads));
+      bytes += 2 * TransformedWeights::bytes(below.channels, shape.channels, tiling.tile);
+    }
+  }
+  floats += 2 * largest_chunk + workspace;
+  const std::size_t filter_size = 9 * static_cast<std::size_t>(head_input.blocks()) * kLanes;
+  floats += (head_input.positions() + filter_size) * images;
+  return bytes + sizeof(float) * floats;
 }
 
 }  // namespace filterscope::cpu

@@ -16,24 +16,24 @@
 
 namespace filterscope::cpu {
 
-/// The network below one target layer, and one filter of that layer per image: losses, and their gradients
-/// with respect to the images. Keeps only masks between forward and backward pass, one bit per ReLU and a
-/// byte per pool window, since with the weights fixed the input gradient depends on nothing else; computes
-/// one channel of the target layer, since no other reaches the loss.
+/// The forward and backward pass through the layers below one target layer, with one filter of that layer per
+/// image: losses, and their gradients with respect to the images. Only masks are kept between the passes, one
+/// bit per ReLU and one byte per pool window: with the weights fixed, the gradient depends on nothing else.
+/// Only one channel of the target layer is computed per image, since the loss depends on no other.
 class NetworkPasses {
  public:
-  /// Memory for `plan`. References must outlive the passes. `filters`: the target filter of each of the
-  /// plan's images. Of `recipe`, the passes follow input_mapping and rescue.
+  /// Allocates the memory for `plan`. The references must outlive the passes. `filters` has the target filter
+  /// of each of the plan's images. Of `recipe`, only input_mapping and rescue matter.
   NetworkPasses(const Network& network, const Weights& weights, const Recipe& recipe, const Planner& planner,
                 Plan plan, std::span<const int> filters);
 
-  /// `images`: [plan.images][height][width][3]. losses[i] = mean of image i's response; it is exactly zero
-  /// where no position is above zero. gradients, laid out as the images, hold the gradient of losses[i] with
-  /// respect to image i or, if the recipe rescues and losses[i] is zero, that of the mean before the ReLU.
-  /// False where `stop` is requested meanwhile: then losses and gradients mean nothing.
+  /// `images` is [plan.images][height][width][3]. losses[i] is the mean of image i's response, exactly zero
+  /// if no position is above zero. `gradients`, laid out as the images, receives the gradient of losses[i]
+  /// with respect to image i or, if the recipe rescues and losses[i] is zero, that of the mean before the
+  /// ReLU. Returns false if `stop` is requested meanwhile; losses and gradients are undefined then.
   bool loss_and_gradient(const float* images, double* losses, float* gradients,
                          const std::stop_token& stop = {});
-  /// The losses alone.
+  /// Computes only the losses.
   void loss(const float* images, double* losses);
 
   const Plan& plan() const { return plan_; }
@@ -67,20 +67,23 @@ class NetworkPasses {
   Plan plan_;
   const Kernels& kernels_ = kernels();
 
-  MapShape head_shape_{};         // of the head's input
-  bool head_below_relu_ = false;  // the head reads the output of a ReLU, not of a pool or the input
+  MapShape head_shape_{};         // The head's input.
+  bool head_below_relu_ = false;  // Whether the head reads the output of a ReLU, not of a pool or the input.
   std::vector<Boundary>
-      boundaries_;  // [b]: input of block b, later its gradient; [0] is one chunk of network input
-  std::vector<AlignedBuffer<std::uint8_t>> masks_;  // by layer: ReLU bits, or pool indices
-  std::vector<std::size_t> mask_stride_;            // bytes per image
-  AlignedBuffer<float> scratch_maps_[2];            // one chunk of the largest map each
+      boundaries_;  // [b]: the input of block b, later its gradient; [0] is one chunk of network input.
+  std::vector<AlignedBuffer<std::uint8_t>> masks_;  // By layer: ReLU masks or pool indices.
+  std::vector<std::size_t> mask_stride_;            // Bytes per image.
+  AlignedBuffer<float> scratch_maps_[2];            // Each holds one chunk of the largest map.
   Workspace workspace_;
-  // [images][height][width] of the target layer. What is above zero passes the gradient on.
+  // [images][height][width] of the target layer. Positions above zero pass the gradient.
   AlignedBuffer<float> responses_;
-  AlignedBuffer<float> head_weights_;  // per image [blocks][9][kLanes]
+  AlignedBuffer<float> head_weights_;  // [images][blocks][9][kLanes]
   std::vector<float> head_bias_;
-  AlignedBuffer<float> thread_scratch_;  // a slice per thread
+  AlignedBuffer<float> thread_scratch_;  // One slice per thread.
   std::size_t thread_scratch_size_ = 0;
 };
+
+/// Memory of such the passes for `images` images, and of the transformed weights that its plan needs.
+std::size_t passes_bytes(const Network& network, const Planner& planner, int target_layer, int images);
 
 }  // namespace filterscope::cpu

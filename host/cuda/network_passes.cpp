@@ -29,11 +29,11 @@ kernels::InputMap to_kernel_map(const InputMapping& mapping) {
   return map;
 }
 
-// Sizes of everything between forward and backward pass, for `passing` images where they are computed.
+// Sizes of what is stored between operations, for the images for which it is computed.
 struct Sizes {
   const Network& network;
   Extent image;
-  const Geometry& geometry;
+  const BatchLayout& layout;
 
   std::size_t positions(int layer) const { return network.map_extent(layer, image).positions(); }
   std::size_t channels(int layer) const { return network.convolutions[layer].out_channels; }
@@ -42,19 +42,21 @@ struct Sizes {
     return {map.height / 2, map.width / 2};
   }
   // Elements of a layer's output, before and after its pool.
-  std::size_t map(int layer) const { return geometry.passing(layer) * positions(layer) * channels(layer); }
+  std::size_t map(int layer) const {
+    return layout.continuing_past(layer) * positions(layer) * channels(layer);
+  }
   std::size_t pooled(int layer) const {
-    return geometry.passing(layer) * pooled_extent(layer).positions() * channels(layer);
+    return layout.continuing_past(layer) * pooled_extent(layer).positions() * channels(layer);
   }
   std::size_t head_words(int layer) const {
-    return geometry.leaving(layer) * ceil_div<std::size_t>(positions(layer), kBitsPerWord);
+    return layout.targeting(layer) * ceil_div<std::size_t>(positions(layer), kBitsPerWord);
   }
 };
 
 // Elements of the largest map between two operations.
 std::size_t largest_map(const Sizes& sizes) {
   std::size_t largest = 0;
-  for (int layer = 0; layer <= sizes.geometry.deepest(); ++layer)
+  for (int layer = 0; layer <= sizes.layout.deepest_layer(); ++layer)
     largest = std::max(largest, sizes.map(layer));
   return largest;
 }
@@ -68,26 +70,26 @@ class NetworkPassesOf final : public NetworkPasses {
         plan_(std::move(plan)),
         map_(to_kernel_map(recipe.input_mapping)),
         rescue_(recipe.rescue) {
-    const Geometry& geometry = plan_.geometry;
-    const Sizes sizes{network_, plan_.image, geometry};
+    const BatchLayout& layout = plan_.layout;
+    const Sizes sizes{network_, plan_.image, layout};
     for (DeviceBuffer<T>& buffer : buffers_) buffer = allocate<T>(largest_map(sizes));
     workspace_ = allocate<std::byte>(plan_.workspace_bytes());
     layers_.resize(plan_.layers.size());
-    for (int layer = 0; layer <= geometry.deepest(); ++layer) {
+    for (int layer = 0; layer <= layout.deepest_layer(); ++layer) {
       const bool pooled = network_.convolutions[layer].pool_after;
       layers_[layer] = LayerMasks<T>(plan_.layers[layer].mask, {.map = sizes.map(layer),
                                                                 .pooled = pooled ? sizes.pooled(layer) : 0,
                                                                 .head_words = sizes.head_words(layer)});
       bytes_ += layers_[layer].device_bytes();
     }
-    std::vector<float> weights_of_losses(geometry.images());
-    std::vector<float> factors(geometry.images());
-    for (int image = 0; image < geometry.images(); ++image) {
-      const auto positions = static_cast<float>(sizes.positions(geometry.layer_of(image)));
+    std::vector<float> weights_of_losses(layout.images());
+    std::vector<float> factors(layout.images());
+    for (int image = 0; image < layout.images(); ++image) {
+      const auto positions = static_cast<float>(sizes.positions(layout.layer_of(image)));
       weights_of_losses[image] = 1.f / positions;
       factors[image] = 1.f / (positions * kHeadGradient);
     }
-    if (geometry.passing(0) > 0) {
+    if (layout.continuing_past(0) > 0) {
       first_layer_fprop_ = first_layer_fprop_kernel<T>(plan_.first_layer_fprop).launch;
       first_layer_dgrad_ = first_layer_dgrad_kernel<T>(plan_.first_layer_dgrad).launch;
     }
@@ -101,15 +103,15 @@ class NetworkPassesOf final : public NetworkPasses {
   std::size_t device_bytes() const override { return bytes_; }
 
   void forward(const PassArguments& arguments, cudaStream_t stream) override {
-    const Geometry& geometry = plan_.geometry;
-    const T* input = nullptr;  // Of the layer; the first reads the images.
-    int side = 0;              // The buffer that `input` is not in.
-    for (int layer = 0; layer <= geometry.deepest(); ++layer) {
+    const BatchLayout& layout = plan_.layout;
+    const T* input = nullptr;  // The layer's input; the first layer reads the images.
+    int side = 0;              // The index of the buffer that `input` is not in.
+    for (int layer = 0; layer <= layout.deepest_layer(); ++layer) {
       const nvtx::Range range(network_.convolutions[layer].name);
-      if (geometry.leaving(layer) > 0) head(layer, input, arguments, stream);
-      if (geometry.passing(layer) == 0) break;
+      if (layout.targeting(layer) > 0) head(layer, input, arguments, stream);
+      if (layout.continuing_past(layer) == 0) break;
       if (layer > 0 && plan_.layers[layer].fprop->needs_map()) {
-        T* const output = buffers_[1 - side].data();  // May be the input's.
+        T* const output = buffers_[1 - side].data();  // May be the same memory as the input.
         convolve(layer, input, output, buffers_[side].data(), stream);
         input = output;
         continue;
@@ -128,7 +130,7 @@ class NetworkPassesOf final : public NetworkPasses {
                             .output = buffers_[side].data(),
                             .argmax = layers_[0].argmax.data(),
                             .active = layers_[0].active.data(),
-                            .images_count = geometry.passing(0),
+                            .images_count = layout.continuing_past(0),
                             .height = plan_.image.height,
                             .width = plan_.image.width,
                             .channels = network_.convolutions[0].out_channels},
@@ -139,19 +141,19 @@ class NetworkPassesOf final : public NetworkPasses {
   }
 
   void backward(const PassArguments& arguments, cudaStream_t stream) override {
-    const Geometry& geometry = plan_.geometry;
-    // Of the layer's sum before its ReLU, of the first layer's after it, where a pool follows of that one's
-    // output, for the images that pass it.
+    const BatchLayout& layout = plan_.layout;
+    // With respect to the layer's output before its ReLU (the first layer's: after it), or to the output of a
+    // pool after the layer. It holds the images that continue past the layer.
     T* gradient = nullptr;
-    for (int layer = geometry.deepest(); layer > 0; --layer) {
+    for (int layer = layout.deepest_layer(); layer > 0; --layer) {
       const nvtx::Range range(network_.convolutions[layer].name);
-      // Of the layer's input: from the layer itself, and from the heads of those that end here.
-      const bool in_place = geometry.passing(layer) > 0 && plan_.layers[layer].dgrad->needs_map();
+      // The gradient of the layer's input comes from the layer itself and from the heads at this layer.
+      const bool in_place = layout.continuing_past(layer) > 0 && plan_.layers[layer].dgrad->needs_map();
       T* const input_gradient = in_place ? gradient : other(gradient);
       const int below = layer - 1;
       const MaskFormat mask =
           below == 0 ? MaskFormat::none : plan_.layers[below].mask;  // first_layer_dgrad applies it.
-      if (geometry.passing(layer) > 0) {
+      if (layout.continuing_past(layer) > 0) {
         const nvtx::Range input = operation(layer, "dgrad");
         ConvolutionVariant& variant = *plan_.layers[layer].dgrad;
         variant.launch({.source = gradient,
@@ -164,24 +166,24 @@ class NetworkPassesOf final : public NetworkPasses {
                         .map = in_place ? other(gradient) : nullptr},
                        stream);
       }
-      if (geometry.leaving(layer) > 0) head_gradient(layer, mask, input_gradient, arguments, stream);
+      if (layout.targeting(layer) > 0) head_gradient(layer, mask, input_gradient, arguments, stream);
       gradient = input_gradient;
     }
     const nvtx::Range range(network_.convolutions[0].name);
-    if (geometry.passing(0) > 0 && network_.convolutions[0].pool_after) {
+    if (layout.continuing_past(0) > 0 && network_.convolutions[0].pool_after) {
       const nvtx::Range pool = operation(0, "pool gradient");
       T* const output_gradient = std::exchange(gradient, other(gradient));
       kernels::max_pool_gradient<T>({.output_gradient = output_gradient,
                                      .argmax = layers_[0].argmax.data(),
                                      .active = layers_[0].active.data(),
                                      .input_gradient = gradient,
-                                     .images_count = geometry.passing(0),
+                                     .images_count = layout.continuing_past(0),
                                      .height = plan_.image.height,
                                      .width = plan_.image.width,
                                      .channels = network_.convolutions[0].out_channels},
                                     stream);
     }
-    if (geometry.passing(0) > 0) {
+    if (layout.continuing_past(0) > 0) {
       const nvtx::Range input = operation(0, "dgrad");
       first_layer_dgrad_({.gradient = gradient,
                           .mask = layers_[0].bits.data(),
@@ -190,15 +192,15 @@ class NetworkPassesOf final : public NetworkPasses {
                           .factors = gradient_factors_.data(),
                           .image_gradients = arguments.gradients,
                           .squares = arguments.squares,
-                          .images_count = geometry.passing(0),
+                          .images_count = layout.continuing_past(0),
                           .height = plan_.image.height,
                           .width = plan_.image.width,
                           .channels = network_.convolutions[0].out_channels},
                          stream);
     }
-    if (geometry.leaving(0) > 0) {
+    if (layout.targeting(0) > 0) {
       const nvtx::Range head = operation(0, "filter head gradient");
-      const int first = geometry.passing(0);
+      const int first = layout.continuing_past(0);
       const int parts = kernels::image_gradient_parts(plan_.image.height, plan_.image.width);
       kernels::image_head_gradient({.active = layers_[0].head_active.data(),
                                     .sums = rescue_ ? sums_of(arguments, first) : nullptr,
@@ -208,7 +210,7 @@ class NetworkPassesOf final : public NetworkPasses {
                                     .scale = 1.f / static_cast<float>(plan_.image.positions()),
                                     .image_gradients = arguments.gradients + image_size() * first,
                                     .squares = arguments.squares + std::size_t(parts) * first,
-                                    .images_count = geometry.leaving(0),
+                                    .images_count = layout.targeting(0),
                                     .height = plan_.image.height,
                                     .width = plan_.image.width},
                                    stream);
@@ -216,22 +218,22 @@ class NetworkPassesOf final : public NetworkPasses {
   }
 
   GradientMasks masks(int image) const override {
-    const int target = plan_.geometry.layer_of(image);
+    const int target = plan_.layout.layer_of(image);
     GradientMasks masks;
     for (int layer = 0; layer < target; ++layer) {
       masks.layers.push_back(layers_[layer].read(plan_.layers[layer].mask, image,
                                                  network_.map_extent(layer, plan_.image),
                                                  network_.convolutions[layer].out_channels));
     }
-    masks.filter = layers_[target].read_head(image - plan_.geometry.passing(target),
+    masks.filter = layers_[target].read_head(image - plan_.layout.continuing_past(target),
                                              network_.map_extent(target, plan_.image).positions());
     if (rescue_ && std::ranges::count(masks.filter, 1) == 0) std::ranges::fill(masks.filter, 1);
     return masks;
   }
 
  private:
-  // The gradient that a filter head's active positions start with; first_layer_dgrad divides by it again. One
-  // is amid the range of fp16: at 1 / positions much of the gradient would be lost.
+  // The gradient of an active position of a filter head; first_layer_dgrad divides by it again. It is in the
+  // middle of fp16's range; with 1 / positions much of the gradient would underflow.
   static constexpr float kHeadGradient = 16.f;
 
   template <class Element>
@@ -240,11 +242,11 @@ class NetworkPassesOf final : public NetworkPasses {
     return DeviceBuffer<Element>(size);
   }
 
-  // All that the passes will ask for: nothing may be copied while they are captured.
+  // Uploads all weights that the passes use, since nothing may be copied during capture.
   void bring_weights() {
-    const Geometry& geometry = plan_.geometry;
-    for (int layer = 0; layer <= geometry.deepest(); ++layer) {
-      if (layer == 0 || geometry.leaving(layer) > 0) {
+    const BatchLayout& layout = plan_.layout;
+    for (int layer = 0; layer <= layout.deepest_layer(); ++layer) {
+      if (layer == 0 || layout.targeting(layer) > 0) {
         weights_.filters(layer);
         weights_.bias(layer, BiasType::fp32);
       }
@@ -257,7 +259,7 @@ class NetworkPassesOf final : public NetworkPasses {
     }
   }
 
-  // In a profile: what a layer does, with its name, which is also that of the kernels launched meanwhile.
+  // The range of an operation in a profile, under the layer's name.
   nvtx::Range operation(int layer, const char* name) const {
     return nvtx::Range(network_.convolutions[layer].name + ' ' + name);
   }
@@ -274,7 +276,7 @@ class NetworkPassesOf final : public NetworkPasses {
                                                               : buffers_[side].data();
   }
 
-  // Where the mask of `layer` begins for its image number `image`.
+  // The mask of `layer` from its image number `image` on.
   void* mask_data(int layer, MaskFormat format, int image) const {
     const std::size_t image_size = network_.map_extent(layer, plan_.image).positions() *
                                    static_cast<std::size_t>(network_.convolutions[layer].out_channels);
@@ -289,7 +291,7 @@ class NetworkPassesOf final : public NetworkPasses {
                         .map = map_,
                         .output = output,
                         .mask = layers_[0].bits.data(),
-                        .images_count = plan_.geometry.passing(0),
+                        .images_count = plan_.layout.continuing_past(0),
                         .height = plan_.image.height,
                         .width = plan_.image.width,
                         .out_channels = network_.convolutions[0].out_channels},
@@ -315,7 +317,7 @@ class NetworkPassesOf final : public NetworkPasses {
 
   void head(int layer, const T* input, const PassArguments& arguments, cudaStream_t stream) {
     const nvtx::Range range = operation(layer, "filter head");
-    const int first = plan_.geometry.passing(layer);
+    const int first = plan_.layout.continuing_past(layer);
     const Extent map = network_.map_extent(layer, plan_.image);
     const Convolution& convolution = network_.convolutions[layer];
     const auto* const bias = static_cast<const float*>(weights_.bias(layer, BiasType::fp32));
@@ -328,7 +330,7 @@ class NetworkPassesOf final : public NetworkPasses {
                            .map = map_,
                            .sums = sums,
                            .active = layers_[0].head_active.data(),
-                           .images_count = plan_.geometry.leaving(0),
+                           .images_count = plan_.layout.targeting(0),
                            .height = map.height,
                            .width = map.width},
                           stream);
@@ -340,7 +342,7 @@ class NetworkPassesOf final : public NetworkPasses {
                              .filters = arguments.filters + first,
                              .sums = sums,
                              .active = layers_[layer].head_active.data(),
-                             .images_count = plan_.geometry.leaving(layer),
+                             .images_count = plan_.layout.targeting(layer),
                              .height = map.height,
                              .width = map.width,
                              .channels = convolution.in_channels},
@@ -350,7 +352,7 @@ class NetworkPassesOf final : public NetworkPasses {
   void head_gradient(int layer, MaskFormat format, T* input_gradient, const PassArguments& arguments,
                      cudaStream_t stream) {
     const nvtx::Range range = operation(layer, "filter head gradient");
-    const int first = plan_.geometry.passing(layer);
+    const int first = plan_.layout.continuing_past(layer);
     const Extent map = network_.map_extent(layer, plan_.image);
     const int channels = network_.convolutions[layer].in_channels;
     kernels::filter_head_gradient<T>({.active = layers_[layer].head_active.data(),
@@ -360,7 +362,7 @@ class NetworkPassesOf final : public NetworkPasses {
                                       .mask = {format, mask_data(layer - 1, format, first)},
                                       .scale = kHeadGradient,
                                       .gradient = input_gradient + map.positions() * channels * first,
-                                      .images_count = plan_.geometry.leaving(layer),
+                                      .images_count = plan_.layout.targeting(layer),
                                       .height = map.height,
                                       .width = map.width,
                                       .channels = channels},
@@ -372,11 +374,11 @@ class NetworkPassesOf final : public NetworkPasses {
   const Plan plan_;
   const kernels::InputMap map_;
   const bool rescue_;
-  // Null where no image passes the first layer.
+  // Null if no image continues past the first layer.
   decltype(kernels::FirstLayerFpropKernel<T>::launch) first_layer_fprop_ = nullptr;
   decltype(kernels::FirstLayerDgradKernel<T>::launch) first_layer_dgrad_ = nullptr;
   std::vector<LayerMasks<T>> layers_;
-  DeviceBuffer<T> buffers_[2];  // Maps on the way up, gradients on the way down.
+  DeviceBuffer<T> buffers_[2];  // Maps in the forward pass, gradients in the backward pass.
   DeviceBuffer<std::byte> workspace_;
   DeviceBuffer<float> loss_weights_;
   DeviceBuffer<float> gradient_factors_;
@@ -385,11 +387,11 @@ class NetworkPassesOf final : public NetworkPasses {
 
 }  // namespace
 
-std::size_t passes_bytes(const Network& network, Extent image, Precision precision, const Geometry& geometry,
+std::size_t passes_bytes(const Network& network, Extent image, Precision precision, const BatchLayout& layout,
                          MaskFormat mask) {
-  const Sizes sizes{network, image, geometry};
+  const Sizes sizes{network, image, layout};
   std::size_t bytes = 2 * largest_map(sizes) * storage_bytes(precision);
-  for (int layer = 0; layer <= geometry.deepest(); ++layer) {
+  for (int layer = 0; layer <= layout.deepest_layer(); ++layer) {
     bytes += sizes.head_words(layer) * sizeof(std::uint32_t);
     if (network.convolutions[layer].pool_after) {
       bytes += sizes.pooled(layer) / 8 * 3;

@@ -2,13 +2,13 @@
 
 #include <utility>
 
-#include "../run/engine.h"
+#include "../run/precision.h"
 #include "convolution.h"
 #include "kernels/common/types.h"
 
 namespace filterscope::cuda {
 
-/// The type that maps are stored in, as a value to choose a function by.
+/// Carries the type that maps are stored in, for overload resolution and generic lambdas.
 template <class T>
 struct Storage {
   using Type = T;

@@ -55,7 +55,7 @@ class Fidelity(unittest.TestCase):
         same = self.run_fidelity("--weights", "synthetic", "--expected", stored)
         self.assertEqual(same.returncode, 0, same.stdout)
         self.assertIn("gradients not compared, losses within limits", same.stdout)
-        # Rounded to 16 bits they are the same weights, judged less strictly.
+        # Weights rounded to 16 bits count as the same, but are judged less strictly.
         rounded = self.run_fidelity("--weights", small, "--expected", stored)
         self.assertEqual(rounded.returncode, 0, rounded.stdout)
         self.assertIn("weights of 16 bits", rounded.stdout)
@@ -113,7 +113,7 @@ class Fidelity(unittest.TestCase):
             self.assertEqual(rounded, struct.pack(f"<{len(values)}e", *values))
             zeros += values.count(0)
         self.assertGreater(zeros, 0)
-        # Values that the stand-in lacks: ties, subnormal numbers, signs.
+        # Values that synthetic weights lack: ties, subnormal numbers, signs.
         source = self.folder / "source.safetensors"
         content = bytearray(self.write_weights("synthetic", "single.safetensors").read_bytes())
         header = 8 + struct.unpack("<Q", content[:8])[0]

@@ -52,7 +52,7 @@ def count(program):
 def main():
     program = sys.argv[1]
     if shutil.which("valgrind") is None:
-        skip("valgrind is not there")
+        skip("valgrind is not installed")
     compiler = compiler_of(program)
     stored = json.loads(STORED.read_text())
     if "--store" in sys.argv:

@@ -1,6 +1,6 @@
-// Convolutions of host/cpu/convolution.h, both passes, with every tile size and every table of kernels,
-// against the double-precision reference: odd sizes, channels that fill no block, outputs and workspace
-// poisoned beforehand.
+// Compares both passes of host/cpu/convolution.h, with every tile size and every table of kernels, with the
+// double-precision reference: odd sizes, incomplete channel blocks, outputs and workspace poisoned
+// beforehand.
 
 #include "host/cpu/convolution.h"
 
@@ -22,7 +22,8 @@ namespace {
 constexpr float kPoison = std::numeric_limits<float>::quiet_NaN();
 constexpr int kThreads = 3;
 
-// fp32 sums of 9 * 64 products. The transforms of larger tiles add and subtract multiples of them.
+// Tolerances of fp32 sums of 9 * 64 products. The transforms of larger tiles add and subtract multiples of
+// them.
 double tolerance(int tile) {
   return tile == 2 ? 3e-6 : 3e-5;
 }
@@ -62,7 +63,7 @@ class ConvolutionTest : public testing::TestWithParam<std::tuple<Case, int>> {
     return all;
   }
 
-  // Every table, with all threads on the same tiles and each on its own, all tiles at once and few.
+  // Runs every table, with tiles shared by all threads or not, and all tiles at once or few.
   template <typename Body>
   void for_each_way(Pass pass, const Body& body) const {
     const KernelTables tables = kernel_tables();
@@ -113,7 +114,7 @@ TEST_P(ConvolutionTest, Forward) {
                     tolerance(tile_));
         }
         for (std::size_t i = 0; i < results.size(); ++i) ASSERT_EQ(bit(masks, i), results[i] > 0.f) << i;
-        // The bits do not depend on how the work is split.
+        // The bits do not depend on how the work is divided.
         if (first_table != &table) first = results;
         first_table = &table;
         EXPECT_EQ(results, first);
@@ -148,7 +149,7 @@ TEST_P(ConvolutionTest, Forward) {
 }
 
 TEST_P(ConvolutionTest, Backward) {
-  // Random masks of the input and random argmax of a pool of the output.
+  // Random masks of the input and random pool indices of the output.
   std::vector<std::uint8_t> masks(in_.size() / 8 * given_.images);
   const std::vector<float> mask_bytes = test::random_values(masks.size(), 1, 0.f, 256.f);
   for (std::size_t i = 0; i < masks.size(); ++i) masks[i] = static_cast<std::uint8_t>(mask_bytes[i]);

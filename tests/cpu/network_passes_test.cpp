@@ -1,10 +1,11 @@
-// One loss and gradient of every layer, of odd little networks and of VGG16, against the double-precision
-// reference, which computes the target layer whole: so this also holds the filter head against the full
-// convolution.
+// Compares losses and gradients of every layer, of small odd networks and of VGG16, with the double-precision
+// reference. That computes all channels of the target layer, so the filter head is also compared with the
+// full convolution.
 
 #include "host/cpu/network_passes.h"
 
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include <algorithm>
 #include <chrono>
@@ -22,12 +23,12 @@
 namespace filterscope::cpu {
 namespace {
 
-// Of the losses and gradients through up to twelve layers, each of which adds its rounding; larger tiles of
-// Winograd's algorithm round more.
+// The tolerance of losses and gradients through up to twelve layers, each of which adds its rounding; larger
+// tiles of Winograd's algorithm round more.
 constexpr double kSmallestTolerance = 1e-5;
 constexpr double kTolerance = 5e-5;
-// Where rounding opens or closes a ReLU, or lets another element win a pool, a gradient is that of a
-// neighbouring piece of the network: another one in a few positions.
+// If rounding changes a ReLU mask or the argmax of a pool window, the gradient is that of a neighbouring
+// linear piece of the network, which differs in a few positions.
 constexpr double kNeighbourTolerance = 0.15;
 
 struct Result {
@@ -44,7 +45,7 @@ Result run(const Network& network, const Weights& weights, const InputMapping& m
   NetworkPasses passes(network, weights, recipe, planner, planner.make(layer, count), filters);
   Result result{std::vector<double>(count, -1), std::vector<float>(images.size(), NAN)};
   passes.loss_and_gradient(images.data(), result.losses.data(), result.gradients.data());
-  // Once more: nothing of the first run may leak into the second, and the loss alone is the same loss.
+  // Nothing may leak from the first run into a second one, and loss() must return the same losses.
   Result again{std::vector<double>(count, -1), std::vector<float>(images.size(), NAN)};
   passes.loss_and_gradient(images.data(), again.losses.data(), again.gradients.data());
   EXPECT_EQ(result.gradients, again.gradients);
@@ -53,7 +54,7 @@ Result run(const Network& network, const Weights& weights, const InputMapping& m
   return result;
 }
 
-#if !defined(__SANITIZE_ADDRESS__)  // Which ends the program where so much is asked for.
+#if !defined(__SANITIZE_ADDRESS__)  // It ends the program on so large an allocation.
 TEST(AlignedBuffer, SaysWhatCouldNotBeHad) {
   constexpr std::size_t kTooMany = std::size_t{1} << 60;
   try {
@@ -63,9 +64,37 @@ TEST(AlignedBuffer, SaysWhatCouldNotBeHad) {
     EXPECT_EQ(error.bytes(), kTooMany * sizeof(float));
   }
 }
+
+std::size_t allocated_bytes() {
+  const struct mallinfo2 info = mallinfo2();
+  return info.uordblks + info.hblkhd;
+}
+
+TEST(CpuNetworkPasses, TakeTheMemoryThatTheySay) {
+  const Network network = test::make_network({{64}, {64, true}, {128}, {128, true}, {256}, {256}});
+  const Weights weights = test::random_weights(network, 3);
+  for (const Extent extent : {Extent{96, 80}, Extent{23, 31}}) {
+    for (const PlanRule rule : {PlanRule::automatic, PlanRule::smallest}) {
+      for (int layer = 0; layer < network.layer_count(); ++layer) {
+        for (const int images : {1, 7}) {
+          SCOPED_TRACE(testing::Message() << extent.height << " layer " << layer << " images " << images);
+          Planner planner(network, weights, extent, rule);
+          const std::size_t before = allocated_bytes();
+          const NetworkPasses passes(network, weights, find_recipe("seed"), planner,
+                                     planner.make(layer, images), std::vector<int>(images));
+          const auto taken = static_cast<double>(allocated_bytes() - before);
+          const auto said = static_cast<double>(passes_bytes(network, planner, layer, images));
+          EXPECT_LE(said, taken);
+          // Large buffers are whole huge pages.
+          EXPECT_GE(said, 0.7 * taken - 2e6);
+        }
+      }
+    }
+  }
+}
 #endif
 
-TEST(CpuStack, StopsBetweenItsStepsAndLeavesNothingBehind) {
+TEST(CpuNetworkPasses, StopsBetweenItsStepsAndLeavesNothingBehind) {
   const Network network = test::small_network();
   const Weights weights = test::random_weights(network, 3);
   constexpr int kImages = 16;
@@ -81,7 +110,7 @@ TEST(CpuStack, StopsBetweenItsStepsAndLeavesNothingBehind) {
   EXPECT_TRUE(
       passes.loss_and_gradient(images.data(), expected.data(), expected_gradients.data(), never.get_token()));
 
-  // Sooner and later, until one comes when it is too late.
+  // Stops ever later, until a stop comes too late.
   int stopped = 0;
   for (int microseconds = 0;; microseconds += microseconds / 2 + 50) {
     std::stop_source source;
@@ -104,8 +133,8 @@ TEST(CpuStack, StopsBetweenItsStepsAndLeavesNothingBehind) {
   EXPECT_GT(stopped, 0);
 }
 
-// Three images for each filter. All must agree with the reference up to a neighbouring piece, and one of each
-// filter's to the last digits: no two arithmetics agree on every ReLU of deep networks.
+// Three images per filter. All must agree with the reference up to a neighbouring linear piece, and one of
+// each filter's to the last digits: two ways of computing never agree on every ReLU of a deep network.
 void expect_reference(const Network& network, const Weights& weights, const InputMapping& mapping,
                       PlanRule rule, int layer, const std::vector<int>& filters, Extent extent) {
   constexpr int kImages = 3;
@@ -123,7 +152,7 @@ void expect_reference(const Network& network, const Weights& weights, const Inpu
     const reference::Map image(extent, 3, std::span(images).subspan(i * size, size));
     const reference::Gradient expected =
         reference::loss_and_gradient(network, weights, mapping, layer, filter_of_image[i], image);
-    // A response is a difference of terms as large as the layer's largest.
+    // A response is a difference of terms as large as the layer's largest value.
     const auto layer_map = reference::activation(network, weights, mapping, layer, image);
     EXPECT_NEAR(result.losses[i], expected.loss, tolerance * std::ranges::max(layer_map.values));
     const std::span<const float> gradient(result.gradients.data() + i * size, size);

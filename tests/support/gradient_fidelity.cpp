@@ -20,7 +20,7 @@ double norm_of(std::ranges::input_range auto&& values) {
   return std::sqrt(squares);
 }
 
-// Of the gradients divided by their norms; 0 for two that are zero, 1 where one is.
+// The error of the gradients divided by their norms; 0 if both are zero, 1 if one is.
 double step_error(const std::vector<float>& found, const std::vector<double>& expected) {
   const double found_norm = norm_of(found);
   const double norm = norm_of(expected);

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <utility>
 
-#include "host/base/philox.h"
+#include "kernels/common/philox.h"
 
 namespace filterscope::reference {
 
@@ -15,7 +15,7 @@ std::size_t size(int n) {
   return static_cast<std::size_t>(n);
 }
 
-// Row of `kernel` for one tap and input channel: one weight for each output channel.
+// The row of `kernel` for one tap and input channel: one weight per output channel.
 std::span<const float> kernel_row(std::span<const float> kernel, int ky, int kx, int in_channel,
                                   int in_channels, int out_channels) {
   const std::size_t row = (size(ky) * 3 + size(kx)) * size(in_channels) + size(in_channel);
@@ -83,9 +83,9 @@ double mean(const Map& map, int filter) {
   return sum / static_cast<double>(map.extent().positions());
 }
 
-// From the gradient with respect to the last layer's sums, before its ReLU, down to the image. Of `maps`, the
-// activations of layers 0 .. layer, it asks only where they are above zero and which values of a pool's
-// windows are the largest; of the last one's nothing.
+// Propagates the gradient with respect to the last layer's sums, before its ReLU, down to the image. `maps`
+// are the activations of layers 0 .. layer, of which only the ReLU masks and the argmax of each pool window
+// matter; the last one is not used.
 Map backward(const Network& network, const Weights& weights, const InputMapping& mapping, int layer,
              Map gradient, const std::vector<Map>& maps) {
   for (int i = layer; i >= 0; --i) {

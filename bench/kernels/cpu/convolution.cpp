@@ -14,12 +14,12 @@ namespace {
 
 using namespace cpu;
 
-// What one set of a forward pass or of an input gradient reads and writes.
+// One set of buffers of a forward pass or of a dgrad.
 struct Buffers {
   AlignedBuffer<float> from;
   AlignedBuffer<float> to;
-  AlignedBuffer<std::uint8_t> masks;   // Forward: written. Back: of the input, read. Empty: none.
-  AlignedBuffer<std::uint8_t> argmax;  // Forward: written. Back: read. Empty: no pool.
+  AlignedBuffer<std::uint8_t> masks;   // Forward: written. dgrad: the input's, read. Empty: none.
+  AlignedBuffer<std::uint8_t> argmax;  // Forward: written. dgrad: read. Empty: no pool.
   std::shared_ptr<const TransformedWeights> weights;
   std::unique_ptr<WinogradConvolution> convolution;
 };
@@ -93,8 +93,8 @@ Operation make(const Layer& layer, Pass pass, int tile, const Kernels& table, in
             const std::uint8_t* const argmax = layer.pool_after ? set.argmax.data() : nullptr;
             return forward ? check_forward({layer, state->weights, images, set.from.data(), set.to.data(),
                                             masks, argmax, tile})
-                           : check_input_gradient({layer, state->weights, images, set.from.data(), argmax,
-                                                   masks, set.to.data(), tile});
+                           : check_dgrad({layer, state->weights, images, set.from.data(), argmax, masks,
+                                          set.to.data(), tile});
           },
       .label = fmt::format("{} tiles{}", tiling.slots, tiling.shared ? ", shared" : "")};
   return operation;

@@ -13,7 +13,7 @@ std::string place(int image, int y, int x, int channel) {
   return fmt::format("image {}, row {}, column {}, channel {}", image, y, x, channel);
 }
 
-// What an output that a kernel's fp32 sum and bias lead to may differ by.
+// The sum that an output consists of, bias included, and so its tolerance.
 Sum response_at(const ForwardCheck& given, int image, int y, int x, int channel) {
   const Layer& layer = given.layer;
   const MapShape in{layer.in_channels, layer.map.height, layer.map.width};
@@ -56,7 +56,7 @@ std::string check_forward(const ForwardCheck& given) {
     const int y = places.coordinate(pooled.height);
     const int x = places.coordinate(pooled.width);
     const auto where = [&] { return place(image, y, x, channel); };
-    std::array<double, 5> responses{};  // The fifth, 0, wins where the ReLU is inactive.
+    std::array<double, 5> responses{};  // The fifth, 0, is the largest where the ReLU is inactive.
     double tolerance = 0;
     for (int k = 0; k < 4; ++k) {
       const Sum sum = response_at(given, image, 2 * y + k / 2, 2 * x + k % 2, channel);
@@ -74,7 +74,7 @@ std::string check_forward(const ForwardCheck& given) {
   return comparison.complaint();
 }
 
-std::string check_input_gradient(const InputGradientCheck& given) {
+std::string check_dgrad(const DgradCheck& given) {
   const Layer& layer = given.layer;
   const MapShape in{layer.in_channels, layer.map.height, layer.map.width};
   const MapShape out{layer.out_channels, layer.map.height, layer.map.width};

@@ -1,5 +1,5 @@
-// A whole iteration of the engine (forward, backward, normalise, step), by target layer. Its buffers are not
-// rotated: the engine goes on with the same ones as well.
+// A whole iteration of the engine (forward, backward, normalise, step), by target layer. There is only one
+// set of buffers, since the engine also reuses the same ones.
 
 #include <cmath>
 #include <memory>
@@ -92,8 +92,8 @@ class Iteration {
     return batch;
   }
 
-  // With the smallest tiles, whose arithmetic is closer to exact. Where rounding opens another ReLU or lets
-  // another element win a pool, a gradient differs in a few positions.
+  // Compares with the smallest tiles, which are closer to exact arithmetic. If rounding changes a ReLU mask
+  // or the argmax of a pool window, a gradient differs in a few positions.
   std::string compare(const Batch& batch, const Batch& exact) const {
     Comparison comparison;
     const double scale = std::ranges::max(exact.losses);
@@ -122,7 +122,7 @@ class Iteration {
 }  // namespace
 
 void add_cpu_iterations(const Selection& selection, const std::shared_ptr<CpuDevice>& device) {
-  // Made when the first of these benchmarks runs.
+  // Made when the first of these benchmarks is run.
   const auto planners = [selection, made = std::make_shared<std::shared_ptr<Planners>>()] {
     if (!*made) *made = std::make_shared<Planners>(selection.network, selection.image);
     return *made;

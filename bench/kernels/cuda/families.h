@@ -7,7 +7,7 @@
 #include "device.h"
 #include "host/cuda/convolution.h"
 #include "host/cuda/storage.h"
-#include "host/run/engine.h"
+#include "host/run/precision.h"
 
 /// The benchmarks on a CUDA device, one file per family. Names are
 /// cuda/OPERATION/LAYER/VARIANT/PRECISION/batch:N.

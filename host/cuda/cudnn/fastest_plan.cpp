@@ -25,7 +25,7 @@ TimedPlan fastest_plan(const ConvolutionGraph& graph, const PlanLimits& limits,
       attempt(plan);
     }
   }
-  // Engines differ more than the plans of one engine do: the first plan of each, then more of the best one's,
+  // Engines differ more than the plans of one engine: first one plan of each, then more of the best engine's,
   // then the rest.
   int left = limits.compiled;
   std::vector<std::string_view> seen;

@@ -7,17 +7,17 @@
 
 namespace filterscope::cuda {
 
-/// How many of a graph's plans are worth timing.
+/// How many of a graph's plans are timed.
 struct PlanLimits {
-  int precompiled = 6;  ///< Of those that come with cuDNN.
-  int compiled = 2;     ///< Of those that have to be compiled.
+  int precompiled = 6;  ///< Plans that come with cuDNN.
+  int compiled = 2;     ///< Plans that have to be compiled.
 };
 struct TimedPlan {
-  int plan = -1;  ///< None.
+  int plan = -1;  ///< -1: none.
   double milliseconds = std::numeric_limits<double>::infinity();
 };
-/// The plan for which `time` gives least. It is asked, with the best so far, to build and time one plan after
-/// another, the likely ones first, and says infinity for one that does not work.
+/// The plan with the smallest `time`, which builds and times a plan, given the best one so far, and returns
+/// infinity for one that does not work. The most promising plans are tried first.
 TimedPlan fastest_plan(const ConvolutionGraph& graph, const PlanLimits& limits,
                        const std::function<double(int plan, const TimedPlan& best)>& time);
 

@@ -24,7 +24,7 @@ void load_cudnn() {
   static std::once_flag once;
   static std::string failure;
   std::call_once(once, [] {
-    // The one that the program was built with, if this is that machine.
+    // First the library that the program was built with, in case this is the build machine.
     const std::string name = fmt::format("libcudnn.so.{}", CUDNN_MAJOR);
     for (const char* path : {FILTERSCOPE_CUDNN_LIBRARY, name.c_str()}) {
       fe::cudnn_dlhandle = dlopen(path, RTLD_NOW);
@@ -53,13 +53,13 @@ void check(const fe::error_t& error, std::string_view attempted) {
   if (error.is_bad()) fail(attempted, error.err_msg);
 }
 
-// cudnn-frontend keeps to itself which plans its filters leave.
+// Exposes which plans cudnn-frontend's filters leave.
 class Graph : public fe::graph::Graph {
  public:
   bool offers(std::int64_t plan) { return plans.check_support_at_index(plan).is_good(); }
 };
 
-// Numbers of the tensors that a launch binds.
+// Ids of the tensors that a launch binds.
 enum Tensor : std::int64_t { kSource = 1, kWeights, kBias, kDestination, kMaskOut, kMaskIn };
 
 fe::DataType_t storage_type(Precision precision) {
@@ -85,7 +85,7 @@ fe::DataType_t mask_type(const GraphDescription& description) {
   }
 }
 
-// cuDNN orders dimensions as NCHW, whatever the layout, which the strides give.
+// cuDNN orders dimensions as NCHW; the strides give the layout.
 std::vector<std::int64_t> map_dimensions(const GraphDescription& description, std::int64_t channels) {
   return {description.images, channels, description.height, description.width};
 }
@@ -119,7 +119,7 @@ void describe(Graph& graph, const GraphDescription& description) {
   const int destination_channels = description.destination_channels();
   const auto source = input(kSource, map_dimensions(description, source_channels), storage);
   const bool dgrad = description.formulation == Formulation::dgrad;
-  // dgrad takes the filter as the layer applies it forward.
+  // dgrad takes the filter in the layout of the layer's fprop.
   const auto weights = input(
       kWeights,
       {dgrad ? source_channels : destination_channels, dgrad ? destination_channels : source_channels, 3, 3},
@@ -193,8 +193,8 @@ CudnnHandle::~CudnnHandle() {
 
 namespace {
 
-// Whether the plan of that name has the knob STREAM_K on: blocks then share outputs unevenly, and an image's
-// result depends on its place in the batch.
+// Whether the plan uses stream-K (knob 38): blocks then split outputs unevenly, and an image's result depends
+// on its place in the batch.
 bool splits_streams(std::string_view name) {
   constexpr std::string_view kKnob = "_k38=";
   const std::size_t at = name.find(kKnob);
@@ -205,7 +205,7 @@ bool splits_streams(std::string_view name) {
 
 struct ConvolutionGraph::State {
   struct Plan {
-    std::int64_t index;  // cudnn-frontend's
+    std::int64_t index;  // cudnn-frontend's index.
     std::string name;
     bool compiles;
     bool built = false;
@@ -217,7 +217,7 @@ struct ConvolutionGraph::State {
   std::unique_ptr<Graph> graph;
   std::vector<Plan> plans;
 
-  // The reason if there is no plan, else empty.
+  // Returns why there is no plan, or an empty string.
   std::string query(fe::HeurMode_t mode, std::shared_ptr<const fe::DeviceProperties> properties,
                     std::size_t workspace_limit) {
     graph = std::make_unique<Graph>();
@@ -259,7 +259,7 @@ std::unique_ptr<ConvolutionGraph> ConvolutionGraph::make(const GraphDescription&
   } else {
     state->handle = std::get<std::shared_ptr<const CudnnHandle>>(device);
   }
-  // The fallback has slow kernels, some of which take seconds to compile.
+  // The fallback's kernels are slow, and some take seconds to compile.
   for (const fe::HeurMode_t mode : {fe::HeurMode_t::A, fe::HeurMode_t::FALLBACK}) {
     const std::string reason = state->query(mode, properties, workspace_limit);
     if (reason.empty()) return std::unique_ptr<ConvolutionGraph>(new ConvolutionGraph(std::move(state)));

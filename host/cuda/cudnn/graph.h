@@ -12,16 +12,15 @@
 
 struct cudnnContext;
 
-// cuDNN's graphs of a convolution with what is fused into it, and the plans that cuDNN offers for them. This
-// header needs no header of cuDNN. cuDNN is loaded when it is first used; where that fails, it is a device
-// Error.
+// cuDNN's graphs of a convolution with its fused epilogue, and the plans that cuDNN offers for them. This
+// header includes no header of cuDNN. cuDNN is loaded on first use; a device Error is thrown if that fails.
 
 namespace filterscope::cuda {
 
-/// Of the library that is loaded, such as "9.19.0".
+/// The version of the loaded library, such as "9.19.0".
 std::string cudnn_version();
 
-/// A cuDNN handle on the device that is current at construction. For one thread at a time.
+/// A cuDNN handle for the device that is current at construction. Not thread-safe.
 class CudnnHandle {
  public:
   CudnnHandle();
@@ -34,18 +33,16 @@ class CudnnHandle {
   cudnnContext* handle_ = nullptr;
 };
 
-/// A graph and the plans that cuDNN's heuristics offer for it, best first; its
-/// fallback only where they offer none. Left out are plans whose results may differ
-/// from run to run or with an image's place in the batch, plans that sum in less than fp32, Winograd plans
-/// that lose more than the precision promises (all in half precision, the 13x13 tile in fp32), and in fp32
-/// those that use tensor cores.
+/// A graph and the plans that cuDNN's heuristics offer for it, best first; if they offer none, those of its
+/// fallback. Left out are plans whose results may differ between runs or depend on an image's place in the
+/// batch, plans that accumulate in less than fp32, Winograd plans that lose too much accuracy (all in half
+/// precision, the 13x13 tile in fp32), and in fp32 those that use tensor cores.
 class ConvolutionGraph {
  public:
-  /// A device that is here, by a handle, which the graph keeps; or one that need not be, by cuDNN's
-  /// description of it (JSON; cuDNN 9.8 or newer): what it would be offered can be seen, and compiled, but
-  /// not launched.
+  /// A present device, by a handle that the graph keeps, or any device, by cuDNN's JSON description of it
+  /// (cuDNN 9.8 or later). For the latter, plans can be listed and compiled but not launched.
   using Device = std::variant<std::shared_ptr<const CudnnHandle>, std::string>;
-  /// None if cuDNN has no plan; `refusal`, if given, then says why.
+  /// Null if cuDNN has no plan; `refusal`, if given, then says why.
   static std::unique_ptr<ConvolutionGraph> make(const GraphDescription& description, const Device& device,
                                                 std::size_t workspace_limit, std::string* refusal = nullptr);
   ~ConvolutionGraph();
@@ -56,11 +53,11 @@ class ConvolutionGraph {
   const std::string& plan_name(int plan) const;
   /// Whether build() has to compile the plan's kernel, which takes 0.1 to 2 s, and more in the fallback.
   bool compiles(int plan) const;
-  /// Makes the plan ready. False, with the reason, if that fails.
+  /// Prepares the plan for launching. False, with the reason, if that fails.
   bool build(int plan, std::string* reason = nullptr);
-  /// Of a plan that is built.
+  /// The plan must have been built.
   std::size_t workspace_bytes(int plan) const;
-  /// Of a plan that is built, with a handle of the same device.
+  /// The plan must have been built; `handle` is for the same device.
   void launch(int plan, const CudnnHandle& handle, const ConvolutionArguments& arguments,
               cudaStream_t stream);
 

@@ -72,7 +72,7 @@ std::vector<GraphDescription> graphs_of(const ConvolutionProblem& problem) {
     graph.formulation = fprop;
     graph.epilogue = problem.mask == MaskFormat::bytes ? bias_relu_bytes : bias_relu;
     graphs.push_back(graph);
-    // A bias of the storage type opens kernels that come with cuDNN; one in fp32 is more exact.
+    // With a bias in the storage type, cuDNN has precompiled kernels; one in fp32 is more exact.
     graph.bias_type = BiasType::fp32;
     if (half) graphs.push_back(graph);
   } else {

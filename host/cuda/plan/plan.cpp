@@ -19,9 +19,9 @@ std::size_t Plan::workspace_bytes() const {
 
 std::string Plan::describe(const Network& network) const {
   std::string targets;
-  for (int layer = 0; layer <= geometry.deepest(); ++layer) {
-    if (geometry.leaving(layer) == 0) continue;
-    targets += fmt::format("{}{} of {}", targets.empty() ? "" : ", ", geometry.leaving(layer),
+  for (int layer = 0; layer <= layout.deepest_layer(); ++layer) {
+    if (layout.targeting(layer) == 0) continue;
+    targets += fmt::format("{}{} of {}", targets.empty() ? "" : ", ", layout.targeting(layer),
                            network.convolutions[layer].name);
   }
   std::string text = fmt::format("{}, batch of {}", size_text(image), targets);

@@ -24,15 +24,15 @@ namespace {
 
 // A variant that takes this much longer than the best so far is not timed again.
 constexpr double kCutoffFactor = 1.5;
-// Of the time that a plan is used for, the most that choosing it may take.
+// The share of a plan's use that making it may take.
 constexpr double kTimingShare = 0.1;
-// What compiling a kernel may take; nothing is compiled with less time left.
+// The time that compiling a kernel may take; nothing is compiled if less is left.
 constexpr double kCompilingSeconds = 2;
-// Of one launch when it is timed: enough for many waves of blocks, milliseconds at most.
+// In one timed launch: enough for many waves of blocks, milliseconds at most.
 constexpr double kTimedOperations = 1e12;
 constexpr double kTimedFirstLayerPositions = 512. * 96 * 96;
-constexpr std::string_view kNotice = "Timing kernels on this device, which later runs need not do again.";
-// In place of a time: known variants are preferred.
+constexpr std::string_view kNotice = "Timing kernels on this device; later runs reuse the timings.";
+// Stands for an unknown time, so that timed variants are preferred.
 constexpr double kUntimed = 1e30;
 
 double operations_of(const ConvolutionProblem& problem) {
@@ -44,12 +44,12 @@ double operations_of(const FirstLayerProblem& problem) {
   return 2. * 9 * 3 * static_cast<double>(problem.map_size());
 }
 
-// Under which it is stored, as a time, that a kernel broke the device.
+// The key under which it is stored, as a timing, that a kernel broke the device.
 std::string broken_key(const std::string& kernel) {
   return "broke the device: " + kernel;
 }
 
-// Of `images` as many as are timed if they are not to be more than `most`: a power of two, or that times 1.5.
+// The number of images to time: a power of two, or 1.5 times one, not above `images` and `most`.
 int timed_images(int images, double most) {
   const int limit = static_cast<int>(std::clamp(most, 1., static_cast<double>(images)));
   int timed = 1;
@@ -57,7 +57,7 @@ int timed_images(int images, double most) {
   return timed + timed / 2 <= limit ? timed + timed / 2 : timed;
 }
 
-// The ways of `source` to compute `problem`, also by passes of their own where it fuses no pool or no mask.
+// The variants of `problem` by `source`, with separate passes for a pool or a mask that it does not fuse.
 std::vector<std::unique_ptr<ConvolutionVariant>> offers(const ConvolutionSource& source,
                                                         const ConvolutionProblem& problem, PlanSearch search,
                                                         const TimingBudget& has_time = {}) {
@@ -75,7 +75,7 @@ std::vector<std::unique_ptr<ConvolutionVariant>> offers(const ConvolutionSource&
     other.mask = mask;
     return source(other, search, has_time);
   };
-  // A pass over activations is for whoever neither fuses them nor the bits, which are less to read.
+  // A pass over activations is only for sources that fuse neither them nor bits, which are less to read.
   const bool reads_activation =
       problem.mask == MaskFormat::activation && problem.direction == Direction::dgrad;
   if (reads_activation ? !with(MaskFormat::bits).empty() : !variants.empty()) return variants;
@@ -122,16 +122,16 @@ FirstLayerProblem timed_problem(FirstLayerProblem problem) {
   return problem;
 }
 
-Plan Planner::make(const Geometry& geometry, const PlanUse& use) {
-  FirstLayerProblem first_layer{.images = geometry.passing(0),
+Plan Planner::make(const BatchLayout& layout, const PlanUse& use) {
+  FirstLayerProblem first_layer{.images = layout.continuing_past(0),
                                 .height = image_.height,
                                 .width = image_.width,
                                 .channels = network_.convolutions[0].out_channels,
                                 .precision = precision_};
   operations_ = 2 * operations_of(first_layer);
-  for (int layer = 1; layer <= geometry.deepest(); ++layer) {
+  for (int layer = 1; layer <= layout.deepest_layer(); ++layer) {
     const Convolution& convolution = network_.convolutions[layer];
-    operations_ += 2 * 2. * 9 * geometry.passing(layer) *
+    operations_ += 2 * 2. * 9 * layout.continuing_past(layer) *
                    static_cast<double>(network_.map_extent(layer, image_).positions()) *
                    convolution.in_channels * convolution.out_channels;
   }
@@ -139,13 +139,13 @@ Plan Planner::make(const Geometry& geometry, const PlanUse& use) {
   started_ = timings_.now();
   refused_.clear();
   found_wrong_ = false;
-  Plan plan = attempt(geometry, use, rule_ == PlanRule::fixed ? PlanSearch::untimed : PlanSearch::ready_made);
+  Plan plan = attempt(layout, use, rule_ == PlanRule::fixed ? PlanSearch::untimed : PlanSearch::ready_made);
   while (rule_ == PlanRule::timed) {
-    if (seconds_left(use) >= kCompilingSeconds) plan = attempt(geometry, use, PlanSearch::compiled);
+    if (seconds_left(use) >= kCompilingSeconds) plan = attempt(layout, use, PlanSearch::compiled);
     if (!std::exchange(found_wrong_, false) && can_have(plan)) break;
-    plan = attempt(geometry, use, PlanSearch::ready_made);
+    plan = attempt(layout, use, PlanSearch::ready_made);
   }
-  if (geometry.passing(0) > 0) {
+  if (layout.continuing_past(0) > 0) {
     plan.first_layer_fprop = choose_first_layer(first_layer, use);
     first_layer.direction = Direction::dgrad;
     plan.first_layer_dgrad = choose_first_layer(first_layer, use);
@@ -155,13 +155,13 @@ Plan Planner::make(const Geometry& geometry, const PlanUse& use) {
 
 double Planner::seconds_left(const PlanUse& use) const {
   if (use.stop.stop_requested()) return -1;
-  if (fastest_ == 0) return std::numeric_limits<double>::infinity();  // Nothing to go by.
+  if (fastest_ == 0) return std::numeric_limits<double>::infinity();  // Nothing has been timed yet.
   return kTimingShare * operations_ * static_cast<double>(use.iterations) / fastest_ -
          (timings_.now() - started_);
 }
 
-// Variants are chosen by times of fewer images than the problem's: what turns out not to be there for all of
-// them is refused from now on.
+// Variants are chosen by timings of fewer images. Those that turn out not to be available for all images are
+// refused from now on.
 bool Planner::can_have(Plan& plan) {
   bool all = true;
   for (Plan::Layer& layer : plan.layers) {
@@ -174,14 +174,14 @@ bool Planner::can_have(Plan& plan) {
   return all;
 }
 
-Plan Planner::attempt(const Geometry& geometry, const PlanUse& use, PlanSearch search) {
-  const int layers = geometry.deepest() + 1;
-  Plan plan{geometry, image_, std::vector<Plan::Layer>(layers), {}, {}};
+Plan Planner::attempt(const BatchLayout& layout, const PlanUse& use, PlanSearch search) {
+  const int layers = layout.deepest_layer() + 1;
+  Plan plan{layout, image_, std::vector<Plan::Layer>(layers), {}, {}};
 
   const auto problem = [&](int layer, Direction direction, MaskFormat mask) {
     const Convolution& convolution = network_.convolutions[layer];
     const Extent map = network_.map_extent(layer, image_);
-    return ConvolutionProblem{.images = geometry.passing(layer),
+    return ConvolutionProblem{.images = layout.continuing_past(layer),
                               .height = map.height,
                               .width = map.width,
                               .in_channels = convolution.in_channels,
@@ -192,15 +192,14 @@ Plan Planner::attempt(const Geometry& geometry, const PlanUse& use, PlanSearch s
                               .pooled = convolution.pool_after};
   };
 
-  // A layer's mask is written by its own forward convolution and read by the dgrad of the next
-  // layer: the two are chosen together. Between two masks nothing is shared. The first layer's is no matter
-  // of the convolutions. Bytes are read once and written once more than activations, which are there anyway:
-  // they are for kernels that have nothing else. (On an H200 cuDNN takes up to 30 % more with such a mask
-  // beside the output: bench/results/cuda-h200.md.)
+  // A layer's mask is written by its own fprop and read by the dgrad of the next layer, so the two are chosen
+  // together, independently of those for other masks. The first layer's mask has its own kernels. Bytes cost
+  // one more write than activations, which are stored anyway, so they are only for kernels that support
+  // nothing else. (On an H200 cuDNN takes up to 30 % longer with such a mask: bench/results/cuda-h200.md.)
   constexpr std::array kFormats{MaskFormat::bits, MaskFormat::activation, MaskFormat::bytes};
   for (int layer = 0; layer < layers; ++layer) {
-    const bool computes = layer > 0 && geometry.passing(layer) > 0;
-    const bool next_computes = layer + 1 < layers && geometry.passing(layer + 1) > 0;
+    const bool computes = layer > 0 && layout.continuing_past(layer) > 0;
+    const bool next_computes = layer + 1 < layers && layout.continuing_past(layer + 1) > 0;
     const bool pooled = network_.convolutions[layer].pool_after;
     if (pooled || layer + 1 == layers || layer == 0) {
       if (!pooled && layer + 1 < layers) plan.layers[layer].mask = MaskFormat::bits;
@@ -215,7 +214,8 @@ Plan Planner::attempt(const Geometry& geometry, const PlanUse& use, PlanSearch s
     }
     double best = std::numeric_limits<double>::infinity();
     for (const MaskFormat mask : kFormats) {
-      // Where there is something, what nobody has timed is no better: asking for it may compile for seconds.
+      // Once there is a choice, untimed variants cannot improve it, and asking for them may compile for
+      // seconds.
       const bool has_one = best < std::numeric_limits<double>::infinity();
       if (has_one && (mask == MaskFormat::bytes || rule_ == PlanRule::fixed)) continue;
       const auto chosen = [&](const ConvolutionProblem& wanted) {
@@ -236,7 +236,7 @@ Plan Planner::attempt(const Geometry& geometry, const PlanUse& use, PlanSearch s
     }
   }
   for (int layer = 1; layer < layers; ++layer) {
-    if (geometry.passing(layer) == 0) continue;
+    if (layout.continuing_past(layer) == 0) continue;
     for (const auto& [variant, direction] : {std::pair{&plan.layers[layer].fprop, Direction::fprop},
                                              std::pair{&plan.layers[layer].dgrad, Direction::dgrad}}) {
       if (*variant) continue;
@@ -261,7 +261,7 @@ Planner::Choice Planner::choose(const ConvolutionProblem& problem, const PlanUse
   return {};
 }
 
-// Null if nothing is known of the problem and there is no time to time it.
+// Null if no timing of the problem is known and there is no time to take one.
 Planner::Choice Planner::choose_timed(const ConvolutionProblem& problem, const PlanUse& use,
                                       PlanSearch search) {
   const ConvolutionProblem timed = timed_problem(problem);
@@ -272,7 +272,7 @@ Planner::Choice Planner::choose_timed(const ConvolutionProblem& problem, const P
   };
   double shortest = std::numeric_limits<double>::infinity();  // Milliseconds of the timed problem.
   Choice best{nullptr, shortest};
-  Timings::Measure measure;  // Takes memory: made only if something is to be timed.
+  Timings::Measure measure;  // Made only if something is timed, since it takes memory.
   for (const ConvolutionSource& source : sources_) {
     std::vector<std::unique_ptr<ConvolutionVariant>> proxies;  // Of the timed problem.
     const auto measured = [&](const ConvolutionVariant& variant) -> std::optional<double> {
@@ -306,7 +306,7 @@ std::string Planner::choose_first_layer(const FirstLayerProblem& problem, const 
   const std::string_view operation =
       problem.direction == Direction::fprop ? "first-layer fprop" : "first-layer dgrad";
   const std::vector<std::string> kernels = first_layer_kernels(problem);
-  std::string untimed;  // What to take if none is timed.
+  std::string untimed;  // Used if none is timed.
   std::string best;
   double shortest = std::numeric_limits<double>::infinity();
   Timings::MeasureFirstLayer measure;
@@ -351,17 +351,17 @@ std::optional<double> Planner::time(const std::string& kernel, const std::string
   } catch (const WrongResult& error) {
     wrong_.insert(kernel);
     found_wrong_ = true;
-    if (use.on_notice) use.on_notice(fmt::format("{}. It is not used: please report it.", error.what()));
+    if (use.on_notice) use.on_notice(fmt::format("{}. It is not used; please report this.", error.what()));
   } catch (const OutOfMemory&) {
-    // It may be there another time.
+    // There may be enough memory another time.
   } catch (const std::exception& error) {
-    // A kernel that fails, or is not to be launched here, is none. After one that has broken the device
-    // nothing can be launched by this process; the next one passes it over.
+    // A kernel that fails, or cannot be launched here, is passed over. If it has broken the device, this
+    // process cannot launch anything any more; the next one passes the kernel over.
     if (cudaDeviceSynchronize() == cudaSuccess) return std::nullopt;
     timings_.store(broken_key(kernel), 0);
     throw Error(ErrorKind::device,
-                fmt::format("{} broke the device: {}. Give the same command again: that kernel is "
-                            "not used from now on. Please report it",
+                fmt::format("{} broke the device: {}. Repeat the command: that kernel is not "
+                            "used from now on. Please report this",
                             key, error.what()));
   }
   return std::nullopt;
