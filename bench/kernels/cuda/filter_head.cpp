@@ -135,31 +135,32 @@ Operation forward(const Layer& layer, int images, CudaDevice& device, Precision 
           .sets = static_cast<int>(state->sets.size()),
           .run =
               [state, &stream = device.stream()](int number) {
-                const Head& head = state->head;
+                const Head& arguments = state->head;
                 const Set& set = state->sets[number];
                 kernels::filter_head<T>({.input = set.input.data(),
-                                         .weights = head.weights.data(),
-                                         .bias = head.bias.data(),
-                                         .filters = head.filters.data(),
+                                         .weights = arguments.weights.data(),
+                                         .bias = arguments.bias.data(),
+                                         .filters = arguments.filters.data(),
                                          .sums = set.sums.data(),
                                          .active = set.active.data(),
-                                         .images_count = head.images,
-                                         .height = head.layer.map.height,
-                                         .width = head.layer.map.width,
-                                         .channels = head.layer.in_channels},
+                                         .images_count = arguments.images,
+                                         .height = arguments.layer.map.height,
+                                         .width = arguments.layer.map.width,
+                                         .channels = arguments.layer.in_channels},
                                         stream);
               },
           .check =
               [state] {
-                const Head& head = state->head;
+                const Head& arguments = state->head;
                 const Set& set = state->sets[0];
                 Comparison comparison;
-                for (const int image : checked_images(head.images)) {
-                  const auto input = download_image(set.input, image, head.input_size());
+                for (const int image : checked_images(arguments.images)) {
+                  const auto input = download_image(set.input, image, arguments.input_size());
                   compare_forward(
-                      comparison, head, image, set.active, set.sums, [&](int y, int x, int channel) {
-                        const std::size_t position = static_cast<std::size_t>(y) * head.layer.map.width + x;
-                        return kernels::to_float(input[position * head.layer.in_channels + channel]);
+                      comparison, arguments, image, set.active, set.sums, [&](int y, int x, int channel) {
+                        const std::size_t position =
+                            static_cast<std::size_t>(y) * arguments.layer.map.width + x;
+                        return kernels::to_float(input[position * arguments.layer.in_channels + channel]);
                       });
                 }
                 return comparison.complaint();
@@ -194,39 +195,39 @@ Operation gradient(const Layer& layer, MaskFormat format, int images, CudaDevice
           .sets = static_cast<int>(state->sets.size()),
           .run =
               [state, &stream = device.stream()](int number) {
-                const Head& head = state->head;
+                const Head& arguments = state->head;
                 const Set& set = state->sets[number];
                 kernels::filter_head_gradient<T>({.active = set.active.data(),
-                                                  .sums = head.positive_sums.data(),
-                                                  .weights = head.weights.data(),
-                                                  .filters = head.filters.data(),
+                                                  .sums = arguments.positive_sums.data(),
+                                                  .weights = arguments.weights.data(),
+                                                  .filters = arguments.filters.data(),
                                                   .mask = set.mask.mask(),
                                                   .scale = kScale,
                                                   .gradient = set.gradient.data(),
-                                                  .images_count = head.images,
-                                                  .height = head.layer.map.height,
-                                                  .width = head.layer.map.width,
-                                                  .channels = head.layer.in_channels},
+                                                  .images_count = arguments.images,
+                                                  .height = arguments.layer.map.height,
+                                                  .width = arguments.layer.map.width,
+                                                  .channels = arguments.layer.in_channels},
                                                  stream);
               },
           .check =
               [state] {
-                const Head& head = state->head;
+                const Head& arguments = state->head;
                 const Set& set = state->sets[0];
                 Places places;
                 Comparison comparison;
-                for (const int image : checked_images(head.images)) {
-                  const auto weights = head.weights_of(image);
-                  const auto bits = download_image(set.active, image, head.words());
-                  const auto result = download_image(set.gradient, image, head.input_size());
-                  const std::vector<bool> active = set.mask.active(image, head.input_size());
+                for (const int image : checked_images(arguments.images)) {
+                  const auto weights = arguments.weights_of(image);
+                  const auto bits = download_image(set.active, image, arguments.words());
+                  const auto result = download_image(set.gradient, image, arguments.input_size());
+                  const std::vector<bool> active = set.mask.active(image, arguments.input_size());
                   for (int i = 0; i < Places::kCount; ++i) {
-                    const int y = places.coordinate(head.layer.map.height);
-                    const int x = places.coordinate(head.layer.map.width);
-                    const int channel = places.any(head.layer.in_channels);
-                    const Sum sum = gradient_at(head, weights, bits, kScale, y, x, channel);
-                    const std::size_t position = static_cast<std::size_t>(y) * head.layer.map.width + x;
-                    const std::size_t at = position * head.layer.in_channels + channel;
+                    const int y = places.coordinate(arguments.layer.map.height);
+                    const int x = places.coordinate(arguments.layer.map.width);
+                    const int channel = places.any(arguments.layer.in_channels);
+                    const Sum sum = gradient_at(arguments, weights, bits, kScale, y, x, channel);
+                    const std::size_t position = static_cast<std::size_t>(y) * arguments.layer.map.width + x;
+                    const std::size_t at = position * arguments.layer.in_channels + channel;
                     comparison.near(kernels::to_float(result[at]), active[at] ? sum.value : 0,
                                     active[at] ? sum.tolerance() + rounding<T>(sum.value) : 0,
                                     [&] { return place(image, y, x, channel); });
@@ -259,32 +260,33 @@ Operation image_forward(const Layer& layer, int images, CudaDevice& device) {
           .sets = static_cast<int>(state->sets.size()),
           .run =
               [state, &stream = device.stream()](int number) {
-                const Head& head = state->head;
+                const Head& arguments = state->head;
                 const Set& set = state->sets[number];
                 kernels::image_head({.images = set.images.data(),
-                                     .weights = head.weights.data(),
-                                     .bias = head.bias.data(),
-                                     .filters = head.filters.data(),
+                                     .weights = arguments.weights.data(),
+                                     .bias = arguments.bias.data(),
+                                     .filters = arguments.filters.data(),
                                      .map = kColours,
                                      .sums = set.sums.data(),
                                      .active = set.active.data(),
-                                     .images_count = head.images,
-                                     .height = head.layer.map.height,
-                                     .width = head.layer.map.width},
+                                     .images_count = arguments.images,
+                                     .height = arguments.layer.map.height,
+                                     .width = arguments.layer.map.width},
                                     stream);
               },
           .check =
               [state] {
-                const Head& head = state->head;
+                const Head& arguments = state->head;
                 const Set& set = state->sets[0];
                 Comparison comparison;
-                for (const int image : checked_images(head.images)) {
-                  const auto values = download_image(set.images, image, head.input_size());
-                  compare_forward(
-                      comparison, head, image, set.active, set.sums, [&](int y, int x, int colour) {
-                        const std::size_t position = static_cast<std::size_t>(y) * head.layer.map.width + x;
-                        return mapped(values, position, colour);
-                      });
+                for (const int image : checked_images(arguments.images)) {
+                  const auto values = download_image(set.images, image, arguments.input_size());
+                  compare_forward(comparison, arguments, image, set.active, set.sums,
+                                  [&](int y, int x, int colour) {
+                                    const std::size_t position =
+                                        static_cast<std::size_t>(y) * arguments.layer.map.width + x;
+                                    return mapped(values, position, colour);
+                                  });
                 }
                 return comparison.complaint();
               }};
@@ -315,41 +317,41 @@ Operation image_gradient(const Layer& layer, int images, CudaDevice& device) {
           .sets = static_cast<int>(state->sets.size()),
           .run =
               [state, &stream = device.stream()](int number) {
-                const Head& head = state->head;
+                const Head& arguments = state->head;
                 const Set& set = state->sets[number];
                 kernels::image_head_gradient({.active = set.active.data(),
-                                              .sums = head.positive_sums.data(),
-                                              .weights = head.weights.data(),
-                                              .filters = head.filters.data(),
+                                              .sums = arguments.positive_sums.data(),
+                                              .weights = arguments.weights.data(),
+                                              .filters = arguments.filters.data(),
                                               .map = kColours,
                                               .scale = kScale,
                                               .image_gradients = set.gradients.data(),
                                               .squares = set.squares.data(),
-                                              .images_count = head.images,
-                                              .height = head.layer.map.height,
-                                              .width = head.layer.map.width},
+                                              .images_count = arguments.images,
+                                              .height = arguments.layer.map.height,
+                                              .width = arguments.layer.map.width},
                                              stream);
               },
           .check =
               [state, parts] {
-                const Head& head = state->head;
+                const Head& arguments = state->head;
                 const Set& set = state->sets[0];
                 Places places;
                 Comparison comparison;
-                for (const int image : checked_images(head.images)) {
-                  const auto weights = head.weights_of(image);
-                  const auto bits = download_image(set.active, image, head.words());
-                  const auto result = download_image(set.gradients, image, head.input_size());
+                for (const int image : checked_images(arguments.images)) {
+                  const auto weights = arguments.weights_of(image);
+                  const auto bits = download_image(set.active, image, arguments.words());
+                  const auto result = download_image(set.gradients, image, arguments.input_size());
                   const auto squares = download_image(set.squares, image, parts);
                   for (int i = 0; i < Places::kCount; ++i) {
-                    const int y = places.coordinate(head.layer.map.height);
-                    const int x = places.coordinate(head.layer.map.width);
+                    const int y = places.coordinate(arguments.layer.map.height);
+                    const int x = places.coordinate(arguments.layer.map.width);
                     const int colour = places.any(3);
                     const int input = input_of_colour(colour);
-                    const Sum sum = gradient_at(head, weights, bits, kScale, y, x, input);
+                    const Sum sum = gradient_at(arguments, weights, bits, kScale, y, x, input);
                     const double factor = kColours.scale[input];
                     comparison.near(
-                        result[(static_cast<std::size_t>(y) * head.layer.map.width + x) * 3 + colour],
+                        result[(static_cast<std::size_t>(y) * arguments.layer.map.width + x) * 3 + colour],
                         factor * sum.value, 2 * factor * sum.tolerance(),
                         [&] { return place(image, y, x, colour); });
                   }
