@@ -24,9 +24,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Enough for any machine; beyond it a mask is refused by sched_getaffinity().
+// Enough for any machine; sched_getaffinity() rejects larger masks.
 constexpr int kMostProcessors = 1 << 16;
-// As many as --threads takes.
+// The most that --threads accepts.
 constexpr int kMostThreads = 4096;
 
 int online_processors() {
@@ -44,7 +44,7 @@ int processors_in_mask() {
   return online_processors();
 }
 
-// Where a control group hierarchy is mounted, and which of its groups is the mount's root.
+// Where a control group hierarchy is mounted, and the group that is the mount's root.
 struct Mount {
   std::string root;
   std::string point;
@@ -104,7 +104,7 @@ std::optional<double> number_in(const fs::path& file, int position = 0) {
                                                                                : std::nullopt;
 }
 
-// The quota of one group; "max" and -1 mean that there is no limit.
+// The quota of one group; "max" and -1 mean no limit.
 std::optional<double> quota_of(const fs::path& group, bool v2) {
   const auto quota = v2 ? number_in(group / "cpu.max") : number_in(group / "cpu.cfs_quota_us");
   const auto period = v2 ? number_in(group / "cpu.max", 1) : number_in(group / "cpu.cfs_period_us");
@@ -115,7 +115,7 @@ std::optional<double> least_quota(const fs::path& root, bool v2) {
   const auto mount = find_mount(root / "proc", v2);
   auto group = find_group(root / "proc", v2);
   if (!mount || !group) return std::nullopt;
-  // In a container that sees only its own part of the hierarchy, the path may still be that of the host.
+  // In a container that sees only its own part of the hierarchy, the path may still be the host's.
   if (mount->root != "/") {
     const bool below = group->starts_with(mount->root) &&
                        (group->size() == mount->root.size() || (*group)[mount->root.size()] == '/');
@@ -138,7 +138,7 @@ std::optional<double> least_quota(const fs::path& root, bool v2) {
                   kMostThreads, std::getenv(name)));
 }
 
-// The first number of a list such as "8,2", which is for nested loops.
+// The first number of the variable, which may be a list for nested loops, such as "8,2".
 std::optional<int> threads_in_variable(const char* name) {
   const char* const text = std::getenv(name);
   if (text == nullptr || *text == '\0') return std::nullopt;
