@@ -18,9 +18,10 @@ namespace {
 
 constexpr int kWidth = 960;
 constexpr int kHeight = 540;
-constexpr int kLeft = 72, kRight = kWidth - 96, kTop = 98, kBottom = kHeight - 52;  ///< Of the curves.
-constexpr int kNamed = 3;         ///< Filters whose numbers are next to their curves.
-constexpr double kLabelGap = 16;  ///< Between the baselines of neighbouring numbers.
+constexpr int kLeft = 72, kRight = kWidth - 96, kTop = 98,
+              kBottom = kHeight - 52;  ///< Edges of the curves' area.
+constexpr int kNamed = 3;              ///< Filters whose numbers are next to their curves.
+constexpr double kLabelGap = 16;       ///< Between the baselines of neighbouring numbers.
 
 constexpr std::string_view kStyle = R"(
 text { font: 13px system-ui, sans-serif; fill: #555b66; }

@@ -7,7 +7,7 @@ namespace filterscope {
 
 /// What a gallery shows.
 struct GalleryCounts {
-  int filters = 0;           ///< Of all runs together.
+  int filters = 0;           ///< Filters of all runs together.
   int missing_pictures = 0;  ///< Named by a manifest, but missing or not readable.
   /// Folders with finished filters but without traces.csv: curves have only the first and the last loss.
   std::vector<std::filesystem::path> without_traces;

@@ -90,7 +90,7 @@ PictureSurvey survey_pictures(const StoredRun& run, const fs::path& page_folder,
   survey.pictures.resize(run.manifest.filters.size());
 
   struct Task {
-    std::size_t first = 0, count = 0;  ///< Of the manifest's filters.
+    std::size_t first = 0, count = 0;  ///< Rows of the manifest.
     std::string file;
   };
   std::vector<Task> tasks;

@@ -49,7 +49,7 @@ struct LayerAtlases {
 };
 
 struct PictureSurvey {
-  Extent thumbnail{};                   ///< Of each picture in an atlas.
+  Extent thumbnail{};                   ///< Size of each picture in an atlas.
   std::vector<PictureRecord> pictures;  ///< One per filter of the manifest.
   std::vector<LayerAtlases> layers;     ///< The layers with filters in the manifest, ascending.
 };

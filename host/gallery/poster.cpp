@@ -21,7 +21,7 @@ using namespace palette;
 
 constexpr int kMostColumns = 64;
 constexpr int kFewestColumns = 8;
-constexpr int kStripWidth = 2048;  ///< Of the pictures of a full strip.
+constexpr int kStripWidth = 2048;  ///< Width of a full strip's pictures.
 constexpr int kMargin = 40;
 constexpr int kGap = 2;        ///< Between pictures: room for their frames.
 constexpr int kStripGap = 20;  ///< Between strips.

@@ -30,7 +30,7 @@ class Journal {
  private:
   std::filesystem::path path_;
   int descriptor_ = -1;
-  std::uint64_t size_ = 0;  ///< Of the complete lines.
+  std::uint64_t size_ = 0;  ///< Bytes of complete lines.
 };
 
 }  // namespace filterscope

@@ -17,7 +17,7 @@ namespace filterscope {
 /// The place of an unscaled image: a row of a file that RunWriter wrote.
 struct RawPlace {
   std::string file;  ///< Relative to the folder.
-  int rows = 0;      ///< Of the file.
+  int rows = 0;      ///< The file's rows.
   int row = 0;
 };
 

@@ -149,7 +149,8 @@ TEST_F(NpyTest, RejectsShapes) {
   EXPECT_THAT(shape("(3, 2, 2)", 12),
               AllOf(HasSubstr("found shape [3, 2, 2]"), HasSubstr("images.transpose(1, 2, 0)")));
   EXPECT_THAT(shape("(5, 3, 2, 2)", 60), HasSubstr("images.transpose(0, 2, 3, 1)"));
-  EXPECT_THAT(shape("(3, 40000, 2)", 12), AllOf(HasSubstr("no dimension above 32,768"), Not(HasSubstr("transpose"))));
+  EXPECT_THAT(shape("(3, 40000, 2)", 12),
+              AllOf(HasSubstr("no dimension above 32,768"), Not(HasSubstr("transpose"))));
   EXPECT_THAT(shape("(2, 2, 1)", 4), Not(HasSubstr("ascontiguousarray")));
   EXPECT_THAT(shape("(1, 1, 2, 2, 3)", 12), HasSubstr("found shape [1, 1, 2, 2, 3]"));
   EXPECT_THAT(shape("()", 1), HasSubstr("found shape []"));

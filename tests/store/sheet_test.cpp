@@ -134,7 +134,7 @@ TEST(Sheet, SaysHowItWasMade) {
 }
 
 TEST(Sheet, SaysWhenWeightsAreSynthetic) {
-  for (const int tiles : {1, 64})  // Beside the title, and below it where there is no room.
+  for (const int tiles : {1, 64})  // Next to the title, and below it if there is no room.
     EXPECT_TRUE(holds_text(draw_sheet({.title = "vgg16 block3_conv1", .details = "d", .synthetic = true},
                                       plain_tiles(tiles, {90, 90}), {90, 90}),
                            "SYNTHETIC WEIGHTS"))

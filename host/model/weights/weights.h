@@ -28,7 +28,7 @@ struct Weights {
   std::string name;            ///< File name without its folder, or "synthetic:SEED".
   std::filesystem::path path;  ///< Empty for synthetic weights.
   WeightsKind kind = WeightsKind::synthetic;
-  std::string sha256;  ///< Of the file's bytes, in hex; empty for synthetic weights.
+  std::string sha256;  ///< SHA-256 of the file, in hex; empty for synthetic weights.
   /// What the network was trained on, if known; a recipe may use another mapping.
   std::optional<InputMapping> natural_input;
   /// How the values differ from those in the file, in phrases.

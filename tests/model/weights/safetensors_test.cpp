@@ -98,7 +98,7 @@ TEST_F(SafetensorsLayers, NamesInsideAModule) {
 }
 
 TEST_F(SafetensorsLayers, TransparentModules) {
-  // As torch.nn.DataParallel, torch.compile and FSDP name them; and the list of modules by itself.
+  // Names of torch.nn.DataParallel, torch.compile and FSDP, and of the list of modules alone.
   for (const char* list : {"features.module.", "module.features.", "_orig_mod.features._orig_mod.",
                            "model._fsdp_wrapped_module.features.", "backbone.vgg.features.", ""}) {
     nlohmann::json renamed;

@@ -142,7 +142,7 @@ TEST(KerasModel, OtherLayers) {
   EXPECT_THAT(difference([](auto& layers) { layers[2]["class_name"] = "DepthwiseConv2D"; }),
               HasSubstr("block1_conv2: expected a Conv2D, found a DepthwiseConv2D"));
   EXPECT_THAT(difference([](auto& layers) { layers[3]["class_name"] = "AveragePooling2D"; }),
-              HasSubstr("block1_pool (AveragePooling2D) stands before block2_conv1"));
+              HasSubstr("block1_pool (AveragePooling2D) precedes block2_conv1"));
   EXPECT_THAT(difference([](auto& layers) {
                 layers[3] = pool({{"pool_size", {3, 3}}});
               }),
@@ -154,7 +154,7 @@ TEST(KerasModel, OtherLayers) {
               HasSubstr("block1_conv2: expected no MaxPooling2D before it, found 1"));
   EXPECT_THAT(
       difference([](auto& layers) { layers.insert(layers.begin() + 2, layer("BatchNormalization", "bn1")); }),
-      HasSubstr("bn1 (BatchNormalization) stands before block1_conv2"));
+      HasSubstr("bn1 (BatchNormalization) precedes block1_conv2"));
   EXPECT_THAT(difference([](auto& layers) { layers.erase(layers.begin() + 2); }),
               HasSubstr("block2_conv1 follows block1_conv1"));
   EXPECT_THAT(difference([](auto& layers) {
@@ -269,7 +269,7 @@ TEST(KerasModel, NumbersThatJsonLacks) {
   EXPECT_EQ(found("Nan").damage, "is not JSON");
   std::vector<json> layers = plain();
   layers[1]["name"] = layers[1]["config"]["name"] = "NaN";
-  EXPECT_THAT(difference([&](auto& changed) { changed = layers; }), HasSubstr("layer NaN (Conv2D) stands"));
+  EXPECT_THAT(difference([&](auto& changed) { changed = layers; }), HasSubstr("layer NaN (Conv2D) precedes"));
 }
 
 TEST(KerasModel, LayersThatCannotBeRead) {
