@@ -30,7 +30,7 @@
 
 #include "cuda_ceilings.h"
 #include "host/base/error.h"
-#include "host/cuda/cudnn/graph.h"
+#include "host/cuda/cudnn/fastest_plan.h"
 #include "host/cuda/plan/timing.h"
 #include "host/model/network.h"
 

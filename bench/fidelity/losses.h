@@ -10,6 +10,7 @@
 #include "host/ascent/recipe.h"
 #include "host/model/network.h"
 #include "host/model/weights/weights.h"
+#include "host/run/filter_result.h"
 #include "host/run/render_options.h"
 #include "host/run/selection.h"
 

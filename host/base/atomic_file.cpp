@@ -40,7 +40,7 @@ std::string advice(int error, std::string_view chosen_with) {
   }
 }
 
-// A name as AtomicFile makes it up: ".NAME.xxxxxxxx.tmp".
+// Temporary names are ".NAME.xxxxxxxx.tmp".
 constexpr std::string_view kSuffix = ".tmp";
 constexpr std::size_t kRandomDigits = 8;
 
@@ -52,7 +52,7 @@ bool is_temporary(std::string_view name) {
          name.find_first_not_of("0123456789abcdef", dot + 1) == std::string_view::npos;
 }
 
-/// What to do about a folder that the user owns but may not write to, as an unusual umask leaves it.
+/// What to do about a folder that the user owns but may not write to, perhaps because of an unusual umask.
 std::string shut_folder_advice(const std::filesystem::path& folder) {
   struct stat status {};
   if (::stat(folder.empty() ? "." : folder.c_str(), &status) != 0 || status.st_uid != ::geteuid() ||
@@ -62,7 +62,7 @@ std::string shut_folder_advice(const std::filesystem::path& folder) {
                      folder.string(), status.st_mode & 0777);
 }
 
-/// What is on the way to `path` and is no folder.
+/// The part of `path`'s folder that is not a folder.
 std::filesystem::path file_in_the_way(const std::filesystem::path& path) {
   std::error_code ignored;
   std::filesystem::path way;
@@ -89,7 +89,7 @@ void throw_output_error(const std::filesystem::path& path, std::string_view what
 
 AtomicFile::AtomicFile(std::filesystem::path path, std::string_view chosen_with)
     : path_(std::move(path)), chosen_with_(chosen_with) {
-  // Two runs into one folder must not share a temporary file, whatever machines they are on.
+  // Two runs into one folder, perhaps on two machines, must not share a temporary file.
   std::random_device random;
   for (int attempt = 0; descriptor_ < 0 && attempt < 100; ++attempt) {
     temporary_ = path_.parent_path() /
@@ -125,7 +125,7 @@ void AtomicFile::append(std::span<const std::byte> bytes) {
 }
 
 void AtomicFile::commit() {
-  // Some file systems tell of a full disk only here. The descriptor is gone even when close fails.
+  // Some file systems report a full disk only here. The descriptor is gone even if close() fails.
   const int closed = ::close(std::exchange(descriptor_, -1));
   int error = closed != 0 ? errno : 0;
   if (error == 0 && ::rename(temporary_.c_str(), path_.c_str()) != 0) error = errno;
@@ -150,11 +150,17 @@ void write_file(const std::filesystem::path& path, std::string_view content, std
 void create_folder(const std::filesystem::path& folder, std::string_view chosen_with) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);
-  // create_directories reports nothing when a file of that name is there.
+  // create_directories() reports no error if a file has this name.
   std::error_code ignored;
   if (!error && !std::filesystem::is_directory(folder, ignored))
     error = std::make_error_code(std::errc::not_a_directory);
   if (error) throw_output_error(folder, "cannot create the folder", error.value(), chosen_with);
+}
+
+void remove_file(const std::filesystem::path& path) {
+  std::error_code error;
+  std::filesystem::remove(path, error);
+  if (error) throw_output_error(path, "cannot remove the file", error.value());
 }
 
 void remove_leftovers(const std::filesystem::path& folder) {

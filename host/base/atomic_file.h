@@ -9,10 +9,10 @@
 
 namespace filterscope {
 
-/// A file that appears under its name whole or not at all: it is written beside it under a temporary name
-/// (hidden, ending in ".tmp") and renamed by commit(). Without commit() the destructor removes it. Everything
-/// that fails (no such folder, no permission, disk full) is an output Error that names the path, the system's
-/// reason and what to do: mostly to choose another folder, with `chosen_with`.
+/// A file that appears under its name whole or not at all: it is written to the same folder under a temporary
+/// name (hidden, ending in ".tmp") and renamed by commit(). Without commit() the destructor removes it. Every
+/// failure (no such folder, no permission, disk full) is an output Error that names the path, the system's
+/// reason and what to do: usually to choose another folder, with `chosen_with`.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path, std::string_view chosen_with = "--out");
@@ -23,7 +23,7 @@ class AtomicFile {
   const std::filesystem::path& path() const { return path_; }
 
   void append(std::span<const std::byte> bytes);
-  /// Gives the file its name, replacing a file of that name. Nothing may be written after it.
+  /// Gives the file its name, replacing a file of that name. Call append() no more.
   void commit();
 
  private:
@@ -36,21 +36,24 @@ class AtomicFile {
   int descriptor_ = -1;
 };
 
-/// The whole content of `path` at once, as AtomicFile does it.
+/// Writes a whole AtomicFile.
 void write_file(const std::filesystem::path& path, std::span<const std::uint8_t> content);
 void write_file(const std::filesystem::path& path, std::string_view content,
                 std::string_view chosen_with = "--out");
 
-/// Creates `folder` and those above it; an output Error when that fails or something else of that name is in
-/// the way.
+/// Creates `folder` and those above it; an output Error if that fails or if something else has the name of
+/// one of them.
 void create_folder(const std::filesystem::path& folder, std::string_view chosen_with = "--out");
 
-/// Removes the temporary files that AtomicFile left in `folder` because the process was killed. No other
-/// process may write there meanwhile. Nothing happens where there is no such folder.
+/// Removes a file, if it is there; an output Error when that fails.
+void remove_file(const std::filesystem::path& path);
+
+/// Removes the temporary files of processes that were killed from `folder`, which need not exist. No other
+/// process may be writing there.
 void remove_leftovers(const std::filesystem::path& folder);
 
-/// Of an operation on `path`: names it, what was attempted, the system's reason for `error` (an errno) and
-/// what to do.
+/// Throws an output Error that names `path`, what was attempted, the system's reason for `error` (an errno)
+/// and what to do.
 [[noreturn]] void throw_output_error(const std::filesystem::path& path, std::string_view what, int error,
                                      std::string_view chosen_with = "--out");
 

@@ -15,6 +15,7 @@
 #include "../run/selection.h"
 #include "../store/manifest.h"
 #include "../store/run_writer.h"
+#include "../store/settings.h"
 #include "../store/stored_run.h"
 #include "commands.h"
 #include "common_options.h"

@@ -22,7 +22,7 @@ namespace filterscope::cuda {
 
 namespace {
 
-// Plans hold for one kind of device and one version of what runs on it.
+// Timings are valid for one kind of device and one version of the software that runs on it.
 PlanCache::Environment environment(int index, const std::string& cudnn) {
   cudaDeviceProp properties{};
   check(cudaGetDeviceProperties(&properties, index), "asking for the properties of cuda:{}", index);
@@ -38,7 +38,7 @@ PlanCache::Environment environment(int index, const std::string& cudnn) {
           {"kernels", FILTERSCOPE_KERNELS}};
 }
 
-// The cache must outlive what uses it.
+// In this order: the cache must outlive its users.
 struct Choices {
   PlanCache cache;
   std::optional<CudnnConvolutions> cudnn;
@@ -90,8 +90,8 @@ CudaBackend make_backend(int index, bool reproducible) {
   const auto store = [choices](const std::string& key, double milliseconds) {
     choices->cache.store(key, {.plan = "itself", .milliseconds = milliseconds, .setup_seconds = 0});
   };
-  // Where nothing is timed the project's own kernels go first: they fuse masks, and give the same bits
-  // whichever cuDNN is loaded.
+  // The project's kernels come first where nothing is timed: they fuse masks, and their results do not depend
+  // on the version of cuDNN.
   std::vector<ConvolutionSource> sources{native_variants};
   if (missing.empty()) {
     choices->cudnn.emplace(CudnnOptions{.cache = &choices->cache});

@@ -9,7 +9,7 @@
 #include "../model/weights/weights.h"
 #include "../run/engine.h"
 #include "../run/render_options.h"
-#include "plan/plan.h"
+#include "plan/planner.h"
 
 namespace filterscope {
 

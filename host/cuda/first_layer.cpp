@@ -18,7 +18,7 @@ namespace {
 constexpr int kTaps = 9;
 constexpr int kColours = 3;
 constexpr std::size_t kBitsPerWord = 32;
-// As the ImageNet means and ranges do it: colours are swapped, and zero is not zero.
+// Like ImageNet's input mapping, it swaps colours and shifts zero.
 constexpr kernels::InputMap kMap{{2, 1, 0}, {58.f, 57.f, 57.f}, {-20.f, 10.f, 30.f}};
 
 template <class Kernel>
@@ -33,7 +33,7 @@ int parts(const FirstLayerProblem& problem) {
   return kernels::image_gradient_parts(problem.height, problem.width);
 }
 
-// Elements, of an image.
+// Elements of one image's result.
 std::size_t result_size(const FirstLayerProblem& problem) {
   return (problem.direction == Direction::fprop ? problem.map_size() : problem.images_size()) /
          problem.images;
@@ -145,7 +145,7 @@ void FirstLayerTrial::launch(std::string_view kernel, int first, int count) {
 void FirstLayerTrial::expect_right(std::string_view kernel) {
   if (expected_.empty()) {
     const std::string reference = first_layer_kernels(problem_).back();
-    std::vector<TrialResult> all;  // Or none, if one of them fails.
+    std::vector<TrialResult> all;  // Assigned only if none of them fails.
     for (const Sample& sample : samples_) {
       launch(reference, sample.image, 1);
       stream_.synchronise();
@@ -174,7 +174,7 @@ void FirstLayerTrial::poison() {
   }
 }
 
-// What the last launch has left.
+// The result of the last launch.
 TrialResult FirstLayerTrial::read(const Sample& sample) const {
   TrialResult result;
   const std::size_t size = result_size(problem_);
@@ -187,7 +187,7 @@ TrialResult FirstLayerTrial::read(const Sample& sample) const {
         read_sample(reinterpret_cast<const std::uint32_t*>(mask_.data()), sample, size, kBitsPerWord), 1);
   } else {
     result.values = read_sample(floats(images_), sample, size);
-    // Norms, which are as large as what they are of.
+    // Their square roots are of the size of the values.
     const int count = parts(problem_);
     for (const float square : to_host(squares_.data() + std::size_t(count) * sample.image, count))
       result.values.push_back(std::sqrt(square));

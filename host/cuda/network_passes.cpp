@@ -7,6 +7,7 @@
 #include "first_layer.h"
 #include "kernels/head/filter_head.h"
 #include "kernels/pool/max_pool.h"
+#include "layer_masks.h"
 #include "nvtx.h"
 #include "runtime.h"
 #include "storage.h"
@@ -18,7 +19,6 @@ namespace {
 using kernels::ceil_div;
 
 constexpr int kBitsPerWord = 32;
-constexpr int kArgmaxPerWord = 16;
 
 kernels::InputMap to_kernel_map(const InputMapping& mapping) {
   kernels::InputMap map;
@@ -28,7 +28,7 @@ kernels::InputMap to_kernel_map(const InputMapping& mapping) {
   return map;
 }
 
-// Sizes of everything between forward and backward pass, for `passing` images where they are computed.
+// Sizes of what is stored between operations, for the images for which it is computed.
 struct Sizes {
   const Network& network;
   Extent image;
@@ -75,26 +75,11 @@ class NetworkPassesOf final : public NetworkPasses {
     workspace_ = allocate<std::byte>(plan_.workspace_bytes());
     layers_.resize(plan_.layers.size());
     for (int layer = 0; layer <= layout.deepest_layer(); ++layer) {
-      Layer& own = layers_[layer];
-      if (layout.targeting(layer) > 0) own.head_active = allocate<std::uint32_t>(sizes.head_words(layer));
-      if (layout.continuing_past(layer) == 0) continue;
-      if (network_.convolutions[layer].pool_after) {
-        own.argmax = allocate<std::uint32_t>(sizes.pooled(layer) / kArgmaxPerWord);
-        own.active = allocate<std::uint32_t>(sizes.pooled(layer) / kBitsPerWord);
-      }
-      switch (plan_.layers[layer].mask) {
-        case MaskFormat::none:
-          break;
-        case MaskFormat::bits:
-          own.bits = allocate<std::uint32_t>(sizes.map(layer) / kBitsPerWord);
-          break;
-        case MaskFormat::bytes:
-          own.bytes = allocate<std::uint8_t>(sizes.map(layer));
-          break;
-        case MaskFormat::activation:
-          own.activation = allocate<T>(sizes.map(layer));
-          break;
-      }
+      const bool pooled = network_.convolutions[layer].pool_after;
+      layers_[layer] = LayerMasks<T>(plan_.layers[layer].mask, {.map = sizes.map(layer),
+                                                                .pooled = pooled ? sizes.pooled(layer) : 0,
+                                                                .head_words = sizes.head_words(layer)});
+      bytes_ += layers_[layer].device_bytes();
     }
     std::vector<float> weights_of_losses(layout.images());
     std::vector<float> factors(layout.images());
@@ -118,14 +103,14 @@ class NetworkPassesOf final : public NetworkPasses {
 
   void forward(const PassArguments& arguments, cudaStream_t stream) override {
     const BatchLayout& layout = plan_.layout;
-    const T* input = nullptr;  // Of the layer; the first reads the images.
-    int side = 0;              // The buffer that `input` is not in.
+    const T* input = nullptr;  // The layer's input; the first layer reads the images.
+    int side = 0;              // The index of the buffer that `input` is not in.
     for (int layer = 0; layer <= layout.deepest_layer(); ++layer) {
       const nvtx::Range range(network_.convolutions[layer].name);
       if (layout.targeting(layer) > 0) head(layer, input, arguments, stream);
       if (layout.continuing_past(layer) == 0) break;
       if (layer > 0 && plan_.layers[layer].fprop->needs_map()) {
-        T* const output = buffers_[1 - side].data();  // May be the input's.
+        T* const output = buffers_[1 - side].data();  // May be the same memory as the input.
         convolve(layer, input, output, buffers_[side].data(), stream);
         input = output;
         continue;
@@ -156,12 +141,12 @@ class NetworkPassesOf final : public NetworkPasses {
 
   void backward(const PassArguments& arguments, cudaStream_t stream) override {
     const BatchLayout& layout = plan_.layout;
-    // Of the layer's sum before its ReLU, of the first layer's after it, where a pool follows of that one's
-    // output, for the images that pass it.
+    // With respect to the layer's output before its ReLU (the first layer's: after it), or to the output of a
+    // pool after the layer. It holds the images that continue past the layer.
     T* gradient = nullptr;
     for (int layer = layout.deepest_layer(); layer > 0; --layer) {
       const nvtx::Range range(network_.convolutions[layer].name);
-      // Of the layer's input: from the layer itself, and from the heads of those that end here.
+      // The gradient of the layer's input comes from the layer itself and from the heads at this layer.
       const bool in_place = layout.continuing_past(layer) > 0 && plan_.layers[layer].dgrad->needs_map();
       T* const input_gradient = in_place ? gradient : other(gradient);
       const int below = layer - 1;
@@ -234,32 +219,21 @@ class NetworkPassesOf final : public NetworkPasses {
   GradientMasks masks(int image) const override {
     const int target = plan_.layout.layer_of(image);
     GradientMasks masks;
-    for (int layer = 0; layer < target; ++layer) masks.layers.push_back(layer_mask(layer, image));
-    const std::size_t positions = network_.map_extent(target, plan_.image).positions();
-    const std::size_t words = ceil_div<std::size_t>(positions, kBitsPerWord);
-    const int first = plan_.layout.continuing_past(target);
-    masks.filter = fields(to_host(layers_[target].head_active.data() + words * (image - first), words), 1);
-    masks.filter.resize(positions);
+    for (int layer = 0; layer < target; ++layer) {
+      masks.layers.push_back(layers_[layer].read(plan_.layers[layer].mask, image,
+                                                 network_.map_extent(layer, plan_.image),
+                                                 network_.convolutions[layer].out_channels));
+    }
+    masks.filter = layers_[target].read_head(image - plan_.layout.continuing_past(target),
+                                             network_.map_extent(target, plan_.image).positions());
     if (rescue_ && std::ranges::count(masks.filter, 1) == 0) std::ranges::fill(masks.filter, 1);
     return masks;
   }
 
  private:
-  // The gradient that a filter head's active positions start with; first_layer_dgrad divides by it again. One
-  // is amid the range of fp16: at 1 / positions much of the gradient would be lost.
+  // The gradient of an active position of a filter head; first_layer_dgrad divides by it again. It is in the
+  // middle of fp16's range; with 1 / positions much of the gradient would underflow.
   static constexpr float kHeadGradient = 16.f;
-
-  struct Layer {
-    // Where the ReLU was active, in the one form that the plan asks for.
-    DeviceBuffer<std::uint32_t> bits;
-    DeviceBuffer<std::uint8_t> bytes;
-    DeviceBuffer<T> activation;
-    // Of the pool after it.
-    DeviceBuffer<std::uint32_t> argmax;
-    DeviceBuffer<std::uint32_t> active;
-    // Of the heads that end here.
-    DeviceBuffer<std::uint32_t> head_active;
-  };
 
   template <class Element>
   DeviceBuffer<Element> allocate(std::size_t size) {
@@ -267,7 +241,7 @@ class NetworkPassesOf final : public NetworkPasses {
     return DeviceBuffer<Element>(size);
   }
 
-  // All that the passes will ask for: nothing may be copied while they are captured.
+  // Uploads all weights that the passes use, since nothing may be copied during capture.
   void bring_weights() {
     const BatchLayout& layout = plan_.layout;
     for (int layer = 0; layer <= layout.deepest_layer(); ++layer) {
@@ -284,57 +258,7 @@ class NetworkPassesOf final : public NetworkPasses {
     }
   }
 
-  // Where the gradient of an image passes through a layer.
-  std::vector<std::uint8_t> layer_mask(int layer, int image) const {
-    const Layer& own = layers_[layer];
-    const Extent map = network_.map_extent(layer, plan_.image);
-    const std::size_t channels = network_.convolutions[layer].out_channels;
-    const std::size_t count = map.positions() * channels;
-    if (network_.convolutions[layer].pool_after) {
-      const Extent pooled{map.height / 2, map.width / 2};
-      const std::size_t outputs = pooled.positions() * channels;
-      const auto part = [&](const std::uint32_t* words, std::size_t per_word, int bits) {
-        return fields(to_host(words + outputs / per_word * image, outputs / per_word), bits);
-      };
-      const auto argmax = part(own.argmax.data(), kArgmaxPerWord, 2);
-      const auto active = part(own.active.data(), kBitsPerWord, 1);
-      std::vector<std::uint8_t> masks(count, 0);
-      for (std::size_t output = 0; output < outputs; ++output) {
-        const std::size_t position = output / channels;
-        const std::size_t y = position / pooled.width * 2 + argmax[output] / 2;
-        const std::size_t x = position % pooled.width * 2 + argmax[output] % 2;
-        masks[(y * map.width + x) * channels + output % channels] = active[output];
-      }
-      return masks;
-    }
-    switch (plan_.layers[layer].mask) {
-      case MaskFormat::none:
-        break;
-      case MaskFormat::bits:
-        return fields(to_host(own.bits.data() + count / kBitsPerWord * image, count / kBitsPerWord), 1);
-      case MaskFormat::bytes:
-        return to_host(own.bytes.data() + count * image, count);
-      case MaskFormat::activation: {
-        std::vector<std::uint8_t> masks;
-        for (const T value : to_host(own.activation.data() + count * image, count))
-          masks.push_back(kernels::to_float(value) > 0.f ? 1 : 0);
-        return masks;
-      }
-    }
-    return {};
-  }
-
-  // The words' fields of `bits` bits, the lowest first.
-  static std::vector<std::uint8_t> fields(const std::vector<std::uint32_t>& words, int bits) {
-    std::vector<std::uint8_t> values;
-    values.reserve(words.size() * kBitsPerWord / bits);
-    for (const std::uint32_t word : words)
-      for (int at = 0; at < kBitsPerWord; at += bits)
-        values.push_back(static_cast<std::uint8_t>(word >> at & ((1u << bits) - 1)));
-    return values;
-  }
-
-  // In a profile: what a layer does, with its name, which is also that of the kernels launched meanwhile.
+  // The range of an operation in a profile, under the layer's name.
   nvtx::Range operation(int layer, const char* name) const {
     return nvtx::Range(network_.convolutions[layer].name + ' ' + name);
   }
@@ -351,23 +275,11 @@ class NetworkPassesOf final : public NetworkPasses {
                                                               : buffers_[side].data();
   }
 
-  // Where the mask of `layer` begins for its image number `image`.
+  // The mask of `layer` from its image number `image` on.
   void* mask_data(int layer, MaskFormat format, int image) const {
-    const Layer& own = layers_[layer];
-    const std::size_t element =
-        image * static_cast<std::size_t>(network_.map_extent(layer, plan_.image).positions()) *
-        network_.convolutions[layer].out_channels;
-    switch (format) {
-      case MaskFormat::none:
-        break;
-      case MaskFormat::bits:
-        return own.bits.data() + element / kBitsPerWord;
-      case MaskFormat::bytes:
-        return own.bytes.data() + element;
-      case MaskFormat::activation:
-        return own.activation.data() + element;
-    }
-    return nullptr;
+    const std::size_t image_size = network_.map_extent(layer, plan_.image).positions() *
+                                   static_cast<std::size_t>(network_.convolutions[layer].out_channels);
+    return layers_[layer].mask(format, image * image_size);
   }
 
   void first_layer_fprop(T* output, const PassArguments& arguments, cudaStream_t stream) {
@@ -461,11 +373,11 @@ class NetworkPassesOf final : public NetworkPasses {
   const Plan plan_;
   const kernels::InputMap map_;
   const bool rescue_;
-  // Null where no image passes the first layer.
+  // Null if no image continues past the first layer.
   decltype(kernels::FirstLayerFpropKernel<T>::launch) first_layer_fprop_ = nullptr;
   decltype(kernels::FirstLayerDgradKernel<T>::launch) first_layer_dgrad_ = nullptr;
-  std::vector<Layer> layers_;
-  DeviceBuffer<T> buffers_[2];  // Maps on the way up, gradients on the way down.
+  std::vector<LayerMasks<T>> layers_;
+  DeviceBuffer<T> buffers_[2];  // Maps in the forward pass, gradients in the backward pass.
   DeviceBuffer<std::byte> workspace_;
   DeviceBuffer<float> loss_weights_;
   DeviceBuffer<float> gradient_factors_;

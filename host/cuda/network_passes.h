@@ -15,47 +15,48 @@
 
 namespace filterscope::cuda {
 
-/// Device memory that the network's passes read and write, owned by the caller; one element per image unless
-/// stated.
+/// Device memory that the passes read and write, owned by the caller; one element per image unless stated.
 struct PassArguments {
   const float* images = nullptr;  ///< [images][height][width][3]
-  const int* filters = nullptr;   ///< Target filter, a number in the image's target layer.
-  float* sums = nullptr;       ///< Out of forward(). [images][kernels::kFilterHeadParts]: to be weighted with
-                               ///< loss_weights().
-  float* gradients = nullptr;  ///< Out. [images][height][width][3]: of the loss, with respect to the image.
-  float* squares =
-      nullptr;  ///< Out. [images][kernels::image_gradient_parts()]: sums of squares of `gradients`.
+  const int* filters = nullptr;   ///< Target filter: its number in the image's target layer.
+  float* sums = nullptr;  ///< Written by forward(). [images][kernels::kFilterHeadParts]: to be weighted with
+                          ///< loss_weights().
+  float* gradients = nullptr;  ///< Written by backward(). [images][height][width][3]: of the loss, with
+                               ///< respect to the image.
+  float* squares = nullptr;    ///< Written by backward(). [images][kernels::image_gradient_parts()]: sums of
+                               ///< squares of `gradients`.
 };
 
-/// The network on the device for the images of one layout: what lies between images and losses, and back.
-/// Keeps only masks between forward and backward pass, and computes one channel of each target layer.
-/// Enqueues and never waits; everything can be captured into a graph.
+/// The forward and backward passes of the network on the device, for batches of one layout. Keeps only masks
+/// in between, and computes one channel of each target layer. Work is only enqueued, and can be captured into
+/// a graph.
 class NetworkPasses {
  public:
   virtual ~NetworkPasses() = default;
   virtual const Plan& plan() const = 0;
-  /// What the sums of each image add up to its loss with: 1 / positions of its target layer. [images], on the
-  /// device.
+  /// [images], on the device: what each image's sums are multiplied with to give its loss, 1 / positions of
+  /// its target layer.
   virtual const float* loss_weights() const = 0;
   virtual std::size_t device_bytes() const = 0;
 
-  /// Sums of the responses: all of an image's are zero exactly where no position is above zero.
+  /// Sums of the responses. All sums of an image are zero exactly if no position is above zero.
   virtual void forward(const PassArguments& arguments, cudaStream_t stream) = 0;
-  /// Gradients of the losses that forward() found last, from its sums, too: if the recipe rescues, that of an
-  /// image whose sums are all zero is the gradient of the mean before the ReLU.
+  /// Gradients of the losses of the last forward(), whose sums it reads too: if the recipe rescues, an image
+  /// whose sums are all zero gets the gradient of the mean before the ReLU.
   virtual void backward(const PassArguments& arguments, cudaStream_t stream) = 0;
 
-  /// What forward() kept of image number `image`, copied to the host. The device must be done with it.
+  /// The masks that forward() kept for image number `image`, copied to the host. The device must have
+  /// finished it.
   virtual GradientMasks masks(int image) const = 0;
 };
 
-/// Memory for `plan`; throws OutOfMemory. References but `recipe` must outlive the passes, which follow the
-/// recipe's input_mapping and rescue.
+/// Allocates the memory for `plan`; throws OutOfMemory. References except `recipe`, whose input_mapping and
+/// rescue are used, must outlive the passes.
 std::unique_ptr<NetworkPasses> make_passes(const Network& network, const Recipe& recipe, Precision precision,
                                            DeviceWeights& weights, Plan plan);
 
-/// Device memory of the passes for `layout`, without workspace, if every mask but the first layer's is kept
-/// as `mask`.
+/// Device memory of the passes for `layout`, without workspace, if every mask but the first layer's has
+/// format `mask`.
 std::size_t passes_bytes(const Network& network, Extent image, Precision precision, const BatchLayout& layout,
                          MaskFormat mask);
 

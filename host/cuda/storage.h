@@ -8,7 +8,7 @@
 
 namespace filterscope::cuda {
 
-/// The type that maps are stored in, as a value to choose a function by.
+/// Carries the type that maps are stored in, for overload resolution and generic lambdas.
 template <class T>
 struct Storage {
   using Type = T;

@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cmath>
 #include <utility>
+
+#include "../base/text.h"
 
 namespace filterscope {
 
@@ -142,7 +145,8 @@ Schedule make_schedule(std::span<const FilterId> filters, const Recipe& recipe, 
     const auto bytes = static_cast<double>(most_bytes(schedule.groups, bytes_of));
     if (bytes <= memory) break;
     const double fitting = std::min(schedule.images - 1.0, schedule.images * memory / bytes);
-    limit(static_cast<std::size_t>(fitting), fmt::format("{:.1f} GB of free memory", 1e-9 * memory));
+    limit(static_cast<std::size_t>(fitting),
+          fmt::format("{} MB of free memory", with_thousands(std::llround(1e-6 * memory))));
     schedule.groups = cut_batches(filters, limits.form, schedule.images);
   }
   return schedule;

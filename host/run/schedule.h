@@ -35,7 +35,7 @@ struct BatchLimits {
 struct Schedule {
   std::vector<BatchGroup> groups;
   int images = 0;      ///< The limit that the batches were cut to.
-  std::string reason;  ///< What set it, a phrase: "--batch", "memory: 1.2 of 3.4 GB".
+  std::string reason;  ///< What set it, a phrase: "--batch", "1,234 MB of free memory".
 };
 
 /// Cuts `filters` (ascending, each once) into as few batches of at most `images` images as possible. The last

@@ -18,18 +18,18 @@
 
 namespace filterscope {
 
-/// What the manifest tells of one selected filter.
+/// The manifest's record of one filter.
 struct FilterRecord {
   FilterId id{};
-  std::optional<FilterStatus> status{};  ///< Nothing: missing; the other fields are then not used.
+  std::optional<FilterStatus> status{};  ///< Empty: missing; the other fields are then unused.
   int iterations = 0;
   float first_loss = 0.f;
   float final_loss = 0.f;
   float last_gradient_norm = 0.f;
-  int rescued_iterations = 0;  ///< As FilterResult has it, and so alive_from.
+  int rescued_iterations = 0;  ///< As in FilterResult, like alive_from.
   int alive_from = 0;
   std::string file{};      ///< The picture, relative to the manifest.
-  std::size_t engine = 0;  ///< What rendered it, as an index to Manifest::engines.
+  std::size_t engine = 0;  ///< The engine that rendered it: an index into Manifest::engines.
   int frame_every = 0;     ///< Iterations between the frames of its animation; 0: it has none.
 };
 
@@ -37,10 +37,10 @@ struct FilterRecord {
 struct RawRecord {
   int layer = 0;
   std::string file;          ///< Relative to the manifest.
-  std::vector<int> filters;  ///< Of each row.
+  std::vector<int> filters;  ///< One per row.
 };
 
-/// Of Weights, all but the values.
+/// Weights without the values.
 struct WeightsRecord {
   std::string name;
   std::string path;  ///< Absolute. Empty: no file.
@@ -55,19 +55,19 @@ struct WeightsRecord {
 struct InitRecord {
   std::string file;  ///< Absolute.
   std::string sha256;
-  std::string filters;  ///< As selectors: whose start images they are, in ascending order. Empty: one image
-                        ///< for every filter.
+  std::string filters;  ///< Selectors of the filters that the images belong to, in ascending order. Empty:
+                        ///< one image for every filter.
 };
 
-/// Results of two versions of the program go together, in one folder or one merge, if this number is the
-/// same. It changes when the same settings give other pictures.
+/// Results of two versions of the program may share a folder or a merge if this number is the same. It
+/// changes when the same settings give other pictures.
 inline constexpr int kResults = 1;
 
-/// What manifest.json says of the results in a folder: one run's, or those of several that had the same
-/// settings.
+/// The contents of manifest.json: how the results in a folder, of one run or of several with the same
+/// settings, came about.
 struct Manifest {
   std::string version;                            ///< Of the program.
-  int results = kResults;                         ///< What its results count as.
+  int results = kResults;                         ///< That version's kResults.
   std::vector<std::string> command_lines;         ///< Of each run, in order, each once.
   std::chrono::system_clock::time_point started;  ///< The first of them.
   Network network;
@@ -76,63 +76,50 @@ struct Manifest {
   Extent extent{};
   std::uint64_t seed = 0;
   int trace_every = 0;             ///< As used.
-  std::optional<InitRecord> init;  ///< Nothing: noise.
+  std::optional<InitRecord> init;  ///< Empty: noise.
   bool reproducible = false;
 
-  /// What computed: at least one, all of one kind of device and one precision. Plans that were used since the
-  /// last finished filter may not be there yet while a run goes on.
+  /// At least one; all have the same kind of device and the same precision. During a run, plans used since
+  /// the last finished filter may be missing.
   std::vector<EngineDescription> engines;
   double wall_seconds = 0;  ///< Of all runs together.
-  PhaseSeconds phases{};    ///< Of all runs together but those that were killed.
-  bool complete = false;    ///< Every selected filter is there.
+  PhaseSeconds phases{};    ///< Of all runs together except killed ones.
+  bool complete = false;    ///< Every selected filter is finished.
 
-  std::vector<FilterRecord> filters;  ///< All that are there and all that were last selected; ascending.
-  std::vector<RawRecord> raw;         ///< Ascending by layer, then by file. A filter is in one of them.
+  std::vector<FilterRecord> filters;  ///< All finished ones and the last selection; ascending.
+  std::vector<RawRecord> raw;         ///< Ascending by layer, then file. A filter is in at most one.
 };
 
-/// The manifest of a run that begins now: no filters, no command line, no start images.
+/// The manifest of a run that begins now, without filters, command line and start images.
 Manifest describe_run(const Network& network, const Weights& weights, const Recipe& recipe,
                       const RenderOptions& options, const EngineDescription& engine);
 
 /// The name of the file of start images, without its folders.
 std::string start_file_name(const InitRecord& init);
 
-/// How the pictures were made, for a reader: "recipe seed, 500 iterations, 96 x 96 pixels, seed 0, weights
-/// NAME"; with start images "started from FILE" in place of the seed.
+/// How the pictures were made, in words: "recipe seed, 500 iterations, 96 x 96 pixels, seed 0, weights NAME";
+/// with start images, "started from FILE" replaces the seed.
 std::string recipe_text(const Manifest& manifest);
 
-/// The file: UTF-8, members in a fixed order, one filter to a line so that runs can be compared line by line.
-/// Values that are not finite, or not known, are null.
+/// The text of the file: UTF-8, members in a fixed order, one filter per line so that runs can be compared
+/// line by line. Values that are not finite, or not known, are null.
 std::string to_json(const Manifest& manifest);
 
-/// Thrown for a manifest.json that this program did not write.
-class AnothersManifest : public std::invalid_argument {
+/// Thrown for a manifest.json of another program.
+class ForeignManifest : public std::invalid_argument {
  public:
   using std::invalid_argument::invalid_argument;
 };
 
-/// Reads what to_json() wrote, for `network`. Numbers that were not finite come back as NaN. Throws
-/// std::invalid_argument for anything else, AnothersManifest for another program's; the message says what is
-/// wrong.
+/// The inverse of to_json(), for `network`. Numbers that were not finite become NaN. Throws ForeignManifest
+/// for another program's file and std::invalid_argument for anything else; the message says what is wrong.
 Manifest parse_manifest(std::string_view text, const Network& network);
 
-/// Adds a command line that is not there yet.
+/// Adds a command line unless it is there already.
 void add_command_line(Manifest& manifest, const std::string& command_line);
 
-/// The engine of `manifest` that is `engine` but for the plans, which are added to its own; where there is
-/// none, `engine` is added. Returns its index.
+/// Adds `engine`. If the manifest already has it except for some plans, only those are added to it. Returns
+/// the engine's index.
 std::size_t add_engine(Manifest& manifest, const EngineDescription& engine);
-
-/// A setting of two runs whose results therefore do not belong together.
-struct SettingDifference {
-  std::string name;  ///< The flag, or what else it is.
-  std::string first;
-  std::string second;
-};
-/// All settings that differ. Settings are what a filter's result depends on: version of the program, network,
-/// weights (by their SHA-256), every value of the recipe, size, seed, start images, how often losses are
-/// recorded, kind of device, precision, and whether the run is reproducible. Not among them are the
-/// selection, --raw, --animate, batch, threads, and the device itself.
-std::vector<SettingDifference> differing_settings(const Manifest& first, const Manifest& second);
 
 }  // namespace filterscope

@@ -1,37 +1,30 @@
 #include "run_writer.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
-#include <deque>
-#include <exception>
-#include <iterator>
 #include <map>
 #include <mutex>
-#include <new>
 #include <optional>
-#include <set>
 #include <span>
 #include <stdexcept>
 #include <string>
 #include <system_error>
-#include <thread>
 #include <tuple>
 #include <utility>
 
 #include "../base/atomic_file.h"
-#include "../base/error.h"
 #include "../base/processors.h"
 #include "../output/apng.h"
 #include "../output/npy.h"
 #include "../output/png.h"
 #include "file_names.h"
 #include "journal.h"
+#include "result_queue.h"
+#include "run_records.h"
 #include "sheet.h"
 #include "stored_run.h"
 
@@ -40,21 +33,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Results that may wait to be written. Small beside what an engine needs, and hundreds of pictures; with
-/// frames the largest batch that an engine makes of itself.
+/// Memory for results that wait to be written. Small compared with what an engine needs, yet hundreds of
+/// pictures; with frames, the largest batch that an engine makes by default.
 constexpr std::size_t kQueueBytes = std::size_t{64} << 20;
 constexpr std::size_t kQueueBytesWithFrames = std::size_t{1} << 30;
 
-std::size_t bytes_of(const FilterResult& result) {
-  std::size_t bytes =
-      result.picture.size() + result.image.size() * sizeof(float) + result.trace.size() * sizeof(TracePoint);
-  for (const auto& frame : result.frames) bytes += frame.size();
-  return bytes;
-}
-
-/// A picture takes less than a millisecond: one thread in four is more than enough beside a CPU's ascent; an
-/// animation takes dozens of times as long. A GPU gives thousands of pictures at once, and the last ones are
-/// waited for.
+/// A picture takes less than a millisecond, so one thread in four is more than enough next to a CPU's ascent;
+/// an animation takes dozens of times as long. A GPU delivers thousands of pictures at once, and the run
+/// waits for the last ones.
 unsigned encoder_count(const RunWriter::Options& options) {
   constexpr unsigned kMost = 32;
   const auto processors = static_cast<unsigned>(available_processors());
@@ -72,33 +58,6 @@ bool is_there(const fs::path& path) {
   return fs::exists(path, ignored);
 }
 
-void remove_file(const fs::path& path) {
-  std::error_code error;
-  fs::remove(path, error);
-  if (error) throw_output_error(path, "cannot remove the file", error.value());
-}
-
-/// Names; none where there is no such folder.
-std::vector<std::string> files_in(const fs::path& folder) {
-  std::error_code error;
-  std::vector<std::string> names;
-  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error))
-    names.push_back(entry->path().filename().string());
-  return names;
-}
-
-void require_same_settings(const StoredRun& before, const Manifest& now) {
-  const std::vector<SettingDifference> differences = differing_settings(before.manifest, now);
-  if (differences.empty()) return;
-  std::vector<std::string> texts;
-  for (const SettingDifference& difference : differences)
-    texts.push_back(fmt::format("{}: {} then, {} now", difference.name, difference.first, difference.second));
-  throw Error(ErrorKind::usage,
-              fmt::format("{} holds results with other settings ({}); give the same again, or another folder "
-                          "with --out, or --force to begin anew in this one",
-                          before.folder.string(), fmt::join(texts, "; ")));
-}
-
 }  // namespace
 
 class RunWriter::Implementation {
@@ -107,98 +66,75 @@ class RunWriter::Implementation {
       : folder_(created(std::move(folder))),
         options_(options),
         journal_(folder_ / kJournalFile),
-        manifest_(std::move(run)) {
+        queue_(options.frame_every > 0 ? kQueueBytesWithFrames : kQueueBytes,
+               [this](FilterResult& result, const EngineDescription& engine) { write(result, engine); }) {
     if (std::ranges::adjacent_find(selection, std::ranges::greater_equal{}) != selection.end())
       throw std::invalid_argument("RunWriter: the selection is not ascending");
 
     std::optional<StoredRun> before;
     if (options_.force)
-      remove_file(folder_ / kManifestFile);  // First: the journal is nothing without it.
+      remove_file(folder_ / kManifestFile);  // First: without it, the journal means nothing.
     else
-      before = read_run(folder_, manifest_.network);
-    if (before) {
-      require_same_settings(*before, manifest_);
-      take_over(*before);
-    }
-    select(selection, before ? &*before : nullptr);
-    remove_remains();
-    for (auto& [index, layer] : layers_) prepare_layer(index, layer, before ? &*before : nullptr);
+      before = read_run(folder_, run.network);
+    const StoredRun* const stored = before ? &*before : nullptr;
+    records_ = begin_records(std::move(run), selection, stored, options_.keep_images, options_.frame_every);
+    remove_remains(folder_, records_);
+    make_layers(stored);
     if (options_.keep_images) create_folder(folder_ / kRawFolder);
 
-    // In this order, whatever is interrupted leaves a folder that read_run() understands: what the journal
-    // tells is of the manifest beside it.
+    // In this order, an interruption at any point leaves a folder that read_run() understands: the journal
+    // belongs to the manifest next to it.
     if (!before) journal_.clear();
     write_manifest();
     write_traces();
     journal_.clear();
-    start_encoders();
+    queue_.start(encoder_count(options_));
   }
 
-  ~Implementation() {
-    {
-      const std::scoped_lock lock(mutex_);
-      queue_.clear();
-    }
-    join();
-  }
-
-  const std::vector<FilterId>& remaining() const { return remaining_; }
-  bool traces_lost() const { return traces_lost_; }
+  const std::vector<FilterId>& remaining() const { return records_.remaining; }
+  bool traces_lost() const { return records_.traces_lost; }
 
   void add(FilterResult result, const EngineDescription& engine) {
-    const auto found = std::ranges::lower_bound(remaining_, result.id);
-    if (found == remaining_.end() || *found != result.id)
+    const auto found = std::ranges::lower_bound(records_.remaining, result.id);
+    if (found == records_.remaining.end() || *found != result.id)
       throw std::invalid_argument("RunWriter: a filter that is not to be rendered");
-    const std::size_t bytes = bytes_of(result);
-    std::unique_lock lock(mutex_);
-    room_.wait(lock, [&] { return fits(bytes); });
-    if (closed_) throw std::logic_error("RunWriter: add() after finish()");
-    if (error_) std::rethrow_exception(error_);
-    if (!added_.insert(result.id).second) throw std::invalid_argument("RunWriter: a filter was added twice");
-    queued_bytes_ += bytes;
-    queue_.push_back({std::move(result), engine});
-    if (encoders_.empty())
-      write_next(lock);
-    else
-      work_.notify_one();
+    queue_.add(std::move(result), engine);
   }
 
-  bool has_room(std::size_t bytes) const {
-    const std::scoped_lock lock(mutex_);
-    return fits(bytes);
-  }
+  bool has_room(std::size_t bytes) const { return queue_.has_room(bytes); }
 
   void finish(double seconds, PhaseSeconds phases) {
+    Manifest& manifest = records_.manifest;
     double finishing = 0;
     timed(finishing, [&] {
-      join();
-      // Nobody else is there any more; what fails must not keep the rest from being written.
+      queue_.finish();
+      // The threads have ended. After an error, the rest is still written.
       for (auto& [index, layer] : layers_)
-        if (!layer.closed) attempt([&] { close_layer(index, layer); });
+        if (!layer.closed) queue_.attempt([&] { close_layer(index, layer); });
     });
     phases.encode += encode_seconds_;
     phases.write += write_seconds_;
     phases.finish += finishing;
     // A run that found everything done leaves the manifest as it is.
-    if (!remaining_.empty()) {
-      manifest_.wall_seconds += seconds + finishing;
-      manifest_.phases += phases;
+    if (!records_.remaining.empty()) {
+      manifest.wall_seconds += seconds + finishing;
+      manifest.phases += phases;
     }
-    manifest_.complete = std::ranges::all_of(
-        manifest_.filters, [](const FilterRecord& record) { return record.status.has_value(); });
-    // The journal last: until both are there, it tells what they lack.
-    if (attempt([&] { write_manifest(); }) && attempt([&] { write_traces(); }))
-      attempt([&] { journal_.remove(); });
-    if (error_) std::rethrow_exception(error_);
+    manifest.complete = std::ranges::all_of(
+        manifest.filters, [](const FilterRecord& record) { return record.status.has_value(); });
+    // The journal last: it has what the other two lack until both are written.
+    if (queue_.attempt([&] { write_manifest(); }) && queue_.attempt([&] { write_traces(); }))
+      queue_.attempt([&] { journal_.remove(); });
+    queue_.rethrow();
   }
 
-  const Manifest& manifest() const { return manifest_; }
+  const Manifest& manifest() const { return records_.manifest; }
 
   Counts counts() const {
     Counts counts;
-    for (std::size_t row = 0; row < manifest_.filters.size(); ++row) {
-      if (!selected_[row]) continue;
-      const FilterRecord& record = manifest_.filters[row];
+    for (std::size_t row = 0; row < records_.manifest.filters.size(); ++row) {
+      if (!records_.selected[row]) continue;
+      const FilterRecord& record = records_.manifest.filters[row];
       if (!record.status)
         ++counts.missing;
       else if (*record.status == FilterStatus::dead)
@@ -216,170 +152,50 @@ class RunWriter::Implementation {
  private:
   /// What is kept of a layer until its last filter is written.
   struct Layer {
-    std::size_t first = SIZE_MAX;  ///< Row of its first filter in the manifest.
+    std::size_t first = 0;         ///< Row of its first filter in the manifest.
     std::size_t remaining = 0;     ///< Filters not written yet; guarded by records_mutex_.
-    std::vector<SheetTile> tiles;  ///< One for each filter; each written by one thread. Those of earlier runs
-                                   ///< have no picture until they are needed.
+    std::vector<SheetTile> tiles;  ///< One per filter, each written by one thread. Those of earlier runs get
+                                   ///< their pictures when they are needed.
     bool closed = false;           ///< Sheet and raw file are up to date, or failed.
   };
-  struct Item {
-    FilterResult result;
-    EngineDescription engine;
-  };
 
-  /// Into the queue; mutex_ is held.
-  bool fits(std::size_t bytes) const {
-    const std::size_t most = options_.frame_every > 0 ? kQueueBytesWithFrames : kQueueBytes;
-    return queue_.empty() || queued_bytes_ + bytes <= most;
-  }
-
-  /// The manifest goes on from that of earlier runs.
-  void take_over(const StoredRun& before) {
-    const std::vector<std::string> commands =
-        std::exchange(manifest_.command_lines, before.manifest.command_lines);
-    for (const std::string& command : commands) add_command_line(manifest_, command);
-    manifest_.started = before.manifest.started;
-    manifest_.engines = before.manifest.engines;
-    manifest_.wall_seconds = before.manifest.wall_seconds;
-    manifest_.phases = before.manifest.phases;
-    manifest_.raw = before.manifest.raw;
-    images_ = before.images;
-    animations_ = before.animations;
-    traces_lost_ = before.traces_lost;
-  }
-
-  /// The rows of the manifest: what is there, and what is selected.
-  void select(const std::vector<FilterId>& selection, const StoredRun* before) {
-    std::map<FilterId, std::size_t> stored;  // To the row of `before`.
-    if (before != nullptr)
-      for (std::size_t row = 0; row < before->manifest.filters.size(); ++row)
-        if (before->manifest.filters[row].status) stored[before->manifest.filters[row].id] = row;
-    remaining_ = unfinished(selection, before, options_.keep_images, options_.frame_every);
-    // What has a picture and lacks its unscaled image or animation is done again: all must come from the same
-    // ascent.
-    for (const FilterId id : remaining_) stored.erase(id);
-    std::vector<FilterId> all = remaining_;
-    for (const auto& [id, row] : stored) all.push_back(id);
-    std::ranges::sort(all);
-    for (const FilterId id : all) {
-      const auto row = stored.find(id);
-      const bool there = row != stored.end();
-      manifest_.filters.push_back(there ? before->manifest.filters[row->second] : FilterRecord{.id = id});
-      traces_.push_back(there ? before->traces[row->second] : std::vector<TracePoint>());
-      selected_.push_back(std::ranges::binary_search(selection, id));
-      Layer& layer = layers_[id.layer];
-      layer.first = std::min(layer.first, manifest_.filters.size() - 1);
-      layer.remaining += there ? 0 : 1;
-      layer.tiles.push_back({.filter = id.filter, .status = manifest_.filters.back().status, .picture = {}});
+  void make_layers(const StoredRun* before) {
+    const std::vector<FilterRecord>& filters = records_.manifest.filters;
+    for (std::size_t row = 0; row < filters.size(); ++row) {
+      const auto [entry, is_new] = layers_.try_emplace(filters[row].id.layer);
+      Layer& layer = entry->second;
+      if (is_new) layer.first = row;
+      layer.remaining += filters[row].status ? 0 : 1;
+      layer.tiles.push_back({.filter = filters[row].id.filter, .status = filters[row].status, .picture = {}});
     }
+    for (auto& [index, layer] : layers_) prepare_layer(index, layer, before);
   }
 
-  /// Of killed runs: temporary files, and unscaled images that were finished but not yet in the journal, or
-  /// joined but not yet removed.
-  void remove_remains() {
-    const Network& network = manifest_.network;
-    const fs::path raw = folder_ / kRawFolder;
-    for (const fs::path& folder : {folder_, raw, folder_ / kGalleryFolder}) remove_leftovers(folder);
-    std::set<std::string> unknown;
-    for (int layer = 0; layer < network.layer_count(); ++layer) {
-      remove_leftovers(folder_ / layer_folder(network, layer));
-      const int filters = network.convolutions[static_cast<std::size_t>(layer)].out_channels;
-      for (int filter = 0; filter < filters; ++filter)
-        unknown.insert(raw_image_file(network, {layer, filter}));
-    }
-    for (const auto& [id, place] : images_) unknown.erase(place.file);
-    for (const std::string& name : files_in(raw))
-      if (unknown.contains(fmt::format("{}/{}", kRawFolder, name))) remove_file(raw / name);
-  }
-
-  /// A sheet that is there shows what the manifest says of the layer; one that would not is removed before
-  /// the manifest is written.
+  /// A sheet in the folder always shows what the manifest says of the layer; an outdated one is removed
+  /// before the manifest is written.
   void prepare_layer(int index, Layer& layer, const StoredRun* before) {
-    const fs::path sheet = folder_ / sheet_file(manifest_.network, index);
+    const fs::path sheet = folder_ / sheet_file(records_.manifest.network, index);
     const auto of_layer = [index](const FilterRecord& record) { return record.id.layer == index; };
     const bool as_before =
         before != nullptr && layer.remaining == 0 &&
         std::ranges::count_if(before->manifest.filters, of_layer) == std::ssize(layer.tiles);
     if (!as_before) remove_file(sheet);
-    const bool joined = std::ranges::none_of(manifest_.raw, [&](const RawRecord& raw) {
-      return raw.layer == index && raw.file != raw_file(manifest_.network, index);
+    const bool joined = std::ranges::none_of(records_.manifest.raw, [&](const RawRecord& raw) {
+      return raw.layer == index && raw.file != raw_file(records_.manifest.network, index);
     });
     layer.closed = joined && is_there(sheet);
     if (!layer.closed) create_folder(sheet.parent_path());
   }
 
-  void start_encoders() {
-    const unsigned count = encoder_count(options_);
-    encoders_.reserve(count);
-    // Where no more threads are to be had, fewer will do; without any, add() writes.
-    try {
-      while (encoders_.size() < count) encoders_.emplace_back([this] { encode(); });
-    } catch (const std::system_error&) {
-    } catch (const std::bad_alloc&) {
-    }
-  }
-
-  void join() {
-    {
-      const std::scoped_lock lock(mutex_);
-      closed_ = true;
-    }
-    work_.notify_all();
-    for (std::thread& encoder : encoders_) encoder.join();
-    encoders_.clear();
-  }
-
-  /// Runs `action`; the first exception of the run is kept.
-  template <typename Action>
-  bool attempt(Action action) {
-    try {
-      action();
-      return true;
-    } catch (...) {
-      const std::scoped_lock lock(mutex_);
-      if (!error_) error_ = std::current_exception();
-      return false;
-    }
-  }
-
-  /// What each thread does.
-  void encode() {
-    while (true) {
-      std::unique_lock lock(mutex_);
-      work_.wait(lock, [this] { return closed_ || !queue_.empty(); });
-      if (queue_.empty()) return;
-      write_next(lock);
-    }
-  }
-
-  /// What is first in the queue, without the lock of mutex_, which is held before and after.
-  void write_next(std::unique_lock<std::mutex>& lock) {
-    Item item = std::move(queue_.front());
-    queue_.pop_front();
-    lock.unlock();
-    const std::size_t bytes = bytes_of(item.result);
-    attempt([&] { write(item); });
-    item = {};
-    lock.lock();
-    queued_bytes_ -= bytes;
-    room_.notify_one();
-  }
-
-  std::size_t row_of(FilterId id) const {
-    return static_cast<std::size_t>(std::ranges::lower_bound(manifest_.filters, id, {}, &FilterRecord::id) -
-                                    manifest_.filters.begin());
-  }
-
-  void write(Item& item) {
-    FilterResult& result = item.result;
+  void write(FilterResult& result, const EngineDescription& engine) {
     const int index = result.id.layer;
     Layer& layer = layers_.at(index);
-    const Network& network = manifest_.network;
+    const Network& network = records_.manifest.network;
     std::optional<RawRecord> raw;
     if (!result.image.empty()) {
       raw = {.layer = index, .file = raw_image_file(network, result.id), .filters = {result.id.filter}};
       timed(write_seconds_, [&] {
-        NpyImageWriter file(folder_ / raw->file, 1, manifest_.extent);
+        NpyImageWriter file(folder_ / raw->file, 1, records_.manifest.extent);
         file.append(result.image);
         file.finish();
       });
@@ -394,28 +210,30 @@ class RunWriter::Implementation {
                         .alive_from = result.alive_from,
                         .file = picture_file(network, result.id)};
     write_animation(result, record);
-    write_picture(record.file, result.picture, manifest_.extent);
-    Picture tile = timed(encode_seconds_, [&] { return scale_tile(result.picture, manifest_.extent); });
+    write_picture(record.file, result.picture, records_.manifest.extent);
+    Picture tile =
+        timed(encode_seconds_, [&] { return scale_tile(result.picture, records_.manifest.extent); });
 
     {
       const std::scoped_lock lock(records_mutex_);
-      record.engine = enter(item.engine);
+      record.engine = enter(engine);
     }
-    // Dozens of numbers become text; the others need not wait for that.
-    const std::string line = journal_line(record, result.trace, raw, seconds_since_start(), manifest_);
+    // Formatting takes time, so it is done without the lock.
+    const std::string line =
+        journal_line(record, result.trace, raw, seconds_since_start(), records_.manifest);
     bool last = false;
     {
       const std::scoped_lock lock(records_mutex_);
       timed(write_seconds_, [&] { journal_.append(line); });
-      const std::size_t row = row_of(result.id);
+      const std::size_t row = records_.row_of(result.id);
       SheetTile& sheet_tile = layer.tiles[row - layer.first];
       sheet_tile.status = result.status;
       sheet_tile.picture = std::move(tile);
-      manifest_.filters[row] = std::move(record);
-      traces_[row] = std::move(result.trace);
+      records_.manifest.filters[row] = std::move(record);
+      records_.traces[row] = std::move(result.trace);
       if (raw) {
-        images_[result.id] = {raw->file, 1, 0};
-        manifest_.raw.push_back(std::move(*raw));
+        records_.images[result.id] = {raw->file, 1, 0};
+        records_.manifest.raw.push_back(std::move(*raw));
       }
       last = --layer.remaining == 0;
     }
@@ -423,15 +241,16 @@ class RunWriter::Implementation {
   }
 
   void write_animation(const FilterResult& result, FilterRecord& record) {
-    const fs::path file = folder_ / animation_file(manifest_.network, result.id);
+    const fs::path file = folder_ / animation_file(records_.manifest.network, result.id);
     if (!result.frames.empty()) {
-      const auto bytes = timed(encode_seconds_, [&] { return encode_apng(result.frames, manifest_.extent); });
+      const auto bytes =
+          timed(encode_seconds_, [&] { return encode_apng(result.frames, records_.manifest.extent); });
       timed(write_seconds_, [&] { write_file(file, bytes); });
       record.frame_every = result.frame_every;
-    } else if (const auto kept = animations_.find(result.id); kept != animations_.end()) {
+    } else if (const auto kept = records_.animations.find(result.id); kept != records_.animations.end()) {
       record.frame_every = kept->second;
     } else {
-      remove_file(file);  // Of a run that --force made forgotten.
+      remove_file(file);  // Of results that --force discarded.
     }
   }
 
@@ -445,12 +264,12 @@ class RunWriter::Implementation {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
   }
 
-  /// The engine's number in the manifest, and in the journal its description, where it is not known there as
-  /// it is now.
+  /// Returns the engine's number in the manifest. Adds its description to the journal unless the last one
+  /// there is the same.
   std::size_t enter(const EngineDescription& engine) {
     if (entered_ && entered_->first == engine) return entered_->second;
-    const std::size_t number = add_engine(manifest_, engine);
-    std::string line = journal_line(manifest_.engines[number]);
+    const std::size_t number = add_engine(records_.manifest, engine);
+    std::string line = journal_line(records_.manifest.engines[number]);
     if (line != engine_line_) {
       journal_.append(line);
       engine_line_ = std::move(line);
@@ -459,17 +278,17 @@ class RunWriter::Implementation {
     return number;
   }
 
-  /// Writes a layer's sheet and raw file with the filters that are there, and forgets its pictures.
+  /// Writes a layer's sheet and raw file with the filters that are finished, and frees its pictures.
   void close_layer(int index, Layer& layer) {
     layer.closed = true;
     std::vector<SheetTile> tiles = std::exchange(layer.tiles, {});
-    timed(write_seconds_, [&] { attempt([&] { join_images(index, tiles); }); });
+    timed(write_seconds_, [&] { queue_.attempt([&] { join_images(index, tiles); }); });
     Extent extent{};
     for (SheetTile& tile : tiles) {
       if (!tile.status) continue;
       if (tile.picture.pixels.empty()) {
-        const Picture picture =
-            read_picture(folder_, picture_file(manifest_.network, {index, tile.filter}), manifest_.extent);
+        const Picture picture = read_picture(
+            folder_, picture_file(records_.manifest.network, {index, tile.filter}), records_.manifest.extent);
         tile.picture = scale_tile(picture.pixels, picture.extent);
       }
       extent = tile.picture.extent;
@@ -477,22 +296,22 @@ class RunWriter::Implementation {
     if (extent.positions() == 0) return;
     const Picture sheet =
         timed(encode_seconds_, [&] { return draw_sheet(heading_of(index), tiles, extent); });
-    write_picture(sheet_file(manifest_.network, index), sheet.pixels, sheet.extent);
+    write_picture(sheet_file(records_.manifest.network, index), sheet.pixels, sheet.extent);
   }
 
-  /// All unscaled images of a layer, wherever they are, into one file. Killed between the file's appearance
-  /// and the journal's line, it leaves a file of which the images of earlier runs are not known any more, and
-  /// are rendered again; those of this run still have files of their own.
+  /// Joins all unscaled images of a layer, wherever they are, in one file. If the process is killed after the
+  /// file is written and before the journal's line is, the file's images from earlier runs are no longer
+  /// known and will be rendered again; those of this run still have their own files.
   void join_images(int index, const std::vector<SheetTile>& tiles) {
-    const std::string file = raw_file(manifest_.network, index);
+    const std::string file = raw_file(records_.manifest.network, index);
     RawRecord joined{.layer = index, .file = file, .filters = {}};
     std::vector<RawPlace> places;
     bool is_joined = true;
     {
       const std::scoped_lock lock(records_mutex_);
       for (const SheetTile& tile : tiles) {
-        const auto place = images_.find({index, tile.filter});
-        if (!tile.status || place == images_.end()) continue;
+        const auto place = records_.images.find({index, tile.filter});
+        if (!tile.status || place == records_.images.end()) continue;
         joined.filters.push_back(tile.filter);
         places.push_back(place->second);
         is_joined = is_joined && place->second.file == file;
@@ -500,76 +319,52 @@ class RunWriter::Implementation {
     }
     if (is_joined) return;
     const int rows = static_cast<int>(places.size());
-    NpyImageWriter writer(folder_ / file, rows, manifest_.extent);
+    NpyImageWriter writer(folder_ / file, rows, records_.manifest.extent);
     for (const RawPlace& place : places)
-      writer.append(read_image(folder_ / place.file, place.rows, place.row, manifest_.extent));
+      writer.append(read_image(folder_ / place.file, place.rows, place.row, records_.manifest.extent));
     writer.finish();
     {
       const std::scoped_lock lock(records_mutex_);
-      journal_.append(journal_line(joined, manifest_.network));
-      std::erase_if(manifest_.raw, [index](const RawRecord& raw) { return raw.layer == index; });
-      manifest_.raw.push_back(joined);
+      journal_.append(journal_line(joined, records_.manifest.network));
+      std::erase_if(records_.manifest.raw, [index](const RawRecord& raw) { return raw.layer == index; });
+      records_.manifest.raw.push_back(joined);
     }
     for (const RawPlace& place : places)
       if (place.file != file) remove_file(folder_ / place.file);
   }
 
   SheetHeading heading_of(int index) const {
-    const Convolution& convolution = manifest_.network.convolutions[static_cast<std::size_t>(index)];
-    return {.title = fmt::format("{} {}", manifest_.network.name, convolution.name),
-            .details = recipe_text(manifest_),
-            .synthetic = manifest_.weights.kind == WeightsKind::synthetic};
+    const Convolution& convolution = records_.manifest.network.convolutions[static_cast<std::size_t>(index)];
+    return {.title = fmt::format("{} {}", records_.manifest.network.name, convolution.name),
+            .details = recipe_text(records_.manifest),
+            .synthetic = records_.manifest.weights.kind == WeightsKind::synthetic};
   }
 
   void write_manifest() {
-    std::ranges::sort(manifest_.raw, {}, [](const RawRecord& raw) { return std::tie(raw.layer, raw.file); });
-    write_file(folder_ / kManifestFile, to_json(manifest_));
+    Manifest& manifest = records_.manifest;
+    std::ranges::sort(manifest.raw, {}, [](const RawRecord& raw) { return std::tie(raw.layer, raw.file); });
+    write_file(folder_ / kManifestFile, to_json(manifest));
   }
 
-  void write_traces() const {
-    std::string text = fmt::format("{}\n", kTracesHeader);
-    for (std::size_t row = 0; row < traces_.size(); ++row) {
-      const FilterId id = manifest_.filters[row].id;
-      const std::string& layer = manifest_.network.convolutions[static_cast<std::size_t>(id.layer)].name;
-      for (const TracePoint& point : traces_[row])
-        fmt::format_to(std::back_inserter(text), "{},{},{},{:.9g}\n", layer, id.filter, point.iteration,
-                       point.loss);
-    }
-    write_file(folder_ / kTracesFile, text);
-  }
+  void write_traces() const { write_file(folder_ / kTracesFile, traces_text(records_)); }
 
   const fs::path folder_;
   const Options options_;
-  std::vector<FilterId> remaining_;
-  std::vector<bool> selected_;   ///< Of each row of the manifest.
-  std::map<int, Layer> layers_;  ///< Its keys stay as they are.
+  std::map<int, Layer> layers_;  ///< Its keys do not change.
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 
-  /// Of what waits. Never held while something is written: the engine's thread is not to wait for a disk.
-  mutable std::mutex mutex_;
-  std::condition_variable work_;  ///< Something is queued, or nothing more will be.
-  std::condition_variable room_;  ///< Something left the queue.
-  std::deque<Item> queue_;
-  std::size_t queued_bytes_ = 0;  ///< With what is being written.
-  bool closed_ = false;
-  std::exception_ptr error_;  ///< The first.
-  std::set<FilterId> added_;
-
-  /// Of what is written.
+  /// Guards what changes while results are written: the journal, and of the records the manifest's filters,
+  /// engines and raw files, the traces and the images.
   std::mutex records_mutex_;
   Journal journal_;
-  std::string engine_line_;  ///< The journal's last one of an engine.
-  std::optional<std::pair<EngineDescription, std::size_t>> entered_;  ///< The last one, and its number.
-  Manifest manifest_;  ///< Its filters, engines and raw files; the rest stays as it is.
-  std::vector<std::vector<TracePoint>> traces_;  ///< Of each row of the manifest.
-  std::map<FilterId, RawPlace> images_;
-  std::map<FilterId, int> animations_;  ///< Of earlier runs; stays as it is.
-  bool traces_lost_ = false;
+  RunRecords records_;
+  std::string engine_line_;  ///< The last line of an engine in the journal.
+  std::optional<std::pair<EngineDescription, std::size_t>> entered_;  ///< The last engine, and its number.
 
   std::atomic<double> encode_seconds_ = 0;
   std::atomic<double> write_seconds_ = 0;
 
-  std::vector<std::thread> encoders_;
+  ResultQueue queue_;  ///< Last: its threads use the members above.
 };
 
 RunWriter::RunWriter(fs::path folder, Manifest run, std::vector<FilterId> selection, Options options)
@@ -577,6 +372,7 @@ RunWriter::RunWriter(fs::path folder, Manifest run, std::vector<FilterId> select
                                                        std::move(selection), options)) {}
 
 RunWriter::~RunWriter() = default;
+
 const std::vector<FilterId>& RunWriter::remaining() const {
   return implementation_->remaining();
 }
@@ -584,18 +380,23 @@ const std::vector<FilterId>& RunWriter::remaining() const {
 bool RunWriter::traces_lost() const {
   return implementation_->traces_lost();
 }
+
 void RunWriter::add(FilterResult result, const EngineDescription& engine) {
   implementation_->add(std::move(result), engine);
 }
+
 bool RunWriter::has_room(std::size_t bytes) const {
   return implementation_->has_room(bytes);
 }
+
 void RunWriter::finish(double seconds, const PhaseSeconds& phases) {
   implementation_->finish(seconds, phases);
 }
+
 const Manifest& RunWriter::manifest() const {
   return implementation_->manifest();
 }
+
 RunWriter::Counts RunWriter::counts() const {
   return implementation_->counts();
 }

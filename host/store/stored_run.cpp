@@ -185,7 +185,7 @@ std::optional<StoredRun> read_records(const fs::path& folder, const Network& net
   run.folder = folder;
   try {
     run.manifest = parse_manifest(*manifest, network);
-  } catch (const AnothersManifest& problem) {
+  } catch (const ForeignManifest& problem) {
     refuse(manifest_path, problem.what(), kOtherFolder);
   } catch (const std::invalid_argument& problem) {
     refuse(manifest_path, problem.what());

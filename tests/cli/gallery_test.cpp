@@ -150,7 +150,7 @@ TEST_F(Cli, GalleryReportsWhatIsWrong) {
   EXPECT_THAT(error_of({"gallery", "filterscope-out", "filterscope-out", "--out", "file"}, kOutput),
               AllOf(HasSubstr("file"), HasSubstr("--out")));
   std::ofstream(folder_ / "filterscope-out/manifest.json") << "{";
-  EXPECT_THAT(error_of({"gallery"}, kInput), HasSubstr("it is no JSON"));
+  EXPECT_THAT(error_of({"gallery"}, kInput), HasSubstr("it is not valid JSON"));
 }
 
 }  // namespace

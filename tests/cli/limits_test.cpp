@@ -211,6 +211,17 @@ TEST_F(CliLimits, LittleMemory) {
   EXPECT_THAT(outcome.err, AllOf(HasSubstr("some.h5: no memory"), HasSubstr("(`ulimit -v`, now 80 MB)")));
 }
 
+TEST_F(CliLimits, LittleMemoryMakesBatchesSmaller) {
+  if (kAddressSanitizer) GTEST_SKIP() << "the address sanitizer needs all address space";
+  const std::vector<std::string> large{
+      "render", "block1_conv1:1-6", "--weights", "first.safetensors", "--size", "500", "--iterations",
+      "1",      "--threads",        "1",         "--verbose",         "--out",  "out", "--force"};
+  EXPECT_THAT(run(large).err, HasSubstr("Batches: 1, each of at most 16 filters (enough for 1 thread)"));
+  const Outcome outcome = run_limited(RLIMIT_AS, 220'000'000, large);
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.err, HasSubstr(" MB of free memory)"));
+}
+
 // Files that are read again are not blamed either.
 TEST_F(CliLimits, LittleMemoryForResults) {
   if (kAddressSanitizer) GTEST_SKIP() << "the address sanitizer needs all address space";

@@ -5,6 +5,7 @@
 #include "host/cpu/network_passes.h"
 
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include <algorithm>
 #include <chrono>
@@ -63,9 +64,37 @@ TEST(AlignedBuffer, SaysWhatCouldNotBeHad) {
     EXPECT_EQ(error.bytes(), kTooMany * sizeof(float));
   }
 }
+
+std::size_t allocated_bytes() {
+  const struct mallinfo2 info = mallinfo2();
+  return info.uordblks + info.hblkhd;
+}
+
+TEST(CpuNetworkPasses, TakeTheMemoryThatTheySay) {
+  const Network network = test::make_network({{64}, {64, true}, {128}, {128, true}, {256}, {256}});
+  const Weights weights = test::random_weights(network, 3);
+  for (const Extent extent : {Extent{96, 80}, Extent{23, 31}}) {
+    for (const PlanRule rule : {PlanRule::automatic, PlanRule::smallest}) {
+      for (int layer = 0; layer < network.layer_count(); ++layer) {
+        for (const int images : {1, 7}) {
+          SCOPED_TRACE(testing::Message() << extent.height << " layer " << layer << " images " << images);
+          Planner planner(network, weights, extent, rule);
+          const std::size_t before = allocated_bytes();
+          const NetworkPasses passes(network, weights, find_recipe("seed"), planner,
+                                     planner.make(layer, images), std::vector<int>(images));
+          const auto taken = static_cast<double>(allocated_bytes() - before);
+          const auto said = static_cast<double>(passes_bytes(network, planner, layer, images));
+          EXPECT_LE(said, taken);
+          // Large buffers are whole huge pages.
+          EXPECT_GE(said, 0.7 * taken - 2e6);
+        }
+      }
+    }
+  }
+}
 #endif
 
-TEST(CpuStack, StopsBetweenItsStepsAndLeavesNothingBehind) {
+TEST(CpuNetworkPasses, StopsBetweenItsStepsAndLeavesNothingBehind) {
   const Network network = test::small_network();
   const Weights weights = test::random_weights(network, 3);
   constexpr int kImages = 16;

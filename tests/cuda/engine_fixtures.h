@@ -16,7 +16,7 @@
 
 namespace filterscope {
 
-// Pools after the second and fourth layer; channels as few as the kernels take.
+// Pools after the second and fourth layer; as few channels as the kernels support.
 inline Network small_network() {
   return test::make_network({{64}, {64, true}, {64}, {128, true}, {64}, {64}});
 }
@@ -41,7 +41,7 @@ inline std::unique_ptr<Renderer> make_cuda_renderer(const Network& network, cons
                                     make_cuda_engine(network, weights, recipe, options, std::move(backend)));
 }
 
-// With the project's own kernels alone; they are taken as offered, since timing says nothing in the
+// With the project's kernels only, in the order they are offered, since timing is meaningless in the
 // emulation.
 inline std::unique_ptr<Renderer> make_native_renderer(
     const Network& network, const Weights& weights, const Recipe& recipe, const RenderOptions& options,

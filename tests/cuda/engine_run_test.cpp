@@ -1,5 +1,5 @@
-// Whole runs of the CUDA engine: what it promises about batches, memory, the loop and the filters beside each
-// other. See engine_test.cpp.
+// Whole runs of the CUDA engine: its guarantees about batches, memory, the loop and the independence of
+// filters. See engine_test.cpp.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -38,7 +38,7 @@ TEST(CudaEngineRun, AFilterDoesNotDependOnItsPlaceInTheBatch) {
   EXPECT_EQ(renderer->describe().plans.size(), 1u);
 }
 
-TEST(CudaEngineRun, ReproducibleBytesWhateverIsRenderedBeside) {
+TEST(CudaEngineRun, ReproducibleBytesDoNotDependOnTheSelection) {
   const Network network = small_network();
   const Weights weights = test::random_weights(network, 3);
   RenderOptions options = options_for({9, 9}, Precision::fp16);
@@ -158,8 +158,8 @@ TEST(CudaEngineRun, StartsFromGivenImages) {
 
 #if defined(FILTERSCOPE_EMULATED)
 
-// Several batches, with everything that comes back from them.
-TEST(CudaEngineRun, GivesTheSameHoweverLateTheDeviceIs) {
+// Several batches, with every kind of result.
+TEST(CudaEngineRun, ResultsDoNotDependOnHowLateTheDeviceIs) {
   const Network network = test::make_network({{64}, {64}});
   const Weights weights = test::random_weights(network, 3);
   RenderOptions options = options_for({4, 5});
@@ -212,7 +212,7 @@ TEST(CudaEngineRun, TheLoopNeitherAllocatesNorCopiesNorWaits) {
   EXPECT_EQ(count(3), count(9));
 }
 
-TEST(CudaEngineRun, GoesOnWithSmallerBatchesWhenMemoryRunsOut) {
+TEST(CudaEngineRun, ContinuesWithSmallerBatchesWhenMemoryRunsOut) {
   const Network network = test::make_network({{64}, {64, true}, {64}});
   const Weights weights = test::random_weights(network, 3);
   RenderOptions options = options_for({10, 10});
@@ -221,7 +221,7 @@ TEST(CudaEngineRun, GoesOnWithSmallerBatchesWhenMemoryRunsOut) {
   for (int filter = 0; filter < 8; ++filter) filters.push_back({2, filter});
   const Collector expected = render(network, weights, short_recipe(2), options, filters);
   EXPECT_TRUE(expected.notices.empty());
-  // Room for the weights and about three images.
+  // Enough memory for the weights and about three images.
   emulation::set_memory(emulation::counters().allocated_bytes + 700'000);
   const Collector got = render(network, weights, short_recipe(2), options, filters);
   emulation::set_memory(std::size_t{4} << 30);
@@ -242,8 +242,8 @@ TEST(CudaEngineRun, GoesOnWithSmallerBatchesWhenMemoryRunsOut) {
   emulation::set_memory(std::size_t{4} << 30);
 }
 
-// Also where a batch has no second iteration, and where there are batches to come.
-TEST(CudaEngineRun, GoesOnWithSmallerBatchesWithoutMemoryForTheGraphOrPinned) {
+// Also if a batch has no second iteration, and if more batches follow.
+TEST(CudaEngineRun, ContinuesWithSmallerBatchesWithoutMemoryForTheGraphOrPinned) {
   const Network network = test::make_network({{64}, {64}});
   const Weights weights = test::random_weights(network, 3);
   RenderOptions options = options_for({6, 6});
@@ -264,7 +264,7 @@ TEST(CudaEngineRun, GoesOnWithSmallerBatchesWithoutMemoryForTheGraphOrPinned) {
                                    pinned ? "out of pinned memory; going on with at most 2 filters"
                                           : "out of device memory; going on with at most 2 filters")));
       EXPECT_EQ(got.progress, expected.progress);
-      EXPECT_EQ(renderer->describe().plans.size(), 1u);  // That of the batches that were ascended.
+      EXPECT_EQ(renderer->describe().plans.size(), 1u);  // The plan of the batches that were ascended.
       ASSERT_EQ(got.results.size(), filters.size());
       for (const auto& [id, result] : expected.results) {
         EXPECT_LT(test::l2_relative_error(got.results.at(id).image, result.image), 1e-5);
@@ -277,7 +277,7 @@ TEST(CudaEngineRun, GoesOnWithSmallerBatchesWithoutMemoryForTheGraphOrPinned) {
   emulation::refuse_pinned(0);
 }
 
-// Takes one result, and then has no room for more; after it the device breaks.
+// Takes one result, then has no room for more, and the device breaks.
 class BreaksTheDevice final : public RenderObserver {
  public:
   void on_finished(FilterResult result) override {
@@ -353,7 +353,7 @@ TEST(CudaEngineRun, StopsBetweenIterationsAndKeepsWhatIsFinished) {
   EXPECT_EQ(collector.results.size(), 2u);
 }
 
-TEST(CudaEngineRun, ProfiledIterationsGiveTheSame) {
+TEST(CudaEngineRun, ProfilingDoesNotChangeResults) {
   const Network network = test::make_network({{64}, {64}});
   const Weights weights = test::random_weights(network, 3);
   RenderOptions options = options_for({5, 5});

@@ -1,5 +1,5 @@
-// What the CUDA engine computes, against the double-precision reference and the CPU engine: on the emulated
-// device, and where CUDA is, built a second time for a real one.
+// The CUDA engine's results, compared with the double-precision reference and the CPU engine: on the emulated
+// device, and with CUDA also on a real one.
 #include "host/cpu/engine.h"
 
 #include <gmock/gmock.h>
@@ -33,7 +33,7 @@
 namespace filterscope {
 namespace {
 
-// Relative errors of losses and of what the image moved by, after a few iterations.
+// Relative errors of losses and of the image's change after a few iterations.
 struct Tolerance {
   double first_loss;
   double final_loss;
@@ -66,15 +66,15 @@ void expect_reference(const Collector& got, const Network& network, const Weight
   }
 }
 
-// fp32: as the CPU engine's test. The others round every map and gradient to 8 or 11 bits.
+// fp32 as in the CPU engine's test. The other precisions round every map and gradient to 8 or 11 bits.
 Tolerance tolerance_of(Precision precision) {
   return precision == Precision::fp32   ? Tolerance{1e-5, 1e-4, 1e-4}
          : precision == Precision::fp16 ? Tolerance{2e-3, 5e-3, 5e-3}
                                         : Tolerance{1e-2, 3e-2, 3e-2};
 }
 
-// Of the project's kernels the one for tensor cores of every device since sm_80, also where there are faster
-// ones; as sm_80 itself would be offered it.
+// Only the project's kernel for the tensor cores of sm_80 and later, even if there are faster ones: what a
+// device with sm_80 is offered.
 std::vector<std::unique_ptr<cuda::ConvolutionVariant>> implicit_gemm_alone(
     const cuda::ConvolutionProblem& problem, cuda::PlanSearch search, const cuda::TimingBudget& has_time) {
   auto variants = cuda::native_variants(problem, search, has_time);
@@ -86,7 +86,7 @@ std::vector<std::unique_ptr<cuda::ConvolutionVariant>> implicit_gemm_alone(
 
 class CudaEngine : public testing::TestWithParam<Precision> {};
 
-TEST_P(CudaEngine, AscentIsTheReferences) {
+TEST_P(CudaEngine, AscentMatchesTheReference) {
   const Network network = small_network();
   const Weights weights = test::random_weights(network, 3);
   RenderOptions options = options_for({13, 14}, GetParam());
@@ -102,8 +102,8 @@ TEST_P(CudaEngine, AscentIsTheReferences) {
 
 TEST_P(CudaEngine, RescuesWhatHasNoGradient) {
   const test::RescueCases cases;
-  // Long steps make much of each mask that a rounding opens or closes. So in 16 bits it is the statuses that
-  // count here, and the gradients are judged below.
+  // Long steps amplify every mask bit that rounding flips. So in 16 bits only the statuses are checked here;
+  // the gradients are checked below.
   const test::RescueTolerance tolerance =
       GetParam() == Precision::fp32 ? test::RescueTolerance{1e-4, 1e-4} : test::RescueTolerance{0.5, 0.75};
   test::expect_rescue(
@@ -113,7 +113,7 @@ TEST_P(CudaEngine, RescuesWhatHasNoGradient) {
       options_for(cases.extent(), GetParam()), tolerance);
 }
 
-// Of all filters, as one batch and as several.
+// For all filters, as one batch and as several.
 std::vector<fidelity::GradientErrors> errors_of_gradients(
     const Network& network, const Weights& weights, const RenderOptions& options,
     const std::vector<FilterId>& filters, const cuda::ConvolutionSource& source = cuda::native_variants) {
@@ -149,7 +149,7 @@ TEST_P(CudaEngine, GradientsAreWithinTheLimits) {
   }
 }
 
-// Those of the start images, of which some activate their filters and others do not.
+// For the start images, some of which activate their filters.
 TEST_P(CudaEngine, RescuedGradientsAreWithinTheLimits) {
   const test::RescueCases cases;
   const Extent extent = cases.extent();
@@ -185,7 +185,7 @@ TEST_P(CudaEngine, RescuedGradientsAreWithinTheLimits) {
   }
 }
 
-TEST(CudaEngineRun, ImplicitGemmAloneIsTheReference) {
+TEST(CudaEngineRun, ImplicitGemmAloneMatchesTheReference) {
   const Network network = small_network();
   const Weights weights = test::random_weights(network, 3);
   for (const Precision precision : {Precision::fp16, Precision::bf16}) {
@@ -233,7 +233,7 @@ TEST(CudaEngineRun, MatchesTheCpuEngine) {
 
 #if defined(FILTERSCOPE_EMULATED)
 
-// A layer's ReLU mask as the activation itself, or as bytes, which no kernel of the project writes.
+// Writes a layer's ReLU mask as bytes, which no kernel of the project does.
 void write_bytes(kernels::Global<const float> values, kernels::Global<std::uint8_t> bytes) {
   const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   bytes.store(i, values.load(i) > 0.f ? 1 : 0);
@@ -262,7 +262,8 @@ class ForwardWithBytes final : public cuda::ConvolutionVariant {
   cuda::ConvolutionProblem problem_;
 };
 
-// The project's kernels with masks of one form alone. The first layer, which has 64 channels, has its own.
+// The project's kernels with one mask format only, except for the first layer, which has 64 channels and its
+// own kernels.
 cuda::ConvolutionSource only(cuda::MaskFormat mask) {
   return [mask](const cuda::ConvolutionProblem& problem, cuda::PlanSearch, const cuda::TimingBudget&) {
     std::vector<std::unique_ptr<cuda::ConvolutionVariant>> variants;
@@ -281,7 +282,7 @@ cuda::ConvolutionSource only(cuda::MaskFormat mask) {
   };
 }
 
-TEST(CudaEngineRun, EveryFormOfMaskGivesTheSame) {
+TEST(CudaEngineRun, EveryMaskFormatGivesTheSame) {
   const Network network = test::make_network({{64}, {32}, {32}, {32}});
   const Weights weights = test::random_weights(network, 3);
   const RenderOptions options = options_for({7, 6});
@@ -328,7 +329,7 @@ TEST(CudaEngineRun, WithoutCudnnUsesTheProjectsKernelsAndSaysSo) {
           testing::AllOf(testing::HasSubstr("--precision tf32"), testing::HasSubstr("install it"))));
 }
 
-// Where a kernel includes the pool, the map before it is never there; it includes the mask below it, too.
+// A kernel that fuses the pool, and with it the mask below, never stores the map before the pool.
 TEST(CudaEngineRun, FusedPoolsGiveTheSame) {
   const Network network = test::make_network({{64}, {64, true}, {64}, {64, true}, {64}});
   const Weights weights = test::random_weights(network, 3);
@@ -374,7 +375,7 @@ enum class Mistake { none, weights_not_rotated, mask_forgotten, masks_left_activ
 void activate_all(kernels::Global<std::uint32_t> words) {
   words.store(std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x, 0xffffffffu);
 }
-// A kernel of the project's with a mistake.
+// A kernel of the project with a mistake.
 class Mistaken final : public cuda::ConvolutionVariant {
  public:
   Mistaken(Mistake mistake, std::unique_ptr<cuda::ConvolutionVariant> inner,
@@ -401,7 +402,7 @@ class Mistaken final : public cuda::ConvolutionVariant {
   cuda::ConvolutionProblem problem_;
 };
 
-// Only where there are 128 channels.
+// Used only for 128 channels.
 cuda::ConvolutionSource with_mistake(Mistake mistake) {
   return [mistake](const cuda::ConvolutionProblem& problem, cuda::PlanSearch, const cuda::TimingBudget&) {
     const bool fprop = problem.direction == cuda::Direction::fprop;
@@ -438,7 +439,7 @@ TEST(GradientFidelity, TellsAMistakeFromRounding) {
       EXPECT_GT(*summary.worst_step, 5 * limits.step);
       EXPECT_LT(*summary.masks, limits.masks);
     }
-    // The gradient goes rightly through the wrong masks.
+    // The gradient passes correctly through wrong masks.
     const fidelity::GradientSummary summary = summary_with(Mistake::masks_left_active, precision);
     EXPECT_FALSE(fidelity::within(summary, limits));
     EXPECT_LT(*summary.worst_step, limits.step);
@@ -450,8 +451,8 @@ TEST(GradientFidelity, TellsAMistakeFromRounding) {
 
 #if !defined(FILTERSCOPE_EMULATED)
 
-// With cuDNN, kernels as timed: first with an empty cache, then with what that has left behind, where nothing
-// is launched before the loop.
+// With cuDNN and timed kernels: first with an empty cache, then with the timings of the first run, where
+// nothing is launched before the loop.
 TEST(CudaEngineRun, WithCudnnMatchesTheCpuEngine) {
   const TemporaryFolder cache;
   ASSERT_EQ(::setenv("XDG_CACHE_HOME", cache.path().c_str(), 1), 0);
@@ -484,7 +485,7 @@ TEST(CudaEngineRun, WithCudnnMatchesTheCpuEngine) {
               testing::ContainsRegex(": [1-9][0-9]* timings of this device"));
 }
 
-// Skips all tests where no device is.
+// Skips all tests if there is no device.
 class Device final : public testing::Environment {
   void SetUp() override {
     int count = 0;

@@ -1,5 +1,5 @@
-// What computes the first layer, and that a trial of it accepts the project's kernels and refuses
-// mistakes: on the emulated device, and where CUDA is, built a second time for a real one.
+// The choice of first-layer kernels, and that their trial accepts the project's kernels and rejects mistakes:
+// on the emulated device, and with CUDA also on a real one.
 #include "host/cuda/first_layer.h"
 
 #include <gmock/gmock.h>
@@ -21,7 +21,7 @@ FirstLayerProblem problem(Direction direction, Precision precision, int channels
   return {direction, 3, 5, 18, channels, precision};
 }
 
-TEST(FirstLayerKernels, TensorCoresWhereTheyServeAndThePlainestLast) {
+TEST(FirstLayerKernels, TensorCoresWhereSupportedAndTheReferenceLast) {
   for (const Precision precision : {Precision::fp16, Precision::bf16}) {
     EXPECT_THAT(first_layer_kernels(problem(Direction::fprop, precision)), ElementsAre("mma", "direct"));
     EXPECT_THAT(first_layer_kernels(problem(Direction::fprop, precision, 128)), ElementsAre("mma", "direct"));
@@ -34,7 +34,7 @@ TEST(FirstLayerKernels, TensorCoresWhereTheyServeAndThePlainestLast) {
   EXPECT_THROW(first_layer_fprop_kernel<float>("mma"), std::invalid_argument);
 }
 
-TEST(FirstLayerProblem, HasAKeyOfItsOwn) {
+TEST(FirstLayerProblem, HasAUniqueKey) {
   EXPECT_EQ(to_string(problem(Direction::fprop, Precision::fp16)), "first-layer fprop fp16 3x5x18 3->64");
   EXPECT_EQ(to_string(problem(Direction::dgrad, Precision::bf16)), "first-layer dgrad bf16 3x5x18 64->3");
 }
@@ -51,7 +51,7 @@ TEST_F(FirstLayerTrialTest, AcceptsTheProjectsKernels) {
   }
 }
 
-/// The tensor cores' kernel by `launch`, and the reference kernel as it is.
+/// Replaces the tensor-core kernel by `launch`, but not the reference kernel.
 class Mistaken final : public FirstLayerTrial {
  public:
   using Launch = std::function<void(Mistaken&)>;
@@ -66,7 +66,7 @@ class Mistaken final : public FirstLayerTrial {
   Launch launch_;
 };
 
-TEST_F(FirstLayerTrialTest, RefusesMistakes) {
+TEST_F(FirstLayerTrialTest, RejectsMistakes) {
   for (const Direction direction : {Direction::fprop, Direction::dgrad}) {
     const FirstLayerProblem of = problem(direction, Precision::fp16);
     const auto refuse = [&](const Mistaken::Launch& launch) {

@@ -150,7 +150,7 @@ TEST_F(MakeSchedule, FitsTheMemoryThatThereIs) {
     EXPECT_EQ(schedule({form, 64, "most", 1256}).images, 64);
     const Schedule less = schedule({form, 64, "most", 1255});
     EXPECT_EQ(less.images, 63);
-    EXPECT_EQ(less.reason, "0.0 GB of free memory");
+    EXPECT_EQ(less.reason, "0 MB of free memory");
     for (const std::size_t bytes : {1100u, 1010u, 1004u}) {
       const int images = schedule({form, 64, "most", bytes}).images;
       EXPECT_LE(1000 + 4 * images, static_cast<int>(bytes));

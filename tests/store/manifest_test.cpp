@@ -3,11 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <functional>
-#include <limits>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include "host/store/settings.h"
+#include "manifest_example.h"
 #include "version.h"
 
 namespace filterscope {
@@ -15,74 +15,6 @@ namespace {
 
 using nlohmann::json;
 using testing::HasSubstr;
-
-Manifest example() {
-  Manifest manifest;
-  manifest.version = kVersion;
-  manifest.command_lines = {"filterscope render 'block1_*:0-1'", "filterscope render 'block1_*:0-2'"};
-  manifest.started = std::chrono::system_clock::from_time_t(1700000000);
-  manifest.network = vgg16();
-  manifest.weights = {.name = "vgg16.h5",
-                      .path = "/data/vgg16.h5",
-                      .kind = WeightsKind::keras_hdf5,
-                      .sha256 = "00ff",
-                      .natural_input = keras_mapping()};
-  manifest.recipe = find_recipe("seed");
-  manifest.recipe.iterations = 200;
-  manifest.extent = {96, 80};
-  manifest.seed = 18446744073709551615u;
-  manifest.trace_every = 4;
-  manifest.engines = {{.device = "cpu",
-                       .device_name = "Some CPU",
-                       .precision = Precision::fp32,
-                       .threads = 2,
-                       .libraries = {{"CUDA", "13.0.88"}, {"another", "1"}},
-                       .plans = {"batch 8; block1_conv1 fprop direct", "batch 3"}},
-                      {.device = "cpu",
-                       .device_name = "Another CPU",
-                       .precision = Precision::fp32,
-                       .threads = 64,
-                       .libraries = {},
-                       .plans = {}}};
-  manifest.wall_seconds = 12.34567;
-  manifest.phases = {.start_up = 0.5,
-                     .weights = 0.25,
-                     .plans = 1,
-                     .ascent = 12.0625,
-                     .finish = 0.125,
-                     .encode = 3,
-                     .write = 0.1234};
-  manifest.filters.resize(5);
-  for (int i = 0; i < 5; ++i) manifest.filters[static_cast<std::size_t>(i)].id = {i / 3, i % 3};
-  manifest.filters[0] = {.id = {0, 0},
-                         .status = FilterStatus::ok,
-                         .iterations = 200,
-                         .first_loss = 0.1f,
-                         .final_loss = 1.5f,
-                         .last_gradient_norm = 1e-5f,
-                         .file = "block1_conv1/block1_conv1_f0000.png",
-                         .frame_every = 10};
-  manifest.filters[1] = {.id = {0, 1}, .status = FilterStatus::dead, .iterations = 0, .file = "a"};
-  manifest.filters[2] = {.id = {0, 2},
-                         .status = FilterStatus::nonfinite,
-                         .iterations = 7,
-                         .first_loss = 1.f,
-                         .final_loss = std::numeric_limits<float>::infinity(),
-                         .last_gradient_norm = std::numeric_limits<float>::quiet_NaN(),
-                         .file = "b",
-                         .engine = 1};
-  manifest.filters[4] = {.id = {1, 1},
-                         .status = FilterStatus::rescued,
-                         .iterations = 200,
-                         .first_loss = 0.f,
-                         .final_loss = 2.5f,
-                         .last_gradient_norm = 0.5f,
-                         .rescued_iterations = 37,
-                         .alive_from = 39,
-                         .file = "c"};
-  manifest.raw = {{.layer = 0, .file = "raw/block1_conv1.npy", .filters = {0, 1, 2}}};
-  return manifest;
-}
 
 TEST(Manifest, SaysHowTheRunWasDone) {
   const json manifest = json::parse(to_json(example()));
@@ -206,7 +138,7 @@ TEST(Manifest, HasARecordForEveryFilter) {
   }
 }
 
-TEST(Manifest, HasOneFilterToALine) {
+TEST(Manifest, HasOneFilterPerLine) {
   const std::string text = to_json(example());
   EXPECT_THAT(text,
               HasSubstr("\n    {\"layer\": \"block1_conv1\", \"filter\": 0, \"seed\": 18446744073709551615, "
@@ -230,7 +162,7 @@ TEST(Manifest, SpreadsEnginesOverLines) {
               HasSubstr("\n      \"plans\": [\n        \"batch 8; block1_conv1 fprop direct\",\n"));
 }
 
-TEST(Manifest, KnowsLittleBeforeTheRun) {
+TEST(Manifest, BeforeTheRun) {
   Manifest manifest = example();
   manifest.wall_seconds = 0;
   manifest.filters.clear();
@@ -242,7 +174,7 @@ TEST(Manifest, KnowsLittleBeforeTheRun) {
   EXPECT_FALSE(before.contains("raw"));
 }
 
-TEST(Manifest, IsUtf8WhateverTheNames) {
+TEST(Manifest, IsAlwaysUtf8) {
   Manifest manifest = example();
   manifest.command_lines = {"filterscope --out \xff\xfe\"\n"};
   EXPECT_EQ(json::parse(to_json(manifest))["command_lines"][0],
@@ -269,8 +201,8 @@ TEST(Manifest, IsReadBack) {
   }
 }
 
-// Those of versions that knew no rescue left images without a gradient as they were.
-TEST(Manifest, WithoutAWordOfRescueHadNone) {
+// Versions without rescue left images without a gradient unchanged.
+TEST(Manifest, WithoutTheRescueFieldHadNoRescue) {
   json old = json::parse(to_json(example()));
   old["recipe"].erase("rescue");
   old["version"] = "0.1.0";
@@ -284,7 +216,7 @@ TEST(Manifest, WithoutAWordOfRescueHadNone) {
   EXPECT_EQ(differences[0].name, "--rescue");
 }
 
-TEST(Manifest, RefusesWhatIsNoManifest) {
+TEST(Manifest, RejectsInvalidFiles) {
   const auto problem = [](const std::string& text, const Network& network = vgg16()) -> std::string {
     try {
       parse_manifest(text, network);
@@ -300,14 +232,14 @@ TEST(Manifest, RefusesWhatIsNoManifest) {
     return problem(changed.dump());
   };
   EXPECT_EQ(problem(good), "none");
-  EXPECT_THAT(problem(good.substr(0, good.size() / 2)), HasSubstr("no JSON"));
-  EXPECT_EQ(problem(""), "it is no JSON from byte 1 on");
-  EXPECT_THAT(problem(R"({"program": 1e999})"), HasSubstr("it is no JSON that can be read (number overflow"));
+  EXPECT_THAT(problem(good.substr(0, good.size() / 2)), HasSubstr("not valid JSON"));
+  EXPECT_EQ(problem(""), "it is not valid JSON, from byte 1 on");
+  EXPECT_THAT(problem(R"({"program": 1e999})"), HasSubstr("it is JSON that cannot be read (number overflow"));
   EXPECT_EQ(problem("{}"), "it is another program's");
   EXPECT_EQ(problem("[1]"), "it is another program's");
   EXPECT_EQ(problem(R"({"program": 1})"), "it is another program's");
   EXPECT_EQ(problem(R"({"program": "filterscope"})"),
-            "it is not as this version of the program writes it (key 'network' not found)");
+            "this version of the program would write it differently (key 'network' not found)");
   EXPECT_THAT(problem(good, vgg(11)), HasSubstr("network other than vgg11"));
   EXPECT_THAT(with("/program", "another"), HasSubstr("another program"));
   EXPECT_THAT(with("/started", "yesterday"), HasSubstr("\"yesterday\""));
@@ -324,7 +256,7 @@ TEST(Manifest, RefusesWhatIsNoManifest) {
   EXPECT_THAT(with("/engines", json::array()), HasSubstr("no engine"));
 }
 
-TEST(Manifest, KnowsEnginesAgain) {
+TEST(Manifest, AddsPlansToTheSameEngine) {
   Manifest manifest = example();
   EngineDescription engine = manifest.engines[0];
   engine.plans = {"batch 3", "batch 1"};
@@ -336,70 +268,7 @@ TEST(Manifest, KnowsEnginesAgain) {
   EXPECT_EQ(manifest.engines.size(), 3u);
 }
 
-TEST(Manifest, ComparesSettings) {
-  const auto difference = [](const std::function<void(Manifest&)>& change) -> std::string {
-    const Manifest first = example();
-    Manifest second = example();
-    change(second);
-    std::string text;
-    for (const SettingDifference& one : differing_settings(first, second))
-      text += one.name + ": " + one.first + ", " + one.second + "; ";
-    return text;
-  };
-  EXPECT_EQ(difference([](Manifest& m) { m.version = "0.0.1"; }), "");
-  EXPECT_EQ(difference([](Manifest& m) {
-              m.version = "9.0.0";
-              m.results = kResults + 1;
-            }),
-            std::string("results: those of version ") + kVersion + ", those of version 9.0.0; ");
-  EXPECT_EQ(difference([](Manifest& m) { m.weights.sha256 = "0123456789abcdef"; }),
-            "--weights: vgg16.h5 (SHA-256 00ff...), vgg16.h5 (SHA-256 0123456789ab...); ");
-  EXPECT_EQ(difference([](Manifest& m) {
-              m.weights = {.name = "synthetic:1", .path = "", .sha256 = "", .natural_input = {}};
-            }),
-            "--weights: vgg16.h5 (SHA-256 00ff...), synthetic:1; ");
-  EXPECT_EQ(difference([](Manifest& m) { m.weights.conversions = {"kernels rotated"}; }),
-            "how --weights are read: as they are, kernels rotated; ");
-  EXPECT_EQ(difference([](Manifest& m) { m.weights.notes = {"without what its images pass through"}; }), "");
-  EXPECT_EQ(difference([](Manifest& m) { m.recipe.iterations = 7; }), "--iterations: 200, 7; ");
-  EXPECT_EQ(difference([](Manifest& m) { m.recipe.optimiser.step = 0.25f; }), "--step: 0.1, 0.25; ");
-  EXPECT_EQ(difference([](Manifest& m) { m.recipe.rescue = false; }), "--rescue: on, off; ");
-  EXPECT_EQ(difference([](Manifest& m) { m.extent = {32, 33}; }), "--size: 80 x 96, 33 x 32; ");
-  EXPECT_EQ(difference([](Manifest& m) { m.seed = 1; }), "--seed: 18446744073709551615, 1; ");
-  EXPECT_EQ(difference([](Manifest& m) {
-              m.init = InitRecord{"a.npy", "123", ""};
-            }),
-            "--init: none, a.npy (SHA-256 123...); ");
-  EXPECT_THAT(difference([](Manifest& m) {
-                m.init = InitRecord{"a.npy", "123", "block1_conv1:3"};
-              }),
-              HasSubstr("start images of their own: none, block1_conv1:3; "));
-  EXPECT_EQ(difference([](Manifest& m) { m.trace_every = 1; }), "--trace-every: 4, 1; ");
-  EXPECT_EQ(difference([](Manifest& m) { m.engines[0].device = "cuda:1"; }), "kind of --device: cpu, cuda; ");
-  EXPECT_EQ(difference([](Manifest& m) { m.engines[0].precision = Precision::tf32; }),
-            "--precision: fp32, tf32; ");
-  EXPECT_EQ(difference([](Manifest& m) { m.reproducible = true; }), "--reproducible: no, yes; ");
-  EXPECT_THAT(difference([](Manifest& m) { m.recipe.initial_image.high = 2; }),
-              HasSubstr("values of the recipe: {"));
-  EXPECT_EQ(difference([](Manifest& m) {
-              m.recipe.iterations = 7;
-              m.seed = 3;
-            }),
-            "--iterations: 200, 7; --seed: 18446744073709551615, 3; ");
-  EXPECT_EQ(difference([](Manifest& m) {
-              m.weights.path = "/elsewhere/another_name.h5";
-              m.weights.name = "another_name.h5";
-              m.engines[0].threads = 5;
-              m.engines[0].device_name = "Some other CPU";
-              m.filters.clear();
-              m.raw.clear();
-              m.command_lines.clear();
-              m.wall_seconds = 1;
-            }),
-            "");
-}
-
-TEST(ManifestRecipe, IsToldWithItsStart) {
+TEST(RecipeText, NamesTheStartImages) {
   Manifest manifest = example();
   EXPECT_EQ(recipe_text(manifest),
             "recipe seed, 200 iterations, 80 x 96 pixels, seed 18446744073709551615, weights vgg16.h5");

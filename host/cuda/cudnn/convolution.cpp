@@ -12,9 +12,8 @@
 
 #include "../../base/error.h"
 #include "../plan/convolution_trial.h"
-#include "../plan/plan.h"
+#include "../plan/planner.h"
 #include "../runtime.h"
-#include "graph.h"
 
 namespace filterscope::cuda {
 namespace {
@@ -26,21 +25,21 @@ constexpr double kCutoffFactor = 1.5;
 
 class CudnnConvolutions::Device {
  public:
-  // A graph and which plan of it is used.
+  // A graph and the plan that is used.
   struct Selection {
     GraphDescription description;
     std::string wanted;  // The plan that timing chose; empty: the first that works.
     double setup_seconds = 0;
-    std::unique_ptr<ConvolutionGraph> graph;  // Once it is needed.
+    std::unique_ptr<ConvolutionGraph> graph;  // Made when first needed.
     int plan = kNone;                         // Its number in the graph, once it is built.
   };
 
   explicit Device(const CudnnOptions& options) : options_(options) {}
 
-  // As CudnnConvolutions::variants(), by one graph.
+  // As CudnnConvolutions::variants(), for one graph.
   std::vector<Selection*> select(const GraphDescription& description, const ConvolutionProblem& problem,
                                  PlanSearch search, const TimingBudget& has_time);
-  // False if the selection's plan cannot be had.
+  // False if the selection's plan is not available.
   bool try_ready(Selection& selection);
   std::string plan_name(Selection& selection) {
     if (!selection.wanted.empty()) return selection.wanted;
@@ -62,7 +61,7 @@ class CudnnConvolutions::Device {
 
   void make_ready(Selection& selection);
   bool use(Selection& selection, int plan);
-  // Null if it is not known and not to be found out, or could not be.
+  // Null if it is not known and is not, or could not be, searched.
   const PlanCache::Entry* fastest(const GraphDescription& description, const ConvolutionProblem& problem,
                                   Kind kind, bool search, const TimingBudget& has_time);
   std::unique_ptr<ConvolutionGraph> make_graph(const GraphDescription& description) {
@@ -74,9 +73,9 @@ class CudnnConvolutions::Device {
   }
 
   CudnnOptions options_;
-  std::shared_ptr<const CudnnHandle> handle_;    // Once it is needed: making it loads kernels.
+  std::shared_ptr<const CudnnHandle> handle_;    // Made when first needed, since that loads kernels.
   std::map<std::string, Selection> selections_;  // By graph and plan.
-  PlanCache found_{{}, {}};                      // What is not, or not to be, in options_.cache.
+  PlanCache found_{{}, {}};                      // What options_.cache does not have.
 };
 
 namespace {
@@ -200,7 +199,7 @@ const PlanCache::Entry* CudnnConvolutions::Device::fastest(const GraphDescriptio
       try {
         const auto start = std::chrono::steady_clock::now();
         if (!use(selection, plan)) {
-          // Compiling needs a library that may be there another time.
+          // Compiling needs a library that may be available another time.
           conclusive &= !selection.graph->compiles(plan);
           return kNever;
         }
@@ -211,11 +210,11 @@ const PlanCache::Entry* CudnnConvolutions::Device::fastest(const GraphDescriptio
           selection.setup_seconds = setup.count();
         return milliseconds;
       } catch (const WrongResult& error) {
-        options_.warn(fmt::format("{}. It is not used: please report it.", error.what()));
+        options_.warn(fmt::format("{}. It is not used; please report this.", error.what()));
         return kNever;
       } catch (const std::exception& error) {
-        // A plan that fails is none. After one that has broken the device nothing can be launched by this
-        // process; the next one takes what was found before.
+        // A plan that fails is passed over. If it has broken the device, this process cannot launch anything
+        // any more; the next one uses what was found before.
         conclusive = false;
         if (cudaDeviceSynchronize() == cudaSuccess) return kNever;
         const std::string name = selection.graph->plan_name(plan);
@@ -228,8 +227,8 @@ const PlanCache::Entry* CudnnConvolutions::Device::fastest(const GraphDescriptio
         }
         throw Error(
             ErrorKind::device,
-            fmt::format("cuDNN's {} for {} broke the device: {}. Give the same command again: it is not used "
-                        "from now on. Please report it",
+            fmt::format("cuDNN's {} for {} broke the device: {}. Repeat the command: it is not used from "
+                        "now on. Please report this",
                         name, key, error.what()));
       }
     });
@@ -237,7 +236,7 @@ const PlanCache::Entry* CudnnConvolutions::Device::fastest(const GraphDescriptio
   PlanCache::Entry entry;
   if (best.plan >= 0) {
     entry = {selection.graph->plan_name(best.plan), best.milliseconds, selection.setup_seconds};
-    // As select() would make it: it need not be built again.
+    // As select() would make it, so that it is not built again.
     selection.wanted = entry.plan;
     selection.plan = best.plan;
     selections_.try_emplace(to_string(description) + ": " + entry.plan, std::move(selection));

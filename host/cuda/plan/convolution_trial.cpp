@@ -44,7 +44,7 @@ ConvolutionTrial::ConvolutionTrial(const ConvolutionProblem& problem)
   destination_ = DeviceBuffer<std::byte>(problem.destination_size() * storage_bytes(problem.precision));
   const std::size_t masks = mask_bytes(problem, problem.destination_channels());
   if (problem.mask == MaskFormat::activation) {
-    // Forward it is the destination.
+    // For fprop it is the destination.
     if (problem.direction == Direction::dgrad)
       mask_ = random_values(problem.destination_size(), problem.precision);
   } else if (problem.mask == MaskFormat::bits) {
@@ -105,7 +105,7 @@ double ConvolutionTrial::milliseconds(ConvolutionVariant& variant, double cutoff
 
 void ConvolutionTrial::expect_right(ConvolutionVariant& variant, const ConvolutionArguments& arguments) {
   if (expected_.empty()) {
-    std::vector<std::optional<TrialResult>> all;  // Or none, if one of them fails.
+    std::vector<std::optional<TrialResult>> all;  // Assigned only if none of them fails.
     for (const Sample& sample : samples_) all.push_back(expected(sample));
     expected_ = std::move(all);
   }
@@ -161,7 +161,7 @@ std::optional<TrialResult> ConvolutionTrial::expected(const Sample& sample) {
   return read(one, given, {0, sample.first, sample.count});
 }
 
-// What the last launch has left.
+// The result of the last launch.
 TrialResult ConvolutionTrial::read(const ConvolutionProblem& problem, const ConvolutionArguments& arguments,
                                    const Sample& sample) {
   TrialResult result;

@@ -3,87 +3,37 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
-#include <cerrno>
 #include <charconv>
 #include <cmath>
-#include <cstring>
-#include <fstream>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
 
 #include "../../base/error.h"
-#include "../../base/exhaustion.h"
 #include "../../base/text.h"
 #include "formats.h"
-
-// safetensors: 8 bytes N (little-endian), N bytes of JSON {"name": {"dtype", "shape", "data_offsets": [begin,
-// end]}, ..., "__metadata__": {...}}, then the data, which the tensors cover without gaps or overlaps. Values
-// are little-endian, row-major. https://github.com/huggingface/safetensors
+#include "safetensors_file.h"
+#include "tensors.h"
 
 namespace filterscope::weights_formats {
 
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
 
-/// The format allows 100 MB; a network of a few hundred tensors has tens of kilobytes.
-constexpr std::uint64_t kMaxHeader = std::uint64_t{16} << 20;
-/// A tensor's shape is nested two deep.
-constexpr int kMaxHeaderDepth = 4;
-
-struct Tensor {
-  std::string name;
-  std::string dtype;
-  std::vector<std::uint64_t> shape;
-  std::uint64_t begin = 0;
-  std::uint64_t end = 0;
-};
-
-/// Bytes of a value; 0 for a type that is not read.
-std::uint64_t width_of(std::string_view dtype) {
-  return dtype == "F64" ? 8 : dtype == "F32" ? 4 : dtype == "F16" || dtype == "BF16" ? 2 : 0;
-}
-
-/// binary16 to binary32, exactly.
-float from_half(std::uint16_t bits) {
-  const std::uint32_t sign = (bits & 0x8000u) << 16;
-  const std::uint32_t exponent = bits >> 10 & 0x1Fu;
-  const std::uint32_t fraction = bits & 0x3FFu;
-  if (exponent == 0) {
-    const float magnitude = static_cast<float>(fraction) * 0x1p-24f;
-    return sign != 0 ? -magnitude : magnitude;
-  }
-  const std::uint32_t wide_exponent = exponent == 31 ? 255 : exponent + 127 - 15;
-  return std::bit_cast<float>(sign | wide_exponent << 23 | fraction << 13);
-}
-
-/// A little-endian value of a type that is read.
-float value_of(std::string_view dtype, std::span<const char> bytes) {
-  std::uint64_t bits = 0;
-  for (std::size_t i = bytes.size(); i-- > 0;) bits = bits << 8 | static_cast<unsigned char>(bytes[i]);
-  if (dtype == "F64") return static_cast<float>(std::bit_cast<double>(bits));
-  if (dtype == "F32") return std::bit_cast<float>(static_cast<std::uint32_t>(bits));
-  const auto half = static_cast<std::uint16_t>(bits);
-  return dtype == "F16" ? from_half(half) : from_bfloat(half);
-}
-
-/// "features.3.weight" apart: what stands before `features`, the number, and what follows it.
+/// The parts of a name such as "model.features.3.weight".
 struct ModuleName {
-  std::string wrapper;
-  int index = 0;
-  std::string part;
+  std::string wrapper;  ///< "model.features"
+  int index = 0;        ///< 3
+  std::string part;     ///< "weight"
 };
 
-/// Modules that PyTorch's tools put around others without another meaning.
+/// Modules that PyTorch's tools wrap around others without changing what they compute.
 constexpr std::array<std::string_view, 4> kTransparent{"module", "_orig_mod", "_fsdp_wrapped_module",
                                                        "_checkpoint_wrapped_module"};
 
-/// `name` without the transparent modules that are left out of it; nothing if no number of a module of
-/// `features` is in it. The list of modules may also stand by itself, as "3.weight", or in other lists, as
-/// "0.3.weight". MLX's lists have their modules in `layers`.
+/// The parts of `name`, without transparent modules; nothing if it has no number of a module of `features`.
+/// The list of modules may also be saved alone, as "3.weight", or in other lists, as "0.3.weight". MLX's
+/// lists hold their modules in `layers`.
 std::optional<ModuleName> module_name(std::string_view name) {
   std::vector<std::string_view> words;
   for (std::string_view rest = name; !rest.empty();) {
@@ -118,7 +68,7 @@ std::optional<ModuleName> module_name(std::string_view name) {
   return ModuleName{.wrapper = joined(all.first(at)), .index = *index, .part = joined(all.subspan(at + 1))};
 }
 
-/// Why a network with a tensor of that name among its convolutions is not the one without it.
+/// What a tensor of that name among the convolutions is, and what to do about it; empty if unknown.
 std::string_view why_other(std::string_view part) {
   constexpr std::array<std::pair<std::string_view, std::string_view>, 14> kReasons{{
       {"running_",
@@ -147,21 +97,20 @@ std::string_view why_other(std::string_view part) {
   return "";
 }
 
-class SafetensorsFile {
+/// Finds torchvision's layers in a file.
+class TorchvisionReader {
  public:
-  SafetensorsFile(const fs::path& path, const Network& network)
-      : path_(path), network_(network), stream_(path, std::ios::binary) {}
+  TorchvisionReader(const fs::path& path, const Network& network)
+      : path_(path), network_(network), file_(path) {}
 
   FileContents read() {
-    if (!stream_) fail(fmt::format("cannot be opened: {}{}", std::strerror(errno), reading_advice(errno)));
-    read_header();
     const std::vector<int> indices = torchvision_indices(network_);
     const std::string wrapper = wrapper_of(indices);
     const int classifier = classifier_start(indices);
     std::vector<PartialLayer> parts(network_.convolutions.size());
     std::vector<std::string> contents;
     FileContents result;
-    for (const Tensor& tensor : tensors_) {
+    for (const Tensor& tensor : file_.tensors()) {
       contents.push_back(printable(tensor.name));
       const auto name = module_name(tensor.name);
       if (!name || name->wrapper != wrapper) {
@@ -180,8 +129,8 @@ class SafetensorsFile {
       std::optional<std::vector<float>>& target = is_kernel ? parts[layer].kernel : parts[layer].bias;
       std::string& target_name = is_kernel ? parts[layer].kernel_name : parts[layer].bias_name;
       if (target) {
-        fail(fmt::format("layer {}: {} and {} are both its {}", convolution.name, target_name,
-                         contents.back(), name->part));
+        file_.fail(fmt::format("layer {}: {} and {} are both its {}", convolution.name, target_name,
+                               contents.back(), name->part));
       }
       target = is_kernel ? read_kernel(tensor, convolution) : read_bias(tensor, convolution);
       target_name = contents.back();
@@ -196,49 +145,49 @@ class SafetensorsFile {
     }
     if (is_number_list(wrapper)) require_all(parts, wrapper);
     result.layers = whole_layers(path_, network_, std::move(parts), contents);
-    if (order_ != KernelOrder::oihw)
+    if (file_.order() != KernelOrder::oihw) {
       result.conversions.push_back(
-          fmt::format("kernels transposed from the order of the file's format, {}", format_));
+          fmt::format("kernels transposed from the order of the file's format, {}", file_.format()));
+    }
     if (result.images == Images::torchvision_features) {
       result.notes.push_back(
-          "without values of the classifier, as torchvision's IMAGENET1K_FEATURES, which were trained on RGB "
+          "the classifier has no values, as in torchvision's IMAGENET1K_FEATURES, which were trained on RGB "
           "images in 0..255 minus the mean");
     }
     return result;
   }
 
  private:
-  /// What stands before the modules' numbers: "features", or "model.features" where the network was saved as
-  /// part of a module, or nothing.
+  /// The prefix of the modules' numbers: "features", "model.features" if the network was saved as part of
+  /// another module, or empty.
   std::string wrapper_of(const std::vector<int>& indices) const {
     std::set<std::string> wrappers;
     std::set<std::string> fitting;
-    for (const Tensor& tensor : tensors_) {
+    for (const Tensor& tensor : file_.tensors()) {
       const auto name = module_name(tensor.name);
       if (!name || tensor.shape.size() != 4) continue;
       const auto index = std::ranges::find(indices, name->index);
       if (index == indices.end()) continue;
       wrappers.insert(name->wrapper);
-      if (tensor.shape == kernel_shape(order_, network_.convolutions[index - indices.begin()]))
+      if (tensor.shape == kernel_shape(file_.order(), network_.convolutions[index - indices.begin()]))
         fitting.insert(name->wrapper);
     }
     if (wrappers.contains("features")) return "features";
     if (!fitting.empty()) wrappers = fitting;
-    wrappers.erase("");  // Any list of modules looks so; it is the network's if nothing else is.
+    wrappers.erase("");  // Any list of modules has no prefix; it is the network's if nothing else is.
     if (wrappers.size() > 1) {
-      fail(
-          fmt::format("expected the weights of one network, found {} and {}; save the one that is wanted by "
-                      "itself",
-                      printable(*wrappers.begin()), printable(*std::next(wrappers.begin()))));
+      file_.fail(fmt::format(
+          "expected the weights of one network, found {} and {}; save the one to be rendered alone",
+          printable(*wrappers.begin()), printable(*std::next(wrappers.begin()))));
     }
     return wrappers.empty() ? "" : *wrappers.begin();
   }
 
-  /// A list of modules by itself may go on with a classifier: from its first matrix on, or beyond the
-  /// network's last module.
+  /// Without a prefix, the list of modules may continue with a classifier. It starts at the first matrix, or
+  /// after the network's last module.
   int classifier_start(const std::vector<int>& indices) const {
     int start = indices.back() + 3;
-    for (const Tensor& tensor : tensors_) {
+    for (const Tensor& tensor : file_.tensors()) {
       const auto name = module_name(tensor.name);
       if (tensor.shape.size() == 2 && name && name->wrapper.empty() && name->part == "weight")
         start = std::min(start, name->index);
@@ -246,49 +195,43 @@ class SafetensorsFile {
     return start;
   }
 
-  /// "0", or "0.1", of a list of modules in another one.
+  /// Whether this is "0" or "0.1", the prefix of a list of modules in another list.
   static bool is_number_list(std::string_view wrapper) {
     return !wrapper.empty() && wrapper.find_first_not_of("0123456789.") == std::string_view::npos;
   }
 
-  /// Lists in lists are common, and their numbers alone say little.
+  /// Lists in lists are common, so their numbers only identify the network if it is complete.
   void require_all(const std::vector<PartialLayer>& parts, const std::string& wrapper) const {
     const auto held =
         std::ranges::count_if(parts, [](const PartialLayer& part) { return part.kernel.has_value(); });
     if (held == std::ssize(parts)) return;
-    fail(
-        fmt::format("module {} holds {} of the {} convolutions of {}, and without names such as "
-                    "features.0.weight only all "
-                    "of them tell that they are this network's; save that module by itself as `features`",
+    file_.fail(
+        fmt::format("module {} holds {} of the {} convolutions of {}; without names such as "
+                    "features.0.weight, only all of them show that they are this network's: save that module "
+                    "alone as `features`",
                     wrapper, held, parts.size(), network_.name));
   }
 
-  /// Among the convolutions everything counts: what this network lacks there makes another one of it.
+  /// Any other tensor among the convolutions means that this is another network.
   void refuse_other(const Tensor& tensor, const ModuleName& name) const {
     std::string_view why = why_other(name.part);
-    const bool beside_a_vector = std::ranges::any_of(tensors_, [&](const Tensor& other) {
+    const bool is_normalisation = std::ranges::any_of(file_.tensors(), [&](const Tensor& other) {
       const auto other_name = module_name(other.name);
       return other.shape.size() == 1 && other_name && other_name->wrapper == name.wrapper &&
              other_name->index == name.index && other_name->part == "weight";
     });
-    if (why.empty() && beside_a_vector)
+    if (why.empty() && is_normalisation)
       why = "a normalisation, as in torchvision's vgg16_bn; networks with one are not supported";
-    fail(fmt::format("holds {}, which torchvision's {} does not have: {}", printable(tensor.name),
-                     network_.name, why.empty() ? "these are another network's weights" : why));
+    file_.fail(fmt::format("holds {}, which torchvision's {} does not have: {}", printable(tensor.name),
+                           network_.name, why.empty() ? "these are another network's weights" : why));
   }
 
-  /// As torchvision's IMAGENET1K_FEATURES are in the classifier.
+  /// torchvision's IMAGENET1K_FEATURES has NaN in the classifier.
   bool has_no_value(const Tensor& tensor) {
     const std::uint64_t width = width_of(tensor.dtype);
     if (width == 0 || !tensor.name.ends_with("classifier.0.weight") || tensor.end - tensor.begin < width)
       return false;
-    std::vector<char> bytes(width);
-    read_bytes(data_start_ + tensor.begin, bytes, printable(tensor.name));
-    return std::isnan(value_of(tensor.dtype, bytes));
-  }
-
-  [[noreturn]] void fail(const std::string& what) const {
-    throw Error(ErrorKind::input, fmt::format("{}: {}", path_.string(), what));
+    return std::isnan(file_.read_first(tensor, printable(tensor.name)));
   }
 
   static std::string listed(const std::vector<std::string>& names) {
@@ -298,151 +241,17 @@ class SafetensorsFile {
     return names.size() > 5 ? fmt::format("{} and {} more", text, names.size() - 5) : text;
   }
 
-  void read_bytes(std::uint64_t offset, std::span<char> bytes, const std::string& what) {
-    stream_.clear();
-    stream_.seekg(static_cast<std::streamoff>(offset));
-    stream_.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-    if (static_cast<std::size_t>(stream_.gcount()) != bytes.size()) {
-      fail(fmt::format("{}: expected {} bytes, found {}; the file is incomplete: get it again", what,
-                       bytes.size(), stream_.gcount()));
-    }
-  }
-
-  void read_header() {
-    std::error_code error;
-    const std::uint64_t size = fs::file_size(path_, error);
-    if (error) fail(fmt::format("cannot be read: {}", error.message()));
-    std::array<char, 8> prefix{};
-    read_bytes(0, prefix, "the header's length");
-    std::uint64_t length = 0;
-    for (int i = 7; i >= 0; --i) length = length << 8 | static_cast<unsigned char>(prefix[i]);
-    if (length > size - 8) {
-      fail(
-          fmt::format("the header should have {} bytes, but only {} follow; the file is damaged or "
-                      "incomplete: get it again",
-                      length, size - 8));
-    }
-    if (length > kMaxHeader) {
-      fail(fmt::format("expected a header of at most {} bytes, found {}; the file is damaged", kMaxHeader,
-                       length));
-    }
-    std::string text(length, '\0');
-    read_bytes(8, text, "the header");
-    data_start_ = 8 + length;
-
-    // The parser keeps one of two equal keys.
-    std::array<std::set<std::string>, 2> keys;  // The tensors' names; the keys of the last one.
-    std::string twice;
-    const auto note_key = [&](int depth, json::parse_event_t event, const json& parsed) {
-      if (depth > kMaxHeaderDepth) {
-        fail(fmt::format("expected a header nested at most {} deep; the file is damaged: get it again",
-                         kMaxHeaderDepth));
-      }
-      if (event != json::parse_event_t::key || depth > 2) return true;
-      if (depth == 1) keys[1].clear();
-      if (!keys[depth - 1].insert(parsed.get<std::string>()).second) twice = parsed.get<std::string>();
-      return true;
-    };
-    const json header = json::parse(text, note_key, false);
-    if (header.is_discarded() || !header.is_object()) {
-      fail("expected a safetensors header in JSON, found something else; the file is damaged: get it again");
-    }
-    if (!twice.empty()) {
-      fail(fmt::format("the header names {} twice; which one is meant cannot be told: save the file again",
-                       printable(twice)));
-    }
-    for (const auto& [name, entry] : header.items()) {
-      if (name == "__metadata__") {
-        read_metadata(entry);
-        continue;
-      }
-      tensors_.push_back(tensor_of(name, entry));
-    }
-    check_offsets(size - data_start_);
-  }
-
-  /// Libraries name their own format, whose order of dimensions the kernels have.
-  void read_metadata(const json& metadata) {
-    if (!metadata.is_object() || !metadata.contains("format")) return;
-    const json& format = metadata.at("format");
-    format_ = format.is_string() ? printable(format.get_ref<const std::string&>()) : format.type_name();
-    if (format_ == "pt" || format_ == "pytorch" || format_ == "np") return;
-    if (format_ == "mlx") {
-      order_ = KernelOrder::ohwi;
-    } else if (format_ == "tf" || format_ == "flax") {
-      order_ = KernelOrder::hwio;
-    } else {
-      fail(fmt::format(
-          "__metadata__: expected a format whose order of dimensions is known (pt, np, tf, flax, mlx), "
-          "found {}; save the weights from PyTorch",
-          format_));
-    }
-  }
-
-  static std::optional<std::vector<std::uint64_t>> whole_numbers(const json& entry, const char* key) {
-    const auto found = entry.find(key);
-    if (found == entry.end() || !found->is_array() || found->size() > 32) return std::nullopt;
-    std::vector<std::uint64_t> numbers;
-    for (const json& number : *found) {
-      if (!number.is_number_unsigned()) return std::nullopt;
-      numbers.push_back(number.get<std::uint64_t>());
-    }
-    return numbers;
-  }
-
-  Tensor tensor_of(const std::string& name, const json& entry) const {
-    const std::string where = fmt::format("tensor {}", printable(name));
-    if (!entry.is_object()) fail(fmt::format("{}: expected a JSON object; the file is damaged", where));
-    const auto dtype = entry.find("dtype");
-    const auto shape = whole_numbers(entry, "shape");
-    const auto offsets = whole_numbers(entry, "data_offsets");
-    if (dtype == entry.end() || !dtype->is_string() || !shape || !offsets || offsets->size() != 2) {
-      fail(fmt::format(
-          "{}: expected dtype, shape and data_offsets [begin, end] in whole numbers; the file is damaged",
-          where));
-    }
-    return {.name = name,
-            .dtype = printable(dtype->get_ref<const std::string&>()),
-            .shape = *shape,
-            .begin = (*offsets)[0],
-            .end = (*offsets)[1]};
-  }
-
-  /// The format's own rule: the tensors cover the data from its start to its end, each byte once.
-  void check_offsets(std::uint64_t data_size) const {
-    std::vector<const Tensor*> order;
-    for (const Tensor& tensor : tensors_) order.push_back(&tensor);
-    std::ranges::sort(order, {}, [](const Tensor* tensor) { return std::pair(tensor->begin, tensor->end); });
-    std::uint64_t covered = 0;
-    for (const Tensor* tensor : order) {
-      if (tensor->begin != covered || tensor->end < tensor->begin) {
-        fail(
-            fmt::format("tensor {}: expected data_offsets from {}, found [{}, {}]; tensors may not overlap "
-                        "or leave gaps. The file is damaged: get it again",
-                        printable(tensor->name), covered, tensor->begin, tensor->end));
-      }
-      covered = tensor->end;
-    }
-    if (covered != data_size) {
-      fail(
-          fmt::format("expected {} bytes of data, as the header says, found {}; the file is damaged or "
-                      "incomplete: get it again",
-                      covered, data_size));
-    }
-  }
-
-  /// The tensor's values, checked against the shape the network needs.
+  /// The tensor's values, whose shape the network expects.
   std::vector<float> read_values(const Tensor& tensor, const Convolution& convolution,
                                  const std::vector<std::uint64_t>& expected) {
     const std::string where = fmt::format("layer {}: tensor {}", convolution.name, printable(tensor.name));
-    const std::uint64_t width = width_of(tensor.dtype);
-    if (width == 0 || tensor.shape != expected) {
+    if (width_of(tensor.dtype) == 0 || tensor.shape != expected) {
       std::string advice = fmt::format("These are not torchvision's {} weights", network_.name);
       if (const std::string order = order_text(tensor.shape, convolution);
           tensor.shape != expected && expected.size() == 4 && !order.empty()) {
         advice = fmt::format("This is {}, but {}", order,
-                             format_.empty() ? "the file does not tell its format"
-                                             : fmt::format("the file's format is {}", format_));
+                             file_.format().empty() ? "the file does not say its format"
+                                                    : fmt::format("the file's format is {}", file_.format()));
       } else if (tensor.shape == expected) {
         advice = fmt::format(
             "Save the weights in one of these types{}",
@@ -450,29 +259,18 @@ class SafetensorsFile {
                 ? "; quantised ones must be multiplied by their scales first"
                 : "");
       }
-      fail(fmt::format("{}: expected F32, F16, BF16 or F64 {}, found {} {}. {}", where, shape_text(expected),
-                       tensor.dtype, shape_text(tensor.shape), advice));
+      file_.fail(fmt::format("{}: expected F32, F16, BF16 or F64 {}, found {} {}. {}", where,
+                             shape_text(expected), tensor.dtype, shape_text(tensor.shape), advice));
     }
-    std::uint64_t count = 1;
-    for (const std::uint64_t side : expected) count *= side;
-    const std::uint64_t bytes = count * width;
-    if (tensor.end - tensor.begin != bytes) {
-      fail(fmt::format(
-          "{}: expected {} bytes of {} {}, found data_offsets of {}; the file is damaged: get it again",
-          where, bytes, tensor.dtype, shape_text(expected), tensor.end - tensor.begin));
-    }
-    std::vector<char> raw(bytes);
-    read_bytes(data_start_ + tensor.begin, raw, where);
-    std::vector<float> values(count);
-    for (std::uint64_t i = 0; i < count; ++i)
-      values[i] = value_of(tensor.dtype, std::span(raw).subspan(i * width, width));
+    std::vector<float> values = file_.read(tensor, where);
     require_finite(path_, convolution.name, fmt::format("tensor {}", printable(tensor.name)), expected,
                    values);
     return values;
   }
 
   std::vector<float> read_kernel(const Tensor& tensor, const Convolution& convolution) {
-    return to_hwio(read_values(tensor, convolution, kernel_shape(order_, convolution)), order_, convolution);
+    return to_hwio(read_values(tensor, convolution, kernel_shape(file_.order(), convolution)), file_.order(),
+                   convolution);
   }
 
   std::vector<float> read_bias(const Tensor& tensor, const Convolution& convolution) {
@@ -481,17 +279,23 @@ class SafetensorsFile {
 
   const fs::path& path_;
   const Network& network_;
-  std::ifstream stream_;
-  std::uint64_t data_start_ = 0;
-  std::vector<Tensor> tensors_;
-  std::string format_;  ///< As the file tells it; empty: it does not.
-  KernelOrder order_ = KernelOrder::oihw;
+  SafetensorsFile file_;
 };
 
 }  // namespace
 
+std::vector<int> torchvision_indices(const Network& network) {
+  std::vector<int> indices;
+  int index = 0;
+  for (const Convolution& convolution : network.convolutions) {
+    indices.push_back(index);
+    index += convolution.pool_after ? 3 : 2;
+  }
+  return indices;
+}
+
 FileContents read_safetensors(const fs::path& file, const Network& network) {
-  return SafetensorsFile(file, network).read();
+  return TorchvisionReader(file, network).read();
 }
 
 }  // namespace filterscope::weights_formats

@@ -1,7 +1,6 @@
-// cuDNN's convolutions on a device, against plain loops in double precision. The values are small multiples
-// of 1/8: products and sums are exact in every precision, whatever their order, so that what comes out
-// differs from the reference by the rounding of the result alone. (In fp32 some plans are Winograd's, whose
-// transforms round.)
+// cuDNN's convolutions on a device, compared with plain loops in double precision. The values are small
+// multiples of 1/8, so products and sums are exact in every precision and order, and only the rounding of the
+// result differs from the reference. (In fp32 some plans use Winograd's algorithm, whose transforms round.)
 
 #include "host/cuda/cudnn/convolution.h"
 
@@ -20,8 +19,8 @@
 
 #include "host/base/error.h"
 #include "host/cuda/cudnn/graph.h"
-#include "host/cuda/plan/plan.h"
 #include "host/cuda/plan/plan_cache.h"
+#include "host/cuda/plan/planner.h"
 #include "host/cuda/storage.h"
 #include "tests/support/device.h"
 #include "tests/support/temporary_folder.h"
@@ -61,7 +60,7 @@ std::vector<float> eighths(std::size_t count, unsigned seed) {
   return values;
 }
 
-// Host data of a problem and what is to come out.
+// Host data of a problem, and the expected result.
 struct Data {
   explicit Data(const ConvolutionProblem& of) : problem(of) {
     const std::size_t positions = std::size_t(of.images) * of.height * of.width;
@@ -142,7 +141,7 @@ struct Data {
   std::vector<double> expected;
 };
 
-// The same on the device.
+// The same data on the device.
 template <class T>
 class DeviceData {
  public:
@@ -181,15 +180,15 @@ class DeviceData {
   void poison() {
     check(cudaMemset(destination_.data(), 0xff, destination_.size() * sizeof(T)), "poisoning");
     check(cudaMemset(mask_.data(), 0xff, mask_.size()), "poisoning");
-    // Streams of the runtime's wrapper do not wait for this one.
+    // The wrapper's streams do not wait for the default stream.
     check(cudaDeviceSynchronize(), "poisoning");
   }
   std::vector<float> result() const { return widen(download(destination_)); }
 
   void expect_right(const std::string& name) const {
     const std::vector<float> values = result();
-    // One unit in the last place: however the result is rounded. Winograd's transforms of 4x4 tiles and
-    // larger, which cuDNN also offers where it may use TF32, lose some digits of the largest values.
+    // One unit in the last place, for any rounding. Winograd's transforms of 4x4 and larger tiles, which
+    // cuDNN also offers where TF32 is allowed, lose some digits of the largest values.
     const double relative = 2 * test::kRounding<T>;
     const double largest = *std::ranges::max_element(data_.expected);
     const double absolute = storage_bytes(data_.problem.precision) == sizeof(float) ? 1e-5 * largest : 0;
@@ -259,7 +258,7 @@ TEST_P(CudnnConvolutionTest, EveryPlanIsRight) {
           if (graph->compiles(plan) && ++compiled > kCompiledPlans) continue;
           const std::string name = to_string(description) + " " + graph->plan_name(plan);
           SCOPED_TRACE(name);
-          // Heuristics propose what cannot be built in the end; the engine passes over it.
+          // Heuristics also propose plans that cannot be built; the engine passes them over.
           if (!graph->build(plan)) continue;
           const DeviceBuffer<std::byte> workspace(graph->workspace_bytes(plan));
           const WeightLayout layout = description.formulation == Formulation::rotated_fprop
@@ -283,7 +282,7 @@ TEST_P(CudnnConvolutionTest, EveryVariantIsRightAndSaysHowItIsCalled) {
   const Stream stream;
   for (const ConvolutionProblem& problem : problems(GetParam())) {
     const auto variants = convolutions.variants(problem);
-    // One of those that come with cuDNN, one that is compiled, or both.
+    // A plan that comes with cuDNN, one that is compiled, or both.
     EXPECT_GE(variants.size(), graphs_of(problem).size()) << to_string(problem);
     if (variants.empty()) continue;
     const Data data(problem);
@@ -330,7 +329,8 @@ TEST_P(CudnnConvolutionTest, TakesPlansFromTheCacheWhileCudnnOffersThem) {
   PlanCache second(folder.path(), {});
   EXPECT_EQ(chosen_with(second), timed);
 
-  // What the cache says is not there is believed; a plan that cuDNN does not offer cannot be had.
+  // If the cache says that there is no plan, that is believed; a plan that cuDNN does not offer is not
+  // available.
   const GraphDescription graph = [&] {
     GraphDescription description = graphs_of(problem)[0];
     description.images = timed_problem(problem).images;
@@ -378,7 +378,7 @@ INSTANTIATE_TEST_SUITE_P(Precisions, CudnnConvolutionTest, testing::ValuesIn(kPr
                            return std::string(filterscope::to_string(instance.param));
                          });
 
-// Only when something is asked of cuDNN: who needs no more than the project's kernels need not wait for it.
+// cuDNN is initialised only when it is needed, so that runs with the project's kernels do not wait for it.
 TEST(CudnnConvolutions, AreADeviceErrorWithoutADevice) {
   if (has_device()) GTEST_SKIP() << "there is one";
   CudnnConvolutions convolutions;

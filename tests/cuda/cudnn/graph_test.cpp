@@ -1,10 +1,7 @@
-// Which of the convolutions' graphs cuDNN takes on GPUs that are not here, from cuDNN's own descriptions of
-// them (tests/data/cudnn_devices). A graph that none of its engines takes, on a GPU the program is for, fails
-// a test here instead of a run there.
-//
-// Each test prints its part of the table of graphs and plans: run cudnn_graph_test itself to see it.
-
-#include "host/cuda/cudnn/graph.h"
+// Which graphs cuDNN accepts on GPUs that are not present, by cuDNN's own descriptions of them
+// (tests/data/cudnn_devices). A graph that no engine accepts on a supported GPU fails a test here instead of
+// a run there. Each test prints its part of a table of graphs and plans; run cudnn_graph_test directly to see
+// it.
 
 #include <dlfcn.h>
 #include <gmock/gmock.h>
@@ -21,6 +18,7 @@
 #include <vector>
 
 #include "host/base/error.h"
+#include "host/cuda/cudnn/fastest_plan.h"
 #include "host/model/network.h"
 
 namespace filterscope::cuda {
@@ -30,7 +28,7 @@ using testing::HasSubstr;
 
 constexpr std::size_t kWorkspaceLimit = std::size_t{1} << 30;
 constexpr Extent kImage{96, 96};
-// Full-depth images that go together on the smallest of these GPUs.
+// A batch of full-depth images that fits on the smallest of these GPUs.
 constexpr int kBatch = 256;
 // Of the first maps, whose elements a 32-bit integer then cannot count.
 constexpr int kLargeBatch = 4224;
@@ -59,7 +57,7 @@ class CudnnGraphTest : public testing::TestWithParam<Target> {
       GTEST_SKIP() << "no driver library, not even the toolkit's stub";
     try {
       const std::string version = cudnn_version();
-      // Descriptions of devices came with 9.8.
+      // cuDNN supports descriptions of devices since 9.8.
       if (std::sscanf(version.c_str(), "9.%d", &minor_) != 1 || minor_ < 8) {
         GTEST_SKIP() << "cuDNN " << version << " knows no devices but those that are here";
       }
@@ -82,7 +80,7 @@ class CudnnGraphTest : public testing::TestWithParam<Target> {
   int minor_ = 0;
 };
 
-// The layers behind the first that differ in what matters here.
+// The layers after the first that differ in what matters here.
 std::vector<ConvolutionProblem> layers(Precision precision, int images) {
   std::vector<ConvolutionProblem> problems;
   for (int layer = 1; layer < vgg16().layer_count(); ++layer) {
@@ -131,8 +129,8 @@ constexpr std::array kEngineAsksFor{
     MaskOfDirection{Direction::dgrad, MaskFormat::bits},
 };
 
-// What cuDNN is not asked for. The engine then takes the same with MaskFormat::none, which must be there, and
-// a kernel of its own for the mask.
+// What cuDNN does not compute. The engine then uses it with MaskFormat::none, which must be available, and a
+// separate mask kernel.
 bool refused(const ConvolutionProblem& problem) {
   if (problem.mask == MaskFormat::bits) return true;
   if (problem.precision != Precision::fp32) return false;
@@ -163,7 +161,7 @@ TEST_P(CudnnGraphTest, TakesEveryConvolutionOfTheEngine) {
   }
 }
 
-// What a plan's kernel is compiled from fits the device: all goes well until the stub has to load it.
+// A plan's kernel compiles for the device; only loading it fails, in the stub.
 TEST_P(CudnnGraphTest, CompilesItsKernels) {
   if (precision() == Precision::fp32)
     GTEST_SKIP() << "the graphs used in fp32 have kernels that come with cuDNN";
@@ -255,8 +253,8 @@ TEST_P(CudnnGraphTest, TakesMapsOfMoreThan2To31Elements) {
   }
 }
 
-// The benchmark's further graphs: other ways to write a mask, and the first layer, which the engine computes
-// itself.
+// The benchmark's other graphs: more ways to write a mask, and the first layer, for which the engine has its
+// own kernels.
 TEST_P(CudnnGraphTest, TakesTheBenchmarksGraphs) {
   const auto expect = [&](const GraphDescription& description, bool taken) {
     std::string refusal;
@@ -296,7 +294,7 @@ TEST_P(CudnnGraphTest, TakesTheBenchmarksGraphs) {
     first.formulation = formulation;
     expect(first, true);
   }
-  // No engine writes a masked map of three channels in bf16. There is no ReLU on the image.
+  // No cuDNN engine writes a masked map of three channels in bf16. The image has no ReLU.
   first.formulation = Formulation::dgrad;
   first.epilogue = Epilogue::relu_backward;
   if (precision() == Precision::bf16) expect(first, false);

@@ -1,5 +1,5 @@
-// A trial accepts every way of the project's to compute a convolution, and refuses mistakes: on the emulated
-// device, and where CUDA is, built a second time for a real one.
+// A trial accepts all of the project's convolutions and rejects mistakes: on the emulated device, and with
+// CUDA also on a real one.
 #include "host/cuda/plan/convolution_trial.h"
 
 #include <gmock/gmock.h>
@@ -20,14 +20,13 @@
 namespace filterscope::cuda {
 namespace {
 
-// A kernel that takes longer than a device would, as all do in the emulation, is launched no more than it
-// must be.
+// With this cutoff, kernels are launched as few times as possible, since the emulation is slow.
 constexpr double kCutoff = 0;
 
 class ConvolutionTrialTest : public OnDevice {};
 
 TEST_F(ConvolutionTrialTest, NoTwoImagesAreAlike) {
-  // Sizes of maps are often powers of two.
+  // Map sizes are often powers of two.
   constexpr std::size_t kImage = 64 * 64 * 64;
   const auto expect_different = [](const DeviceBuffer<std::byte>& images) {
     const std::vector<std::byte> bytes = to_host(images.data(), images.size());
@@ -45,8 +44,8 @@ TEST_F(ConvolutionTrialTest, NoTwoImagesAreAlike) {
     EXPECT_LE(byte, std::byte{1});
 }
 
-TEST(Looks, AreAtTheFirstImageAndTheLast) {
-  const auto looks_of = [](int images, std::size_t size) {
+TEST(Samples, CoverTheFirstAndTheLastImage) {
+  const auto samples_as_lists = [](int images, std::size_t size) {
     std::vector<std::vector<std::size_t>> all;
     for (const Sample& sample : samples_of(images, size))
       all.push_back({static_cast<std::size_t>(sample.image), sample.first, sample.count});
@@ -54,13 +53,15 @@ TEST(Looks, AreAtTheFirstImageAndTheLast) {
   };
   using testing::ElementsAre;
   constexpr std::size_t kMost = 1 << 24;
-  EXPECT_THAT(looks_of(1, 64), ElementsAre(ElementsAre(0, 0, 64)));
-  EXPECT_THAT(looks_of(7, 64), ElementsAre(ElementsAre(0, 0, 64), ElementsAre(6, 0, 64)));
-  EXPECT_THAT(looks_of(1, kMost + 64), ElementsAre(ElementsAre(0, 0, kMost), ElementsAre(0, 64, kMost)));
-  EXPECT_THAT(looks_of(2, kMost + 64), ElementsAre(ElementsAre(0, 0, kMost), ElementsAre(1, 64, kMost)));
+  EXPECT_THAT(samples_as_lists(1, 64), ElementsAre(ElementsAre(0, 0, 64)));
+  EXPECT_THAT(samples_as_lists(7, 64), ElementsAre(ElementsAre(0, 0, 64), ElementsAre(6, 0, 64)));
+  EXPECT_THAT(samples_as_lists(1, kMost + 64),
+              ElementsAre(ElementsAre(0, 0, kMost), ElementsAre(0, 64, kMost)));
+  EXPECT_THAT(samples_as_lists(2, kMost + 64),
+              ElementsAre(ElementsAre(0, 0, kMost), ElementsAre(1, 64, kMost)));
 }
 
-TEST(TrialResult, IsAlikeUpToRoundings) {
+TEST(TrialResult, IsAlikeUpToRounding) {
   const TrialResult expected{{3, -4, 12}, std::vector<std::uint8_t>(100, 1)};
   const auto of = [&](const TrialResult& got, Precision precision = Precision::fp16) {
     expect_alike(got, expected, {"a kernel", "a problem", precision, 7});
@@ -74,9 +75,8 @@ TEST(TrialResult, IsAlikeUpToRoundings) {
   EXPECT_NO_THROW(of(got));
   got.kept[3] = 0;
   EXPECT_THAT([&] { of(got); }, testing::ThrowsMessage<WrongResult>(
-                                    "a kernel computes something else than a problem: of image 7 "
-                                    "the result differs by 0.015 of its norm, what is kept of it "
-                                    "by 0.04"));
+                                    "a kernel gives a wrong result for a problem: image 7 differs "
+                                    "by 0.015 of its norm, its masks and pool indices by 0.04"));
   got = expected;
   got.values[0] = std::numeric_limits<float>::quiet_NaN();
   EXPECT_THROW(of(got), WrongResult);
@@ -120,7 +120,7 @@ TEST_F(ConvolutionTrialTest, AcceptsTheProjectsKernels) {
   }
 }
 
-/// `launch` in place of the inner variant's own.
+/// The inner variant with `launch` instead of its own.
 class Mistaken final : public ConvolutionVariant {
  public:
   using Launch = std::function<void(ConvolutionVariant&, const ConvolutionArguments&, cudaStream_t)>;
@@ -142,7 +142,7 @@ class Mistaken final : public ConvolutionVariant {
   Launch launch_;
 };
 
-TEST_F(ConvolutionTrialTest, RefusesMistakes) {
+TEST_F(ConvolutionTrialTest, RejectsMistakes) {
   const auto forget_mask = [](ConvolutionVariant& variant, ConvolutionArguments arguments,
                               cudaStream_t stream) {
     arguments.mask_in = nullptr;
@@ -153,7 +153,7 @@ TEST_F(ConvolutionTrialTest, RefusesMistakes) {
   const auto do_nothing = [](ConvolutionVariant&, const ConvolutionArguments&, cudaStream_t) {};
   const auto shift_result = [](ConvolutionVariant& variant, ConvolutionArguments arguments,
                                cudaStream_t stream) {
-    // By a position, and not beyond the end.
+    // Shifts by a position, but not beyond the end.
     arguments.destination =
         static_cast<std::byte*>(arguments.destination) +
         variant.problem().destination_channels() * storage_bytes(variant.problem().precision);
@@ -166,7 +166,7 @@ TEST_F(ConvolutionTrialTest, RefusesMistakes) {
     arguments.mask_out = nullptr;
     variant.launch(arguments, stream);
   };
-  // Every image's mask, or what a pool kept, is taken from the first.
+  // Uses the first image's mask or pool indices for every image.
   const auto forget_images = [](ConvolutionVariant& variant, ConvolutionArguments arguments,
                                 cudaStream_t stream) {
     ConvolutionProblem one = variant.problem();

@@ -1,3 +1,5 @@
+#include "host/model/weights/keras/model_config.h"
+
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,9 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "fixtures.h"
-#include "hdf5_file.h"
-#include "host/model/weights/formats.h"
+#include "../fixtures.h"
+#include "hdf5_writer.h"
 
 // Models as Keras 1, 2 and 3 describe them, and what makes another network of them.
 
@@ -298,7 +299,7 @@ TEST(KerasModel, ConvolutionsWithOtherNames) {
 TEST(KerasModel, InAFile) {
   const TemporaryFolder folder;
   const auto load = [&](const json& model) {
-    Hdf5File file(folder / "model.h5");
+    Hdf5Writer file(folder / "model.h5");
     KerasNetwork{.parent = "/model_weights"}.write(file);
     file.text("/", "model_config", model.dump());
     return load_weights(file.close(), tiny());
@@ -315,7 +316,7 @@ TEST(KerasModel, InAFile) {
   const Weights weights = load(functional(layers));
   EXPECT_EQ(weights.natural_input, std::nullopt);
   EXPECT_THAT(weights.notes,
-              ElementsAre("without what its images pass through before block1_conv1: rescaling "
+              ElementsAre("without the layers that its images pass through before block1_conv1: rescaling "
                           "(Rescaling)"));
 }
 
@@ -323,7 +324,7 @@ TEST(KerasModel, InAFile) {
 TEST(KerasModel, BesideAFile) {
   const TemporaryFolder folder;
   const auto load = [&](const std::string& name) {
-    Hdf5File file(folder / name);
+    Hdf5Writer file(folder / name);
     KerasNetwork{}.write(file);
     return load_weights(file.close(), tiny());
   };
@@ -332,20 +333,20 @@ TEST(KerasModel, BesideAFile) {
   write(folder, "config.json", functional(layers, true).dump());
   EXPECT_THAT(error_of([&] { load("model.weights.h5"); }),
               testing::AllOf(HasSubstr("expected dilation_rate 1, found [2,2]"),
-                             HasSubstr("of the config.json beside")));
+                             HasSubstr("of the config.json next to")));
   expect_layer(load("other.weights.h5"), 1);
   write(folder, "config.json", functional(plain(), true).dump());
   expect_layer(load("model.weights.h5"), 1);
   write(folder, "config.json", "[");
   EXPECT_THAT(error_of([&] { load("model.weights.h5"); }),
-              HasSubstr("the config.json beside this file is not JSON; it is damaged"));
+              HasSubstr("the config.json next to this file is not JSON; it is damaged"));
 }
 
 // Where the description tells that another model's convolutions are meant, they are not counted.
 TEST(KerasModel, BesideAFileWithoutNames) {
   const TemporaryFolder folder;
   const auto load = [&] {
-    Hdf5File file(folder / "model.weights.h5");
+    Hdf5Writer file(folder / "model.weights.h5");
     const KerasNetwork network;
     for (int i = 0; i < 3; ++i) {
       const Convolution& convolution = tiny().convolutions[i];
@@ -370,7 +371,7 @@ TEST(KerasModel, BesideAFileWithoutNames) {
 
 TEST(KerasModel, DescribesFurtherConvolutions) {
   const TemporaryFolder folder;
-  Hdf5File file(folder / "model.h5");
+  Hdf5Writer file(folder / "model.h5");
   KerasNetwork{.parent = "/model_weights"}.write(file, {{3, "block2_conv2"}});
   file.group("/model_weights/block2_conv2");
   std::vector<json> layers = plain();

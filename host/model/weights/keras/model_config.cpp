@@ -1,3 +1,5 @@
+#include "model_config.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -7,8 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "../../base/text.h"
-#include "formats.h"
+#include "../../../base/text.h"
 
 // A model's configuration is {"class_name": "Functional", "config": {"layers": [LAYER, ...]}}, in Keras 1 and
 // 2 also "Model", "Sequential", and for the last a bare list as `config`. A LAYER is {"class_name", "config":

@@ -7,14 +7,14 @@
 #include <string>
 #include <vector>
 
-#include "fixtures.h"
+#include "../fixtures.h"
 
 namespace filterscope {
 
 /// An HDF5 file that a test makes.
-class Hdf5File {
+class Hdf5Writer {
  public:
-  explicit Hdf5File(const fs::path& path, hsize_t user_block = 0) : path_(path) {
+  explicit Hdf5Writer(const fs::path& path, hsize_t user_block = 0) : path_(path) {
     fs::create_directories(path.parent_path());
     const hid_t creation = H5Pcreate(H5P_FILE_CREATE);
     H5Pset_userblock(creation, user_block);
@@ -23,9 +23,9 @@ class Hdf5File {
     links_ = H5Pcreate(H5P_LINK_CREATE);
     H5Pset_create_intermediate_group(links_, 1);
   }
-  ~Hdf5File() { close(); }
-  Hdf5File(const Hdf5File&) = delete;
-  Hdf5File& operator=(const Hdf5File&) = delete;
+  ~Hdf5Writer() { close(); }
+  Hdf5Writer(const Hdf5Writer&) = delete;
+  Hdf5Writer& operator=(const Hdf5Writer&) = delete;
 
   /// The file, closed.
   const fs::path& close() {
@@ -145,7 +145,7 @@ struct KerasNetwork {
   }
 
   /// `others`: further groups, before the layer of that number.
-  void write(Hdf5File& file, const std::vector<std::pair<int, std::string>>& others = {}) const {
+  void write(Hdf5Writer& file, const std::vector<std::pair<int, std::string>>& others = {}) const {
     std::vector<std::string> names;
     for (int layer = 0; layer <= layers; ++layer) {
       for (const auto& [before, other] : others)
@@ -164,6 +164,26 @@ struct KerasNetwork {
     if (!parent.empty() && layers == 0) file.group(parent);
     file.names(parent.empty() ? "/" : parent, "layer_names", names);
   }
+};
+
+/// Files that a test makes in a folder of its own.
+class KerasFiles : public testing::Test {
+ protected:
+  fs::path path(const std::string& name) const { return folder_ / name; }
+  void expect_tiny(const Weights& weights) const {
+    for (int layer = 0; layer < 3; ++layer) expect_layer(weights, layer);
+  }
+  /// The network with attributes of the group that holds it.
+  fs::path made(const KerasNetwork& network, const std::string& backend, const std::string& version,
+                const std::string& name = "w.h5") const {
+    Hdf5Writer file(path(name));
+    network.write(file);
+    const std::string group = network.parent.empty() ? "/" : network.parent;
+    if (!backend.empty()) file.text(group, "backend", backend);
+    if (!version.empty()) file.text(group, "keras_version", version);
+    return file.close();
+  }
+  TemporaryFolder folder_;
 };
 
 }  // namespace filterscope

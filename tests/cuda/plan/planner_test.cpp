@@ -1,5 +1,5 @@
-// How convolutions are chosen, with made-up variants, times and clock.
-#include "host/cuda/plan/plan.h"
+// How the planner chooses convolutions, with fake variants, times and clock.
+#include "host/cuda/plan/planner.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -48,14 +48,14 @@ class FakeVariant final : public ConvolutionVariant {
   int most_images_;
 };
 
-// Two libraries: "own", which fuses bits and pools, and "other", which fuses neither and can also compile.
-class PlanTest : public testing::Test {
+// Two libraries: "native" fuses bits and pools; "other" fuses neither, but can also compile.
+class PlannerTest : public testing::Test {
  protected:
   ConvolutionSource own() {
     return [](const ConvolutionProblem& problem, PlanSearch, const TimingBudget&) {
       std::vector<std::unique_ptr<ConvolutionVariant>> variants;
       if (problem.mask == MaskFormat::none || problem.mask == MaskFormat::bits)
-        variants.push_back(std::make_unique<FakeVariant>("own", problem));
+        variants.push_back(std::make_unique<FakeVariant>("native", problem));
       return variants;
     };
   }
@@ -124,18 +124,18 @@ class PlanTest : public testing::Test {
 
   Network network_ = test::make_network({{64}, {64}, {64, true}, {128}, {64}});
   BatchLayout layout_{{0, 0, 4, 0, 60}};
-  std::map<std::string, double> milliseconds_{{"own", 1.4}, {"other", 1}, {"compiled", 0.5}};
+  std::map<std::string, double> milliseconds_{{"native", 1.4}, {"other", 1}, {"compiled", 0.5}};
   std::map<std::string, double> passes_{{" + mask", 2}, {" + pool", 0.3}};
   std::map<Direction, std::map<std::string, double>> first_layer_milliseconds_{
       {Direction::fprop, {{"mma", 0.2}, {"direct", 0.3}}},
       {Direction::dgrad, {{"mma", 0.2}, {"direct", 0.1}}}};
   double seconds_of_search_ = 0.1;
-  int most_images_ = 1000;  // That the other library takes.
+  int most_images_ = 1000;  // The most that the other library supports.
   double now_ = 100;
-  bool compiled_ = false;  // Whether that is known.
+  bool compiled_ = false;  // Whether compiled kernels are known.
   bool out_of_memory_ = false;
-  std::string wrong_;    // A variant that computes something else.
-  std::string refused_;  // One that the device does not launch.
+  std::string wrong_;    // A variant that gives wrong results.
+  std::string refused_;  // One that cannot be launched.
   std::map<std::string, double> known_;
   std::vector<ConvolutionProblem> timed_;
   std::vector<FirstLayerProblem> timed_first_layers_;
@@ -159,57 +159,57 @@ TEST(TimedProblem, IsSharedByProblemsOfSimilarSizeAndNeverLarger) {
   EXPECT_EQ(images(1, 4000, 512), 1);
 }
 
-TEST_F(PlanTest, TakesTheFastestPairOfForwardAndGradient) {
+TEST_F(PlannerTest, TakesTheFastestPairOfFpropAndDgrad) {
   const Plan plan = planner().make(layout_, use(kLong));
-  // With the mask that the gradient reads: 1.4 + 1.4 ms against 0.5 + 2.5.
-  EXPECT_EQ(plan.layers[1].fprop->name(), "own");
+  // With the mask that the dgrad reads, 1.4 + 1.4 ms against 0.5 + 2.5.
+  EXPECT_EQ(plan.layers[1].fprop->name(), "native");
   EXPECT_EQ(plan.layers[1].mask, MaskFormat::bits);
-  EXPECT_EQ(plan.layers[2].dgrad->name(), "own");
-  // Neither behind a pool nor behind the first layer does the gradient pass a mask.
+  EXPECT_EQ(plan.layers[2].dgrad->name(), "native");
+  // The dgrad applies no mask after a pool or after the first layer.
   EXPECT_EQ(plan.layers[0].mask, MaskFormat::bits);
   EXPECT_EQ(plan.layers[1].dgrad->name(), "compiled");
   EXPECT_EQ(plan.layers[2].fprop->name(), "compiled + pool");
   EXPECT_EQ(plan.layers[3].dgrad->name(), "compiled");
-  EXPECT_EQ(plan.layers[4].fprop, nullptr);  // Its filters leave at their head.
+  EXPECT_EQ(plan.layers[4].fprop, nullptr);  // Its filters end at their heads.
   EXPECT_THAT(notices_, SizeIs(1));
 }
 
-TEST_F(PlanTest, ComparesWhatFusesThePoolWithPassesOfTheirOwn) {
+TEST_F(PlannerTest, ComparesFusedPoolsWithSeparatePasses) {
   passes_[" + pool"] = 1;
   const Plan plan = planner().make(layout_, use(kLong));
-  EXPECT_EQ(plan.layers[2].fprop->name(), "own");
+  EXPECT_EQ(plan.layers[2].fprop->name(), "native");
   EXPECT_TRUE(plan.layers[2].fprop->problem().pooled);
   EXPECT_FALSE(plan.layers[2].fprop->needs_map());
   EXPECT_EQ(plan.layers[3].dgrad->name(), "compiled");  // Its own output is not pooled.
 }
 
-TEST_F(PlanTest, CompilesOnlyForRunsThatPayForIt) {
+TEST_F(PlannerTest, CompilesOnlyForRunsThatPayForIt) {
   // Two seconds of compiling against half a millisecond an iteration of the timed images.
   const auto chosen = [&](std::int64_t iterations) {
     return planner().make(layout_, use(iterations)).layers[2].fprop->name();
   };
   seconds_of_search_ = 0;
   EXPECT_EQ(chosen(kLong), "compiled + pool");
-  EXPECT_EQ(chosen(3000), "other + pool");  // What is known of the compiled ones does not help here.
+  EXPECT_EQ(chosen(3000), "other + pool");  // Timings of compiled kernels do not help here.
   EXPECT_EQ(chosen(5000), "compiled + pool");
 }
 
-TEST_F(PlanTest, TimingTakesATenthOfTheRunAtMost) {
-  // A few launches of milliseconds: 10 iterations last some 0.1 s.
+TEST_F(PlannerTest, TimingTakesATenthOfTheRunAtMost) {
+  // Launches take milliseconds, so 10 iterations last about 0.1 s.
   const Plan plan = planner().make(layout_, use(10));
-  // The first one timed already takes more than the tenth of that.
+  // Timing the first variant already takes more than a tenth of that.
   EXPECT_THAT(timed_, SizeIs(1));
   EXPECT_THAT(searches_, Not(Contains(PlanSearch::compiled)));
-  // Without a time the other library is not even asked, which might compile a kernel for each question.
+  // Without time, the other library is not even asked, since each request may compile a kernel.
   EXPECT_THAT(searches_, Not(Contains(PlanSearch::untimed)));
-  for (int layer = 1; layer <= 2; ++layer) EXPECT_EQ(plan.layers[layer].fprop->name(), "own");
-  // What was timed is known to the next run, which goes on from there.
+  for (int layer = 1; layer <= 2; ++layer) EXPECT_EQ(plan.layers[layer].fprop->name(), "native");
+  // The next run knows the timings and continues from there.
   const std::size_t known = known_.size();
   planner().make(layout_, use(10));
   EXPECT_GE(known_.size(), known);
 }
 
-TEST_F(PlanTest, KnowsWhatEarlierRunsTimed) {
+TEST_F(PlannerTest, KnowsWhatEarlierRunsTimed) {
   planner().make(layout_, use(kLong));
   const auto timed = timed_.size();
   ASSERT_GT(timed, 0u);
@@ -219,48 +219,48 @@ TEST_F(PlanTest, KnowsWhatEarlierRunsTimed) {
   EXPECT_EQ(timed_.size(), timed);
   EXPECT_THAT(notices_, IsEmpty());
   EXPECT_EQ(plan.layers[1].fprop->problem().images, 67);
-  EXPECT_EQ(plan.layers[1].fprop->name(), "own");
+  EXPECT_EQ(plan.layers[1].fprop->name(), "native");
 }
 
-TEST_F(PlanTest, AFixedPlanTimesNothing) {
+TEST_F(PlannerTest, AFixedPlanTimesNothing) {
   known_["anything"] = 1;
   const Plan plan = planner(PlanRule::fixed).make(layout_, use(kLong));
   EXPECT_THAT(timed_, IsEmpty());
-  EXPECT_THAT(searches_, IsEmpty());  // The own ones compute everything.
+  EXPECT_THAT(searches_, IsEmpty());  // The native ones compute everything.
   EXPECT_THAT(notices_, IsEmpty());
-  for (int layer = 1; layer <= 2; ++layer) EXPECT_EQ(plan.layers[layer].fprop->name(), "own");
+  for (int layer = 1; layer <= 2; ++layer) EXPECT_EQ(plan.layers[layer].fprop->name(), "native");
   for (int layer = 0; layer <= 1; ++layer) EXPECT_EQ(plan.layers[layer].mask, MaskFormat::bits);
   EXPECT_EQ(plan.layers[1].dgrad->problem().mask, MaskFormat::none);
   EXPECT_EQ(plan.layers[2].dgrad->problem().mask, MaskFormat::bits);
 }
 
-TEST_F(PlanTest, TheFirstLayersMaskIsItsPools) {
+TEST_F(PlannerTest, TheFirstLayersMaskIsItsPools) {
   network_ = test::make_network({{64, true}, {64}, {64, true}, {128}, {64}});
   const Plan plan = planner(PlanRule::fixed).make(layout_, use(kLong));
   EXPECT_EQ(plan.layers[0].mask, MaskFormat::none);
   EXPECT_EQ(plan.layers[1].dgrad->problem().mask, MaskFormat::none);
 }
 
-TEST_F(PlanTest, StopsTimingWhenTheRunIsInterrupted) {
+TEST_F(PlannerTest, StopsTimingWhenTheRunIsInterrupted) {
   stop_.request_stop();
   const Plan plan = planner().make(layout_, use(kLong));
   EXPECT_THAT(timed_, IsEmpty());
   EXPECT_THAT(searches_, AllOf(Not(IsEmpty()), Each(PlanSearch::known)));
-  EXPECT_EQ(plan.layers[1].fprop->name(), "own");
+  EXPECT_EQ(plan.layers[1].fprop->name(), "native");
 }
 
-TEST_F(PlanTest, NothingIsConcludedFromALackOfMemory) {
+TEST_F(PlannerTest, ConcludesNothingFromALackOfMemory) {
   out_of_memory_ = true;
   const Plan plan = planner().make(layout_, use(kLong));
   EXPECT_THAT(known_, IsEmpty());
-  EXPECT_EQ(plan.layers[1].fprop->name(), "own");
+  EXPECT_EQ(plan.layers[1].fprop->name(), "native");
   out_of_memory_ = false;
   planner().make(layout_, use(kLong));
   EXPECT_THAT(known_, Not(IsEmpty()));
 }
 
-TEST_F(PlanTest, DoesNotUseWhatGivesWrongResults) {
-  wrong_ = "own";
+TEST_F(PlannerTest, DoesNotUseWrongVariants) {
+  wrong_ = "native";
   const Plan plan = planner().make(layout_, use(kLong));
   for (int layer = 1; layer <= 3; ++layer) {
     EXPECT_THAT(plan.layers[layer].fprop->name(), testing::StartsWith("compiled")) << layer;
@@ -272,8 +272,8 @@ TEST_F(PlanTest, DoesNotUseWhatGivesWrongResults) {
   for (const auto& [key, milliseconds] : known_) EXPECT_THAT(key, Not(testing::EndsWith(": own")));
 }
 
-TEST_F(PlanTest, NorWhereThereIsNoTimeToTimeOthers) {
-  wrong_ = "own";
+TEST_F(PlannerTest, DoesNotUseWrongVariantsWithoutTimeForOthers) {
+  wrong_ = "native";
   Planner both = planner();
   both.make(layout_, use(kLong));
   out_of_memory_ = true;
@@ -282,23 +282,23 @@ TEST_F(PlanTest, NorWhereThereIsNoTimeToTimeOthers) {
   EXPECT_THAT(plan.layers[1].fprop->name(), testing::StartsWith("other"));
 }
 
-// The other library's plans are there for 48 images, as they are timed, but not for all 60.
-TEST_F(PlanTest, TakesAnotherWhereTheFastestCannotBeHad) {
+// The other library offers plans for the 48 images that are timed, but not for all 60.
+TEST_F(PlannerTest, TakesAnotherIfTheFastestIsUnavailable) {
   most_images_ = 48;
   const Plan plan = planner().make(layout_, use(kLong));
-  for (int layer = 1; layer <= 3; ++layer) EXPECT_EQ(plan.layers[layer].fprop->name(), "own") << layer;
+  for (int layer = 1; layer <= 3; ++layer) EXPECT_EQ(plan.layers[layer].fprop->name(), "native") << layer;
 }
 
-TEST_F(PlanTest, SearchesOnlyWhileThereIsTime) {
-  // Ten iterations last milliseconds: no search that takes a second is begun.
+TEST_F(PlannerTest, SearchesOnlyWhileThereIsTime) {
+  // Ten iterations last milliseconds, so no search that takes a second is started.
   seconds_of_search_ = 1;
-  milliseconds_ = {{"own", 1}, {"other", 1}, {"compiled", 1}};
+  milliseconds_ = {{"native", 1}, {"other", 1}, {"compiled", 1}};
   const double before = now_;
   planner().make(layout_, use(10));
   EXPECT_LT(now_ - before, 1.5);
 }
 
-TEST_F(PlanTest, TakesTheFirstLayersFastestKernels) {
+TEST_F(PlannerTest, TakesTheFirstLayersFastestKernels) {
   const Plan plan = planner().make(layout_, use(kLong));
   EXPECT_EQ(plan.first_layer_fprop, "mma");
   EXPECT_EQ(plan.first_layer_dgrad, "direct");
@@ -307,7 +307,7 @@ TEST_F(PlanTest, TakesTheFirstLayersFastestKernels) {
   ASSERT_THAT(timed_first_layers_, SizeIs(4));
   EXPECT_EQ(timed_first_layers_[0], (FirstLayerProblem{Direction::fprop, 64, 96, 96, 64, Precision::fp16}));
   EXPECT_EQ(timed_first_layers_[2].direction, Direction::dgrad);
-  // They are known to later runs of a similar number of images.
+  // Later runs with a similar number of images know the timings.
   first_layer_milliseconds_.clear();
   const Plan known = planner().make(BatchLayout({0, 0, 12, 0, 55}), use(kLong));
   EXPECT_EQ(known.first_layer_fprop, "mma");
@@ -315,7 +315,7 @@ TEST_F(PlanTest, TakesTheFirstLayersFastestKernels) {
   EXPECT_THAT(timed_first_layers_, SizeIs(4));
 }
 
-TEST_F(PlanTest, UntimedFirstLayerKernelsAreThoseOfferedFirst) {
+TEST_F(PlannerTest, UntimedFirstLayerKernelsAreThoseOfferedFirst) {
   const auto expect_first = [&](Planner planner, const PlanUse& use) {
     const Plan plan = planner.make(layout_, use);
     EXPECT_EQ(plan.first_layer_fprop, "mma");
@@ -331,7 +331,7 @@ TEST_F(PlanTest, UntimedFirstLayerKernelsAreThoseOfferedFirst) {
   expect_first(planner(), use(kLong));
 }
 
-TEST_F(PlanTest, AnEndThatGivesWrongResultsIsNotUsed) {
+TEST_F(PlannerTest, DoesNotUseWrongFirstLayerKernels) {
   wrong_ = "mma";
   Planner one = planner();
   const auto expect_direct = [&] {
@@ -342,13 +342,13 @@ TEST_F(PlanTest, AnEndThatGivesWrongResultsIsNotUsed) {
   expect_direct();
   EXPECT_THAT(notices_, Contains(HasSubstr("wrong. It is not used")).Times(2));
   for (const auto& [key, milliseconds] : known_) EXPECT_THAT(key, Not(testing::EndsWith(": mma")));
-  // Nor where there is no time to time the other.
+  // Nor if there is no time to time the other.
   known_.clear();
   stop_.request_stop();
   expect_direct();
 }
 
-TEST_F(PlanTest, NorIfThenThereIsNoTimeForTheOther) {
+TEST_F(PlannerTest, DoesNotUseWrongFirstLayerKernelsWithoutTimeForOthers) {
   wrong_ = "mma";
   PlanUse use = this->use(kLong);
   use.on_notice = [this](const std::string& text) {
@@ -358,8 +358,8 @@ TEST_F(PlanTest, NorIfThenThereIsNoTimeForTheOther) {
   EXPECT_THAT(timed_first_layers_, SizeIs(1));
 }
 
-TEST_F(PlanTest, WhatIsNotToBeLaunchedIsNotUsed) {
-  refused_ = "own";
+TEST_F(PlannerTest, DoesNotUseWhatCannotBeLaunched) {
+  refused_ = "native";
   const Plan plan = planner().make(layout_, use(kLong));
   EXPECT_THAT(plan.layers[1].fprop->name(), testing::StartsWith("compiled"));
   refused_ = "mma";
@@ -367,16 +367,16 @@ TEST_F(PlanTest, WhatIsNotToBeLaunchedIsNotUsed) {
   EXPECT_EQ(planner().make(layout_, use(kLong)).first_layer_fprop, "direct");
 }
 
-// Nothing can be launched any more; the next run does without that kernel, whatever the problem.
-TEST_F(PlanTest, WhatBreaksTheDeviceIsNotUsedAgain) {
-  for (const char* kernel : {"own", "mma"}) {
+// Nothing can be launched any more; the next run avoids that kernel for every problem.
+TEST_F(PlannerTest, DoesNotUseAgainWhatBrokeTheDevice) {
+  for (const char* kernel : {"native", "mma"}) {
     SCOPED_TRACE(kernel);
     refused_ = kernel;
     known_.clear();
     emulation::set_broken(true);
     EXPECT_THAT([&] { planner().make(layout_, use(kLong)); },
                 testing::ThrowsMessage<Error>(testing::AllOf(
-                    HasSubstr(kernel), HasSubstr("broke the device: refused. Give the same"))));
+                    HasSubstr(kernel), HasSubstr("broke the device: refused. Repeat the command"))));
     emulation::set_broken(false);
     const Plan plan = planner().make(layout_, use(kLong));
     EXPECT_NE(plan.first_layer_fprop, kernel);
@@ -390,25 +390,25 @@ TEST_F(PlanTest, WhatBreaksTheDeviceIsNotUsedAgain) {
   }
 }
 
-// The first layers' own kernels are known to be fast, and a later layer finds them wrong.
-TEST_F(PlanTest, NorIsItWhereItWasChosenBefore) {
-  milliseconds_["own"] = 0.1;
-  ASSERT_EQ(planner().make(layout_, use(kLong)).layers[1].fprop->name(), "own");
+// The native kernels of the first layers are known to be fast, and turn out to be wrong at a later layer.
+TEST_F(PlannerTest, ReplacesEarlierChoicesOfWrongVariants) {
+  milliseconds_["native"] = 0.1;
+  ASSERT_EQ(planner().make(layout_, use(kLong)).layers[1].fprop->name(), "native");
   const std::size_t erased = std::erase_if(known_, [](const auto& known) {
     return known.first.starts_with("dgrad") && known.first.find("64->128") != std::string::npos;
   });
   ASSERT_GT(erased, 0u);
-  wrong_ = "own";
+  wrong_ = "native";
   PlanUse use = this->use(kLong);
   use.on_notice = [this](const std::string& text) {
     if (text.starts_with("wrong")) stop_.request_stop();  // Nothing else is searched.
   };
   const Plan plan = planner().make(layout_, use);
-  for (int layer = 1; layer <= 3; ++layer) EXPECT_NE(plan.layers[layer].fprop->name(), "own") << layer;
+  for (int layer = 1; layer <= 3; ++layer) EXPECT_NE(plan.layers[layer].fprop->name(), "native") << layer;
 }
 
-TEST_F(PlanTest, WithoutConvolutionsToo) {
-  // Two launches at most: some 0.2 ms an iteration.
+TEST_F(PlannerTest, PlansTheFirstLayerWithoutConvolutions) {
+  // At most two launches, about 0.2 ms per iteration.
   const Plan plan = planner().make(BatchLayout({0, 64}), use(2));
   EXPECT_EQ(plan.first_layer_fprop, "mma");
   EXPECT_THAT(timed_first_layers_, SizeIs(1));
@@ -417,14 +417,14 @@ TEST_F(PlanTest, WithoutConvolutionsToo) {
   EXPECT_THAT(timed_first_layers_, SizeIs(1 + 4));
 }
 
-TEST_F(PlanTest, WhereOnlyHeadsReadTheImagesTheFirstLayerHasNoKernels) {
+TEST_F(PlannerTest, NeedsNoFirstLayerKernelsIfOnlyHeadsReadTheImages) {
   const Plan plan = planner().make(BatchLayout({64}), use(kLong));
   EXPECT_EQ(plan.first_layer_fprop, "");
   EXPECT_EQ(plan.first_layer_dgrad, "");
   EXPECT_THAT(timed_first_layers_, IsEmpty());
 }
 
-TEST(TimedProblem, OfTheFirstLayerAsManyImagesAsGiveEnoughPositions) {
+TEST(TimedProblem, HasEnoughPositionsForTheFirstLayer) {
   const auto images = [](int count, int size) {
     return timed_problem(FirstLayerProblem{Direction::fprop, count, size, size, 64, Precision::fp16}).images;
   };
@@ -434,7 +434,7 @@ TEST(TimedProblem, OfTheFirstLayerAsManyImagesAsGiveEnoughPositions) {
   EXPECT_EQ(images(2, 4000), 1);
 }
 
-TEST_F(PlanTest, AProblemThatNobodyComputesIsAnErrorThatNamesTheLayer) {
+TEST_F(PlannerTest, AnUnsupportedProblemIsAnErrorThatNamesTheLayer) {
   Planner none(network_, kImage, Precision::tf32, PlanRule::timed,
                {[](const ConvolutionProblem&, PlanSearch, const TimingBudget&) {
                  return std::vector<std::unique_ptr<ConvolutionVariant>>();

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "fixtures.h"
+#include "../fixtures.h"
 #include "host/ascent/recipe.h"
 #include "host/model/network.h"
 #include "host/model/weights/formats.h"
@@ -127,7 +127,7 @@ INSTANTIATE_TEST_SUITE_P(
         Fault{"external_link.h5", {"/block1_conv1/block1_conv1/bias:0", "soft or external link"}},
         Fault{"external_values.h5", {"layer block1_conv1", "expected values in this file"}},
         Fault{"twice.h5",
-              {"layer block1_conv1", "/block1_conv1/again/kernel:0", "has this kernel already",
+              {"layer block1_conv1", "/block1_conv1/again/kernel:0", "already has a kernel",
                "/block1_conv1/block1_conv1/kernel:0"}},
         Fault{"model_without_names.h5", {"/model_weights", "layer_names, found none"}},
         Fault{"other_network.h5", {"no layer of tiny", "block1_conv1", "found input_1, conv1, conv2, conv3"}},
