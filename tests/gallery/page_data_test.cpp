@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "gallery_fixture.h"
-#include "host/gallery/page.h"
 #include "host/gallery/curves.h"
+#include "host/gallery/page.h"
 #include "host/gallery/pictures.h"
 
 namespace filterscope {
