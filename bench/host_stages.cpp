@@ -24,7 +24,6 @@
 
 #include "host/base/atomic_file.h"
 #include "host/base/error.h"
-#include "host/base/philox.h"
 #include "host/base/sha256.h"
 #include "host/gallery/curves.h"
 #include "host/gallery/gallery.h"
@@ -38,6 +37,7 @@
 #include "host/store/run_writer.h"
 #include "host/store/sheet.h"
 #include "host/store/stored_run.h"
+#include "kernels/common/philox.h"
 #include "tests/support/temporary_folder.h"
 
 namespace {

@@ -11,8 +11,8 @@
 
 #include "host/ascent/ascent.h"
 #include "host/base/error.h"
-#include "host/base/philox.h"
 #include "host/devices/devices.h"
+#include "kernels/common/philox.h"
 
 namespace filterscope::fidelity {
 

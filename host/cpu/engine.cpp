@@ -25,16 +25,16 @@ namespace filterscope {
 
 namespace {
 
-// Small maps want this many images to reuse their weights; more gain nothing, and pictures would come later.
+// Small maps need this many images to reuse their weights; more gain nothing and delay the pictures.
 constexpr int kSmallestAutomaticBatch = 16;
 constexpr int kLargestAutomaticBatch = 64;
-// Of the memory that is available, what batches may take; the rest is for pictures and threads.
+// Share of the available memory that batches may take; the rest is for pictures and threads.
 constexpr double kMemoryShare = 0.8;
-// For an estimate: runs after one that warms up, of no more filters than make this much work for two threads,
-// which takes them seconds.
+// An estimate times this many runs after a warm-up, with at most as many filters as make this much work for
+// two threads, a few seconds.
 constexpr int kTimedRuns = 2;
 constexpr double kTimedOperations = 2e11;
-// One that takes so long says enough, and warming up is a small part of it.
+// After a run this long no other is needed: warming up is a small part of it.
 constexpr double kLongRunSeconds = 1;
 
 std::string processor_name() {
@@ -59,7 +59,7 @@ class CpuEngine final : public Engine {
         team_(options.threads > 0 ? options.threads : default_threads()),
         planner_(network, weights, options.extent,
                  options.reproducible ? cpu::PlanRule::fixed : cpu::PlanRule::automatic) {
-    cpu::kernels();  // An Error of the choice now, not in the middle of the run.
+    cpu::kernels();  // Throws now, not in the middle of the run, if the chosen kernels do not exist.
   }
 
   EngineDescription describe() const override {
@@ -154,10 +154,10 @@ class CpuEngine final : public Engine {
  private:
   std::size_t image_size() const { return static_cast<std::size_t>(options_.extent.positions()) * 3; }
 
-  // Of a result, while it waits for the others of its batch.
+  // Bytes of a result that waits for the others of its batch.
   std::size_t result_bytes() const { return image_size() * (1 + (options_.keep_images ? sizeof(float) : 0)); }
 
-  // Images that are timed for an estimate.
+  // Number of images timed for an estimate.
   std::size_t timed_images(const BatchGroup& group) const {
     const double flops = network_.iteration_flops(group.layout.deepest_layer(), options_.extent);
     const auto enough =
@@ -176,7 +176,7 @@ class CpuEngine final : public Engine {
             filters};
   }
 
-  // Start image of the filter that is number `index` of the whole run.
+  // The start image of a filter; `index` is its number in the whole run.
   void fill_initial_image(FilterId id, std::int64_t index, std::span<float> image) const {
     const InitialImages& given = options_.initial_images;
     if (given.count == 0) {
@@ -225,7 +225,7 @@ class CpuEngine final : public Engine {
           result.status = FilterStatus::nonfinite;
         } else if (squares[i] == 0) {
           result.status = FilterStatus::dead;
-          // Its image no longer changes, and so neither does its loss.
+          // Its image no longer changes, hence neither does its loss.
           for (int rest = iteration; rest <= recipe_.iterations; ++rest) {
             if (rest % trace_every == 0) trace(result, rest, observer);
           }
@@ -260,7 +260,7 @@ class CpuEngine final : public Engine {
     }
   }
 
-  // The status of an ascent that took all its steps.
+  // Status of an ascent that took all its steps.
   static FilterStatus final_status(const FilterResult& result, double loss) {
     if (!std::isfinite(result.final_loss)) return FilterStatus::nonfinite;
     if (loss == 0) return FilterStatus::dead;
@@ -287,7 +287,7 @@ class CpuEngine final : public Engine {
   const Weights& weights_;
   const Recipe recipe_;
   const RenderOptions options_;
-  const std::string processor_ = processor_name();  // Once: later, too many files may be open to ask.
+  const std::string processor_ = processor_name();  // Read once: later, too many files may be open.
   ThreadTeam team_;
   cpu::Planner planner_;
   std::vector<std::string> plans_;

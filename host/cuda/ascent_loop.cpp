@@ -88,7 +88,7 @@ AscentLoop::AscentLoop(const Network& network, const Recipe& recipe, const Rende
 }
 
 AscentLoop::~AscentLoop() {
-  // Nothing may be freed under the device's hands.
+  // Nothing may be freed while the device may still use it.
   cudaStreamSynchronize(stream_);
   cudaStreamSynchronize(copy_stream_);
   cudaGetLastError();
@@ -99,7 +99,7 @@ std::size_t AscentLoop::device_bytes(const Network& network, const Recipe& recip
                                      const BatchLayout& layout) {
   const auto image_size = static_cast<std::size_t>(options.extent.positions()) * 3;
   const int trace_every = options.trace_every > 0 ? options.trace_every : recipe.trace_every();
-  // Images, gradients, pictures, frames, and two traces; the rest is a few numbers.
+  // Images, gradients, pictures, frames and two traces; the rest is small.
   const std::size_t per_image =
       image_size * (2 * sizeof(float) + 1 + (options.keep_images ? sizeof(float) : 0)) +
       frame_bytes(recipe, options) + std::size_t(recipe.iterations / trace_every) * 2 * sizeof(float) + 1024;
@@ -165,7 +165,7 @@ void AscentLoop::upload_initial_images(const Batch& batch) {
   copy(images_.data(), staged_images_.data(), images_.size(), cudaMemcpyHostToDevice, stream_);
 }
 
-// A launch beside the graph rather than a part of it, which would find out on the device, in every iteration,
+// A separate launch: as a part of the graph it would have to find out on the device, in each iteration,
 // whether a frame is due and where it goes.
 void AscentLoop::enqueue_frame() {
   const nvtx::Range range("frame");
@@ -226,8 +226,9 @@ void AscentLoop::iterate(bool as_graph) {
     return;
   }
   enqueue_iteration();
-  // A kernel's first launch may load its code, which is not to happen while a stream is captured. The graph
-  // is made at once, so that memory for it is missed before anything has been done.
+  // A kernel's first launch may load its code, which is not allowed during capture; hence this iteration is
+  // not a graph. The graph is created right after it, so that a lack of memory shows before anything is
+  // reported.
   if (iteration_graph_) return;
   iteration_graph_ = Graph::capture(stream_, [this] { enqueue_iteration(); });
   iteration_graph_.upload(stream_);
@@ -236,7 +237,7 @@ void AscentLoop::iterate(bool as_graph) {
 int AscentLoop::finished_iterations() const {
   const cudaError_t status = cudaStreamQuery(stream_);
   if (status == cudaErrorNotReady) {
-    cudaGetLastError();  // The runtime would hand it to whoever asks next.
+    cudaGetLastError();  // Otherwise the next caller would get it.
   } else {
     check(status, "ascending");
   }
@@ -300,7 +301,7 @@ FilterResult AscentLoop::take_result() {
   return result;
 }
 
-// The next image from `image` on whose result somebody takes; after the last one the batch is done with.
+// Moves on to the next image, from `image`, that is not padding; after the last one the batch is finished.
 void AscentLoop::find_result(int image) {
   while (image < images() && finishing_->indices[image] == Batch::kPadding) ++image;
   next_result_ = image;

@@ -17,56 +17,57 @@
 
 namespace filterscope::cuda {
 
-/// Ascends the filters of batches of one layout, one batch after another, wholly on the device. What a
-/// batch gives is copied to the host beside the work on the next one.
+/// Ascends batches of one layout, one after another, entirely on the device. The results of a batch are
+/// copied to the host during the next one.
 class AscentLoop {
  public:
-  /// Memory for `plan`; throws OutOfMemory. References must outlive it.
+  /// Allocates memory for `plan`; throws OutOfMemory. References must outlive the loop.
   AscentLoop(const Network& network, const Recipe& recipe, const RenderOptions& options, Precision precision,
              DeviceWeights& weights, Plan plan);
   ~AscentLoop();
 
   const Plan& plan() const { return passes_->plan(); }
-  /// Device memory of an ascent for `layout`, without the convolutions' workspace, at most.
+  /// Upper bound of the device memory for `layout`, without the workspace of convolutions.
   static std::size_t device_bytes(const Network& network, const Recipe& recipe, const RenderOptions& options,
                                   Precision precision, const BatchLayout& layout);
 
-  /// Initial images of a new batch.
+  /// Enqueues the initial images of a new batch.
   void start(const Batch& batch);
-  /// Enqueues one iteration, as one graph, or, for a profiler to see each operation by its name, one by one;
-  /// before it the frame that is due. The first iteration also makes the graph: it throws OutOfMemory where
-  /// there is none for that, and no later one does.
+  /// Enqueues one iteration, preceded by a frame if one is due: as a graph, or operation by operation, so
+  /// that a profiler sees each by its name. The first iteration also creates the graph, for which it may
+  /// throw OutOfMemory; later ones do not throw it.
   void iterate(bool as_graph = true);
-  /// Iterations of the batch that the device has finished with. Never waits; a device Error if the device has
-  /// failed.
+  /// Iterations of the batch that the device has finished. Never waits; throws a device Error if the device
+  /// has failed.
   int finished_iterations() const;
-  /// Enqueues what follows the last iteration: final losses, pictures, and their copies to the host. The
-  /// results of the batch before must have been taken.
+  /// Enqueues what follows the last iteration: final losses, pictures and their copies to the host. The
+  /// results of the previous batch must have been taken.
   void finish();
 
-  /// Whether results of a finished batch wait to be taken.
+  /// Whether a finished batch has results that are not taken yet.
   bool has_results() const { return finishing_ != nullptr; }
-  /// Whether they have arrived; asks the device only until they have.
+  /// Whether they have arrived; polls the device only until they have.
   bool results_arrived() {
     arrived_ = arrived_ || copied_.passed();
     return arrived_;
   }
-  /// Results that can be taken without the device, even if it is lost.
+  /// Whether there are results that can be taken even if the device is lost.
   bool has_arrived_results() const { return has_results() && arrived_; }
-  /// Of one result, at most.
+  /// Upper bound of the bytes of one result.
   std::size_t result_bytes() const;
-  /// The next one, those of deep layers first. Waits until they have arrived.
+  /// The next result; those of deep layers come first. Waits until they have arrived.
   FilterResult take_result();
-  /// Waits until the device has done all that was enqueued.
+  /// Waits for everything that was enqueued.
   void drain() const;
 
  private:
-  // What a batch gives. On the device a snapshot that the next batch leaves alone; on the host pinned.
+  // The results of a batch: on the device, a snapshot that the next batch does not touch; on the host,
+  // pinned.
   template <template <class> class Buffer>
   struct Results {
     Buffer<std::uint8_t> pictures;
-    /// [frames][images][height][width][3]; only with frame_every. No snapshot: a batch waits, on the device,
-    /// until that of the batch before has been copied.
+    /// [frames][images][height][width][3]; only with frame_every. Not a snapshot: on the device, a batch
+    /// waits until the frames of the previous one have been copied.
     Buffer<std::uint8_t> frames;
     Buffer<float> images;  // Only with keep_images.
     Buffer<float> trace;
@@ -81,7 +82,7 @@ class AscentLoop {
 
   int images() const { return plan().layout.images(); }
   std::size_t image_size() const { return static_cast<std::size_t>(options_.extent.positions()) * 3; }
-  // Without the finished picture.
+  // Frames without the finished picture.
   int frame_rows() const {
     return options_.frame_every > 0 ? frame_count(recipe_.iterations, options_.frame_every) - 1 : 0;
   }
@@ -104,7 +105,7 @@ class AscentLoop {
   Stream stream_;
   Stream copy_stream_;
   Event snapshot_;  // The snapshot is complete.
-  Event copied_;    // The host's copy is.
+  Event copied_;    // The copy on the host is complete.
 
   DeviceBuffer<float> images_;
   DeviceBuffer<float> gradients_;
@@ -127,13 +128,13 @@ class AscentLoop {
   PinnedBuffer<int> staged_filters_;
   PinnedBuffer<float> staged_images_;
   PinnedBuffer<int> progress_;
-  int* device_progress_ = nullptr;  // The same, as the device sees it.
+  int* device_progress_ = nullptr;  // Device address of progress_.
 
   Graph iteration_graph_;
-  int enqueued_ = 0;  // Iterations of the batch.
+  int enqueued_ = 0;  // Iterations enqueued in the batch.
   const Batch* running_ = nullptr;
   const Batch* finishing_ = nullptr;
-  int next_result_ = 0;  // Image of `finishing_`.
+  int next_result_ = 0;  // An image of `finishing_`.
   bool arrived_ = false;
 };
 

@@ -77,10 +77,9 @@ struct ConvolutionArguments {
   const void* source = nullptr;   ///< [images, height, width, source_channels()]; for a pool's output, half
                                   ///< the height and width, rounded down.
   const void* weights = nullptr;  ///< As ConvolutionVariant::weight_layout() says, in the storage type.
-  const void* bias = nullptr;  ///< Fprop: [out_channels], in the type ConvolutionVariant::bias_type() says.
-  void* destination =
-      nullptr;               ///< [images, height, width, destination_channels()]; a pool's output as above.
-  void* mask_out = nullptr;  ///< Fprop with bits or bytes.
+  const void* bias = nullptr;   ///< Fprop: [out_channels], in the type ConvolutionVariant::bias_type() says.
+  void* destination = nullptr;  ///< As source, with destination_channels().
+  void* mask_out = nullptr;     ///< Fprop with bits or bytes.
   const void* mask_in = nullptr;  ///< Dgrad with bits, bytes or activation.
   void* workspace = nullptr;      ///< ConvolutionVariant::workspace_bytes(); may be null if that is 0.
   /// Pooled: as in kernels::MaxPoolArguments; fprop writes them.

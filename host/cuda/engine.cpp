@@ -30,26 +30,26 @@ namespace {
 
 using cuda::AscentLoop;
 
-// The host runs this many iterations ahead of the device: enough that the device never waits for it, few
-// enough that an interruption is soon heeded.
+// The host enqueues this many iterations ahead of the device: enough that the device never waits, few enough
+// that a run stops soon after it is interrupted.
 constexpr int kIterationsAhead = 8;
-// For an estimate. The first is not yet a graph, the second makes it.
+// Iterations timed for an estimate. Of the warm-up, the first is not yet a graph, the second creates it.
 constexpr int kWarmUpIterations = 2;
 constexpr int kTimedIterations = 3;
 constexpr std::chrono::microseconds kPollInterval{200};
-// Of results, as much is handed over between two looks at the device: well below a millisecond's work.
+// Results handed over between two polls of the device: well below a millisecond of work.
 constexpr std::size_t kSliceBytes = std::size_t{1} << 20;
 
-// More elements than an int can count are beyond some of cuDNN's kernels.
+// Some cuDNN kernels cannot index more elements than an int can count.
 constexpr std::int64_t kLargestTensor = std::numeric_limits<std::int32_t>::max();
-// Of the free device memory, what the engine leaves to others and to the libraries.
+// Batches take this share of the free device memory, less what the libraries need.
 constexpr double kMemoryShare = 0.9;
 constexpr std::size_t kReservedBytes = std::size_t{768} << 20;
-// A profile of a few iterations is to show the kernels of a run of so many.
+// A profile of a few iterations should show the kernels chosen for a run of this length.
 constexpr std::int64_t kProfiledIterations = 500;
-// Images of every batch under --reproducible.
+// Images of each batch under --reproducible.
 constexpr int kReproducibleBatch = 64;
-// Of a batch: beyond this many nothing gets faster.
+// Larger batches are no faster.
 constexpr int kMostImages = 1 << 14;
 
 class CudaEngine final : public Engine {
@@ -94,7 +94,7 @@ class CudaEngine final : public Engine {
     if (options_.reproducible)
       return {
           .form = BatchForm::fixed, .images = kReproducibleBatch, .reason = "--reproducible", .memory = {}};
-    std::int64_t elements = 1;  // Of one image's largest map.
+    std::int64_t elements = 1;  // Largest map of one image.
     for (int layer = 0; layer < network_.layer_count(); ++layer) {
       elements = std::max(elements, network_.map_extent(layer, options_.extent).positions() *
                                         network_.convolutions[layer].out_channels);
@@ -127,7 +127,7 @@ class CudaEngine final : public Engine {
     const ThreadTeam::Scope scope(&team_);
     Recipe recipe = recipe_;
     recipe.iterations =
-        std::max(recipe.iterations, kWarmUpIterations + kTimedIterations);  // What there is memory for.
+        std::max(recipe.iterations, kWarmUpIterations + kTimedIterations);  // The trace has a row for each.
     double seconds = 0;
     with_launch_errors([&] {
       AscentLoop ascent(network_, recipe, options_, precision_, device_weights_,
@@ -164,7 +164,7 @@ class CudaEngine final : public Engine {
   }
 
  private:
-  // Of the calling thread, which may not be the one that made the engine.
+  // The calling thread may not be the one that made the engine.
   void make_current() const { cuda::check(cudaSetDevice(index_), "--device cuda:{}", index_); }
 
   template <class Action>
@@ -176,7 +176,7 @@ class CudaEngine final : public Engine {
     }
   }
 
-  // Of one batch, each into its filter's place.
+  // The gradients of one batch, each in its filter's place.
   void find_gradients(cuda::NetworkPasses& passes, const Batch& batch, std::span<const float> images,
                       std::span<FilterGradient> results) const {
     const std::size_t count = batch.filters.size();
@@ -226,8 +226,8 @@ class CudaEngine final : public Engine {
     return use;
   }
 
-  // What OutOfMemory there is comes at the first iteration of the first batch at the latest: nothing of the
-  // group has been reported or delivered then.
+  // Throws OutOfMemory at the first iteration of the first batch at the latest, before anything of the group
+  // has been reported or delivered.
   void ascend_group(const BatchGroup& group, RenderObserver& observer, const std::stop_token& stop) {
     std::optional<AscentLoop> ascent;
     {
@@ -239,8 +239,8 @@ class CudaEngine final : public Engine {
     const auto lost = [&](const char* reason) {
       while (ascent->has_arrived_results()) deliver_one(*ascent, observer);
       return Error(ErrorKind::device,
-                   fmt::format("cuda:{} ({}) failed during the ascent: {}. What had arrived of its "
-                               "results is delivered",
+                   fmt::format("cuda:{} ({}) failed during the ascent: {}. The results that had arrived "
+                               "are delivered",
                                index_, device_.name, reason));
     };
     try {
@@ -249,15 +249,15 @@ class CudaEngine final : public Engine {
       }
       while (ascent->has_results()) deliver_one(*ascent, observer);
     } catch (const Error& error) {
-      if (error.kind() != ErrorKind::device) throw;  // The observer's.
+      if (error.kind() != ErrorKind::device) throw;  // From the observer.
       throw lost(error.what());
     } catch (const kernels::LaunchError& error) {
       throw lost(error.what());
     }
   }
 
-  // Whether the batch came to its end; false: stopped. Meanwhile delivers the results of the batch before.
-  // While there are iterations to enqueue it never waits for the observer.
+  // Returns false if stopped before the batch was complete. Delivers the results of the previous batch on the
+  // way, and never waits for the observer while there are iterations to enqueue.
   bool ascend(AscentLoop& ascent, const Batch& batch, RenderObserver& observer, const std::stop_token& stop) {
     const cuda::nvtx::Range range("batch");
     const std::int64_t filters = batch.filter_count();
@@ -282,7 +282,7 @@ class CudaEngine final : public Engine {
     remember_plan(ascent.plan());
     ascent.finish();
     while (attend() < recipe_.iterations) {
-      if (stop.stop_requested()) return true;  // All is enqueued: the batch is taken all the same.
+      if (stop.stop_requested()) return true;  // Everything is enqueued, so the batch still counts.
       std::this_thread::sleep_for(kPollInterval);
     }
     return true;
@@ -333,7 +333,7 @@ class CudaEngine final : public Engine {
   const Recipe recipe_;
   const RenderOptions options_;
   const Precision precision_;
-  ThreadTeam team_;  // Lays out weights, and compares the results of kernels.
+  ThreadTeam team_;  // Converts weight layouts and compares results of kernels.
   const int index_;
   const Libraries libraries_;
   const std::string missing_;
@@ -343,7 +343,7 @@ class CudaEngine final : public Engine {
   cuda::Planner planner_;
   cuda::DeviceWeights device_weights_;
   std::vector<std::string> plans_;
-  int enqueued_ = 0;  // Iterations of the run.
+  int enqueued_ = 0;  // Iterations enqueued in the run.
 };
 
 }  // namespace

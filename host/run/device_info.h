@@ -9,7 +9,7 @@ struct DeviceInfo {
   std::string id;  ///< As --device takes it.
   std::string name;
   bool usable = false;
-  std::string remark;  ///< Why it is not usable, or what to know.
+  std::string remark;  ///< Why it is not usable, or how it computes.
 };
 
 }  // namespace filterscope

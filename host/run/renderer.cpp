@@ -12,7 +12,7 @@ namespace filterscope {
 
 namespace {
 
-// The schedule of some of a run's filters, with indices into all of them.
+// Changes the indices of a schedule for some of a run's filters into indices into `all`.
 void number_among(std::span<const FilterId> all, std::vector<BatchGroup>& groups) {
   for (BatchGroup& group : groups) {
     for (Batch& batch : group.batches) {
@@ -63,7 +63,7 @@ std::optional<double> Renderer::estimate(std::span<const FilterId> filters, doub
   require_weights(network_, weights_, filters);
   struct Sample {
     const BatchGroup* group;
-    double iterations;  // Counted for each image, of all groups that the sample stands for.
+    double iterations;  // Image iterations of all groups that the sample stands for.
   };
   std::vector<Sample> samples;
   double timed_flops = 0;
@@ -77,7 +77,7 @@ std::optional<double> Renderer::estimate(std::span<const FilterId> filters, doub
     const double iterations =
         static_cast<double>(group.batches.size()) * layout.images() * recipe_.iterations;
     flops += image_flops * iterations;
-    // Batches of one layer that differ by a filter take the same time for each.
+    // Batches of one layer whose sizes differ by one take the same time per image.
     if (!samples.empty() && samples.back().group->layout.deepest_layer() == layout.deepest_layer()) {
       samples.back().iterations += iterations;
       continue;

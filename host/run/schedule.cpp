@@ -27,7 +27,7 @@ BatchLayout one_layer_layout(int layer, int images) {
   return BatchLayout(std::move(targeting));
 }
 
-// Deals the filters of each layer out to batches of `layout`, which together have room for all.
+// Distributes the filters over `batches` batches of `layout`, which together have room for all.
 BatchGroup deal(std::span<const FilterId> filters, const BatchLayout& layout, int batches) {
   BatchGroup group{layout, std::vector<Batch>(batches)};
   for (Batch& batch : group.batches) {
@@ -86,7 +86,7 @@ std::vector<BatchGroup> cut_mixed_layers(std::span<const FilterId> filters, int 
   const std::vector<int> counts = count_by_layer(filters);
   const auto layers = std::ranges::count_if(counts, [](int count) { return count > 0; });
   if (images < layers) return cut_fixed(filters, images);
-  // Every layer's share is rounded up, so a batch needs more room than its part of all filters.
+  // The share of each layer is rounded up, so a batch can need more images than its part of all filters.
   const auto share = [&](int batches) {
     std::vector<int> targeting(counts.size());
     for (std::size_t layer = 0; layer < counts.size(); ++layer)
@@ -135,7 +135,7 @@ Schedule make_schedule(std::span<const FilterId> filters, const Recipe& recipe, 
     schedule.reason = std::move(reason);
   };
   if (limits.form == BatchForm::mixed_layers) limit(filters.size(), "all filters at once");
-  // Frames also wait in the host's memory until they are encoded, whatever the engine has.
+  // Whatever the engine, frames also wait in host memory until they are encoded.
   if (const std::size_t bytes = frame_bytes(recipe, options); bytes > 0)
     limit(kFrameBytes / bytes, "1 GB of frames");
   schedule.groups = cut_batches(filters, limits.form, schedule.images);

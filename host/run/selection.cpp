@@ -14,7 +14,7 @@
 
 #include "../base/error.h"
 #include "../base/nearest_name.h"
-#include "../base/philox.h"
+#include "kernels/common/philox.h"
 
 namespace filterscope {
 

@@ -305,7 +305,7 @@ TEST(CudaEngineRun, DeliversWhatHasArrivedWhenTheDeviceIsLost) {
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::device);
     EXPECT_THAT(error.what(), testing::AllOf(testing::HasSubstr("cuda:0 ("), testing::HasSubstr("llegal"),
-                                             testing::HasSubstr("What had arrived")));
+                                             testing::HasSubstr("had arrived are delivered")));
   }
   emulation::set_broken(false);
   EXPECT_THAT(observer.finished, testing::ElementsAre(FilterId{1, 0}, FilterId{1, 1}));

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <utility>
 
-#include "host/base/philox.h"
+#include "kernels/common/philox.h"
 
 namespace filterscope::reference {
 

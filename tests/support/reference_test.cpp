@@ -9,7 +9,7 @@
 #include <string>
 #include <tuple>
 
-#include "host/base/philox.h"
+#include "kernels/common/philox.h"
 #include "tests/support/random_network.h"
 
 namespace filterscope::reference {
@@ -320,7 +320,7 @@ TEST(ReferenceNoise, IsTheFilterStreamWordByWord) {
   const std::vector<float> image = noise_image(unit, 7, 3, 11, {5, 3});
   ASSERT_EQ(image.size(), 45u);
   const auto word = [](std::uint32_t block, std::size_t i) {
-    return Philox::generate({block, 11, 3, 0}, {7, 0})[i];
+    return Philox::generate({{block, 11, 3, 0}}, {{7, 0}})[i];
   };
   EXPECT_EQ(image[0], to_unit_float(word(0, 0)));
   EXPECT_EQ(image[6], to_unit_float(word(1, 2)));

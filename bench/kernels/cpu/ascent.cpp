@@ -8,9 +8,9 @@
 #include "../check.h"
 #include "families.h"
 #include "host/ascent/recipe.h"
-#include "host/base/philox.h"
 #include "host/base/threads.h"
 #include "host/cpu/kernels.h"
+#include "kernels/common/philox.h"
 
 namespace filterscope::bench {
 

@@ -6,7 +6,7 @@
 
 #include "families.h"
 #include "host/ascent/recipe.h"
-#include "host/base/philox.h"
+#include "kernels/common/philox.h"
 #include "kernels/first_layer/dgrad.h"
 #include "kernels/head/filter_head.h"
 #include "kernels/head/loss_trace.h"

@@ -21,8 +21,7 @@ class WrongResult : public Error {
 /// Part of a kernel's result for one image, on the host.
 struct TrialResult {
   std::vector<float> values;
-  std::vector<std::uint8_t>
-      kept;  ///< What fprop keeps for the backward pass: fields of masks and of a pool's argmax.
+  std::vector<std::uint8_t> kept;  ///< Masks and pool indices that fprop keeps, one field each.
 };
 
 /// A part of a result to compare.

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "../../base/philox.h"
+#include "kernels/common/philox.h"
 #include "weights.h"
 
 // The same numbers on every machine: only + - * / and sqrt, which IEEE 754 rounds in one way, in a fixed

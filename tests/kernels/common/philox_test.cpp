@@ -1,4 +1,4 @@
-#include "host/base/philox.h"
+#include "kernels/common/philox.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -16,24 +16,24 @@ constexpr std::uint32_t kOnes = 0xffffffffu;
 
 // Known answers published with the authors' Random123 library (tests/kat_vectors, philox4x32 10).
 TEST(Philox, GivesThePublishedAnswers) {
-  EXPECT_EQ(Philox::generate({0, 0, 0, 0}, {0, 0}),
-            (Philox::Counter{0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u}));
-  EXPECT_EQ(Philox::generate({kOnes, kOnes, kOnes, kOnes}, {kOnes, kOnes}),
-            (Philox::Counter{0x408f276du, 0x41c83b0eu, 0xa20bc7c6u, 0x6d5451fdu}));
+  EXPECT_EQ(Philox::generate({{0, 0, 0, 0}}, {{0, 0}}),
+            (Philox::Counter{{0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u}}));
+  EXPECT_EQ(Philox::generate({{kOnes, kOnes, kOnes, kOnes}}, {{kOnes, kOnes}}),
+            (Philox::Counter{{0x408f276du, 0x41c83b0eu, 0xa20bc7c6u, 0x6d5451fdu}}));
   EXPECT_EQ(
-      Philox::generate({0x243f6a88u, 0x85a308d3u, 0x13198a2eu, 0x03707344u}, {0xa4093822u, 0x299f31d0u}),
-      (Philox::Counter{0xd16cfe09u, 0x94fdccebu, 0x5001e420u, 0x24126ea1u}));
+      Philox::generate({{0x243f6a88u, 0x85a308d3u, 0x13198a2eu, 0x03707344u}}, {{0xa4093822u, 0x299f31d0u}}),
+      (Philox::Counter{{0xd16cfe09u, 0x94fdccebu, 0x5001e420u, 0x24126ea1u}}));
 }
 
 TEST(Philox, IsAConstantExpression) {
-  static_assert(Philox::generate({0, 0, 0, 0}, {0, 0})[0] == 0x6627e8d5u);
+  static_assert(Philox::generate({{0, 0, 0, 0}}, {{0, 0}})[0] == 0x6627e8d5u);
   static_assert(random_block(0, RandomStream::initial_image, 0, 0, 0)[3] == 0x9b00dbd8u);
 }
 
 TEST(RandomBlock, LaysOutCounterAndKey) {
   EXPECT_EQ(random_block(0x1122334455667788u, RandomStream::synthetic_weights, 12, 511, 6911),
-            Philox::generate({6911, 511, 12, 2}, {0x55667788u, 0x11223344u}));
-  EXPECT_EQ(random_block(5, RandomStream::selection, 1, 2, 3), Philox::generate({3, 2, 1, 1}, {5, 0}));
+            Philox::generate({{6911, 511, 12, 2}}, {{0x55667788u, 0x11223344u}}));
+  EXPECT_EQ(random_block(5, RandomStream::selection, 1, 2, 3), Philox::generate({{3, 2, 1, 1}}, {{5, 0}}));
 }
 
 // Another value of any one argument is another block, and no two arguments can stand in for one another.
