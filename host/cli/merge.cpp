@@ -87,7 +87,7 @@ void require_same_settings(const StoredRun& first, const StoredRun& other) {
                           first.folder.string(), other.folder.string(), fmt::join(texts, "; ")));
 }
 
-/// Where a filter's result comes from.
+/// The origin of a filter's result.
 struct Source {
   const StoredRun* run;
   std::size_t row;
