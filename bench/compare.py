@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Compares two files of measurements: of Google Benchmark (bench_kernels; with --benchmark_repetitions) or of
+"""Compares two files of measurements, of Google Benchmark (bench_kernels with --benchmark_repetitions) or of
 end_to_end.py.
 
   bench/compare.py before.json after.json [--filter REGEX]
 
-For everything that both files measured: the medians of the repetitions with their ranges, and the ratio of the medians, after to
-before, so that below 1 is faster (less, for memory). The ratio's spread is what it would be with the extremes of both. A
-difference is marked (faster, slower) only when it exceeds the spread, that is when the two ranges do not overlap; with one
-measurement on a side nothing is known of the spread, and nothing is marked. Needs Python 3.9 and nothing else.
+For everything that both files measured, prints the medians of the repetitions with their ranges, and the ratio of the medians,
+after to before, so that less than 1 is faster (less, for memory). The ratio's spread comes from the extremes of both. A
+difference is marked (faster, slower) only if it exceeds the spread, that is, if the two ranges do not overlap. With only one
+measurement on a side, the spread is unknown, and nothing is marked. Needs Python 3.9 and nothing else.
 """
 import argparse
 import json
@@ -22,7 +22,7 @@ UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
 class Measured:
-    """Repetitions of one figure, less being better."""
+    """Repetitions of one figure; less is better."""
 
     def __init__(self, values, unit):
         self.values = values
@@ -37,7 +37,7 @@ class Measured:
 
 
 def from_google_benchmark(content):
-    """Time of each benchmark's repetitions, by name; what was skipped or failed is left out."""
+    """The times of each benchmark's repetitions, by name, without benchmarks that were skipped or failed."""
     seconds = {}
     for row in content["benchmarks"]:
         if row.get("run_type", "iteration") != "iteration" or row.get("error_occurred"):
@@ -48,7 +48,7 @@ def from_google_benchmark(content):
 
 
 def from_end_to_end(content):
-    """Of workloads the whole command, its phases and its memory; of the series what a filter's iteration costs."""
+    """For workloads, the whole command, its phases and its memory; for series, the cost of a filter's iteration."""
     measured = {}
     for run in content["runs"]:
         of = [repetition for repetition in run["repetitions"]]
@@ -82,7 +82,7 @@ def read(path):
 
 
 class Ratio:
-    """Of two Measured, `after` to `before`."""
+    """The ratio of two Measured, `after` to `before`."""
 
     def __init__(self, before, after):
         def divide(a, b):
@@ -131,7 +131,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("before")
     parser.add_argument("after")
-    parser.add_argument("--filter", default="", metavar="REGEX", help="only names in which this is found")
+    parser.add_argument("--filter", default="", metavar="REGEX", help="only names that match")
     arguments = parser.parse_args()
     (kind, before), (other_kind, after) = read(arguments.before), read(arguments.after)
     if kind != other_kind:

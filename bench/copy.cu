@@ -1,5 +1,5 @@
-// A copy by the device's threads, as kernels read and write: vectors of 16 bytes, several a thread, all
-// loaded before the first is stored. On an H200 cudaMemcpyAsync moves less than the project's kernels do.
+// A copy by the device's threads, as kernels read and write: vectors of 16 bytes, several per thread, all
+// loaded before the first is stored. On an H200, cudaMemcpyAsync is slower than the project's kernels.
 #include <stdexcept>
 
 #include "copy.h"
@@ -14,8 +14,8 @@ using kernels::Global;
 using kernels::Vector;
 
 constexpr int kThreads = 256;
-constexpr int kVectors = 4;  // A thread's.
-constexpr int kWidth = 4;    // Words of a vector.
+constexpr int kVectors = 4;  // Per thread.
+constexpr int kWidth = 4;    // Words per vector.
 constexpr std::size_t kBlockWords = std::size_t{kThreads} * kVectors * kWidth;
 
 __global__ void __launch_bounds__(kThreads)

@@ -55,7 +55,7 @@ double copy_bandwidth(const Stream& stream) {
   by_threads();
   stream.synchronise();
   if (to_host(to.data(), bytes) != to_host(from.data(), bytes))
-    throw Error(ErrorKind::device, "a copy on the device is not what was copied");
+    throw Error(ErrorKind::device, "a copy on the device differs from its source");
   const double milliseconds =
       std::min(device_milliseconds(stream, by_threads), device_milliseconds(stream, by_runtime));
   return 2 * static_cast<double>(bytes) / milliseconds * 1e3;

@@ -1,11 +1,10 @@
-// What cuDNN takes for each convolution of VGG16 on a GPU: every graph in which it can be written (fused and
-// not, the input gradient as dgrad and as a forward convolution with rotated weights), each with the fastest
-// of the plans that cuDNN proposes and with the one it proposes first, beside two ceilings measured in the
-// same run: the largest matrix product and a copy in device memory.
+// The time of cuDNN's plans for each convolution of VGG16 on a GPU: for every graph in which it can be
+// written (fused and not, dgrad as such and as fprop with rotated weights), the fastest of the plans that
+// cuDNN proposes and the first one. Two ceilings are measured in the same run: the largest matrix product and
+// a copy in device memory.
 //
-// Data are random; times are those of graph replays after a warm-up (host/cuda/plan/timing.h). The arithmetic
-// counted is that of the convolution, 2 operations per multiply-add; the traffic is each map read or written
-// once.
+// Data are random; times are those of graph replays after a warm-up (host/cuda/plan/timing.h). Operations are
+// those of the convolution, 2 per multiply-add; traffic counts each map once.
 
 #include <fmt/format.h>
 
@@ -31,7 +30,7 @@
 
 #include "cuda_ceilings.h"
 #include "host/base/error.h"
-#include "host/cuda/cudnn/graph.h"
+#include "host/cuda/cudnn/fastest_plan.h"
 #include "host/cuda/plan/timing.h"
 #include "host/model/network.h"
 
@@ -44,7 +43,7 @@ using nlohmann::json;
 constexpr Extent kImage{96, 96};
 constexpr std::size_t kWorkspaceLimit = std::size_t{4} << 30;
 // A plan that takes this much longer than the best so far is not timed again.
-constexpr double kHopeless = 3;
+constexpr double kCutoffFactor = 3;
 
 struct Options {
   std::vector<int> batches;
@@ -59,12 +58,12 @@ struct Variant {
   BiasType bias_type = BiasType::storage;
 };
 constexpr std::array kForward{
-    Variant{Formulation::forward, Epilogue::none},
-    Variant{Formulation::forward, Epilogue::bias_relu},
-    Variant{Formulation::forward, Epilogue::bias_relu, BiasType::fp32},
-    Variant{Formulation::forward, Epilogue::bias_relu_bytes},
-    Variant{Formulation::forward, Epilogue::bias_relu_bytes, BiasType::fp32},
-    Variant{Formulation::forward, Epilogue::bias_relu_boolean},
+    Variant{Formulation::fprop, Epilogue::none},
+    Variant{Formulation::fprop, Epilogue::bias_relu},
+    Variant{Formulation::fprop, Epilogue::bias_relu, BiasType::fp32},
+    Variant{Formulation::fprop, Epilogue::bias_relu_bytes},
+    Variant{Formulation::fprop, Epilogue::bias_relu_bytes, BiasType::fp32},
+    Variant{Formulation::fprop, Epilogue::bias_relu_boolean},
 };
 constexpr std::array kInputGradient{
     Variant{Formulation::dgrad, Epilogue::none},
@@ -72,15 +71,15 @@ constexpr std::array kInputGradient{
     Variant{Formulation::dgrad, Epilogue::bytes_product},
     Variant{Formulation::dgrad, Epilogue::bytes_select},
     Variant{Formulation::dgrad, Epilogue::boolean_select},
-    Variant{Formulation::rotated_forward, Epilogue::none},
-    Variant{Formulation::rotated_forward, Epilogue::relu_backward},
-    Variant{Formulation::rotated_forward, Epilogue::bytes_product},
-    Variant{Formulation::rotated_forward, Epilogue::bytes_select},
-    Variant{Formulation::rotated_forward, Epilogue::boolean_select},
+    Variant{Formulation::rotated_fprop, Epilogue::none},
+    Variant{Formulation::rotated_fprop, Epilogue::relu_backward},
+    Variant{Formulation::rotated_fprop, Epilogue::bytes_product},
+    Variant{Formulation::rotated_fprop, Epilogue::bytes_select},
+    Variant{Formulation::rotated_fprop, Epilogue::boolean_select},
 };
 
-// Where there is no ReLU below: on the image, and behind a pool, whose own gradient closes the gates.
-bool has_gate(int layer) {
+// Not above the image, nor above a pool, whose own gradient applies the mask.
+bool has_relu_below(int layer) {
   return layer > 0 && !vgg16().convolutions[layer - 1].pool_after;
 }
 
@@ -92,7 +91,7 @@ double operations(const GraphDescription& graph) {
   return 2. * 9 * graph.in_channels * static_cast<double>(elements(graph, graph.out_channels));
 }
 
-// Bytes read and written if nothing is read twice; the weights do not count.
+// The bytes read and written if nothing is read twice, without the weights.
 double traffic(const GraphDescription& graph) {
   const auto storage = static_cast<double>(storage_bytes(graph.precision));
   const auto result = static_cast<double>(elements(graph, graph.destination_channels()));
@@ -111,12 +110,12 @@ class Maps {
   explicit Maps(const GraphDescription& graph)
       : source_(random_values(elements(graph, graph.source_channels()), graph.precision)),
         weights_(random_values(std::size_t{9} * graph.in_channels * graph.out_channels, graph.precision)),
-        // Read as either type.
+        // May be read as either type.
         bias_(random_values(std::size_t{2} * graph.out_channels, graph.precision)),
-        // An activation, or, whatever its bytes say, a mask.
-        gate_(random_values(elements(graph, graph.destination_channels()), graph.precision)),
+        // Used as an activation or, with arbitrary bytes, as a mask.
+        mask_in_(random_values(elements(graph, graph.destination_channels()), graph.precision)),
         destination_(elements(graph, graph.destination_channels()) * storage_bytes(graph.precision)),
-        mask_(elements(graph, graph.destination_channels())) {}
+        mask_out_(elements(graph, graph.destination_channels())) {}
 
   ConvolutionArguments arguments(Epilogue epilogue, void* workspace) const {
     ConvolutionArguments arguments{.source = source_.data(),
@@ -128,7 +127,7 @@ class Maps {
         break;
       case Epilogue::bias_relu_bytes:
       case Epilogue::bias_relu_boolean:
-        arguments.gate_out = mask_.data();
+        arguments.mask_out = mask_out_.data();
         [[fallthrough]];
       case Epilogue::bias_relu:
         arguments.bias = bias_.data();
@@ -137,18 +136,18 @@ class Maps {
       case Epilogue::bytes_product:
       case Epilogue::bytes_select:
       case Epilogue::boolean_select:
-        arguments.gate_in = gate_.data();
+        arguments.mask_in = mask_in_.data();
     }
     return arguments;
   }
 
  private:
-  DeviceBuffer<std::byte> source_, weights_, bias_, gate_, destination_, mask_;
+  DeviceBuffer<std::byte> source_, weights_, bias_, mask_in_, destination_, mask_out_;
 };
 
 class Probe {
  public:
-  // `keep` is called when there is something new in the report.
+  // `keep` is called whenever the report has changed.
   Probe(const Options& options, json& report, std::function<void()> keep)
       : options_(options),
         report_(report),
@@ -210,9 +209,9 @@ class Probe {
     const bool half = precision == Precision::bf16 || precision == Precision::fp16;
     if (variant.bias_type == BiasType::fp32 && !half) return false;  // The storage type is the same.
     if (variant.epilogue == Epilogue::none || variant.epilogue == Epilogue::bias_relu) return true;
-    // All there is in fp32 is one slow kernel that takes up to 10 s to compile.
+    // In fp32, there is only one slow kernel, which takes up to 10 s to compile.
     if (precision == Precision::fp32) return false;
-    return variant.formulation == Formulation::forward || has_gate(layer);
+    return variant.formulation == Formulation::fprop || has_relu_below(layer);
   }
 
   void measure_graph(const std::string& layer, const GraphDescription& description, const Maps& maps) {
@@ -230,10 +229,10 @@ class Probe {
         const ConvolutionArguments arguments = maps.arguments(description.epilogue, workspace.data());
         const double milliseconds = device_milliseconds(
             stream_, [&] { graph->launch(plan, *handle_, arguments, stream_); },
-            kHopeless * so_far.milliseconds);
+            kCutoffFactor * so_far.milliseconds);
         entry["milliseconds"] = milliseconds;
         entry["workspace"] = workspace.size();
-        // What cuDNN thinks best, where that works.
+        // The plan that cuDNN considers the best, if it works.
         if (plan == 0) first = milliseconds;
         return milliseconds;
       } catch (const std::exception& error) {
@@ -279,14 +278,14 @@ class Probe {
   std::map<Precision, double> product_;
 };
 
-// Layers whose convolutions differ, also in what is below them.
+// The layers whose convolutions differ, or the operation below them.
 std::vector<int> different_layers() {
   std::vector<int> layers;
   std::set<std::tuple<int, int, std::int64_t, bool>> seen;
   for (int layer = 0; layer < vgg16().layer_count(); ++layer) {
     const Convolution& convolution = vgg16().convolutions[layer];
     if (seen.emplace(convolution.in_channels, convolution.out_channels,
-                     vgg16().map_extent(layer, kImage).positions(), has_gate(layer))
+                     vgg16().map_extent(layer, kImage).positions(), has_relu_below(layer))
             .second) {
       layers.push_back(layer);
     }
@@ -300,16 +299,17 @@ struct Arguments {
   std::string file;
 };
 
-// None if help was asked for, and given.
+// None if help was requested and printed.
 std::optional<Arguments> parse(int argc, char** argv) {
-  cxxopts::Options parser("bench_cudnn_plans", "What cuDNN takes for each convolution of VGG16 at 96 x 96.");
+  cxxopts::Options parser("bench_cudnn_plans",
+                          "The time of cuDNN's plans for each convolution of VGG16 at 96 x 96.");
   // clang-format off
   parser.add_options()
-    ("layers", "Such as block3_conv2 (each that differs from those before it)", cxxopts::value<std::vector<std::string>>(), "NAME,...")
+    ("layers", "Layers, such as block3_conv2 (default: each that differs from those before it)", cxxopts::value<std::vector<std::string>>(), "NAME,...")
     ("images", "Images at once", cxxopts::value<std::vector<int>>()->default_value("512"), "N,...")
     ("precisions", "fp32, tf32, bf16, fp16", cxxopts::value<std::vector<std::string>>()->default_value("bf16"), "P,...")
-    ("precompiled", "Plans timed of each graph that come with cuDNN", cxxopts::value<int>()->default_value("100"), "N")
-    ("compiled", "and that are compiled, 0.1 to 1 s each", cxxopts::value<int>()->default_value("5"), "N")
+    ("precompiled", "Precompiled plans timed per graph", cxxopts::value<int>()->default_value("100"), "N")
+    ("compiled", "Plans compiled and timed per graph, 0.1 to 1 s each", cxxopts::value<int>()->default_value("5"), "N")
     ("device", "Number of the CUDA device", cxxopts::value<int>()->default_value("0"), "N")
     ("json", "Also write everything here", cxxopts::value<std::string>(), "FILE")
     ("help", "Print this");

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Measures the whole command: `filterscope render` on a workload with its phases apart, and how its cost grows with the batch,
-the size of the image, the iterations and the depth of the layer. Writes JSON for compare.py and report.py.
+"""Measures the whole command: `filterscope render` on a workload, phase by phase, and how its cost grows with the batch, the size
+of the image, the iterations and the depth of the layer. Writes JSON for compare.py and report.py.
 
   bench/end_to_end.py --out end_to_end.json
   bench/end_to_end.py --out end_to_end.json --only workload --weights FILE
 
-Everything is measured once per round, so that what disturbs the machine for a while disturbs all alike. On a GPU a round that is
-not recorded comes first, since the plans that it times are kept for later runs; its workload is recorded as NAME-cold. Needs
+Everything is measured once per round, so that a temporary disturbance of the machine affects all alike. On a GPU, an unrecorded
+round comes first, since the plans that it times are kept for later runs; only its workload is recorded, as NAME-cold. Needs
 Python 3.9 and nothing else.
 """
 import argparse
@@ -17,7 +17,7 @@ import sys
 import measuring
 from measuring import FILTERS, NAMES, SIZE
 
-# What is measured: filters of a workload; filters x iterations of one point of a series, at 96 x 96; and the points.
+# The filters of a workload; the filters x iterations of one point of a series, at 96 x 96; and the points.
 SCALES = {
     "cpu": {"workload": ("sampler", ["*:0-15"], 50), "work": 128, "filters": 8, "deep": 16, "batches": [1, 2, 4, 8, 16, 32, 64],
             "sizes": [32, 64, 96, 128, 160, 192, 224], "iterations": [1, 5, 10, 20, 40, 80]},
@@ -31,7 +31,7 @@ QUICK = {
     "gpu": {"workload": ("sampler", ["*:0-63"], 50), "work": 2560, "filters": 64, "deep": 16, "batches": [1, 16, 128],
             "sizes": [32, 96, 192], "iterations": [10, 100]},
 }
-# Only shows that everything runs.
+# Only checks that everything runs.
 TINY = {"workload": ("tiny", ["block1_*:0"], 1), "work": 1, "filters": 1, "deep": 1, "batches": [1], "sizes": [32],
         "iterations": [1]}
 SCALED_LAYERS = ["block3_conv3", "block5_conv3"]
@@ -41,14 +41,14 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", default=str(measuring.BENCH.parent / "build/release"), help="folder with filterscope")
     parser.add_argument("--out", required=True, help="the JSON file to write")
-    parser.add_argument("--weights", default="synthetic", help="as filterscope render takes them (default: synthetic)")
-    parser.add_argument("--device", default="auto", help="as filterscope render takes it (default: auto)")
-    parser.add_argument("--rounds", type=int, help="how often each run is measured (default: 3; 1 with --quick)")
+    parser.add_argument("--weights", default="synthetic", help="as for filterscope render (default: synthetic)")
+    parser.add_argument("--device", default="auto", help="as for filterscope render (default: auto)")
+    parser.add_argument("--rounds", type=int, help="measurements of each run (default: 3; 1 with --quick)")
     parser.add_argument("--load-before", type=float, metavar="LOAD",
-                        help="the machine's load before the measurements that this is one of (default: its load now)")
-    parser.add_argument("--only", choices=["workload", "batch", "size", "iterations", "depth"], help="one part of it")
-    parser.add_argument("--quick", action="store_true", help="less of everything, for a look")
-    parser.add_argument("--tiny", action="store_true", help="next to nothing: only shows that everything runs")
+                        help="the machine's load before the first of several measurements (default: its load now)")
+    parser.add_argument("--only", choices=["workload", "batch", "size", "iterations", "depth"], help="measure only this part")
+    parser.add_argument("--quick", action="store_true", help="a quick look, with less of everything")
+    parser.add_argument("--tiny", action="store_true", help="only check that everything runs")
     arguments = parser.parse_args()
     if arguments.rounds is None:
         arguments.rounds = 1 if arguments.quick or arguments.tiny else 3
@@ -56,7 +56,7 @@ def parse_arguments():
 
 
 def run_of(series, name, x, selectors, iterations, *options, size=SIZE, label=None):
-    """`x` is the point's place in the series, `label` the line that it belongs to."""
+    """`x` is the point's place in the series, `label` names its line."""
     command = [*selectors, "--iterations", str(iterations), "--size", str(size), *options]
     return {"name": f"{series}/{name}", "series": series, "label": label, "x": x, "size": size, "iterations": iterations,
             "options": command, "repetitions": []}
@@ -98,21 +98,21 @@ def measure(program, run, arguments, on_gpu):
 
 
 def work_of(manifest, iterations, size):
-    """What was computed. A dead filter's image is in its batch to the end, so that it costs what others do."""
+    """The work of a run. A dead filter's image stays in its batch to the end, so it costs as much as others."""
     filters = manifest["filters"]
     return {"filters": len(filters), "dead": manifest["counts"]["dead"],
             "flops": iterations * sum(measuring.iteration_flops(record["layer"], size) for record in filters)}
 
 
 def cold_run(run):
-    """The same, for its repetition without timed plans."""
+    """The same run, for its repetition without timed plans."""
     return {**run, "name": f"{run['name']}-cold", "repetitions": []}
 
 
 def main():
     arguments = parse_arguments()
     program = measuring.find_program(arguments.build)
-    # What --device means here, found out by the warm-up.
+    # The warm-up shows which device --device means here.
     warm_up = run_of("workload", "warm-up", None, ["block1_conv2:0-3"], 2, size=32)
     before = measuring.machine(arguments.load_before)
     engine = measure(program, warm_up, arguments, False)[1]

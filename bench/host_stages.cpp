@@ -1,7 +1,7 @@
-// What the processor does before a GPU's first iteration and after its last one: weights that are read,
-// checked and rearranged; pictures, sheets, records and the page that are made and written. Nothing is
-// rendered: the results are made up, noise with waves in it, whose pictures compress as badly as real ones.
-// bench/README.md says how to read it.
+// Times the CPU's work before a GPU's first iteration and after its last one: reading, checking and
+// rearranging weights; making and writing pictures, sheets, records and the page. Nothing is rendered: the
+// results are synthetic, noise with waves, whose pictures compress as badly as real ones. bench/README.md
+// explains the output.
 
 #include <fmt/format.h>
 #include <sys/resource.h>
@@ -24,7 +24,6 @@
 
 #include "host/base/atomic_file.h"
 #include "host/base/error.h"
-#include "host/base/philox.h"
 #include "host/base/sha256.h"
 #include "host/gallery/curves.h"
 #include "host/gallery/gallery.h"
@@ -38,6 +37,7 @@
 #include "host/store/run_writer.h"
 #include "host/store/sheet.h"
 #include "host/store/stored_run.h"
+#include "kernels/common/philox.h"
 #include "tests/support/temporary_folder.h"
 
 namespace {
@@ -53,7 +53,7 @@ struct Options {
   fs::path out;
 };
 
-/// Of this process and the children it has waited for.
+/// The CPU time of this process and of the children that it has waited for.
 double processor_seconds() {
   double seconds = 0;
   for (const int who : {RUSAGE_SELF, RUSAGE_CHILDREN}) {
@@ -65,7 +65,7 @@ double processor_seconds() {
   return seconds;
 }
 
-/// Times of stages, printed as they come.
+/// The times of stages, printed as they are measured.
 class Report {
  public:
   void heading(const std::string& text) {
@@ -94,7 +94,7 @@ class Report {
   nlohmann::ordered_json stages_ = nlohmann::ordered_json::array();
 };
 
-/// Uniform noise and some waves, from minimum to maximum, as an ascent leaves them.
+/// A result as of an ascent: uniform noise with some waves, scaled from minimum to maximum.
 FilterResult result_of(FilterId id, Extent extent, int iterations) {
   constexpr int kWaves = 6;
   FilterResult result;
@@ -156,15 +156,15 @@ class Run {
 
   Manifest manifest() const {
     Weights weights;
-    weights.name = "made up";
+    weights.name = "synthetic results";
     Manifest run = describe_run(network_, weights, recipe_, render_, engine_);
     run.command_lines = {"bench_host_stages"};
     return run;
   }
   std::vector<FilterId> selection() const { return selection_; }
 
-  /// What batch `batch` gives: each has about the same share of every layer, and the deep ones come first, as
-  /// on a GPU.
+  /// The results of batch `batch`: each has about the same share of every layer, deep layers first, as on a
+  /// GPU.
   std::vector<FilterResult> batch(int batch) const {
     std::vector<FilterResult> part;
     for (const FilterResult& result : results_) {
@@ -202,7 +202,7 @@ void measure_start(const Options& options, Report& report) {
   report.stage("weights: all of it", [&] { resolve_weights(options.weights, vgg16()); });
 }
 
-/// Each stage of the end by itself, on one thread but for those that take more by themselves.
+/// Times each stage after the ascent separately, on one thread unless the stage itself uses more.
 void measure_stages(const Run& run, const fs::path& folder, Report& report) {
   const std::vector<FilterResult>& results = run.results();
   const Network& network = run.network();
@@ -244,7 +244,7 @@ void measure_stages(const Run& run, const fs::path& folder, Report& report) {
       for (const FilterResult& result : results)
         if (result.id.layer == layer)
           tiles.push_back({result.id.filter, result.status, scale_tile(result.picture, run.extent())});
-      sheets.push_back(draw_sheet({"made up", "", false}, tiles, tile_extent(run.extent())));
+      sheets.push_back(draw_sheet({"synthetic results", "", false}, tiles, tile_extent(run.extent())));
     }
   });
   std::size_t sheet_bytes = 0;
@@ -257,7 +257,7 @@ void measure_stages(const Run& run, const fs::path& folder, Report& report) {
                           1e-6 * double(sheet_bytes)));
 }
 
-/// The same, as a run does it.
+/// Times the same work as a run does it.
 void measure_run(const Options& options, const Run& run, const fs::path& folder, Report& report) {
   report.heading(fmt::format("A run, {} batches", options.batches));
   std::optional<RunWriter> writer;
@@ -268,7 +268,7 @@ void measure_run(const Options& options, const Run& run, const fs::path& folder,
     for (FilterResult& result : results) writer->add(std::move(result), run.engine());
   };
   std::size_t lines = 0;
-  const auto written = [&] {  // An engine's line and one for each filter.
+  const auto written = [&] {  // One line for the engine and one per filter.
     std::ifstream journal(folder / kJournalFile);
     return static_cast<std::size_t>(
         std::count(std::istreambuf_iterator<char>(journal), std::istreambuf_iterator<char>(), '\n'));
@@ -316,16 +316,15 @@ void measure_page(const fs::path& folder, Report& report) {
 }
 
 Options parse(int argc, char** argv, std::string& json) {
-  cxxopts::Options parser("bench_host_stages",
-                          "Times of what the processor does before and after a GPU's ascent.\n");
+  cxxopts::Options parser("bench_host_stages", "Times the CPU's work before and after a GPU's ascent.\n");
   // clang-format off
   parser.add_options()
-    ("weights", "As `filterscope render` takes them; write_weights makes a file", cxxopts::value<std::string>()->default_value("synthetic"), "FILE")
-    ("filters", "Of each layer, at most", cxxopts::value<int>()->default_value("512"), "N")
-    ("size", "Of the pictures", cxxopts::value<int>()->default_value("96"), "PIXELS")
-    ("batches", "In which the results come", cxxopts::value<int>()->default_value("2"), "N")
-    ("out", "A folder for what is written, kept; otherwise one in the system's for temporary files", cxxopts::value<std::string>()->default_value(""), "DIR")
-    ("json", "The times, too", cxxopts::value<std::string>()->default_value(""), "FILE")
+    ("weights", "As --weights of `filterscope render`; write_weights writes a file", cxxopts::value<std::string>()->default_value("synthetic"), "FILE")
+    ("filters", "Filters of each layer, at most", cxxopts::value<int>()->default_value("512"), "N")
+    ("size", "Height and width of the pictures", cxxopts::value<int>()->default_value("96"), "PIXELS")
+    ("batches", "Number of batches of results", cxxopts::value<int>()->default_value("2"), "N")
+    ("out", "Folder of the output, which is kept (default: a temporary folder)", cxxopts::value<std::string>()->default_value(""), "DIR")
+    ("json", "Also write the times to this file", cxxopts::value<std::string>()->default_value(""), "FILE")
     ("help", "Print this");
   // clang-format on
   const auto given = parser.parse(argc, argv);

@@ -1,4 +1,4 @@
-"""What the benchmark scripts share: the machine, the network's cost, and runs of the program. Standard library only."""
+"""Shared by the benchmark scripts: the machine, the network's cost, and runs of the program. Standard library only."""
 import array
 import ast
 import datetime
@@ -19,9 +19,9 @@ import threading
 import time
 
 BENCH = pathlib.Path(__file__).resolve().parent
-SIZE = 96  # Of the image, unless told otherwise.
+SIZE = 96  # Height and width of the image by default.
 
-# VGG16: name, input channels, filters, and how often the image was halved before.
+# VGG16's layers: name, input channels, filters, and how often the image was halved before.
 LAYERS = [(f"block{block}_conv{convolution}", before if convolution == 1 else width, width, block - 1)
           for block, (count, before, width) in enumerate([(2, 3, 64), (2, 64, 128), (3, 128, 256), (3, 256, 512),
                                                           (3, 512, 512)], 1)
@@ -29,12 +29,12 @@ LAYERS = [(f"block{block}_conv{convolution}", before if convolution == 1 else wi
 NAMES = [name for name, *_ in LAYERS]
 FILTERS = {name: filters for name, _, filters, _ in LAYERS}
 
-# In the order in which a user waits for them; encode and write happen on other threads meanwhile.
+# The phases in the order in which a user waits for them; encoding and writing happen on other threads meanwhile.
 PHASES = ["start_up", "weights", "plans", "ascent", "finish", "page"]
 
 
 class Refusal(Exception):
-    """What a user can act on."""
+    """An error that a user can act on."""
 
 
 def forward_macs(layer, size):
@@ -44,9 +44,8 @@ def forward_macs(layer, size):
 
 
 def iteration_flops(layer, size=SIZE):
-    """Floating-point operations of one iteration of one filter: forward and input gradient through the layers below the
-    target, and one filter's share of the target layer; 2 for a multiply-add, counted directly, whatever algorithm computes
-    them. As Network::iteration_flops."""
+    """Floating-point operations of one iteration of one filter: fprop and dgrad of the layers below the target, and one filter's
+    share of the target layer; 2 per multiply-add, counted directly, whatever the algorithm. Same as Network::iteration_flops."""
     below = NAMES[:NAMES.index(layer)]
     macs = 2 * forward_macs(layer, size) / FILTERS[layer] + sum(2 * forward_macs(name, size) for name in below)
     return 2 * macs
@@ -57,7 +56,7 @@ def median(values):
 
 
 def digits(value, count=3, decimals=6):
-    """A number with `count` significant digits, but at most so many decimals."""
+    """A number with `count` significant digits, but at most `decimals` decimals."""
     if value == 0 or not math.isfinite(value):
         return f"{value:.0f}"
     rounded = float(f"{value:.{count - 1}e}")
@@ -66,7 +65,7 @@ def digits(value, count=3, decimals=6):
 
 
 def spread_text(values, count=3, decimals=6):
-    """The median, and the range where there are several."""
+    """The median, with the range if there are several values."""
     text = digits(median(values), count, decimals)
     if len(values) < 2:
         return text
@@ -74,7 +73,7 @@ def spread_text(values, count=3, decimals=6):
 
 
 def output_of(command):
-    """Standard output, or nothing where there is no such command or it fails."""
+    """The command's standard output; nothing if there is no such command or it fails."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
     except (OSError, subprocess.SubprocessError):
@@ -88,7 +87,7 @@ def processor_name():
 
 
 def gpu():
-    """The first GPU: name, driver and memory; nothing where nvidia-smi finds none."""
+    """Name, driver and memory of the first GPU; None if nvidia-smi finds none."""
     line = output_of(["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"])
     if not line:
         return None
@@ -97,7 +96,7 @@ def gpu():
 
 
 def machine(load=None):
-    """Where and when something is measured. The load (default: the present one) tells whether others were computing."""
+    """The machine and the time of a measurement. The load (default: the present one) shows whether other programs were running."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {"date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
             "processor": processor_name(), "cores": len(os.sched_getaffinity(0)),
@@ -113,13 +112,13 @@ def find_program(build):
 
 
 def program_info(program):
-    """What the program says of itself, without the places where it looked for weights."""
+    """The output of `filterscope info`, without the places where it looked for weights."""
     lines = output_of([str(program), "info"]).splitlines()
     return [line for line in lines if line.strip() and not re.search(r"weights|\.h5|safetensors|/", line, re.IGNORECASE)]
 
 
 def auto_device(info):
-    """What `--device auto` means, of the program_info: cpu or cuda."""
+    """The device that `--device auto` means according to program_info: cpu or cuda."""
     found = re.search(r"--device auto\s+means (cpu|cuda)", "\n".join(info))
     return found[1] if found else "cpu"
 
@@ -143,7 +142,7 @@ def npy_shape(path):
 
 
 class DeviceMemory:
-    """The most device memory in use while it is there, beyond what was in use before; of the first GPU, twice a second."""
+    """The peak of the first GPU's memory in use during its lifetime, beyond what was in use before; sampled twice a second."""
 
     def __init__(self, wanted):
         self.peak = None
@@ -173,18 +172,17 @@ class DeviceMemory:
 
 @functools.lru_cache(maxsize=None)
 def own_cache():
-    """A folder that is removed at the end, for what the program keeps between its runs (timed plans): what others timed earlier,
-    with another build or on a busy machine, is not to count."""
+    """A temporary folder for the program's cache (timed plans), so that timings of other builds or from a busy machine do not
+    count."""
     return tempfile.TemporaryDirectory(prefix="filterscope-bench-cache-")
 
 
 def render(program, arguments, device_memory=False):
-    """Runs `filterscope render` into a folder that is removed again. Returns its manifest; the seconds of the whole command;
-    its phases; and the peak memory in bytes.
+    """Runs `filterscope render` into a temporary folder. Returns its manifest; the seconds of the whole command; its phases; and
+    the peak memory in bytes.
 
-    The phases come from the manifest. The page is written after it, and the program's loading lies before anything that
-    the program can measure: the former is the time between the two files, the latter is added to start_up, with whatever is
-    left."""
+    The phases come from the manifest. The page is written after it, so its time is that between the two files. The time to
+    load the program, which the program cannot measure, is added to start_up, with whatever else is left."""
     with tempfile.TemporaryDirectory(prefix="filterscope-bench-") as folder:
         command = [str(program), "render", *arguments, "--out", folder, "--quiet"]
         environment = {**os.environ, "XDG_CACHE_HOME": own_cache().name}
@@ -208,7 +206,7 @@ def render(program, arguments, device_memory=False):
 
 
 def write_json(path, value):
-    """Whole or not at all."""
+    """Writes the whole file or nothing."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")

@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Measures everything on this machine and writes a report: the kernels, the whole command, and the peers.
+# Measures the kernels, the whole command and the peers on this machine, and writes a report.
 #
 #   bench/run_all.sh [--quick] [OUT]
 #
-# OUT (default: bench-results) receives kernels.json, end_to_end.json, peers.json, a log of each, and report/. What fails or is
-# not there is missing from the report and does not stop the rest; the exit code tells. About 15 minutes on two cores, 10 on a
-# GPU; measure on a machine that does nothing else. --quick takes a few minutes. Environment:
+# OUT (default: bench-results) receives kernels.json, end_to_end.json, peers.json, a log of each, and report/. A measurement
+# that fails is missing from the report and does not stop the others; the exit code is 1 then. Takes about 15 minutes on two
+# cores, 10 on a GPU, and a few with --quick; use an idle machine. Environment:
 #   BUILD          the build folder (default: build/release)
-#   WEIGHTS        as filterscope render takes them (default: synthetic)
-#   KERNELS        the kernels to measure, a regular expression of bench_kernels' names (default: of a GPU all,
-#                  512 images in fp16; of a CPU each operation, 16 images with the processor's best instructions)
+#   WEIGHTS        the value of --weights for filterscope render (default: synthetic)
+#   KERNELS        the kernels to measure, a regular expression for bench_kernels' names (default: on a GPU all,
+#                  512 images in fp16; on a CPU each operation, 16 images with the CPU's best instructions)
 #   PYTHON_TORCH   the Pythons that have the packages of peers/requirements-torch.txt,
 #   PYTHON_KERAS   peers/requirements-keras.txt
 #   PYTHON_REPORT  and requirements.txt (default: python3)
-#   STEPS          which of "kernels end_to_end peers report" (default: all)
+#   STEPS          some of "kernels end_to_end peers report" (default: all)
 set -uo pipefail
 case ${1-} in
   -h | --help) sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p}' "$0"; exit 0 ;;
@@ -33,9 +33,9 @@ steps=${STEPS:-kernels end_to_end peers report}
   exit 2
 }
 failed=0
-# The machine's load before anything is measured; later it is the measurements' own.
+# The machine's load before anything is measured, since the measurements themselves cause load.
 load=$(cut -d ' ' -f 1 /proc/loadavg 2>/dev/null || echo 0)
-# step NAME COMMAND...: runs it with its output in OUT/NAME.log. What an earlier run left is not this one's.
+# step NAME COMMAND...: runs the command with its output in OUT/NAME.log, after removing the results of an earlier run.
 step() {
   local name=$1 begin=$SECONDS
   shift
@@ -62,7 +62,7 @@ if [[ -z $kernels ]]; then
 fi
 step kernels "$build/bench/bench_kernels" --precisions fp16 --cuda-batches 512 --benchmark_filter="$kernels" --benchmark_min_time="$([[ ${#quick[@]} -gt 0 ]] && echo 0.01 || echo 0.1)" \
   --benchmark_out="$out/kernels.json.part" --benchmark_out_format=json
-# Where it was cut off, it is none.
+# A truncated file is not used.
 if [[ " $steps " == *" kernels "* ]] && python3 -m json.tool "$out/kernels.json.part" >/dev/null 2>&1; then
   mv "$out/kernels.json.part" "$out/kernels.json"
 fi

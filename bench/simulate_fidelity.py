@@ -1,45 +1,36 @@
 #!/usr/bin/env python3
-"""Simulates on a CPU what the CUDA engine's roundings do to gradients and final losses in each precision. It predicts what
-`fidelity` finds on a GPU; the limits in tests/support/gradient_fidelity.cpp rest on it.
+"""Simulates on a CPU how the CUDA engine's roundings affect gradients and final losses in each precision. It predicts the
+errors that `fidelity` finds on a GPU; the limits in tests/support/gradient_fidelity.cpp are based on it.
 
   bench/simulate_fidelity.py --weights vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5
   bench/simulate_fidelity.py --weights weights.safetensors    # as build/release/bench/write_weights writes it
 
 Filters, start images and definitions are those of bench/fidelity and tests/support/gradient_fidelity.h. Gradients, of noise and
-of the image that an fp32 ascent makes of it, are compared with double precision: given the gates that the rounded forward pass
-found, and with double precision's own. Final losses of whole ascents are compared with fp32's, beside the spread of fp32
-ascents whose start images are up to one rounding apart (fidelity shakes fp32's a second time); the row fp32 stands for fp32
-sums in another order. In an iteration in which
-a filter's map is zero everywhere after its ReLU, the ascent climbs the mean before the ReLU.
+of the image after an fp32 ascent, are compared with double precision: given the masks that the rounded forward pass found, and
+with double precision's own. Final losses of whole ascents are compared with fp32's, and with the spread of fp32 ascents whose
+start images are up to one rounding apart (fidelity perturbs fp32's a second time); the row fp32 is for fp32 sums in another
+order. In an iteration in which a filter's map is zero everywhere after its ReLU, the ascent climbs the mean before the ReLU.
 
 fp16 and bf16 store maps and gradients in that type after every layer, and round to it the weights of the convolutions between
-the first layer and the target. tf32 rounds the operands of these convolutions; tf32-truncated cuts them off, as tensor cores do
-that are given fp32. Everything else is fp32: sums, biases, the first layer, the target's filter and its gradient, the image and
-its gradient. (Some of cuDNN's graphs take biases in the storage type. That changes nothing here.) The order of the sums is
+the first layer and the target. tf32 rounds the operands of these convolutions; tf32-truncated truncates them, as tensor cores
+do with fp32 operands. Everything else is fp32: sums, biases, the first layer, the target's filter and its gradient, the image
+and its gradient. (Some of cuDNN's graphs take biases in the storage type, which changes nothing here.) The order of the sums is
 PyTorch's.
 
-The defaults take 15 minutes of one core with AVX-512, and 2.5 GB; OMP_NUM_THREADS sets the number of cores. Needs PyTorch, and
+The defaults take 15 minutes on one core with AVX-512, and 2.5 GB; OMP_NUM_THREADS sets the number of cores. Needs PyTorch, and
 h5py for HDF5 files (bench/peers/requirements-torch.txt).
 """
 import argparse
-import pathlib
 import sys
 import time
 import typing
 
 import numpy
 import torch
-import torch.nn.functional as F
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "peers"))
-import peer
-from peer import LAYERS
+from simulated_network import DOUBLE, LAYERS, PRECISIONS, Network, draw_filters, mirrored, noise, read_weights, shaken
 
-POOLED = {f"block{block}_conv{len(widths)}" for block, widths in enumerate(peer.BLOCKS, 1)}  # A max-pool follows these.
-SIZE_MULTIPLE = 16  # Images of such sizes leave no odd row or column to a pool.
-
-# As in host/cuda/stack.cpp: the gradient at an active position of the target. The image's gradient is divided by it.
-HEAD_GRADIENT = 16.0
+SIZE_MULTIPLE = 16  # With multiples of this, no pool meets an odd row or column.
 
 # As in bench/fidelity.
 FP32_LOSS_LIMIT = 1e-3
@@ -48,175 +39,14 @@ SPREADS = 3
 ROUNDINGS = {"fp32": 2.0**-23, "tf32": 2.0**-11, "tf32-truncated": 2.0**-11, "fp16": 2.0**-11, "bf16": 2.0**-8}
 
 
-def exact(values):
-    return values
-
-
-def rounded_to(dtype):
-    return lambda values: values.to(dtype).to(values.dtype)
-
-
-def truncated_to_tf32(values):
-    return (values.view(torch.int32) & -0x2000).view(torch.float32)
-
-
-def rounded_to_tf32(values):
-    """To nearest, ties away from zero, as the PTX instruction cvt.rna.tf32 rounds."""
-    return ((values.view(torch.int32) + 0x1000) & -0x2000).view(torch.float32)
-
-
-class Arithmetic(typing.NamedTuple):
-    """`dtype` computes. `store` rounds maps and gradients between layers; `operand` rounds what the convolutions between the
-    first layer and the target multiply."""
-
-    dtype: torch.dtype
-    store: typing.Callable
-    operand: typing.Callable
-
-
-DOUBLE = Arithmetic(torch.float64, exact, exact)
-PRECISIONS = {
-    "fp32": Arithmetic(torch.float32, exact, exact),
-    "tf32": Arithmetic(torch.float32, exact, rounded_to_tf32),
-    "tf32-truncated": Arithmetic(torch.float32, exact, truncated_to_tf32),
-    "fp16": Arithmetic(torch.float32, rounded_to(torch.float16), rounded_to(torch.float16)),
-    "bf16": Arithmetic(torch.float32, rounded_to(torch.bfloat16), rounded_to(torch.bfloat16)),
-}
-
-
-class Gates(typing.NamedTuple):
-    """Where the gradient passes, in bool. `layers` has one entry for each layer below the target, [images, channels, height,
-    width]: the value is above zero and, if a pool follows, its window's first maximum. `filter` is the target filter's map,
-    [images, height, width]: the response is above zero, or none is anywhere in the map."""
-
-    layers: list
-    filter: torch.Tensor
-
-
-class Network:
-    """VGG16 in one arithmetic. Images are [images, 3, height, width]; the target of image i is filter `filters[i]` of layer
-    number `layer`."""
-
-    def __init__(self, weights, arithmetic):
-        self.arithmetic = arithmetic
-        self.kernels = [torch.tensor(kernel, dtype=arithmetic.dtype) for kernel, _ in weights]
-        self.biases = [torch.tensor(bias, dtype=arithmetic.dtype) for _, bias in weights]
-        self.operands = [self.kernels[0], *map(arithmetic.operand, self.kernels[1:])]
-        self.rotated_operands = [kernel.flip(2, 3).transpose(0, 1).contiguous() for kernel in self.operands]
-
-    def forward(self, images, layer, filters):
-        """The target filters' responses before their ReLU, [images, height, width], and the gates."""
-        maps, gates = images.to(self.arithmetic.dtype), []
-        for below in range(layer):
-            if below > 0:
-                maps = self.arithmetic.operand(maps)
-            maps = F.conv2d(maps, self.operands[below], self.biases[below], padding=1)
-            maps = self.arithmetic.store(maps.relu_())
-            if LAYERS[below] in POOLED:
-                pooled, first_maxima = F.max_pool2d(maps, 2, return_indices=True)
-                gates.append(F.max_unpool2d(pooled, first_maxima, 2) > 0)
-                maps = pooled
-            else:
-                gates.append(maps > 0)
-        maps = maps.reshape(1, -1, *maps.shape[2:])
-        kernels, biases = self.kernels[layer][filters], self.biases[layer][filters]
-        responses = F.conv2d(maps, kernels, biases, padding=1, groups=len(filters))[0]
-        active = responses > 0
-        return responses, Gates(gates, active | ~active.flatten(1).any(1)[:, None, None])
-
-    def gradient(self, gates, layer, filters):
-        """The gradient of each image's objective with respect to the image, through these gates."""
-        start = gates.filter.to(self.arithmetic.dtype) * HEAD_GRADIENT
-        kernels = self.kernels[layer][filters].flip(2, 3).flatten(0, 1)[:, None]
-        gradient = F.conv2d(start[None], kernels, padding=1, groups=len(filters))
-        gradient = gradient.unflatten(1, (len(filters), -1))[0]
-        for below in reversed(range(layer)):
-            gradient = self.arithmetic.store(gradient)
-            if LAYERS[below] in POOLED:
-                gradient = gradient.repeat_interleave(2, 2).repeat_interleave(2, 3)
-            gradient = gradient * gates.layers[below]
-            if below > 0:
-                gradient = self.arithmetic.operand(gradient)
-            gradient = F.conv2d(gradient, self.rotated_operands[below], padding=1)
-        return gradient / (HEAD_GRADIENT * gates.filter[0].numel())
-
-    def ascend(self, images, layer, filters, iterations):
-        for _ in range(iterations):
-            gradient = self.gradient(self.forward(images, layer, filters)[1], layer, filters)
-            norm = gradient.double().square().sum((1, 2, 3), keepdim=True).clamp_min(peer.EPSILON).sqrt()
-            images = images + (peer.STEP / norm).float() * gradient
-        return images
-
-    def final_losses(self, images, layer, filters, iterations):
-        """Mean responses after the ReLU. A filter that is active nowhere has exactly zero."""
-        finished = self.ascend(images, layer, filters, iterations)
-        return self.forward(finished, layer, filters)[0].relu().double().mean((1, 2)).numpy()
-
-
-def mirrored(weights):
-    """With these weights a mirrored image gives the same results, except that sums are in another order."""
-    return [(kernel[..., ::-1].copy(), bias) for kernel, bias in weights]
-
-
-def read_weights(path):
-    """(kernel [out, in, 3, 3], bias [out]) of each layer."""
-    if not path.endswith((".h5", ".hdf5")):
-        return peer.read_weights(path)
-    import h5py
-
-    with h5py.File(path) as file:
-        groups = [file[layer] for layer in LAYERS]
-        pairs = [[group[name][()] for name in group.attrs["weight_names"]] for group in groups]
-    return [(kernel.transpose(3, 2, 0, 1), bias) for kernel, bias in pairs]
-
-
-INITIAL_IMAGE, SELECTION = 0, 1  # Streams of the program's random numbers.
-
-
-def random_blocks(stream, layer, filter, count):
-    """The stream's first `count` blocks of four words, [count, 4], as host/base/philox.h makes them with seed 0."""
-    shift, low = numpy.uint64(32), numpy.uint64(0xFFFFFFFF)
-    counter = [numpy.arange(count, dtype=numpy.uint64)]
-    counter += [numpy.full(count, word, numpy.uint64) for word in (filter, layer, stream)]
-    key = [0, 0]
-    for _ in range(10):
-        first, second = numpy.uint64(0xD2511F53) * counter[0], numpy.uint64(0xCD9E8D57) * counter[2]
-        counter = [
-            second >> shift ^ counter[1] ^ numpy.uint64(key[0]),
-            second & low,
-            first >> shift ^ counter[3] ^ numpy.uint64(key[1]),
-            first & low,
-        ]
-        key = [(key[0] + 0x9E3779B9) & 0xFFFFFFFF, (key[1] + 0xBB67AE85) & 0xFFFFFFFF]
-    return numpy.stack(counter, axis=1)
-
-
-def draw_filters(layer, channels, count):
-    drawn = dict.fromkeys(int(word % channels) for word in random_blocks(SELECTION, layer, 0, 100 * count)[:, 0])
-    return sorted(list(drawn)[:count])
-
-
-def noise(layer, filters, size):
-    """Uniform in [0, 1)."""
-    words = numpy.stack([random_blocks(INITIAL_IMAGE, layer, filter, size * size * 3 // 4) for filter in filters])
-    values = (words >> numpy.uint64(8)).astype(numpy.float32) * numpy.float32(2.0**-24)
-    return torch.tensor(values.reshape(-1, size, size, 3).transpose(0, 3, 1, 2).copy())
-
-
-def shaken(images, relative):
-    """Moves each value by `relative`, up or down."""
-    signs = numpy.random.default_rng(0).choice([-1.0, 1.0], images.shape)
-    return images * (1 + torch.tensor(signs * relative, dtype=torch.float32))
-
-
 class GradientErrors(typing.NamedTuple):
-    """What fidelity::GradientErrors has, as arrays over filters, and whether a position of the filter's map is above zero, in
-    the precision and in double precision."""
+    """The members of fidelity::GradientErrors, as arrays over filters, and whether a position of the filter's map is above zero,
+    in the precision and in double precision."""
 
     step: numpy.ndarray
     norm: numpy.ndarray
     free_step: numpy.ndarray
-    gates: numpy.ndarray
+    masks: numpy.ndarray
     differ: numpy.ndarray
     alive: numpy.ndarray
     alive_expected: numpy.ndarray
@@ -227,7 +57,7 @@ def norms(gradients):
 
 
 def step_errors(found, expected):
-    """L2 of the difference of the unit gradients: 0 for two zeros, 1 if one is zero, infinite if a value is not finite."""
+    """The L2 norm of the difference of the unit gradients: 0 for two zeros, 1 if one is zero, infinite if a value is not finite."""
     units = [gradients.double().flatten(1) / norms(gradients).clamp_min(1e-300)[:, None] for gradients in (found, expected)]
     return (units[0] - units[1]).norm(dim=1).nan_to_num(torch.inf)
 
@@ -247,20 +77,20 @@ def is_alive(responses):
 
 def gradient_errors(networks, double, images, layer, filters):
     """GradientErrors of each of `networks`, a dict, by its name."""
-    expected_responses, expected_gates = double.forward(images, layer, filters)
-    expected = double.gradient(expected_gates, layer, filters)
-    count = sum(gates[0].numel() for gates in [*expected_gates.layers, expected_gates.filter])
+    expected_responses, expected_masks = double.forward(images, layer, filters)
+    expected = double.gradient(expected_masks, layer, filters)
+    count = sum(masks[0].numel() for masks in [*expected_masks.layers, expected_masks.filter])
     errors = {}
     for name, network in networks.items():
-        responses, gates = network.forward(images, layer, filters)
-        found = network.gradient(gates, layer, filters)
-        given = double.gradient(gates, layer, filters)
+        responses, masks = network.forward(images, layer, filters)
+        found = network.gradient(masks, layer, filters)
+        given = double.gradient(masks, layer, filters)
         tensors = GradientErrors(
             step=step_errors(found, given),
             norm=norm_errors(norms(found), norms(given)),
             free_step=step_errors(found, expected),
-            gates=torch.full([len(filters)], count),
-            differ=count_differing(gates, expected_gates),
+            masks=torch.full([len(filters)], count),
+            differ=count_differing(masks, expected_masks),
             alive=is_alive(responses),
             alive_expected=is_alive(expected_responses),
         )
@@ -269,15 +99,15 @@ def gradient_errors(networks, double, images, layer, filters):
 
 
 def median(values):
-    """The upper median, as fidelity takes it."""
+    """The upper median, as in fidelity."""
     return sorted(values)[len(values) // 2]
 
 
 SUMMARY_TITLES = [
-    "step, given its gates: worst",
+    "step, given its masks: worst",
     "norm: worst",
-    "gates that differ",
-    "step with all gates: median",
+    "mask bits that differ",
+    "step with all masks: median",
     "worst",
     "filters active nowhere",
     "unlike in double precision",
@@ -289,7 +119,7 @@ def summarise(errors):
     return [
         errors.step.max(),
         errors.norm.max(),
-        errors.differ.sum() / errors.gates.sum(),
+        errors.differ.sum() / errors.masks.sum(),
         median(errors.free_step),
         errors.free_step.max(),
         int((~errors.alive).sum()),
@@ -328,7 +158,7 @@ def relative_errors(found, expected):
 
 
 def spread_of(shaken, expected):
-    """The largest difference among filters that live in both."""
+    """The largest difference among filters that are active in both."""
     living = (shaken > 0) & (expected > 0)
     return max(relative_errors(shaken[living], expected[living]), default=0.0)
 
@@ -364,10 +194,10 @@ def parse_arguments():
     parser.add_argument("--precisions", default="fp32,tf32,fp16,bf16", help=f"some of {','.join(PRECISIONS)}")
     parser.add_argument("--filters", type=int, default=16, help="filters of each layer whose gradients are compared")
     parser.add_argument("--size", type=int, default=32, help="height and width of their images")
-    parser.add_argument("--iterations", type=int, default=50, help="of the ascents that gradients are compared after")
+    parser.add_argument("--iterations", type=int, default=50, help="iterations of the ascents after which gradients are compared")
     parser.add_argument("--loss-filters", type=int, default=4, help="filters of each layer whose final losses are compared")
     parser.add_argument("--loss-size", type=int, default=48, help="height and width of their images")
-    parser.add_argument("--loss-iterations", type=int, default=100, help="of their ascents")
+    parser.add_argument("--loss-iterations", type=int, default=100, help="iterations of their ascents")
     arguments = parser.parse_args()
     arguments.precisions = arguments.precisions.split(",")
     if not set(arguments.precisions) <= set(PRECISIONS):

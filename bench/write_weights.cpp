@@ -1,7 +1,7 @@
-// Writes weights that the program can read, the stand-in among them, as a safetensors file with torchvision's
-// names, so that all peers of the program compute with the same ones, or a smaller file can be carried to
-// another machine. The program then takes them for torchvision's, trained on other inputs, which only a
-// recipe with an input mapping of the weights' own would notice.
+// Writes any weights that the program can read, also synthetic ones, as a safetensors file with torchvision's
+// names, so that all peers of the program use the same weights, or a smaller file can be transferred to
+// another machine. The program then takes them for torchvision's, which were trained on other inputs; only a
+// recipe that uses the weights' own input mapping would notice.
 //
 //   write_weights synthetic[:SEED]|FILE OUT.safetensors [F32|F16]
 
@@ -27,7 +27,7 @@ using namespace filterscope;
 
 static_assert(std::endian::native == std::endian::little);
 
-// [out, in, 3, 3] of Keras' [3, 3, in, out].
+// Converts Keras' [3, 3, in, out] to [out, in, 3, 3].
 std::vector<float> torchvision_kernel(const LayerWeights& weights, const Convolution& convolution) {
   const int in = convolution.in_channels;
   const int out = convolution.out_channels;
@@ -39,16 +39,16 @@ std::vector<float> torchvision_kernel(const LayerWeights& weights, const Convolu
   return kernel;
 }
 
-// IEEE binary16, rounded to nearest, ties to even. The magnitude must be below 65520, as any sensible
-// weight's is.
+// Converts to IEEE binary16, rounded to nearest, ties to even. The magnitude must be below 65520, as that of
+// any sensible weight is.
 std::uint16_t to_float16(float value) {
   constexpr int kMantissaBits = 10;
-  constexpr int kSmallestExponent = -14;  // A normal number's.
+  constexpr int kSmallestExponent = -14;  // That of a normal number.
   const std::uint16_t sign = std::signbit(value) ? 0x8000 : 0;
   int exponent = 0;
   std::frexp(value, &exponent);  // The magnitude is in [2^(exponent - 1), 2^exponent).
   exponent = value == 0 ? kSmallestExponent : std::max(exponent - 1, kSmallestExponent);
-  // In units of the last place; one that rounds up to the next power of two carries into the exponent.
+  // In units of the last place. Rounding up to the next power of two carries into the exponent.
   const auto units = static_cast<int>(std::nearbyint(std::ldexp(std::abs(value), kMantissaBits - exponent)));
   return static_cast<std::uint16_t>(sign | (((exponent - kSmallestExponent) << kMantissaBits) + units));
 }

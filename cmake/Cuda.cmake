@@ -1,5 +1,5 @@
-# Sets FILTERSCOPE_WITH_CUDA: whether this build knows of CUDA devices. It does where nvcc and cuDNN 9 are found.
-# cudnn-frontend, headers alone, is downloaded where it is not found (FILTERSCOPE_FETCH); the target is cudnn_frontend.
+# Sets FILTERSCOPE_WITH_CUDA: whether the CUDA engine is built, which needs nvcc and cuDNN 9. cudnn-frontend, which is headers
+# only, is downloaded if it is not found (FILTERSCOPE_FETCH); the target is cudnn_frontend.
 set(FILTERSCOPE_CUDA AUTO CACHE STRING "CUDA: AUTO (if nvcc and cuDNN are found), ON (an error without), OFF")
 set_property(CACHE FILTERSCOPE_CUDA PROPERTY STRINGS AUTO ON OFF)
 set(FILTERSCOPE_WITH_CUDA FALSE)
@@ -25,8 +25,7 @@ if(FILTERSCOPE_CUDA STREQUAL "AUTO" OR FILTERSCOPE_CUDA)
   endif()
   if(NOT lacking)
     set(FILTERSCOPE_WITH_CUDA TRUE)
-    # sm_80 code also runs on every later GPU with compute capability 8.x; its PTX is compiled by the driver for those that
-    # come after sm_90.
+    # sm_80 code also runs on every later GPU of compute capability 8.x; for GPUs after sm_90, the driver compiles its PTX.
     if(NOT CMAKE_CUDA_ARCHITECTURES)
       set(CMAKE_CUDA_ARCHITECTURES 80 90a-real CACHE STRING "Compute capabilities that device code is compiled for")
     endif()
@@ -34,7 +33,7 @@ if(FILTERSCOPE_CUDA STREQUAL "AUTO" OR FILTERSCOPE_CUDA)
       set(CMAKE_CUDA_COMPILER ${CUDAToolkit_NVCC_EXECUTABLE})
     endif()
     enable_language(CUDA)
-    # Older releases of CMake do not know how to ask nvcc for C++20.
+    # Older releases of CMake do not know nvcc's option for C++20.
     foreach(kind STANDARD EXTENSION)
       if(NOT CMAKE_CUDA20_${kind}_COMPILE_OPTION)
         set(CMAKE_CUDA20_${kind}_COMPILE_OPTION "-std=c++20")
@@ -42,14 +41,14 @@ if(FILTERSCOPE_CUDA STREQUAL "AUTO" OR FILTERSCOPE_CUDA)
     endforeach()
     set(CMAKE_CUDA_STANDARD 20)
     set(CMAKE_CUDA_STANDARD_REQUIRED ON)
-    # What device code is compiled with.
+    # The compile options of device code.
     add_library(filterscope_cuda_options INTERFACE)
     target_compile_options(filterscope_cuda_options INTERFACE
       $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings;-lineinfo;--expt-relaxed-constexpr;-Xcompiler=-Wall,-Wextra,-Wno-psabi,-Werror>)
     if(cudnn_frontend_FOUND)
       message(STATUS "cudnn_frontend ${cudnn_frontend_VERSION}: the system's (${cudnn_frontend_INCLUDE_DIR})")
     else()
-      # The wheel is the same headers on every platform, with Python modules that are not used.
+      # The wheel has the same headers for every platform; its Python modules are not used.
       set(version 1.18.0)
       set(sha256 6c023539ca6de99234cf5102c3ec0d6af817f5396fc93028a22ba5b834a35b8a)
       set(folder ${CMAKE_BINARY_DIR}/_deps/cudnn_frontend-wheel)
@@ -64,7 +63,7 @@ if(FILTERSCOPE_CUDA STREQUAL "AUTO" OR FILTERSCOPE_CUDA)
         if(failed)
           message(FATAL_ERROR "cudnn-frontend ${version} could not be downloaded with `${cuDNN_PYTHON} -m pip`:\n${output}\n"
                               "Install pip (tools/setup.sh does), or give -Dcudnn_frontend_ROOT=... with its headers, or "
-                              "-DFILTERSCOPE_CUDA=OFF for the CPU engine alone.")
+                              "-DFILTERSCOPE_CUDA=OFF for the CPU engine only.")
         endif()
         file(GLOB wheel ${folder}/*.whl)
         file(RENAME ${wheel} ${archive})
@@ -76,10 +75,10 @@ if(FILTERSCOPE_CUDA STREQUAL "AUTO" OR FILTERSCOPE_CUDA)
     list(APPEND FILTERSCOPE_FIND_DEPENDENCIES "CUDAToolkit")
     message(STATUS "CUDA ${CUDAToolkit_VERSION} with cuDNN ${cuDNN_VERSION} (${cuDNN_LIBRARY}): found")
   elseif(FILTERSCOPE_CUDA STREQUAL "AUTO")
-    message(STATUS "CUDA: not found; the program is built with the CPU engine alone. Lacking: ${lacking}")
+    message(STATUS "CUDA: not found; the program is built with the CPU engine only. Missing: ${lacking}")
   else()
-    message(FATAL_ERROR "FILTERSCOPE_CUDA is ON, but CUDA was not found. Lacking: ${lacking}")
+    message(FATAL_ERROR "FILTERSCOPE_CUDA is ON, but CUDA was not found. Missing: ${lacking}")
   endif()
 else()
-  message(STATUS "CUDA: off (FILTERSCOPE_CUDA=${FILTERSCOPE_CUDA}); the program is built with the CPU engine alone")
+  message(STATUS "CUDA: off (FILTERSCOPE_CUDA=${FILTERSCOPE_CUDA}); the program is built with the CPU engine only")
 endif()

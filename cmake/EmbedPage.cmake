@@ -1,6 +1,6 @@
 # cmake -DSOURCE=<tools/gallery> -DOUTPUT=<file.cpp> -P EmbedPage.cmake
 # Writes the files of the gallery's page as the constants that host/gallery/page_sources.h declares. The parts of the script
-# follow each other, each using what is before it, and share one scope.
+# share one scope; each may use those before it.
 set(script records text view grid viewer tools about main)
 list(TRANSFORM script APPEND .js)
 set(text "#include \"host/gallery/page_sources.h\"\n\nnamespace filterscope {\n")

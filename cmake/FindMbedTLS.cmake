@@ -1,5 +1,5 @@
 # Finds the crypto library of Mbed TLS: the target MbedTLS::mbedcrypto and MbedTLS_VERSION.
-# The package's own configuration (3.x) is taken where there is one; 2.28, as in Debian 12, ships none.
+# Uses the package's own configuration (3.x) if there is one; 2.28, as in Debian 12, ships none.
 find_package(MbedTLS CONFIG QUIET)
 if(TARGET MbedTLS::mbedcrypto)
   set(MbedTLS_FOUND TRUE)

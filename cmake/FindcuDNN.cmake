@@ -1,7 +1,7 @@
 # Finds cuDNN: the target CUDNN::cudnn and cuDNN_VERSION.
-# Looked for in cuDNN_ROOT (a variable of CMake or the environment), in the CUDA toolkit's folder, in the wheel that pip
-# installs (site-packages/nvidia/cudnn, of the active or the first Python), and where the system keeps libraries. The
-# wheel has no libcudnn.so, only a name with the major version.
+# Searches cuDNN_ROOT (a variable of CMake or the environment), the CUDA toolkit's folder, the wheel that pip installs
+# (site-packages/nvidia/cudnn, of the active or the first Python), and where the system keeps libraries. The wheel has no
+# libcudnn.so, only a name with the major version.
 set(hints ${CUDAToolkit_LIBRARY_ROOT} ${CUDAToolkit_TARGET_DIR} ${CUDAToolkit_ROOT})
 if(CUDAToolkit_BIN_DIR)
   get_filename_component(hint "${CUDAToolkit_BIN_DIR}/.." ABSOLUTE)
@@ -17,7 +17,7 @@ if(cuDNN_PYTHON)
   list(APPEND hints ${wheel})
 endif()
 
-# An old cuDNN that happens to lie first in the order must not hide one that is new enough.
+# An old cuDNN that is found first must not hide one that is new enough.
 list(REMOVE_DUPLICATES hints)
 foreach(hint IN LISTS hints ITEMS "")
   unset(cuDNN_INCLUDE_DIR CACHE)

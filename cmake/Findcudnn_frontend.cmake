@@ -1,7 +1,7 @@
 # Finds the headers of cudnn-frontend: the target cudnn_frontend and cudnn_frontend_VERSION.
-# Looked for in cudnn_frontend_ROOT (a variable of CMake or the environment), where the wheel nvidia-cudnn-frontend puts
-# them (site-packages/include, of the active or the first Python), in the CUDA toolkit, and where the system keeps headers.
-# Their own package configuration is not asked: it wants cuDNN its own way.
+# Searches cudnn_frontend_ROOT (a variable of CMake or the environment), the folder of the wheel nvidia-cudnn-frontend
+# (site-packages/include, of the active or the first Python), the CUDA toolkit, and where the system keeps headers. The
+# package's own configuration is not used, since it searches for cuDNN differently.
 set(places "")
 find_program(cuDNN_PYTHON NAMES python3 python HINTS "$ENV{VIRTUAL_ENV}/bin")
 mark_as_advanced(cuDNN_PYTHON)
@@ -12,7 +12,7 @@ if(cuDNN_PYTHON)
 endif()
 list(APPEND places ${CUDAToolkit_INCLUDE_DIRS})
 
-# An old one that happens to lie first in the order must not hide one that is new enough.
+# An old version that is found first must not hide one that is new enough.
 foreach(place IN LISTS places ITEMS "")
   unset(cudnn_frontend_INCLUDE_DIR CACHE)
   if(place)

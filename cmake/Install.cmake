@@ -1,4 +1,4 @@
-# The install target: the library with its headers and its CMake package, the program, and the script that gets weights.
+# The install target: the library with its headers and CMake package, the program, and the scripts that download weights.
 include(CMakePackageConfigHelpers)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/filterscope)
@@ -16,7 +16,7 @@ install(FILES ${PROJECT_BINARY_DIR}/host/version.h DESTINATION ${CMAKE_INSTALL_I
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(PROGRAMS weights/fetch.sh weights/wheel_to_keras.py DESTINATION ${CMAKE_INSTALL_DATADIR}/filterscope)
 
-# A static library's users link what it uses; a shared library has linked it already, except what its headers name.
+# Users of a static library link its dependencies; a shared library has linked them, except those that its headers include.
 set(FILTERSCOPE_CONFIG_DEPENDENCIES "")
 foreach(dependency IN LISTS FILTERSCOPE_FIND_DEPENDENCIES)
   if(NOT BUILD_SHARED_LIBS OR dependency MATCHES "^fmt ")

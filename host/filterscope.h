@@ -5,8 +5,8 @@
 ///   using namespace filterscope;
 ///   const Network& network = vgg16();
 ///   Weights weights = resolve_weights("vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5", network);
-///   auto engine = make_engine(network, weights, find_recipe("seed"), RenderOptions{});
-///   engine->render(parse_selection({{"block3_conv1:0-7"}}, network, 0), my_observer, {});
+///   auto renderer = make_renderer(network, weights, find_recipe("seed"), RenderOptions{});
+///   renderer->render(parse_selection({{"block3_conv1:0-7"}}, network, 0), my_observer, {});
 ///
 /// Every function throws filterscope::Error for what a user can act on.
 
@@ -15,6 +15,6 @@
 #include "devices/devices.h"        // IWYU pragma: export
 #include "model/network.h"          // IWYU pragma: export
 #include "model/weights/weights.h"  // IWYU pragma: export
-#include "run/engine.h"             // IWYU pragma: export
+#include "run/renderer.h"           // IWYU pragma: export
 #include "run/selection.h"          // IWYU pragma: export
 #include "version.h"                // IWYU pragma: export

@@ -1,23 +1,23 @@
 #!/usr/bin/env bash
-# Everything that only a GPU can show, in one run: builds, device tests, compute-sanitizer, every filter rendered, the
-# fidelity table and the kernel benchmarks. Needs no network if the libraries are there.
+# Runs everything that needs a GPU: build, device tests, compute-sanitizer, the render of every filter, the fidelity table and
+# the kernel benchmarks. Needs no network if the libraries are installed.
 #
 #   tools/check_gpu.sh [OUT]
 #
 # OUT (default: check-gpu) receives the logs, results.json and summary.md. The tests, compute-sanitizer and fidelity run side by
-# side; what is timed runs alone, after them. A step that fails stops the others only if it is the build. The exit code is 0 if
-# none failed; for want of a tool a step is skipped, which results.json says. cuDNN is loaded by its name where it is not where
-# it was at build time: put its folder into LD_LIBRARY_PATH. Environment:
-#   WEIGHTS      what filterscope render takes as --weights, from the folder that the script is called in (default: the file
-#                that filterscope finds, else synthetic). Where little can be carried, a copy in float16 will do:
-#                bench/write_weights FILE COPY.safetensors F16 (29 MB)
-#   BUILD        build folder (default: build/gpu), from the folder that the script is called in
+# side; timed steps run alone, after them. A failed step stops the others only if it is the build. The exit code is 0 if no step
+# failed; a step whose tool is missing is skipped, and results.json says so. If cuDNN is not where it was at build time, it is
+# loaded by its name: add its folder to LD_LIBRARY_PATH. Environment:
+#   WEIGHTS      the value of --weights for filterscope render, relative to the current folder (default: the file that
+#                filterscope finds, else synthetic). If only little can be transferred, a copy in float16 (29 MB) will do:
+#                bench/write_weights FILE COPY.safetensors F16
+#   BUILD        build folder (default: build/gpu), relative to the current folder
 #   CMAKE_FLAGS  more flags for the configuration, such as -DCMAKE_PREFIX_PATH=...
-#   ITERATIONS   of the full render (default: 500)
-#   STEPS        which of "build libraries tests sanitizer fidelity render profile host kernels plans" (default: all of them);
-#                without "build", BUILD holds what was built before, on another machine perhaps
-#   JOBS         how many processes share the device (default: 1 for every 8 GiB of its memory, at most 16)
-#   LIMIT        seconds that a step other than "build" may take before it is ended, beside others if need be (default: 600)
+#   ITERATIONS   iterations of the full render (default: 500)
+#   STEPS        some of "build libraries tests sanitizer fidelity render profile host kernels plans" (default: all of them);
+#                without "build", BUILD must have been built before, perhaps on another machine
+#   JOBS         how many processes share the device (default: 1 per 8 GiB of its memory, at most 16)
+#   LIMIT        seconds after which a step other than "build" is ended, even if others ran beside it (default: 600)
 set -uo pipefail
 case ${1-} in
   -h | --help) sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p}' "$0"; exit 0 ;;
@@ -35,7 +35,7 @@ all_steps="build libraries tests sanitizer fidelity render profile host kernels 
 steps=${STEPS:-$all_steps}
 for name in $steps; do
   [[ " $all_steps " == *" $name "* ]] || {
-    echo "check_gpu.sh: STEPS: \"$name\" is none of \"$all_steps\"" >&2
+    echo "check_gpu.sh: STEPS: expected some of \"$all_steps\", found \"$name\"" >&2
     exit 2
   }
 done
@@ -49,13 +49,13 @@ fi
 gibibytes=$(($(nvidia-smi --query-gpu=memory.total --format=csv,noheader,nounits -i 0) / 1024))
 jobs=${JOBS:-$((gibibytes < 16 ? 1 : gibibytes > 128 ? 16 : gibibytes / 8))}
 
-# Nothing of an earlier run is to be taken for this one's.
+# Results of an earlier run must not be taken for those of this one.
 rm -rf "$out"/cache-* "$out"/render-{few,cold,warm}{,.json} "$out"/sanitized-* "$out"/*.log "$out"/hazards-*.tmp "$out"/{fidelity,kernels,tests-*}.json "$out"/sheet-*.png
 
 declare -A status=() seconds=() begins=() step_of=()
 order=()
 wanted() { [[ " $steps " == *" ${1%%-*} "* ]]; }
-# begin NAME COMMAND...: runs it beside what was begun before, with its output in OUT/NAME.log.
+# begin NAME COMMAND...: runs the command beside those begun before, with its output in OUT/NAME.log.
 begin() {
   local name=$1 most=$limit
   shift
@@ -66,7 +66,7 @@ begin() {
   done
   order+=("$name")
   begins[$name]=$(date +%s.%N)
-  # What hangs on the device is not to stop all that comes after it.
+  # A step that hangs on the device must not block the later ones.
   [[ $name != build ]] || most=0
   timeout --kill-after=10 "$most" bash -c '"$@"' bash "$@" >"$out/$name.log" 2>&1 &
   step_of[$!]=$name
@@ -79,37 +79,37 @@ skip() {
   status[$1]="skipped: $2"
   printf '%-44s %7s    %s\n' "$1" "" "${status[$1]}"
 }
-# What of it has ended.
+# Records the steps that have ended.
 collect() {
   local ended code name
   for ended in "${!step_of[@]}"; do
     kill -0 "$ended" 2>/dev/null && continue
     wait "$ended"
     code=$?
-    # A process that did not end when it was told to; timeout leads their group.
+    # Kills processes that ignored SIGTERM; timeout leads their group.
     kill -KILL -- "-$ended" 2>/dev/null
     name=${step_of[$ended]}
     unset "step_of[$ended]"
     seconds[$name]=$(awk -v a="${begins[$name]}" -v b="$(date +%s.%N)" 'BEGIN { printf "%.1f", b - a }')
-    # timeout ends by the signal itself where it has to kill.
+    # If timeout has to kill, it dies of the signal itself.
     ((code != 137 || ${seconds[$name]%.*} < limit)) || code=124
     case $code in
       0) status[$name]=ok ;;
       124) status[$name]="ended after $limit s" ;;
-      137) status[$name]="killed (of memory?)" ;;
+      137) status[$name]="killed (out of memory?)" ;;
       *) status[$name]="failed ($code)" ;;
     esac
     printf '%-44s %7s s  %s\n' "$name" "${seconds[$name]}" "${status[$name]}"
   done
 }
-# Until all that was begun has ended.
+# Waits for all steps begun.
 finish() {
   while ((${#step_of[@]} > 0)); do
     sleep 0.1
     collect
   done
 }
-# step NAME COMMAND...: runs it alone.
+# step NAME COMMAND...: runs the command alone.
 step() {
   finish
   begin "$@"
@@ -122,7 +122,7 @@ configure_and_build() {
     cmake --build "$build" -j "$cores" --target filterscope kernels_device_test cudnn_convolution_test \
       cuda_engine_device_test bench_host_stages fidelity bench_kernels bench_cudnn_plans
 }
-# test_of RESULTS NAME [FILTER]: all tests, or those that FILTER names.
+# test_of RESULTS NAME [FILTER]: runs all tests, or those that FILTER names.
 test_of() {
   local results=$out/$1.json
   rm -f "$results"
@@ -132,7 +132,7 @@ test_of() {
     return 1
   }
 }
-# Its tests in processes side by side: most of their time cuDNN compiles.
+# Runs the tests in several processes side by side: most of their time, cuDNN compiles.
 tests_side_by_side_of() {
   local shards=$((jobs < 8 ? jobs : 8)) shard failed=0 running=()
   for ((shard = 0; shard < shards; ++shard)); do
@@ -145,25 +145,25 @@ tests_side_by_side_of() {
   done
   return $failed
 }
-# Nothing timed under a tool is to be believed by later runs, or taken from earlier ones.
+# Keeps timings of kernels that were measured under a tool apart from those of other runs.
 with_own_cache() {
   XDG_CACHE_HOME="$out/cache-$1" "${@:2}"
 }
 sanitize() {
-  # cuDNN tries calls that fail as a way of asking.
+  # cuDNN probes for features with calls that may fail.
   with_own_cache "$1" compute-sanitizer --tool "$1" --report-api-errors no --print-limit 0 --error-exitcode 99 "${@:2}"
 }
-# racecheck takes strips that wgmma's warps make for a race with those that read them: the lanes write and meet in __syncwarp,
+# racecheck takes halo tiles that wgmma's warps make for a race with those that read them: the lanes write and meet in __syncwarp,
 # and one of them arrives for all. Where each lane arrives it reports nothing (bench/results/cuda-h200.md), which takes longer.
 without_known_hazards() {
   local log=$out/hazards-$BASHPID.tmp code known
   "$@" 2>&1 | tee "$log"
   code=${PIPESTATUS[0]}
-  known=$(grep -c 'Error: Race reported between Write access at .*wgmma::make_strips<' "$log")
+  known=$(grep -c 'Error: Race reported between Write access at .*wgmma::make_halo_tiles<' "$log")
   if ((code == 99 && known > 0 && known == $(grep -c '========= Error:' "$log"))) &&
     ! grep '=========     and ' "$log" | grep -qv 'Read access at .*ldmatrix' &&
     ! grep -q -e '\[  FAILED  \]' -e 'Target application returned an error' "$log"; then
-    echo "check_gpu.sh: only the reports of wgmma::make_strips that are known to be none"
+    echo "check_gpu.sh: only the reports of wgmma::make_halo_tiles that are known to be none"
     code=0
   fi
   rm -f "$log"
@@ -172,7 +172,7 @@ without_known_hazards() {
 render() {
   "$build/filterscope" render --weights "$weights" --device cuda "$@"
 }
-# The same, with the device's clocks, power and what limits them in OUT/clocks.csv.
+# The same; logs the device's clocks, power and throttle reasons to OUT/clocks.csv.
 watched_render() {
   local monitor code
   nvidia-smi --query-gpu=timestamp,clocks.sm,clocks.mem,power.draw,temperature.gpu,clocks_throttle_reasons.active \
@@ -183,7 +183,7 @@ watched_render() {
   kill "$monitor"
   return $code
 }
-# What was built elsewhere may lack its libraries here.
+# A program built elsewhere may lack its libraries here.
 libraries() {
   local program missing lacking=0
   for program in filterscope tests/kernels/kernels_device_test tests/cuda/{cudnn_convolution_test,cuda_engine_device_test} \
@@ -202,10 +202,10 @@ profile() {
   FILTERSCOPE="$build/filterscope" OUT="$out/profile" bash tools/profile.sh nsys --weights "$weights" all &&
     nsys stats --report cuda_gpu_kern_sum,nvtx_gpu_proj_sum "$out/profile.nsys-rep"
 }
-# For the shells that a step's limit is kept with.
+# For the shells that timeout starts.
 export out build weights cores jobs
 export -f configure_and_build libraries test_of tests_side_by_side_of with_own_cache sanitize without_known_hazards render watched_render profile
-# They are not in the terminal's foreground.
+# Ctrl-C does not reach the steps, which are not in the terminal's foreground.
 stop() {
   local group
   for group in "${!step_of[@]}"; do kill -KILL -- "-$group" 2>/dev/null; done
@@ -222,11 +222,11 @@ if [[ -z $weights ]]; then
 fi
 echo "Weights: $weights"
 
-# What is not timed, side by side: much of it is work of the processors.
+# Steps that are not timed run side by side: much of their work is done by the CPUs.
 side_by_side() { begin "$@"; }
-# A kernel that breaks the device fails all later tests of its process: so each family of convolutions has one of its own.
+# A kernel that breaks the device makes all later tests of its process fail, so each family of convolutions gets its own.
 families=(ConvolutionTest ConvolutionImplicitGemmTest)
-fastest='implicit_gemm(\+pool)?'  # Of many images.
+fastest='implicit_gemm(\+pool)?'  # For many images.
 if [[ $(nvidia-smi --query-gpu=compute_cap --format=csv,noheader -i 0) == 9.0 ]]; then
   families+=(ConvolutionWgmmaTest)
   fastest='wgmma(_large)?'
@@ -239,12 +239,12 @@ side_by_side tests-cudnn tests_side_by_side_of tests-cudnn cuda/cudnn_convolutio
 side_by_side tests-engine test_of tests-engine cuda/cuda_engine_device_test
 if command -v compute-sanitizer >/dev/null; then
   for tool in memcheck racecheck; do
-    # What wgmma and the copy engine do is not all known to these tools: reports of it are to stand apart.
+    # These tools do not know all that wgmma and the copy engine do, so those kernels are reported separately.
     side_by_side "sanitizer-$tool-kernels" sanitize "$tool" "$build/tests/kernels/kernels_device_test" \
       --gtest_filter='-*ConvolutionWgmmaTest*'
     side_by_side "sanitizer-$tool-wgmma" without_known_hazards sanitize "$tool" "$build/tests/kernels/kernels_device_test" \
       --gtest_filter='*ConvolutionWgmmaTest*-*ManyTiles*'
-    # The engine on a small case, with kernels as they come: timing would run hundreds under the tool.
+    # The engine on a small case, without timing, which would run hundreds of kernels under the tool.
     side_by_side "sanitizer-$tool-engine" without_known_hazards sanitize "$tool" "$build/filterscope" render --weights synthetic --device cuda \
       --size 32 --iterations 2 --reproducible --batch 2 --quiet --out "$out/sanitized-$tool" 'block*_conv2:0-1'
   done
@@ -257,7 +257,7 @@ side_by_side fidelity with_own_cache fidelity "$build/bench/fidelity" --device c
   --expected bench/expected_losses.json --filters 2 --iterations 100 --size 48 --json "$out/fidelity.json"
 finish
 
-# What is timed, one after the other. First some filters of every layer, short: what goes wrong shows early.
+# Timed steps run one after the other. A short run of some filters of every layer comes first, to reveal problems early.
 step render-few with_own_cache few render '*:0-7' --iterations 20 --out "$out/render-few"
 # All filters, first with no timings of earlier runs, then with those of the first.
 step render-cold with_own_cache render render all --iterations "$iterations" --out "$out/render-cold"
@@ -267,14 +267,14 @@ if command -v nsys >/dev/null; then
 else
   skip profile "nsys is not in PATH"
 fi
-# What of a render is left to this machine's processors.
+# The part of a render that is left to this machine's CPUs.
 step host "$build/bench/bench_host_stages" --weights "$weights"
 # cuDNN's are the next step's.
 step kernels "$build/bench/bench_kernels" --benchmark_filter="^cuda/([^c]|convolution/.*/$fastest/)" --precisions fp16 --cuda-batches 512 \
   --benchmark_min_time=0.02 --benchmark_out="$out/kernels.json" --benchmark_out_format=json
 step plans "$build/bench/bench_cudnn_plans" --precisions fp16 --images 512 --precompiled 10 --compiled 2
 
-# Of the pictures the manifests and the layers' sheets stay; the rest is large.
+# Only the manifests and the layers' sheets are kept, since the pictures are large.
 for run in render-few render-cold render-warm; do
   [[ -f $out/$run/manifest.json ]] && cp "$out/$run/manifest.json" "$out/$run.json"
 done
@@ -301,10 +301,10 @@ for step in steps: step["seconds"] = float(step["seconds"])
 device = subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"],
                         capture_output=True, text=True).stdout.strip()
 def tests_of(step):
-    """Sums over the processes that ran them; how long the longest took."""
+    """The counts of all processes that ran the step's tests, and the time of the slowest."""
     logs = glob.glob(os.path.join(glob.escape(out), step + ".shard*.log")) or [step + ".log"]
     parts = [read(os.path.basename(log)[:-len("log")] + "json") for log in logs]
-    # One that crashed leaves no results.
+    # A process that crashed leaves no results.
     result = {"processes": len(parts), "without_results": parts.count(None)}
     parts = [part for part in parts if part]
     result |= {key: sum(part.get(key, 0) for part in parts) for key in ("tests", "failures", "disabled", "errors")}
@@ -315,7 +315,7 @@ def tests_of(step):
 tests = {step["step"]: tests_of(step["step"]) for step in steps if step["step"].startswith("tests-")}
 fidelity = read("fidelity.json")
 def clocks():
-    """Of render-warm: least, median and greatest of each figure, and how many samples had which reason for lower clocks."""
+    """render-warm's least, median and greatest value of each figure, and the number of samples per reason for lower clocks."""
     try:
         with open(os.path.join(out, "clocks.csv")) as file: rows = list(csv.reader(file, skipinitialspace=True))
         names, samples = rows[0], [row for row in rows[1:] if len(row) == len(rows[0])]

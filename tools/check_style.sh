@@ -4,8 +4,8 @@
 #
 #   tools/check_style.sh [BUILD_FOLDER]
 #
-# BUILD_FOLDER (build/release) is where CMake made version.h; without it, headers that include it are left out. The format
-# depends on clang-format's release: another one than 14, Debian 12's, is not asked.
+# BUILD_FOLDER (default: build/release) is where CMake made version.h and found the libraries; without it, headers that
+# include those are left out. The format is only checked by clang-format 14, Debian 12's, since it depends on the release.
 set -uo pipefail
 
 case ${1-} in
@@ -26,14 +26,18 @@ if found=$(grep -lP '\t|\r' "${files[@]}"); then fail "Tabs or carriage returns 
 
 python3 tests/project/includes_test.py . || status=1
 
-# Those of the CUDA side as the emulation builds them, except what needs the toolkit; and not those that include HDF5's, which
-# only CMake finds.
-mapfile -t headers < <(find host kernels -name '*.h' -not -path 'host/cuda/cudnn/*' -not -path 'host/model/weights/keras/*' \
-  -not -name nvtx.h -not -name check.h)
-[[ -e $build/host/version.h ]] || mapfile -t headers < <(grep -L '"version.h"' "${headers[@]}")
+# Headers of the CUDA side are compiled as the emulation builds them, except those that need the toolkit.
+mapfile -t headers < <(find host kernels -name '*.h' -not -path 'host/cuda/cudnn/*' -not -name nvtx.h -not -name check.h)
+if [[ -e $build/compile_commands.json ]]; then
+  libraries=$(grep -oh -- '-isystem [^ ]*' "$build/compile_commands.json" | sort -u | tr '\n' ' ')
+else
+  mapfile -t headers < <(printf '%s\n' "${headers[@]}" | grep -v weights/keras/ | xargs grep -L '"version.h"')
+fi
+export libraries=${libraries-}
 compile_header() {
   local output
-  output=$(c++ -std=c++20 -fsyntax-only -Wall -x c++ -include "$2" -I . -I "$1/host" -I tests/support -I tests/support/emulation \
+  # shellcheck disable=SC2086
+  output=$(c++ $libraries -std=c++20 -fsyntax-only -Wall -x c++ -include "$2" -I . -I "$1/host" -I tests/support -I tests/support/emulation \
     -DFILTERSCOPE_EMULATED /dev/null 2>&1) && return
   echo "$2 does not compile by itself:"
   head -5 <<<"$output"
@@ -46,6 +50,6 @@ release=$(clang-format --version 2>/dev/null | sed -nE 's/.*version ([0-9]+)\..*
 if [[ $release == "$clang_format_release" ]]; then
   find host kernels bench tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' | xargs clang-format --dry-run -Werror || status=1
 else
-  echo "The format is not checked: that takes clang-format $clang_format_release, found ${release:-none}."
+  echo "The format is not checked: expected clang-format $clang_format_release, found ${release:-none}."
 fi
 exit $status

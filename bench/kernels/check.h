@@ -11,17 +11,17 @@
 
 #include "host/model/network.h"
 
-/// Results are compared with plain loops in double precision, at places drawn by chance: all places of a real
-/// layer would take minutes.
+/// Compares results with plain loops in double precision, at random places: all places of a real layer would
+/// take minutes.
 namespace filterscope::bench {
 
-/// Places to look at, the same in every run; the corners of a map, where the padding is, more often than the
-/// rest.
+/// The places to compare, the same in every run; the corners of a map, where the padding is, are more
+/// frequent.
 class Places {
  public:
   static constexpr int kCount = 500;
 
-  /// In [0, size).
+  /// A number in [0, size).
   std::size_t any(std::size_t size) {
     return std::uniform_int_distribution<std::size_t>(0, size - 1)(generator_);
   }
@@ -35,10 +35,10 @@ class Places {
   std::mt19937 generator_{1};
 };
 
-/// Collects what is wrong.
+/// Collects wrong values.
 class Comparison {
  public:
-  /// NaN is wrong. `where` is called only then.
+  /// NaN counts as wrong. `where` is only called for wrong values.
   template <class Where>
   void near(double actual, double expected, double tolerance, const Where& where) {
     ++compared_;
@@ -50,9 +50,9 @@ class Comparison {
   void same(bool right, const Where& where) {
     ++compared_;
     if (right) return;
-    if (++wrong_ == 1) first_ = fmt::format("{} is another one", where());
+    if (++wrong_ == 1) first_ = fmt::format("{} is different", where());
   }
-  /// Empty if nothing is.
+  /// Empty if no value is wrong.
   std::string complaint() const {
     if (compared_ == 0) return "nothing was compared";
     if (wrong_ == 0) return "";
@@ -68,7 +68,7 @@ class Comparison {
 /// A sum of products in double precision.
 struct Sum {
   double value = 0;
-  double squares = 0;  ///< Of the products.
+  double squares = 0;  ///< The sum of the products' squares.
   int terms = 0;
 
   void add(double product) {
@@ -77,17 +77,17 @@ struct Sum {
     ++terms;
   }
   double norm() const { return std::sqrt(squares); }
-  /// How far a sum in fp32 of these products may be off. Each addition loses at most 2^-23 of the partial
-  /// sum (tensor cores cut off where others round), and of random products partial sums hardly exceed the
-  /// norm. `product_error` is what a product itself may be off, relative to it: of rounded factors, or of
-  /// what Winograd's transforms lose; such errors add up like random numbers.
+  /// The error that an fp32 sum of these products may have. Each addition loses at most 2^-23 of the partial
+  /// sum (tensor cores truncate where others round), and partial sums of random products hardly exceed the
+  /// norm. `product_error` is the relative error of a product itself, from rounded factors or Winograd's
+  /// transforms; such errors add up like random numbers.
   double tolerance(double product_error = 0) const {
     return (terms * 0x1p-23 + 8 * product_error) * norm() + 0x1p-100;
   }
 };
 
 /// One output of a 3x3 cross-correlation with zero padding 1 over a map of `extent`. source(y, x, channel)
-/// and weight(tap, channel), tap = 3 * row + column, say the factors.
+/// and weight(tap, channel), with tap = 3 * row + column, return the factors.
 template <class Source, class Weight>
 Sum convolve_at(Extent extent, int y, int x, int channels, const Source& source, const Weight& weight) {
   Sum sum;

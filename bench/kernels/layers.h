@@ -7,35 +7,34 @@
 
 namespace filterscope::bench {
 
-/// One convolution layer as the benchmarks see it.
+/// One convolution layer of the benchmarks.
 struct Layer {
   std::string name;
   int in_channels;
   int out_channels;
   Extent map;
   bool pool_after;
-  /// Whether a ReLU, and not the image or a pool, lies directly below, so that the layer's input gradient
-  /// passes it.
+  /// Whether a ReLU, not the image or a pool, is directly below, so that the layer's dgrad applies its mask.
   bool relu_below;
-  /// Whether the engine on CUDA has the input gradient pass it. That of the first layer is passed by the last
-  /// gradient.
-  bool gated_on_cuda;
+  /// Whether the CUDA engine's dgrad applies that mask. The mask above the first layer is applied by the
+  /// first layer's dgrad.
+  bool masked_on_cuda;
 
   double operations(int images) const {
     return 2. * 9 * in_channels * out_channels * static_cast<double>(map.positions()) * images;
   }
 };
 
-/// What is measured. Batches ascend; a layer that is followed by a pool or is the first one appears in each
-/// way that the engines compute it.
+/// What to measure. Batches ascend; the first layer, and layers followed by a pool, appear in each way in
+/// which the engines compute them.
 struct Selection {
   Network network;
   std::vector<Layer> layers;
   Extent image;
   std::vector<int> cpu_batches;
   std::vector<int> cuda_batches;
-  std::vector<std::string> precisions;  ///< Of the CUDA side, of fp32, tf32, bf16, fp16.
-  bool tiny = false;                    ///< Made to see that everything runs: no figure means anything.
+  std::vector<std::string> precisions;  ///< For CUDA: some of fp32, tf32, bf16, fp16.
+  bool tiny = false;                    ///< Only checks that everything runs; the figures mean nothing.
 };
 
 /// The layers of a network.
@@ -51,7 +50,7 @@ inline std::vector<Layer> layers_of(const Network& network, Extent image) {
   return layers;
 }
 
-/// Of the last layer the engines compute one filter only; those before it are computed whole.
+/// The layers of which the engines compute all filters: all but the last one.
 inline std::vector<Layer> whole_layers(const std::vector<Layer>& layers) {
   return {layers.begin(), layers.end() - 1};
 }

@@ -1,5 +1,5 @@
-// Times of every operation and every variant of it, on the real shapes of VGG16's layers, beside what the
-// device is capable of. bench/README.md says how to read them.
+// Times every operation and every variant of it, on the real shapes of VGG16's layers, and relates the times
+// to the device's peaks. bench/README.md explains the output.
 
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
@@ -37,7 +37,7 @@ constexpr const char* kHelp =
     "--benchmark_filter=REGEX, --benchmark_list_tests, --benchmark_out=FILE.json, "
     "--benchmark_repetitions=N.\n";
 
-// Two blocks of small odd maps: every path that the real layers take, in an instant.
+// Two blocks with small odd maps: they take every code path of the real layers, in an instant.
 Network tiny_network() {
   return {.name = "tiny",
           .convolutions = {{"tiny1_conv1", 3, 64, false},
@@ -53,10 +53,10 @@ Selection parse(int argc, char** argv, std::vector<std::string>& others) {
   parser.allow_unrecognised_options();
   // clang-format off
   parser.add_options()
-    ("shapes", "vgg16: its layers at 96 x 96. tiny: a made-up network, to see that all works; its figures mean nothing", cxxopts::value<std::string>()->default_value("vgg16"), "NAME")
+    ("shapes", "vgg16: its layers at 96 x 96. tiny: a small network, only to check that everything works", cxxopts::value<std::string>()->default_value("vgg16"), "NAME")
     ("cpu-batches", "Images at once on the CPU (1,16)", cxxopts::value<std::vector<int>>(), "N,...")
-    ("cuda-batches", "and on a GPU (16,64,256)", cxxopts::value<std::vector<int>>(), "N,...")
-    ("precisions", "On a GPU", cxxopts::value<std::vector<std::string>>()->default_value("fp32,tf32,bf16,fp16"), "NAME,...")
+    ("cuda-batches", "Images at once on a GPU (16,64,256)", cxxopts::value<std::vector<int>>(), "N,...")
+    ("precisions", "Precisions on a GPU", cxxopts::value<std::vector<std::string>>()->default_value("fp32,tf32,bf16,fp16"), "NAME,...")
     ("help", "Print this");
   // clang-format on
   const auto given = parser.parse(argc, argv);
@@ -95,7 +95,7 @@ Selection parse(int argc, char** argv, std::vector<std::string>& others) {
 }
 
 #if defined(FILTERSCOPE_BENCH_CUDA)
-// Why there is none; empty if there is.
+// The reason why there is no device; empty if there is one.
 std::string reason_for_no_device() {
 #if defined(FILTERSCOPE_BENCH_CUDA_LIBRARIES)
   return filterscope::why_no_cuda();
@@ -115,7 +115,7 @@ void add_cuda(const Selection& selection) {
 #else
   const auto device = std::make_shared<filterscope::bench::CudaDevice>(selection.tiny, nullptr, nullptr);
 #endif
-  add_own_convolutions(selection, device);
+  add_native_convolutions(selection, device);
 #if defined(FILTERSCOPE_BENCH_CUDA_LIBRARIES)
   add_cudnn_convolutions(selection, device);
 #endif
@@ -147,8 +147,8 @@ void add_all(const Selection& selection) {
 int run(int argc, char** argv) {
   std::vector<std::string> others;
   const Selection selection = parse(argc, argv, others);
-  // Google Benchmark's own default, 0.5 s for each row, makes an hour of all; its option comes after this
-  // one.
+  // Google Benchmark's own default, 0.5 s per row, takes an hour in total. Its option on the command line
+  // follows this one, and so overrides it.
   std::vector<std::string> arguments{
       argv[0], selection.tiny ? "--benchmark_min_time=1e-9" : "--benchmark_min_time=0.1"};
   arguments.insert(arguments.end(), others.begin(), others.end());

@@ -14,8 +14,8 @@ namespace {
 
 std::set<std::string> g_failed;
 
-// The operation that is being measured. Google Benchmark calls a benchmark several times until it knows how
-// many iterations it wants; making and checking it is done once.
+// The operation being measured. Google Benchmark calls a benchmark several times to find the number of
+// iterations; the operation is made and checked only once.
 struct Current {
   std::string name;
   Operation operation;
@@ -26,7 +26,7 @@ Current g_current;
 
 void prepare(const std::string& name, Device& device, const std::function<Operation()>& make) {
   if (g_current.name == name) return;
-  g_current = {};  // Gives the memory back first.
+  g_current = {};  // Releases the memory first.
   g_current.name = name;
   try {
     g_current.operation = make();

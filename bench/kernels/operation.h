@@ -6,23 +6,23 @@
 #include <stdexcept>
 #include <string>
 
-/// What every benchmark of bench_kernels has in common: an operation is made when it is first run, checked
-/// once, and then timed on buffers that are too large, all together, to be in the cache when their turn
-/// comes.
+/// The common part of bench_kernels' benchmarks: an operation is made when it is first run, checked once, and
+/// then timed on several sets of buffers that together exceed the cache, so that each run starts with a cold
+/// cache.
 namespace filterscope::bench {
 
-/// What one run of an operation does.
+/// The work of one run of an operation.
 struct Work {
-  /// Floating-point operations: of a convolution 2 * 9 * in_channels * out_channels * positions, whichever
-  /// way it is computed. 0 where they are no matter.
+  /// Floating-point operations; for a convolution 2 * 9 * in_channels * out_channels * positions, however it
+  /// is computed. 0 if they are irrelevant.
   double operations = 0;
-  /// Read and written where nothing is fetched twice.
+  /// Bytes read and written if nothing is read twice.
   double bytes = 0;
-  /// Operations of the matrix products that Winograd's algorithm does instead; 0 elsewhere.
+  /// Operations of the matrix products in Winograd's algorithm; 0 for other algorithms.
   double winograd_operations = 0;
 };
 
-/// What the device is capable of, in operations and bytes per second; 0: not known.
+/// The device's peaks, in operations and bytes per second; 0: unknown.
 struct Ceilings {
   double operations = 0;
   double bytes = 0;
@@ -32,35 +32,35 @@ struct Ceilings {
 struct Operation {
   Work work{};
   Ceilings ceilings{};
-  /// Of buffers; run() is given one of them after another.
+  /// Sets of buffers; run() gets one after another.
   int sets = 1;
-  /// Does it once, or, on a GPU, enqueues it.
+  /// Runs the operation once or, on a GPU, enqueues it.
   std::function<void(int set)> run;
-  /// After run(0): what is wrong with its results, such as "element 5 is 1.5 instead of 1 +- 0.001"; empty if
-  /// nothing is.
+  /// Called after run(0): describes wrong results, such as "element 5 is 1.5 instead of 1 +- 0.001"; empty if
+  /// there are none.
   std::function<std::string()> check;
-  /// Shown behind the row.
+  /// Shown after the row.
   std::string label{};
 };
 
-/// How an operation is timed: seconds() of `runs` runs, one after another.
+/// Times an operation: seconds() of `runs` runs, one after another.
 struct Stopwatch {
   int runs = 1;
   std::function<double()> seconds;
 };
 
-/// Why an operation cannot be measured here, which is no failure: the row says so.
+/// Thrown if an operation cannot be measured here. Its row says why; this is not a failure.
 class Unavailable : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 
-/// Where operations run.
+/// The device on which operations run.
 class Device {
  public:
   virtual ~Device() = default;
   virtual Stopwatch stopwatch(const Operation& operation) = 0;
-  /// Sets of buffers of so many bytes that the cache cannot hold: twice as many as would fill it.
+  /// The number of sets of buffers of so many bytes that exceeds the cache: twice as many as would fill it.
   int sets(std::size_t bytes_of_set) const;
 
  protected:
@@ -74,11 +74,11 @@ class Device {
 /// Unavailable and std::bad_alloc, is reported in its row and counted as a failure.
 void add(const std::string& name, std::shared_ptr<Device> device, std::function<Operation()> make);
 
-/// Benchmarks that failed so far.
+/// The number of benchmarks that have failed so far.
 int failures();
 
-/// Gives back all that benchmarks hold, and forgets them: to be called before the program's end, when a
-/// device may be gone before they are.
+/// Destroys all benchmarks and what they hold. Call it before the program ends, since the device may be
+/// destroyed before them.
 void release();
 
 }  // namespace filterscope::bench

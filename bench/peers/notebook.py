@@ -1,4 +1,4 @@
-"""The notebook's loop in TensorFlow and Keras, as it stands there: eager, one filter and one image at a time.
+"""The notebook's loop in TensorFlow and Keras, unchanged: eager, one filter and one image at a time.
 
 A submodel of Keras' VGG16 from the input to the target layer, tf.GradientTape around a call of it, the mean of one filter's
 map, tf.math.l2_normalize of the gradient, a step of 0.1. See peer.py.
@@ -8,7 +8,7 @@ import sys
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"  # Else it takes the memory that the others need.
+os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"  # Otherwise it takes the memory that the others need.
 if sys.argv[2] == "cpu":
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 import tensorflow as tf  # noqa: E402  (after the variables above, which it reads)

@@ -1,10 +1,10 @@
-"""What the peers share. A peer is a process that ascends what it is told, line by line, so that its start is not measured:
+"""Shared by the peers. A peer is a process that runs jobs, one per line of input, so that its start-up is not measured:
 
   peer.py WEIGHTS.safetensors cpu|cuda
 
-On standard output it first says {"versions": ..., "variants": ...}; then it answers each line of standard input, a job
+On standard output it first writes {"versions": ..., "variants": ...}; then it answers each line of standard input, a job
 {"layer", "filters", "init" (float32 .npy, [filters, height, width, 3]), "iterations", "batch", "variant"}, with {"seconds",
-"final_losses"} or with {"error"}. The seconds are those of all iterations of all filters after a warm-up; the final losses
+"final_losses"} or with {"error"}. The seconds are those of all iterations of all filters after a warm-up; the final losses are
 those of the finished images. Needs NumPy.
 """
 import json
@@ -17,7 +17,7 @@ BLOCKS = [[64, 64], [128, 128], [256, 256, 256], [512, 512, 512], [512, 512, 512
 LAYERS = [f"block{block}_conv{convolution}" for block, widths in enumerate(BLOCKS, 1)
           for convolution in range(1, len(widths) + 1)]
 STEP = 0.1
-EPSILON = 1e-12  # The least square of a gradient's norm.
+EPSILON = 1e-12  # The smallest square of a gradient's norm.
 WARM_UP = 3      # Iterations; torch.compile replays what it captured from the third on.
 
 
@@ -44,10 +44,10 @@ def read_weights(path):
 
 
 def serve(connect):
-    """`connect(weights, device)` gives the versions, the variants and the function that does a job: (layer, filters, images,
+    """`connect(weights, device)` returns the versions, the variants and the function that runs a job: (layer, filters, images,
     iterations, batch, variant) to (seconds, final losses)."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # What libraries print is no answer.
+    os.dup2(2, 1)  # Output of libraries must not look like an answer.
 
     def answer(content):
         answers.write(json.dumps(content) + "\n")
@@ -61,5 +61,5 @@ def serve(connect):
             seconds, losses = ascend(job["layer"], job["filters"], numpy.load(job["init"]), job["iterations"], job["batch"],
                                      job["variant"])
             answer({"seconds": seconds, "final_losses": [float(loss) for loss in losses]})
-        except Exception as error:  # A variant that does not work here is a row that says so.
+        except Exception as error:  # A variant that does not work here gets a row that says so.
             answer({"error": f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"})

@@ -15,11 +15,11 @@ import torch._dynamo
 
 import peer
 
-# Each layer, batch and variant is compiled for itself; beyond its limit torch.compile would silently go on without compiling.
+# Each layer, batch and variant is compiled separately; beyond its limit, torch.compile would silently continue without compiling.
 torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = 10000
 torch._dynamo.config.fail_on_recompile_limit_hit = True
 
-# What fp16 would round to zero is kept by scaling the loss.
+# Scaling the loss keeps values that fp16 would round to zero.
 LOSS_SCALE = {"fp16": 1024.0}
 COMPILE_MODES = {"compiled": "default", "compiled-graphed": "reduce-overhead"}
 TYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -41,7 +41,7 @@ def network_to(layer, weights):
 
 
 class Ascent:
-    """Of one layer, batch size and variant; kept, since compiling and capturing take long."""
+    """The ascent for one layer, batch size and variant; kept, since compiling and capturing take long."""
 
     def __init__(self, weights, device, layer, batch, size, variant):
         self.execution, self.precision, memory_format = variant.split()
@@ -65,7 +65,7 @@ class Ascent:
 
     def _iterate(self):
         if self.execution == "compiled-graphed":
-            torch.compiler.cudagraph_mark_step_begin()  # The results of the last iteration are not needed any more.
+            torch.compiler.cudagraph_mark_step_begin()  # The last iteration's results are no longer needed.
         losses = self.losses(self.image, self.rows, self.filters)
         (gradient,) = torch.autograd.grad(losses.sum() * self.scale, self.image)
         with torch.no_grad():
@@ -90,7 +90,7 @@ class Ascent:
             torch.cuda.synchronize()
 
     def run(self, images, filters, iterations):
-        """Seconds of the iterations, and the final losses."""
+        """Returns the seconds of the iterations and the final losses."""
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.precision == "tf32"
         with torch.no_grad():
             self.image.copy_(torch.tensor(images).permute(0, 3, 1, 2))
@@ -119,7 +119,7 @@ def connect(weights, device):
         try:
             return ascend_layer(layer, filters, images, iterations, batch, variant)
         finally:
-            if device == "cuda":  # The other programs take turns on the device.
+            if device == "cuda":  # Other programs also use the device in turn.
                 torch.cuda.empty_cache()
 
     def ascend_layer(layer, filters, images, iterations, batch, variant):

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Sets filterscope beside its peers in one run on one machine: the same weights file, filters, start images and iterations.
+"""Compares filterscope with its peers in one run on one machine: the same weights file, filters, start images and iterations.
 
   bench/peers/side_by_side.py --out peers.json [--torch PYTHON] [--keras PYTHON]
 
 The peers are the notebook's own loop (notebook.py), PyTorch in every variant that might be its best (pytorch.py), and
-tf-keras-vis (tf_keras_vis_peer.py). They are processes that stay, so that neither their start nor compiling is measured; of
-filterscope the phase ascent of its manifest is taken. Layer by layer all take turns, once per round. Final losses are kept, so
-that a faster wrong answer shows. A peer that is not there is a row that says so. Needs Python 3.9 and nothing else; the
-interpreters of the peers need what requirements-*.txt say.
+tf-keras-vis (tf_keras_vis_peer.py). Their processes stay alive, so that neither start-up nor compilation is measured; for
+filterscope, the phase `ascent` of its manifest counts. Layer by layer, all take turns, once per round. Final losses are kept, so
+that a faster wrong answer shows. A peer that is not installed gets a row that says so. Needs Python 3.9 and nothing else; the
+peers' interpreters need the packages of requirements-*.txt.
 """
 import argparse
 import json
@@ -23,21 +23,21 @@ sys.path.insert(0, str(PEERS.parent))
 import measuring  # noqa: E402
 from measuring import SIZE  # noqa: E402
 
-# Filters are those of filterscope and the batched peers, as far as the layer has them; the notebook's loop takes the first
-# `alone` of them.
+# The filters of filterscope and the batched peers, as far as the layer has so many; the notebook's loop takes the first `alone`
+# of them.
 SCALES = {
     "cpu": {"layers": ["block3_conv3", "block5_conv3"], "filters": 16, "alone": 4, "batches": [8, 16], "iterations": 10},
     "cuda": {"layers": ["block1_conv2", "block3_conv3", "block5_conv3"], "filters": 512, "alone": 2, "batches": [64, 256],
              "iterations": 100},
 }
 TINY = {"layers": ["block1_conv2"], "filters": 2, "alone": 1, "batches": [2], "iterations": 1}
-# Of PyTorch's variants, those that are measured in every round: the fastest ones of a first look, by layer.
+# The number of PyTorch's variants measured in every round: the fastest ones of a first look, by layer.
 KEPT_FP32 = 2
 KEPT_OTHERS = 1
 
 
 class Peer:
-    """A process that does jobs; see peer.py. `missing` says why it is not there."""
+    """A process that runs jobs; see peer.py. `missing` says why there is none."""
 
     def __init__(self, name, python, script, weights, device):
         self.name = name
@@ -136,13 +136,13 @@ class Row:
 
 
 def of_layer(scale, layer):
-    """How many filters of this layer, how many alone, and in which batches."""
+    """The number of filters of this layer, the number taken alone, and the batches."""
     filters = min(scale["filters"], measuring.FILTERS[layer])
     return filters, min(scale["alone"], filters), sorted({min(batch, filters) for batch in scale["batches"]})
 
 
 class StartImages:
-    """Files of start images in a folder, one for each count, each the beginning of the larger ones."""
+    """Writes files of start images to a folder, one for each count, each the beginning of the larger ones."""
 
     def __init__(self, folder):
         self.folder = pathlib.Path(folder)
@@ -171,13 +171,13 @@ def parse_arguments():
                         help="Python that has PyTorch (default: $PYTHON_TORCH or python3)")
     parser.add_argument("--keras", default=os.environ.get("PYTHON_KERAS", "python3"),
                         help="Python that has TensorFlow and tf-keras-vis (default: $PYTHON_KERAS or python3)")
-    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: what --device auto means to filterscope")
-    parser.add_argument("--weights", default="synthetic", help="as filterscope render takes them (default: synthetic)")
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: the device that --device auto means to filterscope")
+    parser.add_argument("--weights", default="synthetic", help="as for filterscope render (default: synthetic)")
     parser.add_argument("--rounds", type=int, help="default: 3; 2 with --quick")
     parser.add_argument("--load-before", type=float, metavar="LOAD",
-                        help="the machine's load before the measurements that this is one of (default: its load now)")
+                        help="the machine's load before the first of several measurements (default: its load now)")
     parser.add_argument("--quick", action="store_true", help="fewer layers, variants and rounds")
-    parser.add_argument("--tiny", action="store_true", help="next to nothing: only shows that everything runs")
+    parser.add_argument("--tiny", action="store_true", help="only check that everything runs")
     arguments = parser.parse_args()
     arguments.rounds = arguments.rounds or (1 if arguments.tiny else 2 if arguments.quick else 3)
     return arguments
@@ -234,7 +234,7 @@ def main():
             those.append(Row(notebook, layer, "eager", 1, alone))
             those.append(Row(visualiser, layer, "eager", batch, filters))
             rows += those
-            # The peers warm up in each job; filterscope keeps for later runs which kernels it found to be the fastest.
+            # The peers warm up in each job; filterscope caches its timings of kernels for later runs.
             for row in those if arguments.device == "cuda" else []:
                 if row.peer is ours:
                     note(f"{layer}: filterscope's plans, batch {row.batch}")

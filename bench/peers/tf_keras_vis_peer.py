@@ -1,10 +1,10 @@
-"""tf-keras-vis' ActivationMaximization, told to compute the same ascent: a batch of filters, from the given images, plain
-gradient steps of 0.1 along the gradient normalised per image, without its jitter, rotation, regularisers and clipping, which
-it applies by default. See peer.py.
+"""tf-keras-vis' ActivationMaximization, set up to compute the same ascent: a batch of filters, from the given images, plain
+steps of 0.1 along the gradient normalised per image, without the jitter, rotation, regularisers and clipping that it applies
+by default. See peer.py.
 """
 import time
 
-import notebook  # Sets what TensorFlow reads when it is imported.
+import notebook  # Sets variables that TensorFlow reads when it is imported.
 import numpy
 import peer
 import tensorflow as tf

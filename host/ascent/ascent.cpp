@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "../base/philox.h"
+#include "kernels/common/philox.h"
 
 namespace filterscope {
 

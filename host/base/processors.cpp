@@ -11,11 +11,10 @@
 #include <fstream>
 #include <limits>
 #include <memory>
-#include <sstream>
 #include <string>
 #include <string_view>
-#include <vector>
 
+#include "control_groups.h"
 #include "error.h"
 
 namespace filterscope {
@@ -44,55 +43,6 @@ int processors_in_mask() {
   return online_processors();
 }
 
-// Where a control group hierarchy is mounted, and the group that is the mount's root.
-struct Mount {
-  std::string root;
-  std::string point;
-};
-
-std::vector<std::string> words_of(const std::string& line) {
-  std::istringstream stream(line);
-  std::vector<std::string> words;
-  for (std::string word; stream >> word;) words.push_back(std::move(word));
-  return words;
-}
-
-bool lists(std::string_view list, std::string_view item) {
-  while (!list.empty()) {
-    const std::size_t comma = std::min(list.find(','), list.size());
-    if (list.substr(0, comma) == item) return true;
-    list.remove_prefix(std::min(comma + 1, list.size()));
-  }
-  return false;
-}
-
-// The mount of cgroup v2, or of v1's cpu controller. See proc_pid_mountinfo(5):
-// ID PARENT DEVICE ROOT POINT OPTIONS [TAG...] - TYPE SOURCE OPTIONS
-std::optional<Mount> find_mount(const fs::path& proc, bool v2) {
-  std::ifstream stream(proc / "self/mountinfo");
-  for (std::string line; std::getline(stream, line);) {
-    const std::vector<std::string> words = words_of(line);
-    const auto dash = std::ranges::find(words, "-");
-    if (dash - words.begin() < 6 || words.end() - dash < 4) continue;
-    if (v2 ? dash[1] == "cgroup2" : dash[1] == "cgroup" && lists(dash[3], "cpu"))
-      return Mount{words[3], words[4]};
-  }
-  return std::nullopt;
-}
-
-// The path of this process's group in that hierarchy. See cgroups(7): ID:CONTROLLERS:PATH
-std::optional<std::string> find_group(const fs::path& proc, bool v2) {
-  std::ifstream stream(proc / "self/cgroup");
-  for (std::string line; std::getline(stream, line);) {
-    const std::size_t first = line.find(':');
-    const std::size_t second = line.find(':', first + 1);
-    if (first == std::string::npos || second == std::string::npos) continue;
-    const std::string_view controllers = std::string_view(line).substr(first + 1, second - first - 1);
-    if (v2 ? line.starts_with("0::") : lists(controllers, "cpu")) return line.substr(second + 1);
-  }
-  return std::nullopt;
-}
-
 std::optional<double> number_in(const fs::path& file, int position = 0) {
   std::ifstream stream(file);
   std::string word;
@@ -112,23 +62,10 @@ std::optional<double> quota_of(const fs::path& group, bool v2) {
 }
 
 std::optional<double> least_quota(const fs::path& root, bool v2) {
-  const auto mount = find_mount(root / "proc", v2);
-  auto group = find_group(root / "proc", v2);
-  if (!mount || !group) return std::nullopt;
-  // In a container that sees only its own part of the hierarchy, the path may still be the host's.
-  if (mount->root != "/") {
-    const bool below = group->starts_with(mount->root) &&
-                       (group->size() == mount->root.size() || (*group)[mount->root.size()] == '/');
-    group->erase(0, below ? mount->root.size() : group->size());
-  }
-  const fs::path top = root / fs::path(mount->point).relative_path();
-  fs::path at = top / fs::path(*group).relative_path();
   std::optional<double> least;
-  while (true) {
-    if (const auto quota = quota_of(at, v2)) least = std::min(*quota, least.value_or(*quota));
-    if (at == top || !at.has_relative_path() || at.native().size() <= top.native().size()) return least;
-    at = at.parent_path();
-  }
+  for (const fs::path& group : v2 ? unified_groups(root) : legacy_groups("cpu", root))
+    if (const auto quota = quota_of(group, v2)) least = std::min(*quota, least.value_or(*quota));
+  return least;
 }
 
 [[noreturn]] void throw_bad_threads(const char* name) {

@@ -8,7 +8,7 @@ namespace filterscope::cli {
 
 /// How the program was built: build type, compiler, CUDA.
 std::vector<std::pair<std::string, std::string>> build_facts();
-/// The libraries beside those of the engines, name and version.
+/// Names and versions of the libraries that the program uses besides those of the engines.
 std::vector<std::pair<std::string, std::string>> compiled_library_versions();
 
 }  // namespace filterscope::cli

@@ -6,7 +6,7 @@
 
 namespace filterscope::cli {
 
-/// Each takes what follows the subcommand's name and returns the exit code; failures are Errors.
+/// Each takes the arguments after the subcommand's name and returns the exit code; failures throw Error.
 int run_render(const std::vector<std::string>& arguments);
 int run_merge(const std::vector<std::string>& arguments);
 int run_gallery(const std::vector<std::string>& arguments);

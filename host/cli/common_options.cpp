@@ -33,13 +33,13 @@ void refuse_positional(std::string_view command, const Arguments& options) {
 
 void refuse_foreign_files(const std::filesystem::path& out, std::span<const std::string_view> names,
                           std::string_view remedy) {
-  // What such a file begins with if it is one of filterscope's.
+  // Text near the beginning of such a file if filterscope wrote it.
   const auto mark = [](std::string_view name) -> std::string_view {
     if (name == kPageFile) return "The page that `filterscope gallery` writes";  // tools/gallery/index.html
     if (name == kTracesFile) return kTracesHeader;
     return "";
   };
-  std::error_code ignored;  // What cannot be asked cannot be written either.
+  std::error_code ignored;  // Writing to the folder would fail, too, and say why.
   for (const char* record : {kManifestFile, kJournalFile})
     if (std::filesystem::exists(out / record, ignored)) return;
   for (const std::string_view name : names) {
@@ -51,8 +51,8 @@ void refuse_foreign_files(const std::filesystem::path& out, std::span<const std:
     throw Error(
         ErrorKind::usage,
         fmt::format(
-            "--out {}: expected a new folder or one of an earlier run, found {} and no {}: it is none "
-            "of filterscope's, as far as one can tell, and would be replaced. Give another folder{}",
+            "--out {}: expected a new folder or that of an earlier run, found {} but no {}: the file does "
+            "not seem to be filterscope's, and would be replaced. Give another folder{}",
             out.string(), name, kManifestFile, remedy));
   }
 }

@@ -20,21 +20,21 @@ inline constexpr int kLargestBatch = 65536;
 inline constexpr int kMostThreads = 4096;
 /// Exit code of a command that was interrupted.
 inline constexpr int kInterrupted = 130;
-/// Where `render` writes and `gallery` looks.
+/// The folder that `render` writes and `gallery` reads by default.
 inline constexpr const char* kDefaultOut = "filterscope-out";
 
-/// --size as a square, `fallback` without it.
+/// The square that --size asks for; without it, one of size `fallback`.
 Extent parse_size(const Arguments& options, const Network& network, int fallback);
-/// --weights; where it leads is decided by resolve_weights().
+/// The value of --weights, for resolve_weights().
 std::optional<std::string> parse_weights(const Arguments& options);
-/// A usage Error when `options` holds positional arguments, which `command` does not take.
+/// Throws a usage Error if `options` holds positional arguments, which `command` does not take.
 void refuse_positional(std::string_view command, const Arguments& options);
-/// A usage Error where `out`, that of --out, has a file of `names` that is neither this program's nor in a
-/// run's folder and would be replaced: others are likely to have such files, too. The message ends with
+/// Throws a usage Error if `out`, the folder of --out, is not a run's and holds a file of `names` that is not
+/// filterscope's: other programs use such names, too, and the file would be replaced. The message ends with
 /// `remedy`.
 void refuse_foreign_files(const std::filesystem::path& out, std::span<const std::string_view> names,
                           std::string_view remedy);
-/// What a run, and what a comparison of runs writes beside its folders.
+/// The files that a run, and a comparison of two runs, write to the top of their folder.
 inline constexpr std::array<std::string_view, 3> kRunFiles{kPageFile, kTracesFile, kPosterFile};
 inline constexpr std::array<std::string_view, 1> kComparisonFiles{kPageFile};
 

@@ -19,19 +19,19 @@ namespace {
 constexpr const char* kDefaultComparison = "filterscope-comparison";
 
 constexpr const char* kAbout =
-    R"(Writes a page to look through a run's pictures, from what is in its folder: index.html.
-With two folders, a page that shows two runs side by side: recipes, seeds, precisions.
+    R"(Writes index.html, a page to browse the pictures of a run, from the files in its folder. Given two folders, the page
+compares two runs side by side, for example two seeds, recipes or precisions.
 
 Usage: filterscope gallery [DIR [DIR]] [OPTION...]
 
 )";
 
-constexpr const char* kOutputHelp = R"(Files
-  index.html           in DIR: the page. It works from the file, without a server or a network.
-  gallery/             beside it: small versions of the pictures
-  LAYER/curves.svg     the losses of a layer's filters (not with two folders)
-  poster.png           all filters of the network, a strip for each layer (not with two folders)
-  `filterscope render` ends with writing them, too.
+constexpr const char* kOutputHelp = R"(Files, in DIR or, for two folders, in that of --out
+  index.html           the page; it needs neither a server nor a network
+  gallery/             small versions of the pictures, for the page
+  LAYER/curves.svg     a layer's loss curves (not for two folders)
+  poster.png           all pictures, one strip per layer (not for two folders)
+  `filterscope render` and `filterscope merge` also write them.
 )";
 
 constexpr const char* kExamples = R"(Examples
@@ -43,7 +43,7 @@ const OptionTable& gallery_options() {
   static const OptionTable table(
       "filterscope gallery",
       {{"Output", "out", "DIR",
-        fmt::format("With two folders: where the page goes (default: {})", kDefaultComparison)},
+        fmt::format("Folder of the page that compares two runs (default: {})", kDefaultComparison)},
        {"Output", "quiet", "", "Print nothing but errors"}});
   return table;
 }
@@ -60,8 +60,8 @@ int run_gallery(const std::vector<std::string>& arguments) {
   const std::vector<std::string>& folders = options.positional();
   if (folders.size() > 2) {
     throw Error(ErrorKind::usage,
-                fmt::format("expected one folder, or two to compare, found {}; `filterscope "
-                            "gallery --help` tells more",
+                fmt::format("expected one folder, or two to compare, found {}; see `filterscope gallery "
+                            "--help`",
                             folders.size()));
   }
   for (const std::string& folder : folders) parse_path("DIR", "a folder", folder);
@@ -76,10 +76,10 @@ int run_gallery(const std::vector<std::string>& arguments) {
       comparison ? std::filesystem::path(
                        parse_path("--out", "a folder", options.value("out").value_or(kDefaultComparison)))
                  : first;
-  std::error_code ignored;  // What cannot be asked cannot be written either.
+  std::error_code ignored;  // Writing to the folder would fail, too, and say why.
   if (comparison && std::filesystem::exists(out / "manifest.json", ignored)) {
     throw Error(ErrorKind::usage,
-                fmt::format("--out {}: expected a folder without a run, whose own page is there; "
+                fmt::format("--out {}: expected a folder without a run, whose own page would be replaced; "
                             "found a manifest.json",
                             out.string()));
   }
@@ -88,7 +88,7 @@ int run_gallery(const std::vector<std::string>& arguments) {
       comparison ? write_comparison(first, folders.back(), out) : write_gallery(first);
   if (!options.has("quiet")) {
     if (counts.missing_pictures > 0) {
-      tell("Note: {} of {} missing or damaged; the page shows where\n",
+      tell("Note: {} of {} missing or damaged; the page shows which\n",
            counted(counts.missing_pictures, "picture"), counted(counts.filters, "filter"));
     }
     for (const std::filesystem::path& folder : counts.without_traces) tell("{}", lost_traces_note(folder));

@@ -26,8 +26,8 @@ const OptionTable& info_options() {
   static const OptionTable table(
       "filterscope info",
       {{"Listing", "weights", "PATH|synthetic[:SEED]",
-        "Read these weights and tell whether they can be used; without it, only where weights are looked for "
-        "($FILTERSCOPE_WEIGHTS, weights/, ~/.keras/models/)"}});
+        "Read these weights and say whether they can be used; without it, only list where weights are looked "
+        "for ($FILTERSCOPE_WEIGHTS, weights/, ~/.keras/models/)"}});
   return table;
 }
 
@@ -35,7 +35,7 @@ void print_row(std::string_view name, std::string_view text) {
   fmt::print("  {:<24} {}\n", name, text);
 }
 
-// One part that cannot be had must not hide the others.
+// If one part is not available, the others are still printed.
 void print_part(std::string_view heading, const std::function<void()>& print) {
   fmt::print("\n{}\n", heading);
   try {
@@ -92,8 +92,7 @@ void print_weights(const std::optional<std::string>& option) {
                                                         first ? "   <- read when weights are needed" : "")
                                           : place.path.string() + ": nothing found");
   }
-  if (!found)
-    print_row("", "weights/fetch.sh gets the file; `--weights synthetic` is a stand-in without one");
+  if (!found) print_row("", "weights/fetch.sh downloads the file; `--weights synthetic` needs none");
 }
 
 }  // namespace
@@ -102,15 +101,15 @@ int run_info(const std::vector<std::string>& arguments) {
   const Arguments options = info_options().parse(arguments);
   if (options.has("help")) {
     fmt::print(
-        "Tells the version, how the program was built, devices, libraries, what is known of the speed of "
-        "kernels, and where weights are looked for.\n\n"
+        "Prints the version, how the program was built, devices, libraries, stored timings of kernels, and "
+        "where weights\nare looked for.\n\n"
         "Usage: filterscope info [OPTION...]\n\n{}",
         info_options().help());
     return 0;
   }
   refuse_positional("info", options);
   const auto weights = parse_weights(options);
-  if (weights) weights_places(*weights);  // What makes no sense is refused before anything is printed.
+  if (weights) weights_places(*weights);  // Refuses a senseless value before anything is printed.
 
   fmt::print("filterscope {}\n", kVersion);
   print_part("Build", [] {
@@ -120,7 +119,7 @@ int run_info(const std::vector<std::string>& arguments) {
   print_part("Libraries", print_libraries);
   print_part("Timings of kernels (plan cache)", print_timings);
   print_part("Weights, in the order they are looked for", [&] { print_weights(weights); });
-  // Asked about a file, the exit code answers whether it can be used.
+  // With --weights, the exit code says whether they can be used.
   if (!weights) return 0;
   const Weights read = resolve_weights(weights, vgg16());
   const int held = static_cast<int>(std::ranges::count_if(

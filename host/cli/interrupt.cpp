@@ -23,12 +23,12 @@ namespace {
 constexpr std::array kSignals{SIGINT, SIGTERM, SIGHUP, SIGXCPU};
 constexpr char kQuit = 0;
 
-// The handler may only make async-signal-safe calls, which std::stop_source::request_stop is not: it writes a
-// byte into a pipe, the signal's number, and a thread at the other end makes the request.
+// The handler may only make async-signal-safe calls, and std::stop_source::request_stop is not one. So it
+// writes the signal's number to a pipe as one byte, and a thread at the other end makes the request.
 std::atomic<int> write_end{-1};
 static_assert(std::atomic<int>::is_always_lock_free);
 
-// Whether the second SIGINT or SIGTERM ends the program: not where it was ignored to begin with.
+// Whether a second SIGINT or SIGTERM ends the program: not if the signal was ignored at the start.
 volatile std::sig_atomic_t ends_at_once[2] = {0, 0};
 
 extern "C" void on_signal(int signal) {
@@ -48,8 +48,9 @@ void handle(int signal) {
   sigaction(signal, &action, nullptr);
 }
 
-// At the hard limit of processor time the system kills. Mostly the soft one, at which it sends SIGXCPU, is
-// the same: then a little less, so that a run can stop in order. All threads together use it up.
+// At the hard limit of CPU time the system kills the process. The soft limit, at which it sends SIGXCPU, is
+// usually the same; then it is lowered a little, so that a run can stop in order. The time of all threads
+// counts.
 void leave_time_to_stop() {
   rlimit limit{};
   if (getrlimit(RLIMIT_CPU, &limit) != 0 || limit.rlim_max == RLIM_INFINITY ||
@@ -79,7 +80,7 @@ Interrupt::Interrupt(std::string answer) : answer_(std::move(answer)) {
       if (count <= 0 || byte == kQuit) return;
       if (!source_.request_stop() || answer_.empty()) continue;
       if (byte == SIGXCPU)
-        std::fputs("The limit of processor time is nearly reached; `ulimit -t` shows it\n", stderr);
+        std::fputs("The limit of CPU time is nearly reached; `ulimit -t` shows it\n", stderr);
       std::fputs(answer_.c_str(), stderr);
     }
   };

@@ -8,11 +8,11 @@
 
 namespace filterscope::cli {
 
-/// While it lives, the first SIGINT, SIGTERM, SIGHUP (the terminal was closed) or SIGXCPU (the limit of
-/// processor time) requests a stop. It is answered on stderr by `answer`, since what it stops may take a
-/// while. Then a SIGINT or SIGTERM ends the program at once, as if it were not handled; the other two come
-/// more than once by themselves. A signal that was ignored before (nohup, a background job) stays ignored.
-/// Where no thread can be started, signals stay as they are. One at a time.
+/// During its lifetime, the first SIGINT, SIGTERM, SIGHUP (the terminal was closed) or SIGXCPU (the limit of
+/// CPU time) requests a stop and prints `answer` to stderr, since stopping may take a while. After that, a
+/// SIGINT or SIGTERM ends the program at once, as if it were not handled; the other two signals may repeat on
+/// their own. A signal that was ignored before (nohup, a background job) stays ignored. If no thread can be
+/// started, signals keep their meaning. Only one object may exist at a time.
 class Interrupt {
  public:
   explicit Interrupt(std::string answer = "");

@@ -21,7 +21,7 @@ struct Names {
   const char* rank;
   const char* size;
 };
-// The launchers of MPI before srun, which some of them use to start their daemons.
+// MPI's launchers come before srun, since some of them start their daemons with it.
 constexpr std::array kRanks{Names{"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"},
                             Names{"PMI_RANK", "PMI_SIZE"}, Names{"SLURM_PROCID", "SLURM_STEP_NUM_TASKS"}};
 constexpr std::array kLocalRanks{Names{"OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"},
@@ -34,8 +34,8 @@ std::int64_t parse_variable(const char* name, const Environment& environment, st
   if (!text) {
     throw Error(
         ErrorKind::usage,
-        fmt::format("--shard auto: expected the environment variable {} beside the launcher's others, "
-                    "found none; write --shard I/N",
+        fmt::format("--shard auto: expected the environment variable {} along with the launcher's others, "
+                    "but it is not set; write --shard I/N",
                     name));
   }
   return parse_integer(fmt::format("--shard auto: ${}", name), *text, low, high);
@@ -51,7 +51,7 @@ std::optional<Shard> array_task(const Environment& environment) {
   const std::int64_t last = number("SLURM_ARRAY_TASK_MAX", first);
   const std::int64_t step = number("SLURM_ARRAY_TASK_STEP", 1);
   const std::int64_t count = number("SLURM_ARRAY_TASK_COUNT", 1);
-  // A list such as 3,5,9 does not say of how many shares these are.
+  // A list such as 3,5,9 does not say how many shares there are.
   if ((last - first) / step + 1 != count || (id - first) % step != 0 || id < first || id > last) {
     throw Error(
         ErrorKind::usage,
@@ -72,7 +72,7 @@ std::optional<Shard> rank(const Environment& environment) {
   return std::nullopt;
 }
 
-// A number from `low` at the start of `text`, which is then removed from it.
+// Removes a number of at least `low` from the start of `text`.
 std::optional<int> take_number(std::string_view& text, int low) {
   int value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -88,7 +88,7 @@ std::optional<int> number(const Environment& environment, const char* name, int 
   return rest.empty() ? value : std::nullopt;
 }
 
-// Of "4(x2),1", which is what Slurm writes for 4, 4, 1.
+// Slurm writes "4(x2),1" for nodes with 4, 4 and 1 tasks.
 std::optional<int> tasks_of_node(std::string_view text, int node) {
   while (true) {
     const auto tasks = take_number(text, 1);

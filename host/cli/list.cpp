@@ -19,7 +19,7 @@ const OptionTable& list_options() {
   static const OptionTable table(
       "filterscope list",
       {{"Listing", "weights", "PATH|synthetic[:SEED]",
-        "Tell which layers these weights hold (default: the first file found, see `filterscope info`)"},
+        "Show which layers these weights hold (default: the first file found, see `filterscope info`)"},
        {"Listing", "size", "N",
         fmt::format("Height and width of the image, from {} (default: {})", vgg16().smallest_image(),
                     recipes().front().size)}});
@@ -36,8 +36,7 @@ void print_row(std::string_view layer, std::string_view shape, std::string_view 
                                  gflop, held));
 }
 
-// None when --weights is absent and no file is in any of the usual places; a file that is there must be
-// readable.
+// None without --weights and without a file in any of the usual places; a file that exists must be readable.
 std::optional<Weights> weights_if_any(const std::optional<std::string>& option, const Network& network) {
   if (!option) {
     const auto places = weights_places();
@@ -54,7 +53,8 @@ int run_list(const std::vector<std::string>& arguments) {
   const Arguments options = list_options().parse(arguments);
   if (options.has("help")) {
     fmt::print(
-        "Lists the layers: maps at an image size, parameters, cost, and which of them the weights hold.\n\n"
+        "Lists the layers: output shapes at an image size, parameters, cost, and which of them the weights "
+        "hold.\n\n"
         "Usage: filterscope list [OPTION...]\n\n{}\n{}",
         list_options().help(), exit_codes_help());
     return 0;
@@ -86,23 +86,23 @@ int run_list(const std::vector<std::string>& arguments) {
   print_row("total", "", with_thousands(network.filter_count()), with_thousands(network.parameters()), "",
             "");
   fmt::print(
-      "\nTotal parameters: {}. GFLOP: of one iteration of one filter (10^9 operations, two per "
+      "\nTotal parameters: {}. GFLOP: cost of one iteration of one filter (10^9 operations, two per "
       "multiply-add).\n",
       with_thousands(network.parameters()));
 
   if (!weights) {
     fmt::print(
-        "Weights: none found. weights/fetch.sh gets them, --weights PATH names a file, `--weights synthetic` "
-        "is a "
-        "stand-in;\n`filterscope info` tells where they are looked for.\n");
+        "Weights: none found. weights/fetch.sh downloads them, --weights PATH names a file, `--weights "
+        "synthetic` needs\nnone; `filterscope info` shows where they are looked for.\n");
     return 0;
   }
   fmt::print("Weights: {} ({}) holds {} of {} layers.\n", weights_text(*weights), to_string(weights->kind),
              held, network.layer_count());
   const int renderable = renderable_layers(network, *weights);
   if (renderable < network.layer_count()) {
-    fmt::print("With them, `filterscope render` can do: {}\n",
-               renderable > 0 ? selectors_text(network, renderable) : "nothing, for want of the first layer");
+    fmt::print(
+        "With them, `filterscope render` can render: {}\n",
+        renderable > 0 ? selectors_text(network, renderable) : "nothing, since the first layer is missing");
   }
   return 0;
 }

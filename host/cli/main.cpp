@@ -38,11 +38,11 @@ struct Command {
 constexpr std::array kCommands{
     Command{"render", "Render what filters look for", filterscope::cli::run_render},
     Command{"merge", "Join the results of several folders in one", filterscope::cli::run_merge},
-    Command{"gallery", "Write the page to look through a run's pictures, or to compare two runs",
+    Command{"gallery", "Write the page to browse a run's pictures, or to compare two runs",
             filterscope::cli::run_gallery},
     Command{"list", "List the layers: shapes, parameters, cost, and which of them the weights hold",
             filterscope::cli::run_list},
-    Command{"info", "Tell the version, devices, libraries, and where weights are looked for",
+    Command{"info", "Print the version, devices, libraries, and where weights are looked for",
             filterscope::cli::run_info},
 };
 
@@ -54,7 +54,7 @@ void print_help() {
   for (const Command& command : kCommands) fmt::print("  {:<10} {}\n", command.name, command.about);
   fmt::print(
       "\nOptions\n"
-      "  --help     Print this help; `filterscope COMMAND --help` tells of one command\n"
+      "  --help     Print this help; `filterscope COMMAND --help` explains one command\n"
       "  --version  Print the version\n\n"
       "Examples\n"
       "  filterscope render block1_conv2:18 --verbose\n"
@@ -67,8 +67,8 @@ void print_help() {
 int run(const std::vector<std::string>& arguments) {
   if (arguments.empty()) {
     throw Error(ErrorKind::usage,
-                "expected a command (render, merge, gallery, list or info), found none; `filterscope --help` "
-                "tells more");
+                "expected a command (render, merge, gallery, list or info), found none; see `filterscope "
+                "--help`");
   }
   const std::string& first = arguments.front();
   if (first == "--help" || first == "-h") {
@@ -85,11 +85,10 @@ int run(const std::vector<std::string>& arguments) {
   std::vector<std::string> known{"--help", "--version"};
   for (const Command& command : kCommands) known.emplace_back(command.name);
   const auto nearest = filterscope::nearest_name(first, known);
-  throw Error(
-      ErrorKind::usage,
-      fmt::format("expected a command (render, merge, gallery, list or info), found \"{}\"{}; `filterscope "
-                  "--help` tells more",
-                  first, nearest ? fmt::format("; did you mean {}?", *nearest) : ""));
+  throw Error(ErrorKind::usage,
+              fmt::format("expected a command (render, merge, gallery, list or info), found \"{}\"{}; see "
+                          "`filterscope --help`",
+                          first, nearest ? fmt::format("; did you mean {}?", *nearest) : ""));
 }
 
 int fail(int exit_code, const std::string& message) {
@@ -99,7 +98,7 @@ int fail(int exit_code, const std::string& message) {
 }
 
 int fail_of_output(int number) {
-  if (number == EPIPE) {  // As `head` does when it has seen enough: the usual death, without a word.
+  if (number == EPIPE) {  // The reader has seen enough, as `head` has: die of SIGPIPE, silently, as usual.
     std::signal(SIGPIPE, SIG_DFL);
     std::raise(SIGPIPE);
   }
@@ -113,7 +112,7 @@ int fail_of_output(int number) {
 
 int main(int argc, char** argv) {
   filterscope::cli::prepare_process();
-  prctl(PR_SET_NAME, "filterscope");  // For ps and pkill: started through a loader, it would have its name.
+  prctl(PR_SET_NAME, "filterscope");  // For ps and pkill, which would show the loader's name if there is one.
   try {
     const int exit_code = run({argv + std::min(argc, 1), argv + argc});
     const int output_error = filterscope::cli::finish_output();
@@ -126,7 +125,7 @@ int main(int argc, char** argv) {
                 fmt::format("out of memory; {}{}", renders ? "give a smaller --batch or --size, or " : "",
                             filterscope::exhaustion_advice(ENOMEM)));
   } catch (const std::system_error& error) {
-    // By fmt::print(), where the text is longer than the stream's buffer.
+    // fmt::print() throws it if the text is longer than the stream's buffer.
     if (std::ferror(stdout) != 0) return fail_of_output(error.code().value());
     if (filterscope::is_exhaustion(error.code().value()))
       return fail(kOutOfMemory,

@@ -33,16 +33,16 @@ namespace fs = std::filesystem;
 
 constexpr const char* kAbout =
     R"(Joins the results of several folders in one: the shares of `filterscope render --shard`, or any runs with the same
-settings. Folders whose settings differ are refused. Where two hold the same filter the first one's result is taken.
+settings. Folders whose settings differ are refused. If two hold the same filter, the first one's result is taken.
 
 Usage: filterscope merge DIR... [OPTION...]
 
 )";
 
 constexpr const char* kOutputHelp = R"(Output, in the folder of --out
-  What one run of `filterscope render` with all the filters would leave. The folders themselves stay as they are.
-  Filters that were selected and are in none of them are told of, and missing in manifest.json. Files that are
-  missing or damaged are named and left out.
+  The files that one run of `filterscope render` with all the filters would write. DIR... are not changed.
+  Selected filters that none of them holds are reported, and "missing" in manifest.json. Files that are missing or
+  damaged are named and left out.
 )";
 
 constexpr const char* kExamples = R"(Examples
@@ -54,8 +54,8 @@ const OptionTable& merge_options() {
       "filterscope merge",
       {{"Output", "out", "DIR", fmt::format("Folder of the results (default: {})", kDefaultOut)},
        {"Output", "force", "",
-        "Forget what is in that folder (files that are not replaced stay); without it results with the same "
-        "settings are added to"},
+        "Ignore results that are already in that folder (files that are not replaced stay); without it, the "
+        "merge adds to results with the same settings"},
        {"Output", "quiet", "", "Print nothing but errors"}});
   return table;
 }
@@ -63,13 +63,13 @@ const OptionTable& merge_options() {
 StoredRun read(const std::string& folder, const Network& network) {
   std::optional<StoredRun> run = read_run(folder, network);
   if (!run) throw_no_run(folder);
-  // As in a folder that is still being copied; what is merged without its losses would stay without.
+  // The folder may still be being copied; filters merged without their losses would never get them.
   if (run->traces_lost) {
     throw Error(
         ErrorKind::input,
         fmt::format(
-            "{}: expected traces.csv beside manifest.json, found none: copy the whole folder. If the "
-            "losses are lost for good, the command that rendered it, given again, goes on without them",
+            "{}: expected traces.csv next to manifest.json, found none: copy the whole folder. If the "
+            "losses are lost for good, run the command that rendered it again, which continues without them",
             folder));
   }
   return std::move(*run);
@@ -87,11 +87,11 @@ void require_same_settings(const StoredRun& first, const StoredRun& other) {
                           first.folder.string(), other.folder.string(), fmt::join(texts, "; ")));
 }
 
-/// Where a filter's result comes from.
+/// The origin of a filter's result.
 struct Source {
   const StoredRun* run;
   std::size_t row;
-  double share;  ///< Of the run's time.
+  double share;  ///< Its part of the run's time.
 };
 
 const EngineDescription& engine_of(const Source& source) {
@@ -103,10 +103,10 @@ std::optional<Shard> shard_of(const fs::path& folder) {
   return shard_of_folder((folder / "").parent_path().filename().string());
 }
 
-/// The shares that, to go by the names of the folders that `commands` merged, belong to those and are not
-/// among them. None where there is a whole set.
+/// The folders of the shares that are missing among the folders that `commands` merged, judging by the names
+/// of those. None if there is a complete set.
 std::vector<std::string> absent_shares(const std::vector<std::string>& commands) {
-  std::map<int, std::set<int>> given;  // Of each number of shares.
+  std::map<int, std::set<int>> given;  // Indices by number of shares.
   for (const std::string& command : commands) {
     const std::vector<std::string> words = shell_words(command);
     if (words.size() < 2 || words[1] != "merge") continue;
@@ -124,7 +124,7 @@ std::vector<std::string> absent_shares(const std::vector<std::string>& commands)
   return absent;
 }
 
-/// The selectors of the command that last began in a share's folder, which are those of all shares.
+/// The selectors of the last command started in a share's folder; they cover all shares.
 std::optional<std::vector<std::string>> selectors_of_all(const Manifest& share) {
   std::optional<std::vector<std::string>> selectors;
   for (const std::string& command : share.command_lines) {
@@ -133,15 +133,15 @@ std::optional<std::vector<std::string>> selectors_of_all(const Manifest& share) 
     words.erase(words.begin(), words.begin() + 2);
     try {
       selectors = render_options().parse(words).positional();
-    } catch (const Error&) {  // An earlier version's options; the selection is not known then.
+    } catch (const Error&) {  // Another version's options: the selection is unknown.
       return std::nullopt;
     }
   }
   return selectors;
 }
 
-/// What was selected for all shares together, where `runs` hold a whole set of them. Their own selections
-/// need not add up to that: versions may cut shares differently.
+/// The filters selected for all shares together, if `runs` hold a complete set. The selections of the shares
+/// need not add up to that, since versions may cut shares differently.
 std::vector<FilterId> selection_of_whole_set(const std::vector<StoredRun>& runs) {
   std::map<int, std::map<int, const Manifest*>> sets;  // By number of shares and index.
   for (const StoredRun& run : runs)
@@ -162,12 +162,12 @@ std::vector<FilterId> selection_of_whole_set(const std::vector<StoredRun>& runs)
   return {};
 }
 
-/// What several runs have together.
+/// The contents of several runs together.
 struct Gathered {
   std::set<FilterId> selected;
   std::map<FilterId, Source> sources;
   bool any_images = false;
-  int frame_every = 0;  ///< Of the first animations; 0: there are none.
+  int frame_every = 0;  ///< That of the first animations; 0: there are none.
 };
 
 Gathered gather(const std::vector<StoredRun>& runs) {
@@ -190,7 +190,7 @@ Gathered gather(const std::vector<StoredRun>& runs) {
   return gathered;
 }
 
-/// What the manifest says before anything is taken over.
+/// The manifest before any result is added.
 Manifest merged_manifest(const std::vector<StoredRun>& runs, const Gathered& gathered,
                          const std::vector<std::string>& arguments) {
   Manifest merged = runs.front().manifest;
@@ -209,7 +209,7 @@ Manifest merged_manifest(const std::vector<StoredRun>& runs, const Gathered& gat
   return merged;
 }
 
-void take_over(RunWriter& writer, const std::map<FilterId, Source>& sources, const Interrupt& interrupt) {
+void add_results(RunWriter& writer, const std::map<FilterId, Source>& sources, const Interrupt& interrupt) {
   double seconds = 0;
   PhaseSeconds phases;
   try {
@@ -223,7 +223,7 @@ void take_over(RunWriter& writer, const std::map<FilterId, Source>& sources, con
       phases += manifest.phases * source->second.share;
     }
   } catch (...) {
-    // As in render: what is taken over stays, and the first failure is the one to report.
+    // As in render: keep what has been added, and report the first failure.
     try {
       writer.finish(seconds, phases);
     } catch (const Error&) {
@@ -233,15 +233,15 @@ void take_over(RunWriter& writer, const std::map<FilterId, Source>& sources, con
   writer.finish(seconds, phases);
 }
 
-/// What the folders should hold and do not.
+/// Names the files that the folders should hold but do not.
 void print_damaged(const std::vector<StoredRun>& runs) {
   constexpr std::size_t kNamed = 8;
   for (const StoredRun& run : runs) {
     if (run.damaged.empty()) continue;
     const std::size_t named = std::min(run.damaged.size(), kNamed);
     tell(
-        "Note: of {}, {} {} missing or damaged, and left out: {}{}. The command that rendered it, given "
-        "again, renders what is missing; then merge again.\n",
+        "Note: of {}, {} {} missing or damaged, and left out: {}{}. Run the command that rendered it again, "
+        "which renders what is missing; then merge again.\n",
         run.folder.string(), counted(std::ssize(run.damaged), "file"), run.damaged.size() == 1 ? "is" : "are",
         fmt::join(run.damaged.begin(), run.damaged.begin() + static_cast<std::ptrdiff_t>(named), ", "),
         run.damaged.size() > named ? ", ..." : "");
@@ -259,17 +259,18 @@ void print_merged(const RunWriter& writer, std::size_t selected, std::size_t fol
              (out / "").string(), in_all > taken ? fmt::format(", {} in all", with_thousands(in_all)) : "");
   if (missing > 0) {
     tell(
-        "Note: {} selected and whole in none of the folders; manifest.json says which. Render them and merge "
+        "Note: {} selected, but no folder holds {} undamaged; manifest.json says which. Render {} and merge "
         "again.\n",
-        missing == 1 ? "1 filter was" : fmt::format("{} were", counted(missing, "filter")));
+        missing == 1 ? "1 filter was" : fmt::format("{} were", counted(missing, "filter")),
+        missing == 1 ? "it" : "them", missing == 1 ? "it" : "them");
   }
   if (const auto absent = absent_shares(whole.command_lines); !absent.empty()) {
     constexpr std::size_t kNamed = 8;
     const std::size_t named = std::min(absent.size(), kNamed);
-    tell("Note: {} not among the folders: {}{}. Merge again with what is in {}.\n",
+    tell("Note: {} not among the folders: {}{}. Merge again when {} there, too.\n",
          absent.size() == 1 ? "1 share is" : fmt::format("{} are", counted(std::ssize(absent), "share")),
          fmt::join(absent.begin(), absent.begin() + static_cast<std::ptrdiff_t>(named), ", "),
-         absent.size() > named ? ", ..." : "", absent.size() == 1 ? "it" : "them");
+         absent.size() > named ? ", ..." : "", absent.size() == 1 ? "it is" : "they are");
   }
 }
 
@@ -284,7 +285,7 @@ int run_merge(const std::vector<std::string>& arguments) {
   const std::vector<std::string>& folders = options.positional();
   if (folders.empty()) {
     throw Error(ErrorKind::usage,
-                "expected the folders to merge, found none; `filterscope merge --help` tells more");
+                "expected the folders to merge, found none; see `filterscope merge --help`");
   }
   for (const std::string& folder : folders) parse_path("DIR", "a folder", folder);
   const fs::path out = parse_path("--out", "a folder", options.value("out").value_or(kDefaultOut));
@@ -297,18 +298,18 @@ int run_merge(const std::vector<std::string>& arguments) {
   for (const StoredRun& run : runs) require_same_settings(runs.front(), run);
 
   const Gathered gathered = gather(runs);
-  const Interrupt interrupt(quiet ? "" : "Stopping, and keeping what has been taken over\n");
+  const Interrupt interrupt(quiet ? "" : "Stopping, and keeping what has been merged\n");
   RunWriter writer(out, merged_manifest(runs, gathered, arguments),
                    {gathered.selected.begin(), gathered.selected.end()},
                    {.keep_images = gathered.any_images,
                     .frame_every = gathered.frame_every,
                     .force = options.has("force")});
   if (writer.traces_lost() && !quiet) tell("{}", lost_traces_note(out));
-  take_over(writer, gathered.sources, interrupt);
+  add_results(writer, gathered.sources, interrupt);
   write_gallery(out);
   if (interrupt.requested() && writer.counts().missing > 0) {
     if (!quiet) {
-      tell("Interrupted: {} of {} are in {}; the same command takes over the rest\n",
+      tell("Interrupted: {} of {} are in {}; the same command merges the rest\n",
            with_thousands(std::ssize(gathered.selected) - writer.counts().missing),
            counted(std::ssize(gathered.selected), "filter"), (out / "").string());
     }

@@ -15,7 +15,7 @@ namespace filterscope::cli {
 namespace {
 
 constexpr std::size_t kHelpWidth = 100;
-constexpr std::size_t kHelpColumn = 24;  // Where explanations start.
+constexpr std::size_t kHelpColumn = 24;  // The column of the explanations.
 
 [[noreturn]] void fail(const std::string& message) {
   throw Error(ErrorKind::usage, message);
@@ -34,7 +34,7 @@ cxxopts::Options make_options(const std::string& command, const std::vector<Opti
   return options;
 }
 
-// With `--name=VALUE` for every option whose value may be left out.
+// Writes every option whose value may be left out as `--name=VALUE`.
 std::vector<std::string> with_implicit_values(const std::vector<std::string>& arguments,
                                               const std::vector<OptionSpec>& specs) {
   std::vector<std::string> all;
@@ -58,7 +58,7 @@ std::vector<std::string> with_implicit_values(const std::vector<std::string>& ar
   return all;
 }
 
-// `text` in lines between kHelpColumn and kHelpWidth, for a cursor that stands at kHelpColumn.
+// Breaks `text` into lines between kHelpColumn and kHelpWidth; the cursor is at kHelpColumn.
 std::string wrapped(std::string_view text) {
   std::string lines;
   std::size_t column = kHelpColumn;
@@ -101,7 +101,7 @@ Arguments OptionTable::parse(const std::vector<std::string>& given) const {
 
   cxxopts::Options options = make_options(command_, specs_);
   Arguments parsed;
-  // What cxxopts throws, whose types differ between its versions.
+  // The types of cxxopts' exceptions differ between its versions.
   try {
     const cxxopts::ParseResult result = options.parse(static_cast<int>(argv.size()), argv.data());
     for (const OptionSpec& spec : specs_) {
@@ -120,7 +120,7 @@ Arguments OptionTable::parse(const std::vector<std::string>& given) const {
   return parsed;
 }
 
-// Before cxxopts, whose messages name options without their dashes and say nothing of what was expected, and
+// Runs before cxxopts, whose messages name options without their dashes and do not say what was expected, and
 // which takes `--raw=false` as --raw.
 void OptionTable::require_known(const std::vector<std::string>& arguments) const {
   const std::string hint = fmt::format("`{} --help` lists the options", command_);
@@ -152,7 +152,7 @@ void OptionTable::require_known(const std::vector<std::string>& arguments) const
   }
 }
 
-// Not cxxopts' own text: it starts the second column anew in every group.
+// Replaces cxxopts' own text, which aligns the second column separately in every group.
 std::string OptionTable::help() const {
   std::vector<OptionSpec> rows = specs_;
   rows.push_back({"Other", "help", "", "Print this help (also -h)"});

@@ -9,16 +9,16 @@
 namespace filterscope::cli {
 
 void prepare_process() {
-  // A daemon may start the program with these closed. They would be the numbers of the next files to be
-  // opened, and what is printed would go there.
+  // A daemon may start the program with these closed. The next files opened would get their numbers, and
+  // printed text would end up in them.
   for (int descriptor = STDIN_FILENO; descriptor <= STDERR_FILENO; ++descriptor) {
     if (fcntl(descriptor, F_GETFD) != -1) continue;
-    // The lowest number is taken, which is this one. Where there is no /dev/null, memory will do.
+    // The lowest free number is taken, which is this one. If there is no /dev/null, memory will do.
     if (open("/dev/null", O_RDWR) < 0) memfd_create("nowhere", 0);
   }
-  // What is finished must be written, whoever reads the messages.
+  // Finished filters must be written even if nobody reads the messages any more.
   std::signal(SIGPIPE, SIG_IGN);
-  // The limit of file sizes is then an error of what is written, and told of like a full disk.
+  // Exceeding the limit of file sizes then makes the write fail, and is reported like a full disk.
   std::signal(SIGXFSZ, SIG_IGN);
 }
 

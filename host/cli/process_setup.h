@@ -2,7 +2,7 @@
 
 namespace filterscope::cli {
 
-/// What the program needs of its process, whoever started it; to be called first of all.
+/// Makes standard streams and signals what the program needs, however it was started. Call it first of all.
 void prepare_process();
 
 }  // namespace filterscope::cli

@@ -14,15 +14,15 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kTerminalInterval = 100ms;
-// Plain lines: one for each tenth of the work, but not in quick succession, and never silent for long.
+// Plain lines: one for each tenth of the work, but neither in quick succession nor too rarely.
 constexpr double kPlainFraction = 0.1;
 constexpr auto kPlainShortest = 2s;
 constexpr auto kPlainLongest = 60s;
-// What a step costs beside its convolutions (norm, update, the traffic of the first maps), as operations of
-// the time they take, for each position of the image. The first layer costs little else.
+// The cost of a step besides its convolutions (norm, update, the traffic of the first maps), in operations
+// that take as long, per position of the image. For the first layer, it is most of the cost.
 constexpr double kImageFlops = 3000;
-// The share of the work after which the run's own pace alone tells the time left, and how long nothing is
-// told.
+// The part of the work after which the time left depends on the run's own pace only, and the time before
+// anything is shown.
 constexpr double kOwnPace = 0.2;
 constexpr double kSilentSeconds = 1;
 
@@ -55,8 +55,8 @@ void Progress::add_finished() {
   show_if_due();
 }
 
-// Of 1. A step of a deep layer costs a hundred times that of a shallow one, so steps are weighed, as if
-// filters were taken in ascending order.
+// From 0 to 1. A step of a deep layer costs a hundred times that of a shallow one, so steps are weighted, as
+// if filters were rendered in ascending order.
 double Progress::work_done() const {
   const auto filters = static_cast<double>(work_before_.size() - 1);
   const double position = std::clamp(static_cast<double>(steps_done_) / iterations_,

@@ -15,41 +15,40 @@
 
 namespace filterscope::cli {
 
-/// Tells on `stream` how far a run is: on a terminal one line that is rewritten, as much of it as there is
-/// room for; elsewhere a plain line now and then.
+/// Shows the progress of a run on `stream`: on a terminal in one line that is rewritten, shortened to fit;
+/// elsewhere in a plain line now and then.
 class Progress {
  public:
   enum class Style { silent, terminal, plain };
   using Clock = std::chrono::steady_clock;
 
-  /// For `filters` (ascending) at `iterations` each. `expected_seconds` for all of it, 0 if unknown, is what
-  /// the time left is told from until the run itself tells more. `columns`: of the terminal, as StatusLine
-  /// has it.
+  /// For `filters` (ascending) with `iterations` each. The time left is derived from `expected_seconds`, the
+  /// estimate for the whole run (0 if unknown), until the run's own pace is known. `columns` is StatusLine's.
   Progress(std::FILE* stream, Style style, const Network& network, std::span<const FilterId> filters,
            Extent extent, int iterations, double expected_seconds, std::function<int()> columns,
            std::function<Clock::time_point()> clock = Clock::now);
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  /// Of the total of filters x iterations, done since the last call; those that a filter no longer needs
-  /// count as done.
+  /// Adds iterations done since the last call, of filters x iterations in total; iterations that a filter no
+  /// longer needs count as done.
   void add_steps(std::int64_t steps);
   void add_finished();               ///< One more filter is finished.
-  void clear() { status_.clear(); }  ///< As StatusLine has it.
+  void clear() { status_.clear(); }  ///< See StatusLine::clear().
 
  private:
   void show_if_due();
   double work_done() const;
   double seconds_left(double fraction, double elapsed) const;
-  /// From when and from what on the pace is taken: the first steps that were told, since before them kernels
-  /// are chosen; the beginning while there are no others.
+  /// The point from which the pace is measured: the first reported steps, since kernels are chosen before
+  /// them; the start of the run until more steps have been reported.
   struct Mark {
     Clock::time_point at;
     std::int64_t steps = 0;
     double fraction = 0;
   };
   Mark mark() const;
-  /// What is to be told, then ever less of it.
+  /// The line to show, followed by ever shorter versions of it.
   std::vector<std::string> lines(Clock::time_point now) const;
 
   std::function<Clock::time_point()> clock_;

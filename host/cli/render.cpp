@@ -30,21 +30,21 @@ namespace filterscope::cli {
 namespace {
 
 constexpr double kLongRunSeconds = 60;
-// Below this much work no CPU takes a minute, and timing iterations for an estimate would be a good part of
-// the run.
+// With less work than this, no CPU takes a minute, and timing iterations for an estimate would be a good part
+// of the run.
 constexpr double kShortRunFlops = 2e11;
-// Of the run, the most that timing iterations for an estimate may take.
+// The largest part of the run that timing iterations for an estimate may take.
 constexpr double kEstimateShare = 0.03;
 constexpr std::size_t kDeadListed = 12;
-// No fewer are proposed.
+// With so few filters, selecting fewer is not suggested.
 constexpr std::ptrdiff_t kFewFilters = 8;
 
-// Between the engine, the files and the user.
+// Passes what the engine reports on to the files and the user.
 class RunObserver : public RenderObserver {
  public:
-  RunObserver(const Engine& engine, RunWriter& writer, Progress& progress, const Network& network,
+  RunObserver(const Renderer& renderer, RunWriter& writer, Progress& progress, const Network& network,
               bool print_losses, bool name_filters)
-      : engine_(engine),
+      : renderer_(renderer),
         writer_(writer),
         progress_(progress),
         network_(network),
@@ -52,7 +52,7 @@ class RunObserver : public RenderObserver {
         name_filters_(name_filters) {}
 
   void on_finished(FilterResult result) override {
-    writer_.add(std::move(result), engine_.describe());
+    writer_.add(std::move(result), renderer_.describe());
     progress_.add_finished();
   }
 
@@ -74,7 +74,7 @@ class RunObserver : public RenderObserver {
   }
 
  private:
-  const Engine& engine_;
+  const Renderer& renderer_;
   RunWriter& writer_;
   Progress& progress_;
   const Network& network_;
@@ -121,8 +121,17 @@ void print_start(const RenderRequest& request, const std::vector<FilterId>& filt
          counted(every, "iteration"), with_thousands(static_cast<std::int64_t>(std::ceil(megabytes))));
   }
   if (weights.synthetic()) {
-    tell("Note:    these will not be pictures of a trained network; weights/fetch.sh gets real weights\n");
+    tell(
+        "Note:    these will not be pictures of a trained network; weights/fetch.sh downloads real "
+        "weights\n");
   }
+}
+
+void print_schedule(const Schedule& schedule) {
+  std::ptrdiff_t batches = 0;
+  for (const BatchGroup& group : schedule.groups) batches += std::ssize(group.batches);
+  tell("Batches: {}, each of at most {} ({})\n", with_thousands(batches), counted(schedule.images, "filter"),
+       schedule.reason);
 }
 
 int columns_of_errors() {
@@ -134,19 +143,19 @@ Progress::Style progress_style(const RenderRequest& request) {
   return is_rewritable(stderr) ? Progress::Style::terminal : Progress::Style::plain;
 }
 
-void refuse_profile_of_cpu(const RenderRequest& request, const Engine& engine,
+void refuse_profile_of_cpu(const RenderRequest& request, const Renderer& renderer,
                            const std::string& why_not_gpu) {
-  if (request.render.profile_count == 0 || engine.describe().device != "cpu") return;
+  if (request.render.profile_count == 0 || renderer.describe().device != "cpu") return;
   throw Error(
       ErrorKind::usage,
-      fmt::format("--profile: it is for CUDA devices, and this run would be on the CPU{}. Leave it out "
-                  "or give another --device",
+      fmt::format("--profile: expected a CUDA device, but this run would use the CPU{}. Leave it out or give "
+                  "another --device",
                   why_not_gpu.empty() ? "" : " (" + why_not_gpu + ")"));
 }
 
 Manifest manifest_of(const RenderRequest& request, const std::vector<std::string>& arguments,
-                     const Network& network, const Weights& weights, const Engine& engine) {
-  Manifest manifest = describe_run(network, weights, request.recipe, request.render, engine.describe());
+                     const Network& network, const Weights& weights, const Renderer& renderer) {
+  Manifest manifest = describe_run(network, weights, request.recipe, request.render, renderer.describe());
   std::vector<std::string> command{"filterscope", "render"};
   command.insert(command.end(), arguments.begin(), arguments.end());
   manifest.command_lines = {shell_quoted(command)};
@@ -154,17 +163,17 @@ Manifest manifest_of(const RenderRequest& request, const std::vector<std::string
   return manifest;
 }
 
-// Of large images an iteration takes a while, and so does what is still to be written.
+// Stopping is announced: an iteration of large images takes a while, and so does writing what is finished.
 std::string stopping_text(const RenderRequest& request) {
   if (request.quiet) return "";
   return fmt::format("{}Stopping, and keeping what is finished; Ctrl-C again ends at once\n",
                      is_rewritable(stderr) ? "\r\x1b[J" : "");
 }
 
-// Shows what is being done until its scope ends, on a terminal.
+// Shows, on a terminal, what is being done, until the end of its scope.
 class LineOnTerminal {
  public:
-  /// `text` in short: where there is no room for all of it.
+  /// `text_in_short` is shown if there is no room for `text`.
   LineOnTerminal(std::string text, std::string text_in_short, bool quiet)
       : status_(stderr, columns_of_errors) {
     if (!quiet && is_rewritable(stderr)) status_.show(std::array{std::move(text), std::move(text_in_short)});
@@ -174,9 +183,10 @@ class LineOnTerminal {
   StatusLine status_;
 };
 
-// Seconds, or 0 where the run is too short to be worth timing, or is interrupted meanwhile.
-double estimate_and_print(Engine& engine, const RenderRequest& request, const std::vector<FilterId>& filters,
-                          const Network& network, const Interrupt& interrupt) {
+// Returns seconds, or 0 if the run is too short to be worth timing or is interrupted meanwhile.
+double estimate_and_print(Renderer& renderer, const RenderRequest& request,
+                          const std::vector<FilterId>& filters, const Network& network,
+                          const Interrupt& interrupt) {
   double flops = 0;
   for (const FilterId& id : filters)
     flops += network.iteration_flops(id.layer, request.render.extent) * request.recipe.iterations;
@@ -184,14 +194,14 @@ double estimate_and_print(Engine& engine, const RenderRequest& request, const st
 
   const double seconds = [&] {
     const LineOnTerminal line("Timing an iteration of each layer ...", "Timing ...", request.quiet);
-    return engine.estimate(filters, kEstimateShare, interrupt.token()).value_or(0);
+    return renderer.estimate(filters, kEstimateShare, interrupt.token()).value_or(0);
   }();
   if (seconds < kLongRunSeconds) return seconds;
   tell(
       "This will take about {} for {}. Ctrl-C stops and keeps what is finished.\n"
-      "For less: {}smaller --iterations or --size.\n",
+      "To shorten it: {}smaller --iterations or --size.\n",
       duration_text(seconds), counted(std::ssize(filters), "filter"),
-      std::ssize(filters) > kFewFilters ? fmt::format("fewer filters, as '{}:0-7' or '*:random3', or ",
+      std::ssize(filters) > kFewFilters ? fmt::format("fewer filters, such as '{}:0-7' or '*:random3', or ",
                                                       network.convolutions[filters.front().layer].name)
                                         : "");
   return seconds;
@@ -210,13 +220,14 @@ void print_summary(const RenderRequest& request, std::int64_t done, const Networ
   fmt::print("{} in {}, {} filters/s\n", counted(done, "filter"), duration_text(seconds),
              rate_text(static_cast<double>(done) / std::max(seconds, 1e-9)));
   if (counts.rescued > 0)
-    fmt::print("{} rescued (had no gradient at first or later; climbed before the ReLU until alive)\n",
-               with_thousands(counts.rescued));
+    fmt::print(
+        "{} rescued (had no gradient at first or later, and climbed the map before its ReLU meanwhile)\n",
+        with_thousands(counts.rescued));
   print_filters("dead", "no gradient, or the finished image activates them nowhere", counts.dead, network);
   print_filters("not finite", "stopped; last finite image kept", counts.nonfinite, network);
   if (weights.synthetic()) fmt::print("Made from synthetic weights: not pictures of a trained network\n");
   const std::string next = request.shard ? "`filterscope merge` joins the shares"
-                                         : "look through them with " + (request.out / "index.html").string();
+                                         : "browse them with " + (request.out / "index.html").string();
   fmt::print("Pictures, sheets, traces.csv and manifest.json are in {}; {}\n", (request.out / "").string(),
              next);
 }
@@ -224,27 +235,26 @@ void print_summary(const RenderRequest& request, std::int64_t done, const Networ
 void print_interrupted(const RenderRequest& request, const RunWriter::Counts& counts) {
   tell(
       "Interrupted: {} of {} finished, in {}; manifest.json there says which are missing, and the same "
-      "command "
-      "goes on\n",
+      "command resumes\n",
       with_thousands(std::ssize(request.selection) - counts.missing),
       counted(std::ssize(request.selection), "filter"), (request.out / "").string());
 }
 
 void print_nothing_to_do(const RenderRequest& request) {
   if (request.selection.empty()) {
-    fmt::print("Nothing to do: {} cannot fill {}, and share {} has none\n",
+    fmt::print("Nothing to do: {} cannot fill {}; share {} is empty\n",
                counted(std::ssize(request.whole), "filter"), counted(request.shard->count, "share"),
                request.shard->index);
     return;
   }
-  fmt::print("Nothing to do: {} already in {}; --force renders anew\n",
+  fmt::print("Nothing to do: {} already in {}; --force renders again\n",
              request.selection.size() == 1
                  ? "the filter is"
                  : fmt::format("all {} are", counted(std::ssize(request.selection), "filter")),
              (request.out / "").string());
 }
 
-// Of a share `merge` makes the page, with all the others.
+// The page of a share is left to `merge`, which makes one for all shares.
 void write_page(const RenderRequest& request) {
   if (!request.shard) write_gallery(request.out);
 }
@@ -273,18 +283,19 @@ int run_render(const std::vector<std::string>& arguments) {
   const Interrupt interrupt(stopping_text(request));
   if (request.render.initial_images.count > 1) keep_start_images(request, network);
 
-  // The engine first: when it cannot be had, what is in the folder stays as it is.
+  // The engine first: if there is none, the folder stays as it is.
   std::string why_not_gpu;
-  const auto engine = timed(phases.start_up, [&] {
-    return make_engine(network, weights, request.recipe, request.render, &why_not_gpu);
+  const auto renderer = timed(phases.start_up, [&] {
+    return make_renderer(network, weights, request.recipe, request.render, &why_not_gpu);
   });
-  phases.start_up -= engine->phases().weights;
-  refuse_profile_of_cpu(request, *engine, why_not_gpu);
-  RunWriter writer(request.out, manifest_of(request, arguments, network, weights, *engine), request.selection,
+  phases.start_up -= renderer->phases().weights;
+  refuse_profile_of_cpu(request, *renderer, why_not_gpu);
+  RunWriter writer(request.out, manifest_of(request, arguments, network, weights, *renderer),
+                   request.selection,
                    {.keep_images = request.render.keep_images,
                     .frame_every = request.render.frame_every,
                     .force = request.force,
-                    .processors_free = engine->describe().device != "cpu"});
+                    .processors_free = renderer->describe().device != "cpu"});
   const std::vector<FilterId>& filters = writer.remaining();
   require_start_images(request, filters);
   if (writer.traces_lost() && !request.quiet) tell("{}", lost_traces_note(request.out));
@@ -297,21 +308,22 @@ int run_render(const std::vector<std::string>& arguments) {
 
   double expected_seconds = 0;
   if (!request.quiet) {
-    const EngineDescription description = engine->describe();
+    const EngineDescription description = renderer->describe();
     print_start(request, filters, network, weights, description, why_not_gpu);
+    if (request.verbose) print_schedule(renderer->schedule(filters));
     if (description.device == "cpu")
-      expected_seconds = estimate_and_print(*engine, request, filters, network, interrupt);
+      expected_seconds = estimate_and_print(*renderer, request, filters, network, interrupt);
   }
 
   Progress progress(stderr, progress_style(request), network, filters, request.render.extent,
                     request.recipe.iterations, expected_seconds, columns_of_errors);
-  RunObserver observer(*engine, writer, progress, network, request.verbose, request.selection.size() > 1);
+  RunObserver observer(*renderer, writer, progress, network, request.verbose, request.selection.size() > 1);
   const auto all_phases = [&] {
     PhaseSeconds all = phases;
-    all += engine->phases();
+    all += renderer->phases();
     return all;
   };
-  // The files and a manifest that says so; the first failure is the one to report.
+  // Writes the files and a manifest that names the missing filters. The first failure is the one to report.
   const auto keep_what_is_finished = [&] {
     progress.clear();
     try {
@@ -320,7 +332,7 @@ int run_render(const std::vector<std::string>& arguments) {
     }
   };
   try {
-    engine->render(filters, observer, interrupt.token());
+    renderer->render(filters, observer, interrupt.token());
   } catch (const Error& error) {
     keep_what_is_finished();
     if (!request.quiet && error.kind() == ErrorKind::device) print_interrupted(request, writer.counts());

@@ -25,44 +25,45 @@ namespace filterscope::cli {
 
 namespace {
 
-// Of an animation, unless told otherwise: enough to look smooth.
+// Frames of an animation by default: enough to look smooth.
 constexpr int kFrames = 50;
 
 constexpr const char* kAbout =
-    "Renders what filters look for: ascends, from noise, the image that activates each one most.";
+    "Renders what filters look for: for each filter, an image that activates it, by gradient ascent from "
+    "noise.";
 
-constexpr const char* kSelectorHelp = R"(SELECTOR says which filters; several are merged. Without one: all
+constexpr const char* kSelectorHelp = R"(SELECTOR names filters; several selectors are merged. Default: all
   all                  every filter of every layer
   LAYER                every filter of a layer:            block3_conv1
   LAYER:LIST           numbers and inclusive ranges:       block3_conv1:0-63,157
-  LAYER:randomK        K filters, drawn by --seed:         block3_conv1:random3
-  LAYER may hold *, for any run of characters:             'block3_*:0-7'  '*:random3'
-  Layers and their numbers of filters: `filterscope list`.
+  LAYER:randomK        K filters, drawn with --seed:       block3_conv1:random3
+  In LAYER, * matches any run of characters:               'block3_*:0-7'  '*:random3'
+  `filterscope list` shows the layers and their numbers of filters.
 )";
 
 constexpr const char* kRecipeHelp = R"(Recipe
   seed                 uniform noise in [0, 1); mean activation of the filter; gradient divided by its norm over the
                        image; x += step * gradient; picture scaled from minimum to maximum.
-  Rescue: while no position of a filter's map is active, its mean activation has no gradient, and noise would stay
+  Rescue: if no position of a filter's map is active, its mean activation has no gradient, and noise would stay
   noise. Unless --rescue off is given, such an iteration climbs the mean of the map before its ReLU.
-  Channels: the seed recipe feeds the image to the network as it is, and Keras' weights read channel 0 as blue, so the
-  red of a picture is what such a network takes for blue.
+  Channels: the recipe seed passes the image to the network as it is. Keras' weights read channel 0 as blue, so the
+  network takes the red of a picture for blue.
 )";
 
 constexpr const char* kOutputHelp = R"(Output, in the folder of --out
   LAYER/LAYER_fNNNN.png   the pictures              traces.csv      the losses
   LAYER/LAYER_fNNNN.apng  with --animate: the ascent, from the start image to the picture
-  LAYER/sheet.png         a layer's pictures        manifest.json   how it was done, and one record per filter
-  LAYER/curves.svg        a layer's losses          poster.png      all pictures, a strip for each layer
-  index.html              the page to look through them all (with gallery/, which holds small versions)
-  raw/LAYER.npy           with --raw: the images unscaled, float32 [n,H,W,3] in ascending filter order
+  LAYER/sheet.png         a layer's pictures        manifest.json   how it was computed, and one record per filter
+  LAYER/curves.svg        a layer's loss curves     poster.png      all pictures, one strip per layer
+  index.html              a page to browse them (with gallery/, which holds small versions of the pictures)
+  raw/LAYER.npy           with --raw: the unscaled images, float32 [n,H,W,3] in ascending order of filter number
 )";
 
-constexpr const char* kResumeHelp = R"(Going on
+constexpr const char* kResumeHelp = R"(Resuming
   The same command again renders only what is missing in the folder, also after Ctrl-C or a kill. With the same
-  settings and other filters it adds these. Other settings are refused; selection, --raw, --animate, --batch,
-  --threads and the device's number are no settings: with --raw or --animate N, filters that lack the unscaled image or
-  an animation of such frames are rendered again.
+  settings, other selectors add their filters; other settings are refused. Selection, --raw, --animate, --batch,
+  --threads and the device's number may change: with --raw or --animate N, filters that lack the unscaled image or an
+  animation with such frames are rendered again.
 )";
 
 constexpr const char* kExamples = R"(Examples
@@ -87,7 +88,7 @@ std::string parse_device(const std::string& text) {
   return text;
 }
 
-// FIRST:COUNT, both from 1.
+// Parses FIRST:COUNT, both at least 1.
 void parse_profile(const std::string& text, RenderOptions& render) {
   const std::size_t colon = text.find(':');
   if (colon == std::string::npos) {
@@ -188,8 +189,8 @@ void read_start_images(RenderRequest& request, const Network& network) {
     throw Error(
         ErrorKind::input,
         fmt::format(
-            "--init {}: expected images of {} as --size says, found {} (width x height); leave --size out to "
-            "take the file's",
+            "--init {}: expected images of {}, as --size says, found {} (width x height); leave out --size "
+            "to use the file's",
             file, size_text(request.render.extent), size_text(extent)));
   }
   if (images.count != 1 && static_cast<std::size_t>(images.count) != request.whole.size()) {
@@ -197,7 +198,7 @@ void read_start_images(RenderRequest& request, const Network& network) {
                 fmt::format("--init {}: expected one image or one for each of {}, found {}", file,
                             counted(std::ssize(request.whole), "selected filter"), images.count));
   }
-  std::error_code nowhere;  // In a folder that is not there any more, the path stays as it was given.
+  std::error_code nowhere;  // If the current folder no longer exists, the path stays as given.
   const std::filesystem::path path = std::filesystem::absolute(file, nowhere);
   request.init = {.file = nowhere ? file : path.string(),
                   .sha256 = sha256_of_file(file),
@@ -217,30 +218,26 @@ const OptionTable& render_options() {
       "filterscope render",
       {
           {"Network", "weights", "PATH|synthetic[:SEED]",
-           "Weights: Keras HDF5 or safetensors; synthetic is a stand-in that was never trained (default: the "
-           "first "
-           "file found by $FILTERSCOPE_WEIGHTS, in weights/, in ~/.keras/models/)"},
+           "Weights: Keras HDF5 or safetensors; synthetic weights were never trained (default: the first "
+           "file found in $FILTERSCOPE_WEIGHTS, weights/, ~/.keras/models/)"},
           {"Ascent", "recipe", "NAME",
            fmt::format("How images are made: {} (default: {})", fmt::join(names, ", "), recipe.name)},
-          {"Ascent", "iterations", "N", fmt::format("Steps (default: as the recipe, {})", recipe.iterations)},
+          {"Ascent", "iterations", "N", fmt::format("Steps (default: the recipe's, {})", recipe.iterations)},
           {"Ascent", "step", "F",
-           fmt::format("Length of a step (default: as the recipe, {})", recipe.optimiser.step)},
+           fmt::format("Length of a step (default: the recipe's, {})", recipe.optimiser.step)},
           {"Ascent", "rescue", "on|off",
-           "While no position of a filter's map is active, so that nothing has a gradient, climb the map "
-           "before "
-           "its ReLU; off leaves such an image as it is (default: on)"},
+           "While no position of a filter's map is active, so that there is no gradient, climb the map "
+           "before its ReLU; off leaves such an image as it is (default: on)"},
           {"Ascent", "size", "N",
-           fmt::format("Height and width of the image, from {} (default: as the recipe, {})",
+           fmt::format("Height and width of the image, from {} (default: the recipe's, {})",
                        vgg16().smallest_image(), recipe.size)},
           {"Ascent", "seed", "N", "Seed of the noise and of randomK (default: 0)"},
           {"Ascent", "init", "FILE.npy",
-           "Start from these images instead of noise: float32 [H,W,3] for all filters or [n,H,W,3], one for "
-           "each in "
-           "ascending order (default: noise)"},
+           "Start from these images instead of noise: float32 [H,W,3] for all filters, or [n,H,W,3] with one "
+           "per filter in ascending order (default: noise)"},
           {"Ascent", "trace-every", "N",
-           fmt::format(
-               "Iterations between recorded losses (default: as the recipe, a {}th of the iterations)",
-               recipe.trace_points)},
+           fmt::format("Iterations between recorded losses (default: the recipe's, a {}th of the iterations)",
+                       recipe.trace_points)},
           {"Computation", "device", "auto|cpu|cuda|cuda:N",
            "Where to compute, see `filterscope info` (default: auto)"},
           {"Computation", "precision", "auto|fp32|tf32|bf16|fp16",
@@ -248,32 +245,31 @@ const OptionTable& render_options() {
           {"Computation", "batch", "auto|N", "Filters ascended at once (default: auto)"},
           {"Computation", "threads", "N",
            "CPU threads (default: $OMP_NUM_THREADS, what Slurm or mpirun leaves to this process, or all "
-           "cores "
-           "that its affinity mask and its control group's CPU quota allow)"},
+           "cores that its affinity mask and its control group's CPU quota allow)"},
           {"Computation", "reproducible", "",
            "Fix the algorithms without timing them: the same bytes for a filter and seed, whatever else is "
            "rendered"},
           {"Computation", "profile", "FIRST:COUNT",
-           "CUDA: let a profiler (nsys, ncu; see tools/profile.sh) capture only COUNT iterations of the run, "
-           "from number "
-           "FIRST on, operation by operation (default: all, as graphs)"},
+           "CUDA: limit a profiler's capture (nsys, ncu; see tools/profile.sh) to COUNT iterations of the "
+           "run, starting with number FIRST, enqueued operation by operation (default: all, as graphs)"},
           {"Output", "out", "DIR", fmt::format("Folder of the results (default: {})", kDefaultOut)},
           {"Output", "shard", "I/N|auto",
            "Render the I-th of N shares of the selection, of equal cost, into the folder shard-I-of-N of "
-           "DIR; "
-           "`filterscope merge` joins them. auto: as the Slurm job array, srun or mpirun around says"},
+           "DIR; `filterscope merge` joins them. auto: take I and N from the Slurm job array, srun or "
+           "mpirun"},
           {"Output", "raw", "", "Also write the unscaled images"},
           {"Output", "animate", "[auto|N]",
            fmt::format(
-               "Also write each filter's ascent as an animated PNG, with a frame every N iterations, of "
-               "about {} KB (default: none; auto: a {}th of the iterations)",
+               "Also write each filter's ascent as an animated PNG, with a frame of about {} KB every N "
+               "iterations (default: none; auto: a {}th of the iterations)",
                (recipe.size * recipe.size * 3 + 500) / 1000, kFrames),
            "auto"},
           {"Output", "force", "",
-           "Forget what earlier runs left in the folder (files that are not replaced stay); without it a run "
-           "with the same settings adds to it"},
+           "Ignore what earlier runs left in the folder (files that are not replaced stay); without it, a "
+           "run with the same settings adds to it"},
           {"Output", "quiet", "", "Print nothing but errors"},
-          {"Output", "verbose", "", "Print every recorded loss as `Iteration: 10, Loss: 0.784250`"},
+          {"Output", "verbose", "",
+           "Print every recorded loss as `Iteration: 10, Loss: 0.784250`, and the size of the batches"},
       });
   return table;
 }
@@ -315,16 +311,15 @@ void refuse_missing_layers(const RenderRequest& request, const Network& network,
                                                           selectors_text(network, renderable))
                                             : "no layer can be rendered with it";
   throw Error(ErrorKind::input,
-              fmt::format("weights {}: the file does not hold {}, which {} need; {}. For the others give "
-                          "--weights a file of the "
-                          "whole network (weights/fetch.sh gets one)",
+              fmt::format("weights {}: the file does not hold {}, which {} need; {}. For the others, give "
+                          "--weights a file of the whole network (weights/fetch.sh downloads one)",
                           weights_text(weights), fmt::join(missing, ", "),
                           refused == missing ? "the selected filters"
                                              : fmt::format("the filters of {}", fmt::join(refused, ", ")),
                           usable));
 }
 
-// Frames wait in memory for their filter's end, and once more while they are encoded.
+// Frames stay in memory until their filter is finished, and take as much again while they are encoded.
 void refuse_frames_beyond_memory(const RenderRequest& request) {
   const double bytes = 2 * static_cast<double>(frame_bytes(request.recipe, request.render));
   const double memory =
@@ -333,7 +328,7 @@ void refuse_frames_beyond_memory(const RenderRequest& request) {
   throw Error(
       ErrorKind::usage,
       fmt::format("--animate {}: {} of a filter, {} each, take {:.1f} GB of memory until "
-                  "they are written, and there are {:.1f} GB. Keep fewer: a larger N",
+                  "they are written, but there are {:.1f} GB. Give a larger N for fewer frames",
                   request.render.frame_every,
                   counted(frame_count(request.recipe.iterations, request.render.frame_every), "frame"),
                   size_text(request.render.extent), 1e-9 * bytes, 1e-9 * memory));

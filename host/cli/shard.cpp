@@ -15,7 +15,7 @@ Shard parse_shard(const std::string& text, const Environment& environment) {
       const auto count = parse_integer("", text.substr(slash + 1), 1, kMostShards);
       const auto index = parse_integer("", text.substr(0, slash), 1, count);
       return {static_cast<int>(index), static_cast<int>(count)};
-    } catch (const Error&) {  // Of a part; the whole says more.
+    } catch (const Error&) {  // It names only a part of the text; the error below names all of it.
     }
   }
   throw Error(

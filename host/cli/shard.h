@@ -10,14 +10,14 @@ namespace filterscope::cli {
 
 inline constexpr int kMostShards = 100'000;
 
-/// What --shard means: `I/N`, or `auto`, which asks the launcher (shard_of_launcher()). A usage Error for
-/// anything else, and for `auto` where nothing tells.
+/// Parses --shard: `I/N`, or `auto` for the launcher's (shard_of_launcher()). A usage Error for anything
+/// else, and for `auto` without a launcher.
 Shard parse_shard(const std::string& text, const Environment& environment);
 
-/// The folder of a share in that of all: "shard-03-of-16".
+/// The name of a share's folder in that of all shares: "shard-03-of-16".
 std::string shard_folder(Shard shard);
 
-/// The share whose folder has this name; nothing if it is not one of shard_folder().
+/// The share whose folder has this name; nothing if shard_folder() gives no such name.
 std::optional<Shard> shard_of_folder(const std::string& name);
 
 }  // namespace filterscope::cli

@@ -20,9 +20,9 @@ std::string_view environment_text(const char* name) {
   return value == nullptr ? "" : value;
 }
 
-/// A group that cannot be told (the terminal does not control this process, or its group is in another
-/// namespace) is nobody's job.
-bool is_foreign(int terminal) {
+/// Whether another job is in the terminal's foreground. Not if its group is unknown, since the terminal does
+/// not control this process or the group is in another namespace.
+bool has_another_job(int terminal) {
   const pid_t foreground = tcgetpgrp(terminal);
   return foreground > 0 && foreground != getpgrp();
 }
@@ -36,7 +36,7 @@ bool is_rewritable(std::FILE* stream) {
 
 int terminal_columns(std::FILE* stream) {
   const int terminal = fileno(stream);
-  if (is_foreign(terminal)) return 0;
+  if (has_another_job(terminal)) return 0;
   winsize size{};
   if (ioctl(terminal, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
   const std::string_view text = environment_text("COLUMNS");
@@ -51,7 +51,7 @@ StatusLine::StatusLine(std::FILE* stream, std::function<int()> columns)
 
 void StatusLine::show(std::span<const std::string> texts) {
   const int columns = columns_();
-  if (columns == 0) {  // What was shown has scrolled away under the other job.
+  if (columns == 0) {  // The other job's output has scrolled the line away.
     shown_ = 0;
     return;
   }
@@ -60,7 +60,7 @@ void StatusLine::show(std::span<const std::string> texts) {
       std::ranges::find_if(texts, [&](const std::string& candidate) { return candidate.size() <= room; });
   const std::string line = text == texts.end() ? "" : *text;
   if (line.empty() && shown_ == 0) return;
-  // Where the line before may have been broken, its rest is in the rows below.
+  // If the previous line may have been wrapped, its rest is in the rows below.
   const char* const erase = shown_ > room ? "\x1b[J" : "\x1b[K";
   std::fputs(("\r" + line + erase + "\r").c_str(), stream_);
   std::fflush(stream_);

@@ -35,7 +35,7 @@ std::string rate_text(double rate) {
 }
 
 std::string weights_text(const Weights& weights) {
-  return weights.synthetic() ? weights.name + " (a stand-in, not trained)" : weights.path.string();
+  return weights.synthetic() ? weights.name + " (never trained)" : weights.path.string();
 }
 
 std::string filters_text(std::span<const FilterId> filters, const Network& network, std::size_t limit) {
@@ -80,7 +80,7 @@ std::string selectors_text(const Network& network, int layers) {
 
 std::string lost_traces_note(const std::filesystem::path& folder) {
   return fmt::format(
-      "Note: {} is not there; of the filters finished before only the first and the last loss are left\n",
+      "Note: {} is missing; only the first and the last loss are left of the filters finished before\n",
       (folder / kTracesFile).string());
 }
 
@@ -90,11 +90,11 @@ std::string_view exit_codes_help() {
   1    an error of the program itself
   2    usage: an option or a selector that makes no sense, or settings other than those of the results in --out
   3    weights or another input file: missing, damaged, of another network
-  4    device: not there, or it failed, or out of memory, threads or processes
+  4    device: missing or failed, or out of memory, threads or processes
   5    output: a result could not be written
-  130  interrupted (Ctrl-C, SIGTERM, a closed terminal, the limit of processor time); what was finished is kept,
-       and the same command goes on
-  141  SIGPIPE: nobody read what was printed; the results are complete
+  130  interrupted (Ctrl-C, SIGTERM, a closed terminal, the limit of CPU time); finished filters are kept, and the
+       same command resumes
+  141  SIGPIPE: the reader of the printed output went away; the results are complete
 )";
 }
 

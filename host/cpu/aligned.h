@@ -5,23 +5,14 @@
 #include <cstddef>
 #include <cstdlib>
 #include <memory>
-#include <new>
 #include <span>
+
+#include "../base/out_of_memory.h"
 
 namespace filterscope::cpu {
 
-class OutOfMemory : public std::bad_alloc {
- public:
-  explicit OutOfMemory(std::size_t bytes) : bytes_(bytes) {}
-  const char* what() const noexcept override { return "out of memory"; }
-  std::size_t bytes() const { return bytes_; }  ///< That could not be had at once.
-
- private:
-  std::size_t bytes_;
-};
-
-/// Memory aligned for the widest vectors and to cache lines, not initialised. Large buffers ask for huge
-/// pages. Moves, does not copy. Throws OutOfMemory.
+/// Uninitialised memory, aligned to cache lines and for the widest vectors. Large buffers ask for huge pages.
+/// Can be moved, not copied. Throws OutOfMemory.
 template <typename T>
 class AlignedBuffer {
  public:
@@ -34,8 +25,8 @@ class AlignedBuffer {
     const std::size_t alignment = count * sizeof(T) >= kHugePage ? kHugePage : kAlignment;
     const std::size_t bytes = (count * sizeof(T) + alignment - 1) / alignment * alignment;
     data_.reset(static_cast<T*>(std::aligned_alloc(alignment, bytes)));
-    if (data_ == nullptr) throw OutOfMemory(bytes);
-    if (alignment == kHugePage) madvise(data_.get(), bytes, MADV_HUGEPAGE);  // a hint: it may fail
+    if (data_ == nullptr) throw OutOfMemory("out of memory", bytes);
+    if (alignment == kHugePage) madvise(data_.get(), bytes, MADV_HUGEPAGE);  // A hint, which may fail.
   }
 
   T* data() { return data_.get(); }

@@ -17,8 +17,7 @@ int points_of(int tile) {
   return TileGrid{tile, 1, 1}.points();
 }
 
-// Pieces in which the steps are handed to threads: tiles of one channel block, and output blocks of one
-// point.
+// The pieces of work given to threads: tiles of one channel block, and output blocks of one point.
 constexpr int kTilePiece = 16;
 constexpr int kBlockPiece = 8;
 
@@ -65,6 +64,16 @@ const float* TransformedWeights::at(int point, int out_block) const {
          (static_cast<std::size_t>(point) * out_blocks_ + out_block) * in_blocks_ * kLanes * kLanes;
 }
 
+std::size_t TransformedWeights::bytes(int in_channels, int out_channels, int tile) {
+  return sizeof(float) * points_of(tile) * blocks_of(in_channels) * blocks_of(out_channels) * kLanes * kLanes;
+}
+
+std::size_t workspace_floats(const MapShape& in, const MapShape& out, const Tiling& tiling) {
+  return static_cast<std::size_t>(points_of(tiling.tile)) *
+         (TransformedTiles::stride(tiling.slots, in.blocks()) +
+          TransformedTiles::stride(tiling.slots, out.blocks()));
+}
+
 void Workspace::reserve(std::size_t per_thread, std::size_t together, int threads) {
   per_thread_ = std::max(per_thread_, per_thread);
   const std::size_t needed = std::max(per_thread_ * threads, together);
@@ -82,9 +91,7 @@ WinogradConvolution::WinogradConvolution(const MapShape& in, const MapShape& out
       kernels_(table) {}
 
 void WinogradConvolution::reserve(Workspace& workspace, int threads) const {
-  const std::size_t floats =
-      static_cast<std::size_t>(grid_.points()) * (TransformedTiles::stride(tiling_.slots, in_.blocks()) +
-                                                  TransformedTiles::stride(tiling_.slots, out_.blocks()));
+  const std::size_t floats = workspace_floats(in_, out_, tiling_);
   workspace.reserve(tiling_.shared ? 0 : floats, tiling_.shared ? floats : 0, threads);
 }
 
@@ -157,7 +164,7 @@ void WinogradConvolution::forward(int images, const float* maps, float* results,
       workspace);
 }
 
-void WinogradConvolution::forward_pool(int images, const float* maps, float* pooled, std::uint8_t* winners,
+void WinogradConvolution::forward_pool(int images, const float* maps, float* pooled, std::uint8_t* argmax,
                                        Workspace& workspace) const {
   run(
       images,
@@ -166,7 +173,7 @@ void WinogradConvolution::forward_pool(int images, const float* maps, float* poo
       },
       [&](const TileRange& tiles, const TransformedTiles& from) {
         kernels_.transform_output_pool(grid_, tiles, out_.blocks(), from,
-                                       weights_->bias() + tiles.block * kLanes, pooled, winners);
+                                       weights_->bias() + tiles.block * kLanes, pooled, argmax);
       },
       workspace);
 }
@@ -184,13 +191,13 @@ void WinogradConvolution::backward(int images, const float* gradients, float* re
       workspace);
 }
 
-void WinogradConvolution::backward_pool(int images, const float* pooled_gradients,
-                                        const std::uint8_t* winners, float* results,
-                                        const std::uint8_t* masks, Workspace& workspace) const {
+void WinogradConvolution::backward_pool(int images, const float* pooled_gradients, const std::uint8_t* argmax,
+                                        float* results, const std::uint8_t* masks,
+                                        Workspace& workspace) const {
   run(
       images,
       [&](const TileRange& tiles, const TransformedTiles& to) {
-        kernels_.transform_pool_gradient(grid_, tiles, in_.blocks(), pooled_gradients, winners, to);
+        kernels_.transform_pool_gradient(grid_, tiles, in_.blocks(), pooled_gradients, argmax, to);
       },
       [&](const TileRange& tiles, const TransformedTiles& from) {
         kernels_.transform_output_gradient(grid_, tiles, out_.blocks(), from, masks, results);

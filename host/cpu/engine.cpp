@@ -12,28 +12,29 @@
 #include "../ascent/ascent.h"
 #include "../base/error.h"
 #include "../base/exhaustion.h"
+#include "../base/memory.h"
 #include "../base/processors.h"
 #include "../base/text.h"
 #include "../base/threads.h"
-#include "../run/schedule.h"
-#include "../run/validation.h"
 #include "aligned.h"
 #include "kernels.h"
+#include "network_passes.h"
 #include "plan.h"
-#include "stack.h"
 
 namespace filterscope {
 
 namespace {
 
-// Small maps want this many images to reuse their weights; more gain nothing, and pictures would come later.
+// Small maps need this many images to reuse their weights; more gain nothing and delay the pictures.
 constexpr int kSmallestAutomaticBatch = 16;
 constexpr int kLargestAutomaticBatch = 64;
-// For an estimate: runs after one that warms up, of no more filters than make this much work for two threads,
-// which takes them seconds.
+// Share of the available memory that batches may take; the rest is for pictures and threads.
+constexpr double kMemoryShare = 0.8;
+// An estimate times this many runs after a warm-up, with at most as many filters as make this much work for
+// two threads, a few seconds.
 constexpr int kTimedRuns = 2;
 constexpr double kTimedOperations = 2e11;
-// One that takes so long says enough, and warming up is a small part of it.
+// After a run this long no other is needed: warming up is a small part of it.
 constexpr double kLongRunSeconds = 1;
 
 std::string processor_name() {
@@ -47,18 +48,6 @@ std::string processor_name() {
   return "unknown processor";
 }
 
-template <class Function>
-auto with_memory_errors(Function function) {
-  try {
-    return function();
-  } catch (const cpu::OutOfMemory& error) {
-    throw Error(ErrorKind::device,
-                fmt::format("out of memory: {:.1f} MB at once could not be had; give a smaller "
-                            "--batch or --size, or {}",
-                            1e-6 * static_cast<double>(error.bytes()), exhaustion_advice(ENOMEM)));
-  }
-}
-
 class CpuEngine final : public Engine {
  public:
   CpuEngine(const Network& network, const Weights& weights, const Recipe& recipe,
@@ -70,15 +59,7 @@ class CpuEngine final : public Engine {
         team_(options.threads > 0 ? options.threads : default_threads()),
         planner_(network, weights, options.extent,
                  options.reproducible ? cpu::PlanRule::fixed : cpu::PlanRule::automatic) {
-    cpu::kernels();  // An Error of the choice now, not in the middle of the run.
-    if (options_.batch > 0) {
-      largest_batch_ = options_.batch;
-    } else {
-      largest_batch_ = kSmallestAutomaticBatch;
-      while (largest_batch_ < 4 * team_.count() && largest_batch_ < kLargestAutomaticBatch)
-        largest_batch_ *= 2;
-      largest_batch_ = limit_by_frames(largest_batch_, recipe_, options_);
-    }
+    cpu::kernels();  // Throws now, not in the middle of the run, if the chosen kernels do not exist.
   }
 
   EngineDescription describe() const override {
@@ -92,124 +73,46 @@ class CpuEngine final : public Engine {
 
   PhaseSeconds phases() const override { return phases_; }
 
-  std::optional<double> estimate(std::span<const FilterId> filters, double share,
-                                 std::stop_token stop) override {
-    require_filters(network_, filters);
-    const PhaseTimer timer(phases_.plans);
+  BatchLimits batch_limits() override {
+    int images = kSmallestAutomaticBatch;
+    while (images < 4 * team_.count() && images < kLargestAutomaticBatch) images *= 2;
+    BatchLimits limits{.form = BatchForm::one_layer,
+                       .images = images,
+                       .reason = fmt::format("enough for {}", counted(team_.count(), "thread")),
+                       .memory = std::nullopt};
+    if (const auto available = available_memory())
+      limits.memory = static_cast<std::size_t>(kMemoryShare * static_cast<double>(*available));
+    return limits;
+  }
+
+  std::size_t batch_bytes(const BatchLayout& layout) override {
     const ThreadTeam::Scope scope(&team_);
-    struct Sample {
-      Batch batch;
-      double iterations;  // Of the layer's filters, all together.
-    };
-    std::vector<Sample> samples;
-    double timed_operations = 0;
-    double operations = 0;
-    for (const Batch& batch : schedule(filters, largest_batch_)) {
-      const double of_filter = network_.iteration_flops(batch.layer, options_.extent);
-      const double iterations = static_cast<double>(batch.filters.size()) * recipe_.iterations;
-      operations += of_filter * iterations;
-      if (!samples.empty() && samples.back().batch.layer == batch.layer) {
-        samples.back().iterations += iterations;
-        continue;
-      }
-      const auto enough =
-          static_cast<std::size_t>(std::ceil(kTimedOperations * std::max(1, team_.count() / 2) / of_filter));
-      Batch few = batch;
-      few.filters.resize(std::min(few.filters.size(), enough));
-      timed_operations += of_filter * static_cast<double>(few.filters.size()) * (1 + kTimedRuns);
-      samples.push_back({std::move(few), iterations});
-    }
-    if (timed_operations > share * operations) return std::nullopt;
-    double seconds = 0;
-    for (const Sample& sample : samples) {
-      const auto of_filter = with_memory_errors([&] { return seconds_per_filter(sample.batch, stop); });
-      if (!of_filter) return std::nullopt;
-      seconds += *of_filter * sample.iterations;
-    }
-    return seconds;
+    return cpu::passes_bytes(network_, planner_, layout.deepest_layer(), layout.images()) +
+           2 * sizeof(float) * image_size() * layout.images() +
+           (frame_bytes(recipe_, options_) + result_bytes()) * layout.images();
   }
 
-  std::vector<FilterGradient> gradients(std::span<const FilterId> filters,
-                                        std::span<const float> images) override {
+  std::string memory_advice() const override { return exhaustion_advice(ENOMEM); }
+
+  double timed_iterations(const BatchGroup& group) const override {
+    return static_cast<double>(timed_images(group)) * (1 + kTimedRuns);
+  }
+
+  std::optional<double> seconds_per_image(const BatchGroup& group, const std::stop_token& stop) override {
     const ThreadTeam::Scope scope(&team_);
-    require_filters(network_, filters);
-    require_images(options_, filters, images);
-    require_weights(network_, weights_, filters);
-    return with_memory_errors([&] { return gradients_of(filters, images); });
-  }
-
-  void render(std::span<const FilterId> filters, RenderObserver& observer, std::stop_token stop) override {
-    const ThreadTeam::Scope scope(&team_);
-    require_filters(network_, filters);
-    require_start_images(options_, filters);
-    require_weights(network_, weights_, filters);
-    std::size_t rendered = 0;
-    for (const Batch& batch : schedule(filters, largest_batch_)) {
-      if (stop.stop_requested()) return;
-      with_memory_errors([&] { ascend(batch, rendered, observer, stop); });
-      rendered += batch.filters.size();
-    }
-  }
-
- private:
-  std::vector<FilterGradient> gradients_of(std::span<const FilterId> filters, std::span<const float> images) {
-    std::vector<FilterGradient> results;
-    for (const Batch& batch : schedule(filters, largest_batch_)) {
-      const std::size_t count = batch.filters.size();
-      cpu::Stack stack = make_stack(batch);
-      cpu::AlignedBuffer<float> own_images(image_size() * count);
-      cpu::AlignedBuffer<float> found(image_size() * count);
-      std::vector<double> losses(count);
-      std::ranges::copy(images.subspan(image_size() * results.size(), image_size() * count),
-                        own_images.data());
-      stack.loss_and_gradient(own_images.data(), losses.data(), found.data());
-      for (std::size_t i = 0; i < count; ++i) {
-        const auto gradient = found.span().subspan(image_size() * i, image_size());
-        results.push_back({.id = {batch.layer, batch.filters[i]},
-                           .loss = losses[i],
-                           .gradient = {gradient.begin(), gradient.end()},
-                           .gates = std::nullopt});
-      }
-    }
-    return results;
-  }
-
-  std::size_t image_size() const { return static_cast<std::size_t>(options_.extent.positions()) * 3; }
-
-  cpu::Stack make_stack(const Batch& batch) {
-    return {network_,
-            weights_,
-            recipe_,
-            planner_,
-            planner_.make(batch.layer, static_cast<int>(batch.filters.size())),
-            batch.filters};
-  }
-
-  // Start image of the filter that is number `index` of the whole run.
-  void fill_initial_image(FilterId id, std::size_t index, std::span<float> image) const {
-    const InitialImages& given = options_.initial_images;
-    if (given.count == 0) {
-      initial_noise(recipe_.initial_image, options_.seed, id, image);
-      return;
-    }
-    const std::size_t at = given.count == 1 ? 0 : index;
-    std::copy_n(given.values.data() + at * image.size(), image.size(), image.data());
-  }
-
-  // Of one iteration. Nothing where `stop` is requested meanwhile.
-  std::optional<double> seconds_per_filter(const Batch& batch, const std::stop_token& stop) {
-    cpu::Stack stack = make_stack(batch);
+    Batch batch = group.batches.front();
+    batch.filters.resize(timed_images(group));
+    cpu::NetworkPasses passes = make_passes(batch);
     cpu::AlignedBuffer<float> images(image_size() * batch.filters.size());
     cpu::AlignedBuffer<float> gradients(images.size());
     std::vector<double> losses(batch.filters.size());
-    for (std::size_t i = 0; i < batch.filters.size(); ++i) {
-      fill_initial_image({batch.layer, batch.filters[i]}, 0,
-                         images.span().subspan(i * image_size(), image_size()));
-    }
+    for (std::size_t i = 0; i < batch.filters.size(); ++i)
+      fill_initial_image(batch.filters[i], 0, images.span().subspan(i * image_size(), image_size()));
     double best = std::numeric_limits<double>::infinity();
     for (int run = 0; run <= kTimedRuns; ++run) {
       const auto start = std::chrono::steady_clock::now();
-      if (!stack.loss_and_gradient(images.data(), losses.data(), gradients.data(), stop)) return std::nullopt;
+      if (!passes.loss_and_gradient(images.data(), losses.data(), gradients.data(), stop))
+        return std::nullopt;
       const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
       const bool warm = run > 0 || taken.count() > kLongRunSeconds;
       if (warm) best = std::min(best, taken.count());
@@ -218,12 +121,77 @@ class CpuEngine final : public Engine {
     return best / static_cast<double>(batch.filters.size());
   }
 
-  void ascend(const Batch& batch, std::size_t first_index, RenderObserver& observer,
-              const std::stop_token& stop) {
+  void ascend(const BatchGroup& group, RenderObserver& observer, const std::stop_token& stop) override {
+    const ThreadTeam::Scope scope(&team_);
+    for (const Batch& batch : group.batches) {
+      if (stop.stop_requested()) return;
+      ascend(batch, observer, stop);
+    }
+  }
+
+  void find_gradients(const BatchGroup& group, std::span<const float> images,
+                      std::span<FilterGradient> results) override {
+    const ThreadTeam::Scope scope(&team_);
+    for (const Batch& batch : group.batches) {
+      const std::size_t count = batch.filters.size();
+      cpu::NetworkPasses passes = make_passes(batch);
+      cpu::AlignedBuffer<float> own_images(image_size() * count);
+      cpu::AlignedBuffer<float> found(image_size() * count);
+      std::vector<double> losses(count);
+      std::ranges::copy(images.subspan(image_size() * batch.indices.front(), image_size() * count),
+                        own_images.data());
+      passes.loss_and_gradient(own_images.data(), losses.data(), found.data());
+      for (std::size_t i = 0; i < count; ++i) {
+        const auto gradient = found.span().subspan(image_size() * i, image_size());
+        results[batch.indices[i]] = {.id = batch.filters[i],
+                                     .loss = losses[i],
+                                     .gradient = {gradient.begin(), gradient.end()},
+                                     .masks = std::nullopt};
+      }
+    }
+  }
+
+ private:
+  std::size_t image_size() const { return static_cast<std::size_t>(options_.extent.positions()) * 3; }
+
+  // Bytes of a result that waits for the others of its batch.
+  std::size_t result_bytes() const { return image_size() * (1 + (options_.keep_images ? sizeof(float) : 0)); }
+
+  // Number of images timed for an estimate.
+  std::size_t timed_images(const BatchGroup& group) const {
+    const double flops = network_.iteration_flops(group.layout.deepest_layer(), options_.extent);
+    const auto enough =
+        static_cast<std::size_t>(std::ceil(kTimedOperations * std::max(1, team_.count() / 2) / flops));
+    return std::min(static_cast<std::size_t>(group.layout.images()), enough);
+  }
+
+  cpu::NetworkPasses make_passes(const Batch& batch) {
+    std::vector<int> filters;
+    for (const FilterId id : batch.filters) filters.push_back(id.filter);
+    return {network_,
+            weights_,
+            recipe_,
+            planner_,
+            planner_.make(batch.filters.front().layer, static_cast<int>(filters.size())),
+            filters};
+  }
+
+  // The start image of a filter; `index` is its number in the whole run.
+  void fill_initial_image(FilterId id, std::int64_t index, std::span<float> image) const {
+    const InitialImages& given = options_.initial_images;
+    if (given.count == 0) {
+      initial_noise(recipe_.initial_image, options_.seed, id, image);
+      return;
+    }
+    const std::int64_t at = given.count == 1 ? 0 : index;
+    std::copy_n(given.values.data() + at * image.size(), image.size(), image.data());
+  }
+
+  void ascend(const Batch& batch, RenderObserver& observer, const std::stop_token& stop) {
     const int count = static_cast<int>(batch.filters.size());
-    cpu::Stack stack = timed(phases_.plans, [&] { return make_stack(batch); });
+    cpu::NetworkPasses passes = timed(phases_.plans, [&] { return make_passes(batch); });
     const PhaseTimer timer(phases_.ascent);
-    remember_plan(stack.plan());
+    remember_plan(passes.plan());
     const int trace_every = options_.trace_every > 0 ? options_.trace_every : recipe_.trace_every();
     cpu::AlignedBuffer<float> images(image_size() * count);
     cpu::AlignedBuffer<float> gradients(image_size() * count);
@@ -233,14 +201,14 @@ class CpuEngine final : public Engine {
     const auto image = [&](int i) { return images.span().subspan(image_size() * i, image_size()); };
     const auto gradient = [&](int i) { return gradients.span().subspan(image_size() * i, image_size()); };
     for (int i = 0; i < count; ++i) {
-      results[i].id = {batch.layer, batch.filters[i]};
+      results[i].id = batch.filters[i];
       results[i].trace.reserve(recipe_.iterations / trace_every);
-      fill_initial_image(results[i].id, first_index + i, image(i));
+      fill_initial_image(results[i].id, batch.indices[i], image(i));
     }
 
     int climbing = count;
     for (int iteration = 1; iteration <= recipe_.iterations && climbing > 0; ++iteration) {
-      if (!stack.loss_and_gradient(images.data(), losses.data(), gradients.data(), stop)) return;
+      if (!passes.loss_and_gradient(images.data(), losses.data(), gradients.data(), stop)) return;
       parallel_for(count, [&](int i) { squares[i] = sum_of_squares(gradient(i)); });
       for (int i = 0; i < count; ++i) {
         FilterResult& result = results[i];
@@ -257,7 +225,7 @@ class CpuEngine final : public Engine {
           result.status = FilterStatus::nonfinite;
         } else if (squares[i] == 0) {
           result.status = FilterStatus::dead;
-          // Its image no longer changes, and so neither does its loss.
+          // Its image no longer changes, hence neither does its loss.
           for (int rest = iteration; rest <= recipe_.iterations; ++rest) {
             if (rest % trace_every == 0) trace(result, rest, observer);
           }
@@ -276,7 +244,7 @@ class CpuEngine final : public Engine {
       observer.on_progress(climbing == 0 ? std::int64_t{count} * (recipe_.iterations - iteration + 1)
                                          : count);
     }
-    if (climbing > 0) stack.loss(images.data(), losses.data());
+    if (climbing > 0) passes.loss(images.data(), losses.data());
     for (int i = 0; i < count; ++i) {
       FilterResult& result = results[i];
       if (result.status == FilterStatus::ok) {
@@ -292,7 +260,7 @@ class CpuEngine final : public Engine {
     }
   }
 
-  // The status of an ascent that took all its steps.
+  // Status of an ascent that took all its steps.
   static FilterStatus final_status(const FilterResult& result, double loss) {
     if (!std::isfinite(result.final_loss)) return FilterStatus::nonfinite;
     if (loss == 0) return FilterStatus::dead;
@@ -319,10 +287,9 @@ class CpuEngine final : public Engine {
   const Weights& weights_;
   const Recipe recipe_;
   const RenderOptions options_;
-  const std::string processor_ = processor_name();  // Once: later, too many files may be open to ask.
+  const std::string processor_ = processor_name();  // Read once: later, too many files may be open.
   ThreadTeam team_;
   cpu::Planner planner_;
-  int largest_batch_;
   std::vector<std::string> plans_;
   PhaseSeconds phases_;
 };

@@ -45,10 +45,10 @@ const Kernels& kernels() {
       if (std::string_view(wanted) == found.tables[i]->name) return found.tables[i];
       names += fmt::format("{}{}", i == 0 ? "" : ", ", found.tables[i]->name);
     }
-    throw Error(ErrorKind::usage,
-                fmt::format("${}: {} is not among what this processor can run; expected one of {}, "
-                            "or nothing for the best",
-                            kVariable, wanted, names));
+    throw Error(
+        ErrorKind::usage,
+        fmt::format("${}: {} cannot run on this processor; expected one of {}, or nothing for the best",
+                    kVariable, wanted, names));
   }();
   return *chosen;
 }

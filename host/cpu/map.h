@@ -4,7 +4,7 @@
 
 namespace filterscope::cpu {
 
-/// Channels of a map lie side by side in blocks of this many, the widest vectors' floats.
+/// The channels of a map are stored in blocks of this many, the number of floats in the widest vectors.
 inline constexpr int kLanes = 16;
 
 /// One image's feature map in memory: row-major [blocks][height][width][kLanes] floats. Lanes beyond the last
@@ -16,7 +16,7 @@ struct MapShape {
 
   int blocks() const { return (channels + kLanes - 1) / kLanes; }
   std::size_t positions() const { return static_cast<std::size_t>(height) * width; }
-  std::size_t plane() const { return positions() * kLanes; }  ///< Floats of one block.
+  std::size_t plane() const { return positions() * kLanes; }  ///< Floats in one block.
   std::size_t size() const { return plane() * blocks(); }
   /// After a 2x2 pool of stride 2.
   MapShape pooled() const { return {channels, height / 2, width / 2}; }

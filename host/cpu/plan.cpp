@@ -11,20 +11,23 @@ namespace filterscope::cpu {
 
 namespace {
 
-// Of a block's largest map, for the images of a chunk: two such maps and the tiles stay in the last cache,
-// which is larger where there are more cores.
+// The bytes that a block's largest map may take for the images of a chunk: two such maps and the tiles stay
+// in the last-level cache, which grows with the number of cores.
 constexpr std::size_t kChunkBytesPerThread = std::size_t{3} << 19;
-// But as many images as have so many tiles, or reading the weights takes longer than multiplying.
+// A chunk has at least as many images as give this many tiles; otherwise reading the weights takes longer
+// than multiplying.
 constexpr int kChunkTiles = 64;
-// Transformed weights up to this size are read by each thread for itself; larger ones by all together.
+// Transformed weights up to this size are read by each thread separately, larger ones by all threads
+// together.
 constexpr std::size_t kOwnWeightBytes = std::size_t{5} << 20;
-// Of transformed inputs and products: those of one thread in its cache, and those of all in the last one.
+// The bytes of transformed inputs and products: one thread's fit in its cache, those of all threads in the
+// last-level cache.
 constexpr std::size_t kThreadTileBytes = std::size_t{1} << 20;
 constexpr std::size_t kSharedTileBytes = std::size_t{17} << 20;
 // Reading a transformed weight from memory takes as long as multiplying with it for this many tiles.
 constexpr double kTilesPerWeight = 20;
 constexpr int kLargestTile = 6;
-// What a fixed plan takes for the number of images.
+// The number of images that a fixed plan assumes.
 constexpr int kFixedImages = 16;
 
 }  // namespace
@@ -49,7 +52,7 @@ Tiling make_tiling(int tile, const MapShape& below, const MapShape& map, int ima
   const int tiles = grid.per_map() * images;
   const int most =
       std::clamp(static_cast<int>((shared ? kSharedTileBytes : kThreadTileBytes) / slot_bytes), 1, tiles);
-  // Pieces of equal size, as many for each thread.
+  // Pieces of equal size, equally many per thread.
   int pieces = (tiles + most - 1) / most;
   const int threads = thread_count();
   if (!shared) pieces = (pieces + threads - 1) / threads * threads;
@@ -63,6 +66,11 @@ MapShape Planner::map_shape(int layer) const {
   if (layer < 0) return {network_.convolutions[0].in_channels, image_.height, image_.width};
   const Extent extent = network_.map_extent(layer, image_);
   return {network_.convolutions[layer].out_channels, extent.height, extent.width};
+}
+
+MapShape Planner::input_shape(int layer) const {
+  const MapShape map = map_shape(layer);
+  return {network_.convolutions[layer].in_channels, map.height, map.width};
 }
 
 int Planner::choose_chunk(int first_layer, int end_layer, int images) const {
@@ -79,10 +87,10 @@ int Planner::choose_chunk(int first_layer, int end_layer, int images) const {
     wanted = std::clamp(std::max(in_cache, kChunkTiles / least_tiles), 1, images);
   }
   const int chunks = (images + wanted - 1) / wanted;
-  return (images + chunks - 1) / chunks;  // of equal size
+  return (images + chunks - 1) / chunks;  // Chunks of equal size.
 }
 
-// Larger tiles need fewer products for a map, more of it beyond the border, and more weights.
+// Larger tiles need fewer products per output, but more weights, and more of them extend beyond the border.
 int Planner::choose_tile(int layer, int images) const {
   const MapShape map = map_shape(layer);
   const auto cost = [&](int tile) {
@@ -94,8 +102,23 @@ int Planner::choose_tile(int layer, int images) const {
 
 Tiling Planner::choose_tiling(int layer, int images) const {
   const int tile = choose_tile(layer, rule_ == PlanRule::fixed ? kFixedImages : images);
-  const MapShape map = map_shape(layer);
-  return make_tiling(tile, {network_.convolutions[layer].in_channels, map.height, map.width}, map, images);
+  return make_tiling(tile, input_shape(layer), map_shape(layer), images);
+}
+
+std::vector<BlockOutline> Planner::outline(int target_layer, int images) const {
+  std::vector<BlockOutline> blocks;
+  int first = 0;
+  while (true) {
+    int end = first;
+    while (end < target_layer && !network_.convolutions[end].pool_after) ++end;
+    const bool pooled = end < target_layer;
+    if (pooled) ++end;
+    BlockOutline block{first, end, choose_chunk(first, end, images), {}};
+    for (int layer = first; layer < end; ++layer) block.tilings.push_back(choose_tiling(layer, block.chunk));
+    blocks.push_back(std::move(block));
+    first = end;
+    if (!pooled) return blocks;
+  }
 }
 
 Plan Planner::make(int target_layer, int images) {
@@ -110,24 +133,20 @@ Plan Planner::make(int target_layer, int images) {
                                                          convolution.out_channels, pass, tile);
   };
   Plan plan{.target_layer = target_layer, .images = images, .blocks = {}};
-  int first = 0;
-  while (true) {
-    int end = first;
-    while (end < target_layer && !network_.convolutions[end].pool_after) ++end;
-    const bool pooled = end < target_layer;
-    if (pooled) ++end;
-    BlockPlan block{.first_layer = first, .end_layer = end, .chunk = 1, .forward = {}, .backward = {}};
-    block.chunk = choose_chunk(first, end, images);
-    for (int layer = first; layer < end; ++layer) {
+  for (const BlockOutline& outlined : outline(target_layer, images)) {
+    BlockPlan block{.first_layer = outlined.first_layer,
+                    .end_layer = outlined.end_layer,
+                    .chunk = outlined.chunk,
+                    .forward = {},
+                    .backward = {}};
+    for (int layer = block.first_layer; layer < block.end_layer; ++layer) {
       const MapShape map = map_shape(layer);
-      const MapShape below{network_.convolutions[layer].in_channels, map.height, map.width};
-      const Tiling tiling = choose_tiling(layer, block.chunk);
+      const MapShape below = input_shape(layer);
+      const Tiling& tiling = outlined.tilings[layer - block.first_layer];
       block.forward.emplace_back(below, map, tiling, transformed(layer, Pass::forward, tiling.tile));
       block.backward.emplace_back(map, below, tiling, transformed(layer, Pass::backward, tiling.tile));
     }
     plan.blocks.push_back(std::move(block));
-    first = end;
-    if (!pooled) break;
   }
   transformed_ = std::move(used);
   return plan;

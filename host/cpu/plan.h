@@ -14,26 +14,34 @@
 namespace filterscope::cpu {
 
 /// The layers between two pools, run depth first: `chunk` images go through all of them before the next chunk
-/// starts, so that large maps stay in cache, while small maps can take many images to reuse the weights.
+/// starts, so that large maps stay in cache; small maps take more images at a time, to reuse the weights.
 struct BlockPlan {
   int first_layer;
-  int end_layer;  ///< One past the last layer that is convolved whole; the target layer's head is not part of
-                  ///< a plan.
+  int end_layer;  ///< One past the last layer whose channels are all computed; the target layer's head is not
+                  ///< part of a plan.
   int chunk;
-  std::vector<WinogradConvolution> forward;  ///< Of layers first_layer .. end_layer - 1.
+  std::vector<WinogradConvolution> forward;  ///< For layers first_layer .. end_layer - 1.
   std::vector<WinogradConvolution> backward;
 };
 
-/// How one batch of images with the same target layer is computed. The bits of a result depend on the tiles
-/// alone.
+/// A block of layers without their weights, from which a BlockPlan is made.
+struct BlockOutline {
+  int first_layer;
+  int end_layer;
+  int chunk;
+  std::vector<Tiling> tilings;  ///< For layers first_layer .. end_layer - 1.
+};
+
+/// How one batch of images with the same target layer is computed. The bits of a result depend only on the
+/// tiles.
 struct Plan {
   int target_layer;
   int images;
   std::vector<BlockPlan>
       blocks;  ///< Ascending; the last one is the block of the target layer and may be empty.
 
-  /// What fixes the bits, readable: the tile of each layer and the kernels. How many images there are is no
-  /// part of it.
+  /// Everything that fixes the bits, as text: the tile of each layer and the kernels, but not the number of
+  /// images.
   std::string describe(const Network& network) const;
 };
 
@@ -44,8 +52,8 @@ enum class PlanRule {
   smallest,   ///< The smallest tiles: slower, and closer to exact arithmetic.
 };
 
-/// How the tiles of one convolution of `images` images are worked off by the threads of the calling thread's
-/// team. `below` and `map`: the maps on its two sides.
+/// How the calling thread's team processes the tiles of one convolution of `images` images. `below` and `map`
+/// are the layer's input and output maps.
 Tiling make_tiling(int tile, const MapShape& below, const MapShape& map, int images);
 
 /// Makes plans by one rule, for the threads of the calling thread's team, and the transformed weights they
@@ -54,11 +62,16 @@ class Planner {
  public:
   Planner(const Network& network, const Weights& weights, Extent image, PlanRule rule);
 
-  /// Weights are kept until the next call, which reuses those that it needs too.
+  /// The blocks of the plan that make() would return.
+  std::vector<BlockOutline> outline(int target_layer, int images) const;
+
+  /// Transformed weights are kept until the next call, which reuses those that it also needs.
   Plan make(int target_layer, int images);
 
-  /// The map that `layer` computes; of layer -1, the network's input.
+  /// The map that `layer` computes; for layer -1, the network's input.
   MapShape map_shape(int layer) const;
+  /// The map that `layer` convolves, of the same extent as map_shape().
+  MapShape input_shape(int layer) const;
 
  private:
   using WeightsKey = std::tuple<int, Pass, int>;  // layer, pass, tile

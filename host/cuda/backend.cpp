@@ -15,14 +15,14 @@
 #include "cudnn/convolution.h"
 #include "cudnn/graph.h"
 #include "devices.h"
-#include "own_convolution.h"
+#include "native_convolution.h"
 #include "plan/plan_cache.h"
 
 namespace filterscope::cuda {
 
 namespace {
 
-// Plans hold for one kind of device and one version of what runs on it.
+// Timings are valid for one kind of device and one version of the software that runs on it.
 PlanCache::Environment environment(int index, const std::string& cudnn) {
   cudaDeviceProp properties{};
   check(cudaGetDeviceProperties(&properties, index), "asking for the properties of cuda:{}", index);
@@ -38,7 +38,7 @@ PlanCache::Environment environment(int index, const std::string& cudnn) {
           {"kernels", FILTERSCOPE_KERNELS}};
 }
 
-// The cache must outlive what uses it.
+// In this order: the cache must outlive its users.
 struct Choices {
   PlanCache cache;
   std::optional<CudnnConvolutions> cudnn;
@@ -78,8 +78,8 @@ CudaBackend make_backend(int index, bool reproducible) {
   }
   const auto choices = std::make_shared<Choices>(reproducible, environment(index, cudnn));
   const auto of_cudnn = [choices](const ConvolutionProblem& problem, PlanSearch search,
-                                  const MayTime& may_time) {
-    auto variants = choices->cudnn->variants(problem, search, may_time);
+                                  const TimingBudget& has_time) {
+    auto variants = choices->cudnn->variants(problem, search, has_time);
     choices->cache.save();
     return variants;
   };
@@ -90,9 +90,9 @@ CudaBackend make_backend(int index, bool reproducible) {
   const auto store = [choices](const std::string& key, double milliseconds) {
     choices->cache.store(key, {.plan = "itself", .milliseconds = milliseconds, .setup_seconds = 0});
   };
-  // Where nothing is timed the project's own kernels go first: they fuse masks, and give the same bits
-  // whichever cuDNN is loaded.
-  std::vector<ConvolutionSource> sources{own_variants};
+  // The project's kernels come first where nothing is timed: they fuse masks, and their results do not depend
+  // on the version of cuDNN.
+  std::vector<ConvolutionSource> sources{native_variants};
   if (missing.empty()) {
     choices->cudnn.emplace(CudnnOptions{.cache = &choices->cache});
     sources.emplace_back(of_cudnn);

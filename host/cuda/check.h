@@ -9,9 +9,9 @@
 
 namespace filterscope::cuda {
 
-/// Throws a device Error unless `status` is success: what was attempted (a format string and its arguments,
-/// used only then), and CUDA's reason. The runtime's own record of the error is cleared, or the next call
-/// would report it again; one that has broken the context comes back all the same.
+/// Throws a device Error with what was attempted (a format string and its arguments) and CUDA's reason,
+/// unless `status` is success. Clears the runtime's record of the error, which the next call would report
+/// again; an error that has broken the context is reported again all the same.
 template <typename... Arguments>
 void check(cudaError_t status, fmt::format_string<Arguments...> attempted, Arguments&&... arguments) {
   if (status == cudaSuccess) return;

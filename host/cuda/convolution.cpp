@@ -5,21 +5,7 @@
 namespace filterscope::cuda {
 
 std::string_view to_string(Direction direction) {
-  return direction == Direction::forward ? "forward" : "input gradient";
-}
-
-std::string_view to_string(Gate gate) {
-  switch (gate) {
-    case Gate::none:
-      return "none";
-    case Gate::bits:
-      return "bits";
-    case Gate::bytes:
-      return "bytes";
-    case Gate::activation:
-      return "activation";
-  }
-  return "";
+  return direction == Direction::fprop ? "fprop" : "dgrad";
 }
 
 std::string_view to_string(WeightLayout layout) {
@@ -33,7 +19,7 @@ std::string_view to_string(BiasType type) {
 std::string to_string(const ConvolutionProblem& problem) {
   return fmt::format("{} {} {}x{}x{} {}->{} {}{}", to_string(problem.direction),
                      filterscope::to_string(problem.precision), problem.images, problem.height, problem.width,
-                     problem.in_channels, problem.out_channels, to_string(problem.gate),
+                     problem.in_channels, problem.out_channels, to_string(problem.mask),
                      problem.pooled ? " pooled" : "");
 }
 
@@ -46,29 +32,28 @@ std::size_t ConvolutionProblem::pooled_size(int channels) const {
 }
 
 std::size_t ConvolutionProblem::source_size() const {
-  return pooled && direction == Direction::input_gradient ? pooled_size(out_channels)
-                                                          : map_size(source_channels());
+  return pooled && direction == Direction::dgrad ? pooled_size(out_channels) : map_size(source_channels());
 }
 
 std::size_t ConvolutionProblem::destination_size() const {
-  return pooled && direction == Direction::forward ? pooled_size(out_channels)
-                                                   : map_size(destination_channels());
+  return pooled && direction == Direction::fprop ? pooled_size(out_channels)
+                                                 : map_size(destination_channels());
 }
 
 std::size_t storage_bytes(Precision precision) {
   return precision == Precision::bf16 || precision == Precision::fp16 ? 2 : 4;
 }
 
-std::size_t gate_bytes(const ConvolutionProblem& problem, int channels) {
+std::size_t mask_bytes(const ConvolutionProblem& problem, int channels) {
   const std::size_t elements = problem.map_size(channels);
-  switch (problem.gate) {
-    case Gate::none:
+  switch (problem.mask) {
+    case MaskFormat::none:
       return 0;
-    case Gate::bits:
+    case MaskFormat::bits:
       return elements / 8;
-    case Gate::bytes:
+    case MaskFormat::bytes:
       return elements;
-    case Gate::activation:
+    case MaskFormat::activation:
       return elements * storage_bytes(problem.precision);
   }
   return 0;

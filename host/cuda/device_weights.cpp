@@ -13,7 +13,7 @@ namespace {
 // A cache line of floats.
 constexpr int kTile = 16;
 
-// [3][3][in][out] as `layout` says, rounded to T. All cores share the work: the device waits for it.
+// [3][3][in][out] in `layout`, rounded to T. Uses all processors, since the device waits for it.
 template <class T>
 std::vector<T> laid_out(const std::vector<float>& kernel, const Convolution& convolution,
                         WeightLayout layout) {
@@ -22,8 +22,7 @@ std::vector<T> laid_out(const std::vector<float>& kernel, const Convolution& con
   const int rows = 9 * inputs;
   std::vector<T> result(kernel.size());
   if (layout == WeightLayout::krsc) {
-    // A transposition. Each thread reads whole cache lines and writes a few rows from their beginning to
-    // their end.
+    // A transposition: each thread reads whole cache lines and writes a few whole rows.
     parallel_tiles(1, outputs, kTile, [&](int, int first, int last) {
       for (int row = 0; row < rows; ++row) {
         const float* from = kernel.data() + std::size_t(row) * outputs;

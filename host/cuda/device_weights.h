@@ -11,8 +11,8 @@
 
 namespace filterscope::cuda {
 
-/// The parameters of a network in device memory, each layer in the layouts and types that have been asked
-/// for; copied once. References must outlive it.
+/// The parameters of a network in device memory, each layer in the layouts and types that have been
+/// requested. Each is copied once. References must outlive it.
 class DeviceWeights {
  public:
   DeviceWeights(const Network& network, const Weights& weights, Precision precision);

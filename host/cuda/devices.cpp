@@ -14,7 +14,7 @@ std::string cuda_version_text(int version) {
   return fmt::format("{}.{}", version / 1000, version % 1000 / 10);
 }
 
-// Of the compute capability that the kernels' code is made for.
+// The oldest compute capability that the kernels are compiled for.
 constexpr int kOldestMajor = 8;
 
 }  // namespace
@@ -22,7 +22,7 @@ constexpr int kOldestMajor = 8;
 std::vector<CudaDevice> cuda_devices() {
   int count = 0;
   if (cudaGetDeviceCount(&count) != cudaSuccess) {
-    cudaGetLastError();  // The runtime would hand this error to whoever asks next.
+    cudaGetLastError();  // Otherwise the runtime reports this error to the next caller.
     return {};
   }
   std::vector<CudaDevice> devices;
@@ -60,7 +60,7 @@ std::string nvidia_driver_release() {
 }
 
 std::string cuda_runtime_description() {
-  int driver = 0;  // Stays 0 without a driver, which is no error to the runtime.
+  int driver = 0;  // Stays 0 without a driver, which the runtime does not treat as an error.
   cudaDriverGetVersion(&driver);
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);

@@ -13,22 +13,21 @@ struct CudaDevice {
   int major = 0;  ///< Compute capability.
   int minor = 0;
   std::size_t memory_bytes = 0;
-  bool usable = false;  ///< Whether its compute capability is one that the kernels are written for.
-  std::string remark;   ///< Memory, capability, and why it is not usable.
+  bool usable = false;  ///< Whether the kernels support its compute capability.
+  std::string remark;   ///< Memory, compute capability, and why it is not usable.
 };
 
-/// The GPUs of this machine, by index. Empty without a driver, with one that is too old for the runtime, and
-/// without a GPU; cuda_runtime_description() tells which.
+/// The GPUs of this machine, by index. Empty without a driver, with a driver that is too old for the runtime,
+/// or without a GPU; cuda_runtime_description() says which.
 std::vector<CudaDevice> cuda_devices();
 
-/// One line for people: versions of the CUDA runtime and the driver, and why no device can be used if none
-/// can.
+/// One line for display: versions of the CUDA runtime and the driver, and if no device can be used, why.
 std::string cuda_runtime_description();
 
-/// Of the driver, such as 580.159.04, as its kernel module tells; "none" without one.
+/// The driver's release, such as 580.159.04, as its kernel module reports it; "none" without a driver.
 std::string nvidia_driver_release();
 
-/// Why cuda_devices() has none that is usable, as the end of a sentence; empty if one is.
+/// Why cuda_devices() has no usable device, as the end of a sentence; empty if it has one.
 std::string why_no_cuda();
 
 }  // namespace filterscope

@@ -14,44 +14,43 @@
 #include "../base/processors.h"
 #include "../base/text.h"
 #include "../base/threads.h"
-#include "../run/schedule.h"
-#include "../run/validation.h"
-#include "batch_ascent.h"
+#include "../run/batch.h"
+#include "ascent_loop.h"
 #include "device_weights.h"
-#include "geometry.h"
 #include "kernels/common/launch.h"
 #include "kernels/first_layer/dgrad.h"
 #include "kernels/head/filter_head.h"
+#include "network_passes.h"
 #include "nvtx.h"
 #include "runtime.h"
-#include "stack.h"
 
 namespace filterscope {
 
 namespace {
 
-using cuda::BatchAscent;
-using cuda::BatchPlan;
+using cuda::AscentLoop;
 
-// The host runs this many iterations ahead of the device: enough that the device never waits for it, few
-// enough that an interruption is soon heeded.
+// The host enqueues this many iterations ahead of the device: enough that the device never waits, few enough
+// that a run stops soon after it is interrupted.
 constexpr int kIterationsAhead = 8;
-// For an estimate. The first is not yet a graph, the second makes it.
+// Iterations timed for an estimate. Of the warm-up, the first is not yet a graph, the second creates it.
 constexpr int kWarmUpIterations = 2;
 constexpr int kTimedIterations = 3;
 constexpr std::chrono::microseconds kPollInterval{200};
-// Of results, as much is handed over between two looks at the device: well below a millisecond's work.
+// Results handed over between two polls of the device: well below a millisecond of work.
 constexpr std::size_t kSliceBytes = std::size_t{1} << 20;
 
-// More elements than an int can count are beyond some of cuDNN's kernels.
+// Some cuDNN kernels cannot index more elements than an int can count.
 constexpr std::int64_t kLargestTensor = std::numeric_limits<std::int32_t>::max();
-// Of the free device memory, what the engine leaves to others and to the libraries.
+// Batches take this share of the free device memory, less what the libraries need.
 constexpr double kMemoryShare = 0.9;
 constexpr std::size_t kReservedBytes = std::size_t{768} << 20;
-// A profile of a few iterations is to show the kernels of a run of so many.
+// A profile of a few iterations should show the kernels chosen for a run of this length.
 constexpr std::int64_t kProfiledIterations = 500;
-// Of one layer, under --reproducible.
+// Images of each batch under --reproducible.
 constexpr int kReproducibleBatch = 64;
+// Larger batches are no faster.
+constexpr int kMostImages = 1 << 14;
 
 class CudaEngine final : public Engine {
  public:
@@ -91,74 +90,81 @@ class CudaEngine final : public Engine {
 
   PhaseSeconds phases() const override { return phases_; }
 
-  std::optional<double> estimate(std::span<const FilterId> filters, double share,
-                                 std::stop_token stop) override {
-    require_filters(network_, filters);
-    const PhaseTimer timer(phases_.plans);
+  BatchLimits batch_limits() override {
+    if (options_.reproducible)
+      return {
+          .form = BatchForm::fixed, .images = kReproducibleBatch, .reason = "--reproducible", .memory = {}};
+    std::int64_t elements = 1;  // Largest map of one image.
+    for (int layer = 0; layer < network_.layer_count(); ++layer) {
+      elements = std::max(elements, network_.map_extent(layer, options_.extent).positions() *
+                                        network_.convolutions[layer].out_channels);
+    }
+    make_current();
+    std::size_t free = 0;
+    std::size_t total = 0;
+    cuda::check(cudaMemGetInfo(&free, &total), "asking for free memory");
+    const double budget =
+        kMemoryShare * static_cast<double>(free) - static_cast<double>(std::min(kReservedBytes, free / 4));
+    return {.form = BatchForm::mixed_layers,
+            .images = static_cast<int>(std::clamp<std::int64_t>(kLargestTensor / elements, 1, kMostImages)),
+            .reason = "what the libraries can index",
+            .memory = static_cast<std::size_t>(std::max(budget, 0.))};
+  }
+
+  std::size_t batch_bytes(const BatchLayout& layout) override {
+    return AscentLoop::device_bytes(network_, recipe_, options_, precision_, layout);
+  }
+
+  std::string memory_advice() const override { return "free some, or use --device cpu"; }
+
+  double timed_iterations(const BatchGroup& group) const override {
+    return (kWarmUpIterations + kTimedIterations) * static_cast<double>(group.layout.images());
+  }
+
+  std::optional<double> seconds_per_image(const BatchGroup& group, const std::stop_token& stop) override {
+    if (stop.stop_requested()) return std::nullopt;
     make_current();
     const ThreadTeam::Scope scope(&team_);
-    std::vector<BatchPlan> plans;
-    with_launch_errors([&] { plans = plan_batches(filters, largest_batch(filters)); });
-    const auto iterations_of = [&](const BatchPlan& plan) {
-      return static_cast<double>(plan.batches.size()) * recipe_.iterations;
-    };
-    double timed = 0;
-    double all = 0;
-    for (const BatchPlan& plan : plans) {
-      const auto images = static_cast<double>(plan.geometry.images());
-      timed += (kWarmUpIterations + kTimedIterations) * images;
-      all += iterations_of(plan) * images;
-    }
-    if (timed > share * all) return std::nullopt;
+    Recipe recipe = recipe_;
+    recipe.iterations =
+        std::max(recipe.iterations, kWarmUpIterations + kTimedIterations);  // The trace has a row for each.
     double seconds = 0;
     with_launch_errors([&] {
-      for (const BatchPlan& plan : plans) {
-        if (stop.stop_requested()) return;
-        try {
-          seconds += seconds_of_iteration(plan) * iterations_of(plan);
-        } catch (const cuda::OutOfMemory& error) {
-          throw too_little_memory(error, plan.geometry.images());
-        }
-      }
+      AscentLoop ascent(network_, recipe, options_, precision_, device_weights_,
+                        planner_.make(group.layout, use_of(group, {})));
+      ascent.start(group.batches.front());
+      for (int i = 0; i < kWarmUpIterations; ++i) ascent.iterate();
+      ascent.drain();
+      timed(seconds, [&] {
+        for (int i = 0; i < kTimedIterations; ++i) ascent.iterate();
+        ascent.drain();
+      });
     });
-    if (stop.stop_requested()) return std::nullopt;
-    return seconds;
+    return seconds / kTimedIterations / group.layout.images();
   }
 
-  void render(std::span<const FilterId> filters, RenderObserver& observer, std::stop_token stop) override {
-    require_filters(network_, filters);
-    require_start_images(options_, filters);
-    require_weights(network_, weights_, filters);
+  void ascend(const BatchGroup& group, RenderObserver& observer, const std::stop_token& stop) override {
+    const cuda::nvtx::Range range("run");
     make_current();
     const ThreadTeam::Scope scope(&team_);
-    with_launch_errors([&] { render_all(filters, observer, stop); });
+    if (!missing_.empty() && !std::exchange(missing_told_, true))
+      observer.on_notice(fmt::format("{}. Going on with the project's own kernels.", missing_));
+    with_launch_errors([&] { ascend_group(group, observer, stop); });
   }
 
-  std::vector<FilterGradient> gradients(std::span<const FilterId> filters,
-                                        std::span<const float> images) override {
-    require_filters(network_, filters);
-    require_images(options_, filters, images);
-    require_weights(network_, weights_, filters);
+  void find_gradients(const BatchGroup& group, std::span<const float> images,
+                      std::span<FilterGradient> results) override {
     make_current();
     const ThreadTeam::Scope scope(&team_);
-    std::vector<FilterGradient> results(filters.size());
     with_launch_errors([&] {
-      for (BatchPlan& plan : plan_batches(filters, largest_batch(filters))) {
-        place(plan, filters);
-        try {
-          const auto stack = cuda::make_stack(network_, recipe_, precision_, device_weights_,
-                                              planner_.make(plan.geometry, use_of(plan, {})));
-          for (const cuda::Assignment& batch : plan.batches) find_gradients(*stack, batch, images, results);
-        } catch (const cuda::OutOfMemory& error) {
-          throw too_little_memory(error, plan.geometry.images());
-        }
-      }
+      const auto passes = cuda::make_passes(network_, recipe_, precision_, device_weights_,
+                                            planner_.make(group.layout, use_of(group, {})));
+      for (const Batch& batch : group.batches) find_gradients(*passes, batch, images, results);
     });
-    return results;
   }
 
  private:
-  // Of the calling thread, which may not be the one that made the engine.
+  // The calling thread may not be the one that made the engine.
   void make_current() const { cuda::check(cudaSetDevice(index_), "--device cuda:{}", index_); }
 
   template <class Action>
@@ -170,32 +176,15 @@ class CudaEngine final : public Engine {
     }
   }
 
-  // Of one batch.
-  double seconds_of_iteration(const BatchPlan& plan) {
-    Recipe recipe = recipe_;
-    recipe.iterations =
-        std::max(recipe.iterations, kWarmUpIterations + kTimedIterations);  // What there is memory for.
-    BatchAscent ascent(network_, recipe, options_, precision_, device_weights_,
-                       planner_.make(plan.geometry, use_of(plan, {})));
-    ascent.start(plan.batches.front());
-    for (int i = 0; i < kWarmUpIterations; ++i) ascent.iterate();
-    ascent.drain();
-    const auto start = std::chrono::steady_clock::now();
-    for (int i = 0; i < kTimedIterations; ++i) ascent.iterate();
-    ascent.drain();
-    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
-    return taken.count() / kTimedIterations;
-  }
-
-  // Of one batch, each into its filter's place.
-  void find_gradients(cuda::Stack& stack, const cuda::Assignment& batch, std::span<const float> images,
+  // The gradients of one batch, each in its filter's place.
+  void find_gradients(cuda::NetworkPasses& passes, const Batch& batch, std::span<const float> images,
                       std::span<FilterGradient> results) const {
     const std::size_t count = batch.filters.size();
     const std::size_t size = static_cast<std::size_t>(options_.extent.positions()) * 3;
     std::vector<float> starts;
     std::vector<int> filters;
     for (std::size_t i = 0; i < count; ++i) {
-      const auto image = images.subspan(std::max<std::int64_t>(batch.selected[i], 0) * size, size);
+      const auto image = images.subspan(std::max<std::int64_t>(batch.indices[i], 0) * size, size);
       starts.insert(starts.end(), image.begin(), image.end());
       filters.push_back(batch.filters[i].filter);
     }
@@ -205,157 +194,73 @@ class CudaEngine final : public Engine {
     const cuda::DeviceBuffer<float> gradients(count * size);
     const cuda::DeviceBuffer<float> squares(
         count * kernels::image_gradient_parts(options_.extent.height, options_.extent.width));
-    const cuda::StackArguments arguments{.images = device_images.data(),
-                                         .filters = device_filters.data(),
-                                         .sums = sums.data(),
-                                         .gradients = gradients.data(),
-                                         .squares = squares.data()};
+    const cuda::PassArguments arguments{.images = device_images.data(),
+                                        .filters = device_filters.data(),
+                                        .sums = sums.data(),
+                                        .gradients = gradients.data(),
+                                        .squares = squares.data()};
     const cuda::Stream stream;
-    stack.forward(arguments, stream);
-    stack.backward(arguments, stream);
+    passes.forward(arguments, stream);
+    passes.backward(arguments, stream);
     stream.synchronise();
     const std::vector<float> parts = cuda::to_host(sums.data(), sums.size());
     for (std::size_t i = 0; i < count; ++i) {
-      if (batch.selected[i] == cuda::Assignment::kNone) continue;
-      FilterGradient& result = results[batch.selected[i]];
+      if (batch.indices[i] == Batch::kPadding) continue;
+      FilterGradient& result = results[batch.indices[i]];
       result.id = batch.filters[i];
       for (int part = 0; part < kernels::kFilterHeadParts; ++part)
         result.loss += parts[i * kernels::kFilterHeadParts + part];
       result.loss /= static_cast<double>(network_.map_extent(result.id.layer, options_.extent).positions());
       result.gradient = cuda::to_host(gradients.data() + i * size, size);
-      result.gates = stack.gates(static_cast<int>(i));
+      result.masks = passes.masks(static_cast<int>(i));
     }
   }
 
-  cuda::PlanUse use_of(const BatchPlan& plan, std::stop_token stop,
+  cuda::PlanUse use_of(const BatchGroup& group, std::stop_token stop,
                        RenderObserver* observer = nullptr) const {
     const std::int64_t iterations =
         std::max<std::int64_t>(recipe_.iterations, options_.profile_count > 0 ? kProfiledIterations : 0);
-    cuda::PlanUse use{.iterations = iterations * std::ssize(plan.batches), .stop = std::move(stop)};
+    cuda::PlanUse use{.iterations = iterations * std::ssize(group.batches), .stop = std::move(stop)};
     if (observer != nullptr)
       use.on_notice = [observer](const std::string& text) { observer->on_notice(text); };
     return use;
   }
 
-  void render_all(std::span<const FilterId> filters, RenderObserver& observer, const std::stop_token& stop) {
-    const cuda::nvtx::Range range("run");
-    if (!missing_.empty())
-      observer.on_notice(fmt::format("{}. Going on with the project's own kernels.", missing_));
-    int largest = timed(phases_.plans, [&] { return largest_batch(filters); });
-    std::vector<FilterId> left(filters.begin(), filters.end());
-    while (!left.empty() && !stop.stop_requested()) {
-      BatchPlan plan = timed(phases_.plans, [&] { return std::move(plan_batches(left, largest).front()); });
-      try {
-        const std::vector<FilterId> taken = ascend_all(plan, filters, observer, stop);
-        std::erase_if(left, [&](FilterId id) { return std::ranges::binary_search(taken, id); });
-      } catch (const cuda::OutOfMemory& error) {
-        largest = std::min(largest, plan.geometry.images()) / 2;
-        if (largest == 0 || options_.reproducible) throw too_little_memory(error, plan.geometry.images());
-        observer.on_notice(fmt::format("cuda:{} is {}; going on with at most {} at once.", index_,
-                                       error.what(), counted(largest, "filter")));
-      }
-    }
-  }
-
-  // The filters of all batches of the plan, ascending. Throws OutOfMemory, at the first iteration of the
-  // first of them at the latest: nothing of the plan has been reported or delivered then.
-  std::vector<FilterId> ascend_all(BatchPlan& plan, std::span<const FilterId> filters,
-                                   RenderObserver& observer, const std::stop_token& stop) {
-    std::optional<BatchAscent> ascent;
+  // Throws OutOfMemory at the first iteration of the first batch at the latest, before anything of the group
+  // has been reported or delivered.
+  void ascend_group(const BatchGroup& group, RenderObserver& observer, const std::stop_token& stop) {
+    std::optional<AscentLoop> ascent;
     {
       const PhaseTimer timer(phases_.plans);
       ascent.emplace(network_, recipe_, options_, precision_, device_weights_,
-                     planner_.make(plan.geometry, use_of(plan, stop, &observer)));
+                     planner_.make(group.layout, use_of(group, stop, &observer)));
     }
     const PhaseTimer timer(phases_.ascent);
-    std::vector<FilterId> taken = place(plan, filters);
     const auto lost = [&](const char* reason) {
       while (ascent->has_arrived_results()) deliver_one(*ascent, observer);
       return Error(ErrorKind::device,
-                   fmt::format("cuda:{} ({}) failed during the ascent: {}. What had arrived of its "
-                               "results is delivered",
+                   fmt::format("cuda:{} ({}) failed during the ascent: {}. The results that had arrived "
+                               "are delivered",
                                index_, device_.name, reason));
     };
     try {
-      for (const cuda::Assignment& batch : plan.batches) {
+      for (const Batch& batch : group.batches) {
         if (stop.stop_requested() || !ascend(*ascent, batch, observer, stop)) break;
       }
       while (ascent->has_results()) deliver_one(*ascent, observer);
     } catch (const Error& error) {
-      if (error.kind() != ErrorKind::device) throw;  // The observer's.
+      if (error.kind() != ErrorKind::device) throw;  // From the observer.
       throw lost(error.what());
     } catch (const kernels::LaunchError& error) {
       throw lost(error.what());
     }
-    return taken;
   }
 
-  std::vector<BatchPlan> plan_batches(std::span<const FilterId> filters, int largest) const {
-    const int layers = network_.layer_count();
-    return options_.reproducible ? cuda::plan_fixed_batches(filters, layers, largest)
-                                 : cuda::plan_batches(filters, layers, largest);
-  }
-
-  // The most filters at once that memory and the kernels allow.
-  int largest_batch(std::span<const FilterId> filters) const {
-    if (options_.batch > 0) return options_.batch;
-    if (options_.reproducible) return kReproducibleBatch;
-    std::int64_t elements = 1;  // Of one image's largest map.
-    for (int layer = 0; layer < network_.layer_count(); ++layer) {
-      elements = std::max(elements, network_.map_extent(layer, options_.extent).positions() *
-                                        network_.convolutions[layer].out_channels);
-    }
-    auto largest = static_cast<int>(std::clamp<std::int64_t>(kLargestTensor / elements, 1, 1 << 14));
-    largest = std::min(largest, static_cast<int>(filters.size()));
-    largest = limit_by_frames(largest, recipe_, options_);  // They also take as much of the host's memory.
-    std::size_t free = 0;
-    std::size_t total = 0;
-    cuda::check(cudaMemGetInfo(&free, &total), "asking for free memory");
-    const double budget =
-        kMemoryShare * static_cast<double>(free) - static_cast<double>(std::min(kReservedBytes, free / 4));
-    const auto needs = [&](int batch) {
-      double most = 0;
-      for (const BatchPlan& plan : plan_batches(filters, batch)) {
-        most = std::max(most, static_cast<double>(BatchAscent::device_bytes(network_, recipe_, options_,
-                                                                            precision_, plan.geometry)));
-      }
-      return most;
-    };
-    for (double bytes = needs(largest); largest > 1 && bytes > budget; bytes = needs(largest)) {
-      largest = std::max(1, std::min(largest - 1, static_cast<int>(largest * budget / bytes)));
-    }
-    return largest;
-  }
-
-  Error too_little_memory(const cuda::OutOfMemory& error, int images) const {
-    return Error(
-        ErrorKind::device,
-        fmt::format("cuda:{}: {} for {} of {} at {}; free some, take a smaller --size{}, or use --device cpu",
-                    index_, error.what(), counted(images, "image"), size_text(options_.extent),
-                    to_string(precision_), images == 1 ? "" : " or --batch"));
-  }
-
-  // Numbers the plan's filters by their place in `all`, and returns them, ascending.
-  static std::vector<FilterId> place(BatchPlan& plan, std::span<const FilterId> all) {
-    std::vector<FilterId> filters;
-    for (cuda::Assignment& batch : plan.batches) {
-      for (std::size_t i = 0; i < batch.filters.size(); ++i) {
-        if (batch.selected[i] == cuda::Assignment::kNone) continue;
-        batch.selected[i] = std::ranges::lower_bound(all, batch.filters[i]) - all.begin();
-        filters.push_back(batch.filters[i]);
-      }
-    }
-    std::ranges::sort(filters);
-    return filters;
-  }
-
-  // Whether the batch came to its end; false: stopped. Meanwhile delivers the results of the batch before.
-  // While there are iterations to enqueue it never waits for the observer.
-  bool ascend(BatchAscent& ascent, const cuda::Assignment& batch, RenderObserver& observer,
-              const std::stop_token& stop) {
+  // Returns false if stopped before the batch was complete. Delivers the results of the previous batch on the
+  // way, and never waits for the observer while there are iterations to enqueue.
+  bool ascend(AscentLoop& ascent, const Batch& batch, RenderObserver& observer, const std::stop_token& stop) {
     const cuda::nvtx::Range range("batch");
-    const auto filters = static_cast<std::int64_t>(std::ranges::count_if(
-        batch.selected, [](std::int64_t selected) { return selected != cuda::Assignment::kNone; }));
+    const std::int64_t filters = batch.filter_count();
     ascent.start(batch);
     int reported = 0;
     const auto attend = [&] {
@@ -377,13 +282,13 @@ class CudaEngine final : public Engine {
     remember_plan(ascent.plan());
     ascent.finish();
     while (attend() < recipe_.iterations) {
-      if (stop.stop_requested()) return true;  // All is enqueued: the batch is taken all the same.
+      if (stop.stop_requested()) return true;  // Everything is enqueued, so the batch still counts.
       std::this_thread::sleep_for(kPollInterval);
     }
     return true;
   }
 
-  void iterate(BatchAscent& ascent) {
+  void iterate(AscentLoop& ascent) {
     const int last = options_.profile_first + options_.profile_count - 1;
     const bool profiled =
         options_.profile_count > 0 && enqueued_ + 1 >= options_.profile_first && enqueued_ + 1 <= last;
@@ -402,7 +307,7 @@ class CudaEngine final : public Engine {
     }
   }
 
-  static void deliver_some(BatchAscent& ascent, RenderObserver& observer) {
+  static void deliver_some(AscentLoop& ascent, RenderObserver& observer) {
     const std::size_t bytes = ascent.result_bytes();
     std::size_t delivered = 0;
     while (ascent.has_results() && (delivered == 0 || delivered + bytes <= kSliceBytes) &&
@@ -412,7 +317,7 @@ class CudaEngine final : public Engine {
     }
   }
 
-  static void deliver_one(BatchAscent& ascent, RenderObserver& observer) {
+  static void deliver_one(AscentLoop& ascent, RenderObserver& observer) {
     FilterResult result = ascent.take_result();
     for (const TracePoint& point : result.trace) observer.on_loss(result.id, point);
     observer.on_finished(std::move(result));
@@ -428,16 +333,17 @@ class CudaEngine final : public Engine {
   const Recipe recipe_;
   const RenderOptions options_;
   const Precision precision_;
-  ThreadTeam team_;  // Lays out weights, and compares the results of kernels.
+  ThreadTeam team_;  // Converts weight layouts and compares results of kernels.
   const int index_;
   const Libraries libraries_;
   const std::string missing_;
+  bool missing_told_ = false;
   cudaDeviceProp device_{};
   PhaseSeconds phases_;
   cuda::Planner planner_;
   cuda::DeviceWeights device_weights_;
   std::vector<std::string> plans_;
-  int enqueued_ = 0;  // Iterations of the run.
+  int enqueued_ = 0;  // Iterations enqueued in the run.
 };
 
 }  // namespace

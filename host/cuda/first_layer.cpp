@@ -18,7 +18,7 @@ namespace {
 constexpr int kTaps = 9;
 constexpr int kColours = 3;
 constexpr std::size_t kBitsPerWord = 32;
-// As the ImageNet means and ranges do it: colours are swapped, and zero is not zero.
+// Like ImageNet's input mapping, it swaps colours and shifts zero.
 constexpr kernels::InputMap kMap{{2, 1, 0}, {58.f, 57.f, 57.f}, {-20.f, 10.f, 30.f}};
 
 template <class Kernel>
@@ -33,9 +33,9 @@ int parts(const FirstLayerProblem& problem) {
   return kernels::image_gradient_parts(problem.height, problem.width);
 }
 
-// Elements, of an image.
+// Elements of one image's result.
 std::size_t result_size(const FirstLayerProblem& problem) {
-  return (problem.direction == Direction::forward ? problem.map_size() : problem.images_size()) /
+  return (problem.direction == Direction::fprop ? problem.map_size() : problem.images_size()) /
          problem.images;
 }
 
@@ -46,19 +46,19 @@ const float* floats(const DeviceBuffer<std::byte>& buffer) {
 }  // namespace
 
 std::string to_string(const FirstLayerProblem& problem) {
-  const bool forward = problem.direction == Direction::forward;
-  return fmt::format("{} {} {}x{}x{} {}->{}", forward ? "first convolution" : "last gradient",
+  const bool fprop = problem.direction == Direction::fprop;
+  return fmt::format("{} {} {}x{}x{} {}->{}", fprop ? "first-layer fprop" : "first-layer dgrad",
                      filterscope::to_string(problem.precision), problem.images, problem.height, problem.width,
-                     forward ? kColours : problem.channels, forward ? problem.channels : kColours);
+                     fprop ? kColours : problem.channels, fprop ? problem.channels : kColours);
 }
 
 std::vector<std::string> first_layer_kernels(const FirstLayerProblem& problem) {
   std::vector<std::string> names;
   with_storage(problem.precision, [&]<class T>(Storage<T>) {
-    if (problem.direction == Direction::forward) {
-      for (const auto& kernel : kernels::first_convolution_kernels<T>()) names.emplace_back(kernel.name);
+    if (problem.direction == Direction::fprop) {
+      for (const auto& kernel : kernels::first_layer_fprop_kernels<T>()) names.emplace_back(kernel.name);
     } else {
-      for (const auto& kernel : kernels::last_gradient_kernels<T>())
+      for (const auto& kernel : kernels::first_layer_dgrad_kernels<T>())
         if (kernel.supports(problem.channels)) names.emplace_back(kernel.name);
     }
   });
@@ -66,20 +66,20 @@ std::vector<std::string> first_layer_kernels(const FirstLayerProblem& problem) {
 }
 
 template <class T>
-const kernels::FirstConvolutionKernel<T>& first_convolution_kernel(std::string_view name) {
-  return named(kernels::first_convolution_kernels<T>(), name);
+const kernels::FirstLayerFpropKernel<T>& first_layer_fprop_kernel(std::string_view name) {
+  return named(kernels::first_layer_fprop_kernels<T>(), name);
 }
 template <class T>
-const kernels::LastGradientKernel<T>& last_gradient_kernel(std::string_view name) {
-  return named(kernels::last_gradient_kernels<T>(), name);
+const kernels::FirstLayerDgradKernel<T>& first_layer_dgrad_kernel(std::string_view name) {
+  return named(kernels::first_layer_dgrad_kernels<T>(), name);
 }
 
-template const kernels::FirstConvolutionKernel<float>& first_convolution_kernel(std::string_view);
-template const kernels::FirstConvolutionKernel<kernels::Half>& first_convolution_kernel(std::string_view);
-template const kernels::FirstConvolutionKernel<kernels::Bfloat16>& first_convolution_kernel(std::string_view);
-template const kernels::LastGradientKernel<float>& last_gradient_kernel(std::string_view);
-template const kernels::LastGradientKernel<kernels::Half>& last_gradient_kernel(std::string_view);
-template const kernels::LastGradientKernel<kernels::Bfloat16>& last_gradient_kernel(std::string_view);
+template const kernels::FirstLayerFpropKernel<float>& first_layer_fprop_kernel(std::string_view);
+template const kernels::FirstLayerFpropKernel<kernels::Half>& first_layer_fprop_kernel(std::string_view);
+template const kernels::FirstLayerFpropKernel<kernels::Bfloat16>& first_layer_fprop_kernel(std::string_view);
+template const kernels::FirstLayerDgradKernel<float>& first_layer_dgrad_kernel(std::string_view);
+template const kernels::FirstLayerDgradKernel<kernels::Half>& first_layer_dgrad_kernel(std::string_view);
+template const kernels::FirstLayerDgradKernel<kernels::Bfloat16>& first_layer_dgrad_kernel(std::string_view);
 
 FirstLayerTrial::FirstLayerTrial(const FirstLayerProblem& problem)
     : problem_(problem),
@@ -87,7 +87,7 @@ FirstLayerTrial::FirstLayerTrial(const FirstLayerProblem& problem)
       weights_(random_values(std::size_t{kTaps} * kColours * problem.channels, Precision::fp32)),
       bias_(random_values(problem.channels, Precision::fp32)),
       mask_(random_bytes(problem.map_size() / 8)) {
-  if (problem.direction == Direction::forward) {
+  if (problem.direction == Direction::fprop) {
     images_ = random_values(problem.images_size(), Precision::fp32);
     map_ = DeviceBuffer<std::byte>(problem.map_size() * storage_bytes(problem.precision));
     return;
@@ -98,9 +98,9 @@ FirstLayerTrial::FirstLayerTrial(const FirstLayerProblem& problem)
   squares_ = DeviceBuffer<float>(static_cast<std::size_t>(problem.images) * parts(problem));
 }
 
-double FirstLayerTrial::milliseconds(std::string_view kernel, double hopeless) {
+double FirstLayerTrial::milliseconds(std::string_view kernel, double cutoff) {
   const double milliseconds = device_milliseconds(
-      stream_, [&] { launch(kernel, 0, problem_.images); }, hopeless);
+      stream_, [&] { launch(kernel, 0, problem_.images); }, cutoff);
   expect_right(kernel);
   return milliseconds;
 }
@@ -112,8 +112,8 @@ void FirstLayerTrial::launch(std::string_view kernel, int first, int count) {
     T* const map = reinterpret_cast<T*>(map_.data()) + map_element;
     float* const images = reinterpret_cast<float*>(images_.data()) + image_element;
     std::uint32_t* const mask = reinterpret_cast<std::uint32_t*>(mask_.data()) + map_element / kBitsPerWord;
-    if (problem_.direction == Direction::forward) {
-      first_convolution_kernel<T>(kernel).launch({.images = images,
+    if (problem_.direction == Direction::fprop) {
+      first_layer_fprop_kernel<T>(kernel).launch({.images = images,
                                                   .weights = floats(weights_),
                                                   .bias = floats(bias_),
                                                   .map = kMap,
@@ -125,9 +125,9 @@ void FirstLayerTrial::launch(std::string_view kernel, int first, int count) {
                                                   .out_channels = problem_.channels},
                                                  stream_);
     } else {
-      last_gradient_kernel<T>(kernel).launch(
+      first_layer_dgrad_kernel<T>(kernel).launch(
           {.gradient = map,
-           .gate = mask,
+           .mask = mask,
            .weights = floats(weights_),
            .map = kMap,
            .factors = floats(factors_) + first,
@@ -144,10 +144,10 @@ void FirstLayerTrial::launch(std::string_view kernel, int first, int count) {
 
 void FirstLayerTrial::expect_right(std::string_view kernel) {
   if (expected_.empty()) {
-    const std::string plainest = first_layer_kernels(problem_).back();
-    std::vector<TrialResult> all;  // Or none, if one of them fails.
+    const std::string reference = first_layer_kernels(problem_).back();
+    std::vector<TrialResult> all;  // Assigned only if none of them fails.
     for (const Sample& sample : samples_) {
-      launch(plainest, sample.image, 1);
+      launch(reference, sample.image, 1);
       stream_.synchronise();
       all.push_back(read(sample));
     }
@@ -165,7 +165,7 @@ void FirstLayerTrial::poison() {
   const auto fill = [&](const auto& buffer) {
     check(cudaMemsetAsync(buffer.data(), 0xff, buffer.size() * sizeof(*buffer.data()), stream_), "filling");
   };
-  if (problem_.direction == Direction::forward) {
+  if (problem_.direction == Direction::fprop) {
     fill(map_);
     fill(mask_);
   } else {
@@ -174,11 +174,11 @@ void FirstLayerTrial::poison() {
   }
 }
 
-// What the last launch has left.
+// The result of the last launch.
 TrialResult FirstLayerTrial::read(const Sample& sample) const {
   TrialResult result;
   const std::size_t size = result_size(problem_);
-  if (problem_.direction == Direction::forward) {
+  if (problem_.direction == Direction::fprop) {
     with_storage(problem_.precision, [&]<class T>(Storage<T>) {
       result.values = to_floats(read_sample(reinterpret_cast<const T*>(map_.data()), sample, size));
     });
@@ -187,7 +187,7 @@ TrialResult FirstLayerTrial::read(const Sample& sample) const {
         read_sample(reinterpret_cast<const std::uint32_t*>(mask_.data()), sample, size, kBitsPerWord), 1);
   } else {
     result.values = read_sample(floats(images_), sample, size);
-    // Norms, which are as large as what they are of.
+    // Their square roots are of the size of the values.
     const int count = parts(problem_);
     for (const float square : to_host(squares_.data() + std::size_t(count) * sample.image, count))
       result.values.push_back(std::sqrt(square));

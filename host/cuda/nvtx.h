@@ -10,8 +10,8 @@
 
 namespace filterscope::cuda::nvtx {
 
-/// A named range in the timeline of a profiler, from construction to destruction; next to nothing without a
-/// profiler.
+/// A named range in a profiler's timeline, from construction to destruction. Without a profiler it costs
+/// almost nothing.
 class Range {
  public:
 #if defined(FILTERSCOPE_EMULATED)

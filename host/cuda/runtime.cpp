@@ -7,7 +7,7 @@ namespace filterscope::cuda {
 
 namespace {
 
-// For destructors, which cannot throw. The first failure only: on a device that is lost all others fail too.
+// For destructors, which cannot throw. Reports the first failure only: on a lost device, all others fail too.
 void report(cudaError_t status, const char* what) {
   static std::atomic_flag reported;
   if (status == cudaSuccess) return;
@@ -16,11 +16,11 @@ void report(cudaError_t status, const char* what) {
   std::fprintf(stderr, "filterscope: %s: %s\n", what, cudaGetErrorString(status));
 }
 
-// Of what takes device memory.
+// For calls that allocate device memory.
 void check_memory(cudaError_t status, const char* attempted) {
   if (status == cudaErrorMemoryAllocation) {
-    cudaGetLastError();  // The runtime would hand this error to whoever asks next.
-    throw OutOfMemory();
+    cudaGetLastError();  // Otherwise the runtime reports this error to the next caller.
+    throw OutOfMemory("out of device memory");
   }
   check(status, "{}", attempted);
 }
@@ -33,8 +33,8 @@ Allocation::Allocation(Kind kind, std::size_t bytes) : bytes_(bytes), kind_(kind
   const cudaError_t status =
       device ? cudaMalloc(&data_, bytes) : cudaHostAlloc(&data_, bytes, cudaHostAllocMapped);
   if (!device && status == cudaErrorMemoryAllocation) {
-    cudaGetLastError();  // The runtime would hand this error to whoever asks next.
-    throw OutOfMemory("out of pinned memory");
+    cudaGetLastError();  // Otherwise the runtime reports this error to the next caller.
+    throw OutOfMemory("out of pinned memory", bytes);
   }
   check_memory(status, device ? "allocating device memory" : "allocating pinned memory");
 }
@@ -72,7 +72,7 @@ Event::~Event() {
 bool Event::passed() const {
   const cudaError_t status = cudaEventQuery(event_);
   if (status == cudaErrorNotReady) {
-    cudaGetLastError();  // The runtime would hand it to whoever asks next.
+    cudaGetLastError();  // Otherwise the runtime reports it to the next caller.
     return false;
   }
   check(status, "asking for an event");

@@ -3,26 +3,16 @@
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
-#include <new>
 #include <span>
 #include <utility>
 #include <vector>
 
+#include "../base/out_of_memory.h"
 #include "check.h"
 
 namespace filterscope::cuda {
 
-/// Memory that is not to be had: the device's, or pinned memory of the host.
-class OutOfMemory : public std::bad_alloc {
- public:
-  explicit OutOfMemory(const char* what = "out of device memory") : what_(what) {}
-  const char* what() const noexcept override { return what_; }
-
- private:
-  const char* what_;
-};
-
-/// Bytes on the device, or (pinned) in host memory that the device reaches. Moves, never copies.
+/// Bytes in device memory, or in pinned host memory that the device can access. Movable only.
 class Allocation {
  public:
   enum class Kind { device, pinned };
@@ -49,11 +39,11 @@ class DeviceBuffer {
   DeviceBuffer() = default;
   explicit DeviceBuffer(std::size_t size)
       : memory_(Allocation::Kind::device, size * sizeof(T)), size_(size) {}
-  /// With a copy of `values`; waits for it.
+  /// Holds a copy of `values`; waits for the copy.
   explicit DeviceBuffer(std::span<const T> values) : DeviceBuffer(values.size()) {
     check(cudaMemcpy(data(), values.data(), values.size_bytes(), cudaMemcpyHostToDevice),
           "copying to the device");
-    // From memory that is not pinned the copy may still be under way, and other streams do not wait for it.
+    // A copy from pageable memory may still be under way, and other streams do not wait for it.
     check(cudaStreamSynchronize(nullptr), "copying to the device");
   }
 
@@ -65,7 +55,7 @@ class DeviceBuffer {
   std::size_t size_ = 0;
 };
 
-/// A copy of device memory. What writes it must have come to its end.
+/// A copy of device memory. Work that writes it must have finished.
 template <class T>
 std::vector<T> to_host(const T* data, std::size_t count) {
   std::vector<T> values(count);
@@ -73,7 +63,7 @@ std::vector<T> to_host(const T* data, std::size_t count) {
   return values;
 }
 
-/// An array of T in pinned host memory, which the device can read and write too.
+/// An array of T in pinned host memory, which the device can also read and write.
 template <class T>
 class PinnedBuffer {
  public:
@@ -90,7 +80,7 @@ class PinnedBuffer {
   std::size_t size_ = 0;
 };
 
-/// A stream that does not wait for the default stream.
+/// A stream that does not synchronise with the default stream.
 class Stream {
  public:
   Stream();
@@ -114,16 +104,16 @@ class Event {
   operator cudaEvent_t() const { return event_; }
   void record(cudaStream_t stream) const { check(cudaEventRecord(event_, stream), "recording an event"); }
   void synchronise() const { check(cudaEventSynchronize(event_), "waiting for an event"); }
-  /// Whether the device has passed it.
+  /// Whether the device has reached it.
   bool passed() const;
-  /// Milliseconds from `start` to this one; both with timing and passed.
+  /// Milliseconds from `start` to this event; both have timing and have passed.
   float milliseconds_since(const Event& start) const;
 
  private:
   cudaEvent_t event_ = nullptr;
 };
 
-/// What was enqueued on a stream, as one launch.
+/// A CUDA graph: captured work that is launched as a whole.
 class Graph {
  public:
   Graph() = default;
@@ -134,20 +124,20 @@ class Graph {
   }
   ~Graph();
   explicit operator bool() const { return graph_ != nullptr; }
-  /// Captures what `enqueue()` puts on `stream`, which must do nothing else meanwhile; nothing runs yet.
-  /// Throws OutOfMemory.
+  /// Captures what `enqueue()` puts on `stream`, which must not be used otherwise meanwhile. Nothing runs
+  /// yet. Throws OutOfMemory.
   template <class Enqueue>
   static Graph capture(cudaStream_t stream, Enqueue&& enqueue) {
     Capture capture(stream);
     enqueue();
     return capture.finish();
   }
-  /// Brings it to the device, which the first launch would do otherwise. Throws OutOfMemory.
+  /// Uploads it to the device, which the first launch would do otherwise. Throws OutOfMemory.
   void upload(cudaStream_t stream) const;
   void launch(cudaStream_t stream) const { check(cudaGraphLaunch(graph_, stream), "launching a graph"); }
 
  private:
-  // Ends the capture also where enqueuing throws.
+  // Ends the capture even if enqueuing throws.
   class Capture {
    public:
     explicit Capture(cudaStream_t stream);

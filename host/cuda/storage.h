@@ -2,14 +2,13 @@
 
 #include <utility>
 
-#include "../run/engine.h"
+#include "../run/precision.h"
 #include "convolution.h"
 #include "kernels/common/types.h"
-#include "kernels/relu/gate.h"
 
 namespace filterscope::cuda {
 
-/// The type that maps are stored in, as a value to choose a function by.
+/// Carries the type that maps are stored in, for overload resolution and generic lambdas.
 template <class T>
 struct Storage {
   using Type = T;
@@ -29,20 +28,6 @@ decltype(auto) with_storage(Precision precision, Function&& function) {
       break;
   }
   return function(Storage<float>{});
-}
-
-constexpr kernels::GateKind to_kernel_gate(Gate gate) {
-  switch (gate) {
-    case Gate::none:
-      break;
-    case Gate::bits:
-      return kernels::GateKind::bits;
-    case Gate::bytes:
-      return kernels::GateKind::bytes;
-    case Gate::activation:
-      return kernels::GateKind::activation;
-  }
-  return kernels::GateKind::none;
 }
 
 }  // namespace filterscope::cuda

@@ -34,7 +34,7 @@ std::string usable_devices() {
 
 #if defined(FILTERSCOPE_WITH_CUDA)
 
-// The number in "cuda:N", and 0 for "cuda"; empty for anything else.
+// The number in "cuda:N", 0 for "cuda", nothing for anything else.
 std::optional<int> cuda_index(std::string_view device) {
   if (device == "cuda") return 0;
   if (!device.starts_with(kCudaPrefix)) return std::nullopt;
@@ -45,9 +45,9 @@ std::optional<int> cuda_index(std::string_view device) {
   return index;
 }
 
-// fp16 rounds eight times finer than bf16 at the same speed; on an H200 tf32 takes 2.5 times as long, fp32 8
-// times. With real weights (blocks 1 and 2) final losses in fp16 are the CPU's within 0.4 %, as those in tf32
-// are (bench/results/cuda-h200.md). The gradient's scale keeps it within fp16's range.
+// fp16 rounds eight times finer than bf16 at the same speed; on an H200, tf32 takes 2.5 times as long and
+// fp32 8 times. With real weights (blocks 1 and 2), final losses in fp16 agree with the CPU's within 0.4 %,
+// as do those in tf32 (bench/results/cuda-h200.md). Gradients are scaled to stay within fp16's range.
 Precision resolved(Precision precision) {
   return precision == Precision::automatic ? Precision::fp16 : precision;
 }
@@ -119,16 +119,17 @@ GpuFacts gpu_facts() {
   return facts;
 }
 
+namespace {
+
 std::unique_ptr<Engine> make_engine(const Network& network, const Weights& weights, const Recipe& recipe,
                                     const RenderOptions& options, std::string* why_not_gpu) {
-  require_settings(network, recipe, options);
   if (options.device == "auto") {
     DeviceChoice choice = default_device(options.local_rank);
     RenderOptions chosen = options;
     chosen.device = choice.id;
     if (choice.id != "cpu") {
       try {
-        return make_engine(network, weights, recipe, chosen);
+        return make_engine(network, weights, recipe, chosen, nullptr);
       } catch (const Error& error) {
         if (error.kind() != ErrorKind::device) throw;
         choice.reason = error.what();
@@ -136,7 +137,7 @@ std::unique_ptr<Engine> make_engine(const Network& network, const Weights& weigh
       }
     }
     if (why_not_gpu != nullptr) *why_not_gpu = std::move(choice.reason);
-    return make_engine(network, weights, recipe, chosen);
+    return make_engine(network, weights, recipe, chosen, nullptr);
   }
   const std::string& device = options.device;
   if (device == "cpu") return make_cpu_engine(network, weights, recipe, options);
@@ -167,6 +168,15 @@ std::unique_ptr<Engine> make_engine(const Network& network, const Weights& weigh
                   "usable here: {}",
                   device, usable_devices()));
 #endif
+}
+
+}  // namespace
+
+std::unique_ptr<Renderer> make_renderer(const Network& network, const Weights& weights, const Recipe& recipe,
+                                        const RenderOptions& options, std::string* why_not_gpu) {
+  require_settings(network, recipe, options);
+  return std::make_unique<Renderer>(network, weights, recipe, options,
+                                    make_engine(network, weights, recipe, options, why_not_gpu));
 }
 
 }  // namespace filterscope

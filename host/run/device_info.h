@@ -4,12 +4,12 @@
 
 namespace filterscope {
 
-/// A device that this build knows of, for `info` and for choosing.
+/// A device known to this build, for `info` and for choosing one.
 struct DeviceInfo {
-  std::string id;  ///< What --device takes.
+  std::string id;  ///< As --device takes it.
   std::string name;
   bool usable = false;
-  std::string remark;  ///< Why it is not usable, or what to know.
+  std::string remark;  ///< Why it is not usable, or how it computes.
 };
 
 }  // namespace filterscope

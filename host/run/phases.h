@@ -5,16 +5,16 @@
 
 namespace filterscope {
 
-/// Where the time of a run goes, or of several runs together. Seconds.
+/// The time of a run, or of several runs together, by phase, in seconds.
 struct PhaseSeconds {
   // One after another:
   double start_up = 0;  ///< Options, start images, the device and its libraries.
-  double weights = 0;   ///< Reading and checking them, and bringing them to the device.
-  double plans = 0;     ///< Choosing how each layer is computed, by timing where that decides; transformed
-                        ///< weights, memory, and the estimate of the run's length.
-  double ascent = 0;    ///< From noise to pictures of 8 bits.
+  double weights = 0;   ///< Reading and checking the weights, and copying them to the device.
+  double plans = 0;     ///< Choosing how each layer is computed, by timing where that decides; transforming
+                        ///< weights, allocating memory, estimating the run's length.
+  double ascent = 0;    ///< From noise to 8-bit pictures.
   double finish = 0;    ///< What is left to do after the ascent: waiting for pictures, sheets, traces.
-  // By threads of their own meanwhile; all threads together:
+  // Meanwhile, in other threads; summed over them:
   double encode = 0;  ///< Compressing pictures, drawing sheets.
   double write = 0;   ///< Files and journal.
 
@@ -34,7 +34,7 @@ struct PhaseSeconds {
   }
 };
 
-/// While it is there, time passes for a phase. `Seconds` is a double, atomic where several threads add to it.
+/// Adds its lifetime to a phase. `Seconds` is double, or atomic if several threads add to it.
 template <typename Seconds>
 class PhaseTimer {
  public:
@@ -49,7 +49,7 @@ class PhaseTimer {
   const Clock::time_point start_ = Clock::now();
 };
 
-/// What `action` returns; the time that it takes, also when it throws, is added to `seconds`.
+/// Returns the result of `action`, and adds the time that it takes to `seconds`, also if it throws.
 template <typename Seconds, typename Action>
 auto timed(Seconds& seconds, Action&& action) {
   const PhaseTimer timer(seconds);

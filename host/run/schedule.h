@@ -1,27 +1,58 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
+#include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
-#include "engine.h"
-#include "selection.h"
+#include "../ascent/recipe.h"
+#include "batch.h"
+#include "filter_result.h"
+#include "render_options.h"
 
 namespace filterscope {
 
-/// Filters that are ascended together; all of one layer.
-struct Batch {
-  int layer;
-  std::vector<int> filters;  ///< Numbers in the layer.
+/// Which filters may share a batch.
+enum class BatchForm {
+  one_layer,     ///< Those of one layer; a layer's batches are as equal in size as possible, without padding.
+  mixed_layers,  ///< Those of all layers: every batch has the same layout, the same share of each layer.
+  fixed,         ///< Those of one layer, always the same number of images, however many filters there are:
+                 ///< what is computed for a filter does not depend on the selection.
 };
 
-/// Cuts filters (ascending) into batches of one layer and at most `largest` filters each, the batches of a
-/// layer as equal in size as can be.
-std::vector<Batch> schedule(std::span<const FilterId> filters, int largest);
+/// What an engine says about the batches it takes, before any is made.
+struct BatchLimits {
+  BatchForm form = BatchForm::one_layer;
+  int images = 1;      ///< The most images of a batch; with BatchForm::fixed the number of every batch.
+  std::string reason;  ///< Why that many, a phrase: "16 keep 2 threads busy".
+  /// Bytes of memory that a batch may take. Nothing: whatever `images` needs.
+  std::optional<std::size_t> memory;
+};
 
-/// Of one filter's frames; 0 where none are taken.
+/// A run's filters as batches.
+struct Schedule {
+  std::vector<BatchGroup> groups;
+  int images = 0;      ///< The limit that the batches were cut to.
+  std::string reason;  ///< What set it, a phrase: "--batch", "1,234 MB of free memory".
+};
+
+/// Cuts `filters` (ascending, each once) into as few batches of at most `images` images as possible. The last
+/// batch of a group has the fewest filters, since nothing hides the wait for its pictures.
+/// BatchForm::mixed_layers needs an image for each layer among the filters; with fewer, each layer gets fixed
+/// batches of its own.
+std::vector<BatchGroup> cut_batches(std::span<const FilterId> filters, BatchForm form, int images);
+
+/// Bytes of one batch of a layout.
+using BatchBytes = std::function<std::size_t(const BatchLayout&)>;
+
+/// The batches of one run: as many images each as `limits` allow, whose memory `bytes_of` tells, and no more
+/// than have a gigabyte of frames; RenderOptions::batch overrides all that.
+Schedule make_schedule(std::span<const FilterId> filters, const Recipe& recipe, const RenderOptions& options,
+                       const BatchLimits& limits, const BatchBytes& bytes_of);
+
+/// Bytes of one filter's frames; 0 where none are taken.
 std::size_t frame_bytes(const Recipe& recipe, const RenderOptions& options);
-/// `largest`, or as many filters (at least one) as have a gigabyte of frames.
-int limit_by_frames(int largest, const Recipe& recipe, const RenderOptions& options);
 
 }  // namespace filterscope

@@ -14,7 +14,7 @@
 
 #include "../base/error.h"
 #include "../base/nearest_name.h"
-#include "../base/philox.h"
+#include "kernels/common/philox.h"
 
 namespace filterscope {
 
@@ -22,7 +22,7 @@ namespace {
 
 constexpr std::string_view kRandomPrefix = "random";
 
-// `*` stands for any run of characters, the empty one included; everything else for itself.
+// `*` matches any run of characters, also an empty one; everything else matches itself.
 bool matches_glob(std::string_view pattern, std::string_view text) {
   if (pattern.empty()) return text.empty();
   if (pattern.front() != '*') {
@@ -51,7 +51,8 @@ std::optional<int> parse_number(std::string_view text) {
   return result.ec == std::errc{} ? value : std::numeric_limits<int>::max();
 }
 
-// What one who wrote `pattern` may have wanted: a block's layers, the paper's name of a layer, a slip.
+// The probable intention of `pattern`: a block's layers, the paper's name of a layer, or a name with a typing
+// error.
 std::optional<std::string> likely_pattern(std::string_view pattern, const std::vector<std::string>& names) {
   if (pattern.find('*') != std::string_view::npos) return std::nullopt;
   const auto is_name = [&](const std::string& name) { return std::ranges::find(names, name) != names.end(); };
@@ -132,11 +133,11 @@ std::vector<int> parse_item(std::string_view selector, std::string_view item, in
   const auto first = parse_number(item.substr(0, dash));
   const auto last = dash == std::string_view::npos ? first : parse_number(item.substr(dash + 1));
   if (!first || !last) {
-    fail(
-        selector,
-        fmt::format("expected a filter number, a range as `0-63` or `random3` in the list, found \"{}\"; the "
-                    "filters of {} are 0..{}",
-                    item, convolution.name, filters - 1));
+    fail(selector,
+         fmt::format(
+             "expected a filter number, a range such as `0-63`, or `random3` in the list, found \"{}\"; the "
+             "filters of {} are 0..{}",
+             item, convolution.name, filters - 1));
   }
   if (*first >= filters || *last >= filters) {
     fail(selector, fmt::format("\"{}\" is out of range: the filters of {} are 0..{}", item, convolution.name,

@@ -7,8 +7,8 @@ namespace filterscope {
 
 std::vector<FilterId> filters_of_shard(std::span<const FilterId> filters, const Network& network,
                                        Extent image, Shard shard) {
-  // Costs are whole numbers far below 2^53: sums of them are exact, and every machine rounds the quotient
-  // alike.
+  // Costs are whole numbers far below 2^53, so their sums are exact, and every machine rounds the quotient in
+  // the same way.
   double total = 0;
   for (const FilterId id : filters) total += network.iteration_flops(id.layer, image);
   // Share i begins with filter cuts[i - 1] and ends before cuts[i].
@@ -24,7 +24,7 @@ std::vector<FilterId> filters_of_shard(std::span<const FilterId> filters, const 
   for (std::size_t i = 1; i < cuts.size(); ++i) cuts[i] += cuts[i - 1];
 
   // Cuts move up, then down, until each share has at least one filter, or at most one. A share that this
-  // changes gets part of what it had, or a single filter: none becomes dearer than the dearest was.
+  // changes keeps part of its filters or gets a single one, so the largest cost does not grow.
   const std::ptrdiff_t surplus = std::ssize(filters) - shard.count;
   for (std::size_t i = 1; i < cuts.size(); ++i)
     cuts[i] = surplus >= 0 ? std::max(cuts[i], cuts[i - 1] + 1) : std::min(cuts[i], cuts[i - 1] + 1);

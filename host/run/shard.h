@@ -8,20 +8,21 @@
 
 namespace filterscope {
 
-/// One of `count` shares of some work, from 1.
+/// One of `count` shares of some work; `index` counts from 1.
 struct Shard {
   int index = 1;
   int count = 1;
 };
 
-/// The filters of one share: `filters` (ascending) are cut, in their order, into shares of equal cost, which
-/// is Network::iteration_flops at this image size, so that each is in exactly one, the same on every machine.
-/// Few shares then have more than a few layers, whose filters can be rendered together.
+/// The filters of one share: `filters` (ascending) are cut, in order, into shares of equal cost, measured by
+/// Network::iteration_flops at this image size. Each filter is in exactly one share, the same on every
+/// machine. Since the order is kept, most shares have only a few layers, whose filters can be rendered
+/// together.
 ///
-/// A filter belongs to the share in which the middle of its cost lies. Where that would leave a share without
-/// filters while another has several, the cuts nearest to them move: with at least as many filters as shares
-/// none is empty, with fewer none has two. The dearest share costs at most the mean and the dearest filter
-/// together, so less than twice what the best cuts would give it.
+/// A filter belongs to the share in which the middle of its cost lies. If that leaves a share empty while
+/// another has several filters, the nearest cuts move: with at least as many filters as shares, none is
+/// empty; with fewer, none has two. The most expensive share costs at most as much as the mean share and the
+/// most expensive filter together, hence less than twice what the best cuts would give it.
 std::vector<FilterId> filters_of_shard(std::span<const FilterId> filters, const Network& network,
                                        Extent image, Shard shard);
 

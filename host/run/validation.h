@@ -9,15 +9,15 @@
 
 namespace filterscope {
 
-/// A usage Error, which names what was expected and found, where a recipe or options hold what no engine
-/// can do.
+/// Throws a usage Error, which names what was expected and found, if no engine can run this recipe with these
+/// options.
 void require_settings(const Network& network, const Recipe& recipe, const RenderOptions& options);
 
-/// The same for filters that the network has not, or that are not ascending, each once.
+/// Throws such an Error unless the network has all filters, and they are ascending, each once.
 void require_filters(const Network& network, std::span<const FilterId> filters);
 
-/// The same for start images that are not one for all filters or one for each, and for `images` that are not
-/// one for each.
+/// Throw such an Error unless there is one start image for all filters or one for each; and unless `images`
+/// hold one for each.
 void require_start_images(const RenderOptions& options, std::span<const FilterId> filters);
 void require_images(const RenderOptions& options, std::span<const FilterId> filters,
                     std::span<const float> images);

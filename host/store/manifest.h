@@ -10,8 +10,10 @@
 #include "../ascent/recipe.h"
 #include "../model/network.h"
 #include "../model/weights/weights.h"
-#include "../run/engine.h"
+#include "../run/engine_description.h"
+#include "../run/filter_result.h"
 #include "../run/phases.h"
+#include "../run/render_options.h"
 #include "../run/selection.h"
 
 namespace filterscope {

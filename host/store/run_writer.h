@@ -5,7 +5,8 @@
 #include <memory>
 #include <vector>
 
-#include "../run/engine.h"
+#include "../run/engine_description.h"
+#include "../run/filter_result.h"
 #include "../run/selection.h"
 #include "manifest.h"
 

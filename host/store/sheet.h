@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "../output/png.h"
-#include "../run/engine.h"
+#include "../run/filter_result.h"
 
 namespace filterscope {
 

@@ -8,7 +8,7 @@
 
 #include "../model/network.h"
 #include "../output/png.h"
-#include "../run/engine.h"
+#include "../run/filter_result.h"
 #include "../run/selection.h"
 #include "manifest.h"
 

@@ -6,12 +6,12 @@
 
 namespace filterscope::kernels {
 
-/// Eight 16-bit elements, two to a word. To them belongs a byte of a gate or mask: bits 2 i and 2 i + 1 are
+/// Eight 16-bit elements, two to a word. To them belongs a byte of a mask: bits 2 i and 2 i + 1 are
 /// for the low and the high half of word i.
 using Chunk = Vector<std::uint32_t, 4>;
 
 /// Elements whose bit is not set become zero.
-__device__ inline void apply_gate(Chunk& chunk, std::uint32_t bits) {
+__device__ inline void apply_mask(Chunk& chunk, std::uint32_t bits) {
   const std::uint32_t spread = bits | bits << 15;
 #pragma unroll
   for (int i = 0; i < 4; ++i) chunk[i] &= (spread >> 2 * i & 0x00010001u) * 0xffffu;

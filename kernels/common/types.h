@@ -49,7 +49,7 @@ __host__ __device__ inline Bfloat16 from_float<Bfloat16>(float value) {
 }
 
 template <class Integer>
-__host__ __device__ constexpr Integer divide_up(Integer value, Integer by) {
+__host__ __device__ constexpr Integer ceil_div(Integer value, Integer by) {
   return (value + by - 1) / by;
 }
 

@@ -12,16 +12,16 @@ namespace filterscope::kernels {
 /// are even then.
 enum class FusedPool {
   none,
-  output,  ///< Forward: of the ReLU's output, which itself is not written.
-  input,   ///< Input gradient: its input is the gradient of the pool's output, and is taken through the pool
+  output,  ///< Fprop: of the ReLU's output, which itself is not written.
+  input,   ///< Dgrad: its input is the gradient of the pool's output, and is taken through the pool
            ///< and the ReLU below it.
 };
 
 /// What max_pool() keeps for its gradient: MaxPoolArguments has the same.
 template <class Word>
-struct PoolBits {
-  Word* winners = nullptr;
-  Word* open = nullptr;
+struct PoolIndices {
+  Word* argmax = nullptr;
+  Word* active = nullptr;
 };
 
 /// What decides whether a kernel takes a convolution.
@@ -35,27 +35,27 @@ struct ConvolutionShape {
 
 template <class T>
 struct ConvolutionArguments {
-  const T* input;             ///< [images][height][width][in_channels], 16-byte aligned.
-  const T* weights;           ///< [out_channels][3][3][in_channels], 16-byte aligned.
-  const float* bias;          ///< [out_channels], 16-byte aligned, followed by ReLU; null: neither.
-  T* output;                  ///< Out. [images][height][width][out_channels], 16-byte aligned.
-  std::uint32_t* mask;        ///< Out. Where the output is above zero, as GateKind::bits; null: not written.
-  const std::uint32_t* gate;  ///< GateKind::bits that the output is multiplied with; null: none.
+  const T* input;           ///< [images][height][width][in_channels], 16-byte aligned.
+  const T* weights;         ///< [out_channels][3][3][in_channels], 16-byte aligned.
+  const float* bias;        ///< [out_channels], 16-byte aligned, followed by ReLU; null: neither.
+  T* output;                ///< Out. [images][height][width][out_channels], 16-byte aligned.
+  std::uint32_t* mask_out;  ///< Out. Where the output is above zero, as MaskFormat::bits; null: not written.
+  const std::uint32_t* mask_in;  ///< MaskFormat::bits that the output is multiplied with; null: none.
   int images_count;
   int height;
   int width;
   int in_channels;
   int out_channels;
   /// FusedPool::output if they are not null: out. The output is [images][height / 2][width /
-  /// 2][out_channels], there is a bias and neither mask nor gate.
-  PoolBits<std::uint32_t> output_pool{};
+  /// 2][out_channels], there is a bias and no mask.
+  PoolIndices<std::uint32_t> output_pool{};
   /// FusedPool::input if they are not null: in. The input is [images][height / 2][width / 2][in_channels],
   /// and there is neither bias nor mask.
-  PoolBits<const std::uint32_t> input_pool{};
+  PoolIndices<const std::uint32_t> input_pool{};
 };
 
 /// One way to compute a 3x3 cross-correlation of stride 1 with zero padding 1 and fp32 sums. It serves
-/// forward (bias, ReLU, mask out) and input gradient (gate in, and weights rotated by 180 degrees with
+/// fprop (bias, ReLU, mask out) and dgrad (mask in, and weights rotated by 180 degrees with
 /// channels exchanged: w'[c][r][s][k] = w[k][2 - r][2 - s][c]).
 template <class T>
 struct ConvolutionKernel {

@@ -2,7 +2,7 @@
 // ones are checked with on a device.
 //
 // Floor: 9 * in_channels multiply-adds an output, 32 to 4608 times the elements that move, so it is bound by
-// arithmetic; for float that is what CUDA cores can do at all. Bias, ReLU, mask and gate happen on the sums
+// arithmetic; for float that is what CUDA cores can do at all. Bias, ReLU and masks are applied to the sums
 // in registers, where they cost nothing; as passes of their own each would read and write the output again.
 //
 // The convolution is the product of a matrix with one row for each position (of all images) and 9 *
@@ -49,9 +49,9 @@ __device__ inline int tile_index(int channel, int group) {
 template <class T, int kFilters>
 __global__ void __launch_bounds__(kThreads)
     convolution_direct_kernel(Global<const T> input, Global<const T> weights, Global<const float> bias,
-                              Global<T> output, Global<std::uint32_t> mask, Global<const std::uint32_t> gate,
-                              std::int64_t positions, int height, int width, int in_channels,
-                              int out_channels) {
+                              Global<T> output, Global<std::uint32_t> mask_out,
+                              Global<const std::uint32_t> mask_in, std::int64_t positions, int height,
+                              int width, int in_channels, int out_channels) {
   constexpr int kSlice = kSliceVectors * kWidth<T>;
   constexpr int kFilterGroups = kFilters / kGroup;
   constexpr int kWeightLoads = kFilters / kRowsPerLoad;
@@ -109,7 +109,7 @@ __global__ void __launch_bounds__(kThreads)
   // What it computes: positions and filters in groups of kGroup, groups of all threads side by side.
   const int filter_thread = thread % kFilterThreads;
   const int position_thread = thread / kFilterThreads;
-  float sums[kThreadPositions][kWords * kGroup] = {};
+  float accumulators[kThreadPositions][kWords * kGroup] = {};
 
   load(0, 0);
   for (int channel = 0, tap = 0; channel < in_channels;) {
@@ -153,7 +153,7 @@ __global__ void __launch_bounds__(kThreads)
       for (int p = 0; p < kThreadPositions; ++p) {
 #pragma unroll
         for (int f = 0; f < kWords * kGroup; ++f) {
-          sums[p][f] += from_input[p / kGroup][p % kGroup] * from_weights[f / kGroup][f % kGroup];
+          accumulators[p][f] += from_input[p / kGroup][p % kGroup] * from_weights[f / kGroup][f % kGroup];
         }
       }
     }
@@ -175,25 +175,25 @@ __global__ void __launch_bounds__(kThreads)
     for (int word = 0; word < kWords; ++word) {
       const int filter = first_filter + word * kWordBits + filter_thread * kGroup;
       const std::int64_t at = position * out_channels + filter;
-      std::uint32_t own_gate = ~0u;
-      if (gate && inside) own_gate = gate.load(at / kWordBits) >> at % kWordBits;
+      std::uint32_t own_mask_in = ~0u;
+      if (mask_in && inside) own_mask_in = mask_in.load(at / kWordBits) >> at % kWordBits;
       Vector<T, kGroup> values;
-      std::uint32_t own_mask = 0;
+      std::uint32_t own_mask_out = 0;
 #pragma unroll
       for (int f = 0; f < kGroup; ++f) {
-        float value = sums[p][word * kGroup + f];
+        float value = accumulators[p][word * kGroup + f];
         if (bias) {
           value += biases[word * kGroup + f];
           if (value <= 0.f) value = 0.f;  // What is not a number stays so, and is found in the loss.
         }
-        if ((own_gate >> f & 1u) == 0) value = 0.f;
+        if ((own_mask_in >> f & 1u) == 0) value = 0.f;
         values[f] = from_float<T>(value);
-        own_mask |= std::uint32_t{to_float(values[f]) > 0.f} << f;
+        own_mask_out |= std::uint32_t{to_float(values[f]) > 0.f} << f;
       }
       if (inside) output.template store_vector<kGroup>(at, values);
-      if (mask) {
-        const std::uint32_t whole = join_bits<kFilterThreads>(own_mask << filter % kWordBits);
-        if (inside && filter_thread == 0) mask.store(at / kWordBits, whole);
+      if (mask_out) {
+        const std::uint32_t whole = join_bits<kFilterThreads>(own_mask_out << filter % kWordBits);
+        if (inside && filter_thread == 0) mask_out.store(at / kWordBits, whole);
       }
     }
   }
@@ -207,10 +207,11 @@ void convolution_direct(const ConvolutionArguments<T>& arguments, cudaStream_t s
   const auto kernel = wide ? convolution_direct_kernel<T, 64> : convolution_direct_kernel<T, 32>;
   const std::int64_t positions = std::int64_t{arguments.images_count} * arguments.height * arguments.width;
   const std::int64_t blocks =
-      divide_up(positions, std::int64_t{kPositions}) * (arguments.out_channels / (wide ? 64 : 32));
+      ceil_div(positions, std::int64_t{kPositions}) * (arguments.out_channels / (wide ? 64 : 32));
   launch("convolution_direct", kernel, {dim3(static_cast<unsigned>(blocks)), dim3(kThreads)}, stream,
-         arguments.input, arguments.weights, arguments.bias, arguments.output, arguments.mask, arguments.gate,
-         positions, arguments.height, arguments.width, arguments.in_channels, arguments.out_channels);
+         arguments.input, arguments.weights, arguments.bias, arguments.output, arguments.mask_out,
+         arguments.mask_in, positions, arguments.height, arguments.width, arguments.in_channels,
+         arguments.out_channels);
 }
 
 template void convolution_direct(const ConvolutionArguments<float>&, cudaStream_t);

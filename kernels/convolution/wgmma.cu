@@ -6,9 +6,9 @@
 // of memory, arithmetic from 64 channels on. mma.sync, the product of one warp, gets at most two thirds of
 // what an sm_90 can do; wgmma gets all of it if it is fed, and that is what this kernel is about:
 // - L2 to shared memory. A block has 64 windows, 256 positions, x 128 channels. Per slice of 64 inputs
-//   it loads the strip of positions that all nine taps need, once, and the weights of each tap: at 24x24 197
-//   FLOP per byte, so 800 TFLOP/s ask 4.1 TB/s of L2. Where all weights of a layer fit (64 to 64 channels), a
-//   block keeps them for all its tiles, and the strips alone are 280 FLOP per byte.
+//   it loads the halo tile of positions that all nine taps need, once, and the weights of each tap: at 24x24
+//   197 FLOP per byte, so 800 TFLOP/s ask 4.1 TB/s of L2. Where all weights of a layer fit (64 to 64
+//   channels), a block keeps them for all its tiles, and the halo tiles alone are 280 FLOP per byte.
 // - Shared memory to tensor cores, 128 bytes per clock and SM. Per 16 input channels a warpgroup multiplies
 //   64 positions with 128 channels in 64 clocks, in which the weights are read once (4 KB) and the positions
 //   (2 KB, by ldmatrix) two times out of three: with their windows' upper row in one product and the lower in
@@ -22,21 +22,22 @@
 //   get 690, and 64 to 64 at 96x96 with a pool, 4600 clocks of products to a tile, 540. (Warpgroups that
 //   begin up to 6144 clocks after each other, so that they do not store at the same time, changed nothing.)
 //   Where sums are few enough for it there are three (convolution_wgmma_large); at 96x96 their 96 windows are
-//   two whole rows, whose strip is no longer than that of 64, a third less of L2. 64 to 64 channels take 7 to
-//   12 % less time with them; at most the bound above can be reached, 650 TFLOP/s.
+//   two whole rows, whose halo tile is no longer than that of 64, a third less of L2. 64 to 64 channels take
+//   7 to 12 % less time with them; at most the bound above can be reached, 650 TFLOP/s.
 // - Pools. Where a 2x2 max-pool follows, the epilogue takes it and writes a quarter of the map and 3 bits for
 //   each of its elements; a pass of its own would write the map and read it again. Two lanes exchange half of
-//   what they have of two windows, and that is all. Backward, strips are not copied but made, by warps
+//   what they have of two windows, and that is all. Backward, halo tiles are not copied but made, by warps
 //   of their own, from the gradient of the pool's output and the bits; again the map is neither
 //   written nor read. At 96x96 and 64 channels that saves 4 x 1.2 MB of memory for each image and iteration,
 //   1.3 us on an H200.
 //
-// Why positions come through registers: neighbours outside an image are not in the strip, which has those of
-// the next row or image there. ldmatrix takes such a row from a line of zeros, row by row; a matrix that
+// Why positions come through registers: neighbours outside an image are not in the halo tile, which has those
+// of the next row or image there. ldmatrix takes such a row from a line of zeros, row by row; a matrix that
 // wgmma reads from shared memory by itself has no such exceptions, and padding maps with zeros would cost 8 %
 // of the products at 24x24 and 15 % at 12x12.
 //
-// The parts are in wgmma/: tile.h who has what, load.h the copies and made strips, multiply.h, and store.h.
+// The parts are in wgmma/: tile.h (shapes, registers), tile_scheduler.h, producer.h (copied and made halo
+// tiles), mainloop.h and epilogue.h.
 
 #include <algorithm>
 
@@ -45,10 +46,10 @@
 #include "../common/tensor_map.h"
 #include "../ptx/registers.h"
 #include "convolution.h"
-#include "wgmma/load.h"
-#include "wgmma/multiply.h"
-#include "wgmma/store.h"
-#include "wgmma/tile.h"
+#include "wgmma/epilogue.h"
+#include "wgmma/mainloop.h"
+#include "wgmma/producer.h"
+#include "wgmma/tile_scheduler.h"
 
 namespace filterscope::kernels {
 namespace {
@@ -67,43 +68,43 @@ template <class T, class Tile, FusedPool kPool>
 __global__ void __launch_bounds__(Threads<Tile, kPool>::kAll, 1)
     wgmma_kernel([[maybe_unused]] const __grid_constant__ TensorMap input,
                  [[maybe_unused]] const __grid_constant__ TensorMap weights,
-                 [[maybe_unused]] PoolGradient<T> pool_gradient, [[maybe_unused]] Outputs<T> outputs,
-                 [[maybe_unused]] Geometry geometry) {
+                 [[maybe_unused]] PoolGradient<T> pool_gradient, [[maybe_unused]] Epilogue<T> epilogue,
+                 [[maybe_unused]] Params params) {
   if constexpr (kHasWgmma) {
     FILTERSCOPE_DYNAMIC_SHARED(unsigned char, memory);
-    Ring strips(memory, kStripBarriers, kStrips);
-    Ring stages(memory, kStageBarriers, geometry.stages);
+    Ring halo_tiles(memory, kHaloBarriers, kHaloTiles);
+    Ring stages(memory, kStageBarriers, params.stages);
     if (threadIdx.x == 0) {
-      strips.init(kPool == FusedPool::input ? Tile::kMakingWarps : 1, Tile::kMultiplyingWarps);
-      stages.init(1, Tile::kMultiplyingWarps);
+      halo_tiles.init(kPool == FusedPool::input ? Tile::kHaloProducerWarps : 1, Tile::kConsumerWarps);
+      stages.init(1, Tile::kConsumerWarps);
       ptx::mbarrier_init_fence();
     }
     if (threadIdx.x < kLineBytes) memory[kZeros + threadIdx.x] = 0;
     __syncthreads();
 
     const Lane lane;
-    if (lane.warp >= Tile::kMultiplyingWarps) {
-      ptx::give_registers<Threads<Tile, kPool>::kOtherRegisters>();
-      if (lane.warp == Tile::kCopyingWarp) {
-        if (lane.lane == 0) copy_all<Tile, kPool>(memory, geometry, input, weights, strips, stages);
+    if (lane.warp >= Tile::kConsumerWarps) {
+      ptx::warpgroup_reg_dealloc<Threads<Tile, kPool>::kProducerRegisters>();
+      if (lane.warp == Tile::kTmaWarp) {
+        if (lane.lane == 0) load_by_tma<Tile, kPool>(memory, params, input, weights, halo_tiles, stages);
       } else if constexpr (kPool == FusedPool::input) {
-        make_strips<T, Tile>(memory, geometry, pool_gradient, strips);
+        make_halo_tiles<T, Tile>(memory, params, pool_gradient, halo_tiles);
       }
       return;
     }
-    ptx::take_registers<Threads<Tile, kPool>::kMultiplyingRegisters>();
+    ptx::warpgroup_reg_alloc<Threads<Tile, kPool>::kConsumerRegisters>();
     FragmentLoader<kPool> loader(lane);
-    for (TileWalk<Tile> walk; walk.more(geometry); walk.advance()) {
-      const int first_window = walk.first_window(geometry);
-      const int first_channel = walk.first_channel(geometry);
-      loader.begin_tile(geometry, lane, first_window);
-      Sums<Tile> sums;
-      multiply_tile<T, Tile>(sums, memory, geometry, lane, loader, strips, stages,
-                             geometry.resident && !walk.first());
+    for (TileScheduler<Tile> scheduler; scheduler.more(params); scheduler.advance()) {
+      const int first_window = scheduler.first_window(params);
+      const int first_channel = scheduler.first_channel(params);
+      loader.begin_tile(params, lane, first_window);
+      Accumulators<Tile> accumulators;
+      mainloop<T, Tile>(accumulators, memory, params, lane, loader, halo_tiles, stages,
+                        params.resident_weights && !scheduler.first());
       if constexpr (kPool == FusedPool::output) {
-        store_pooled_tile<T, Tile>(outputs, sums, geometry, lane, first_window, first_channel);
+        store_pooled_tile<T, Tile>(epilogue, accumulators, params, lane, first_window, first_channel);
       } else {
-        store_tile<T, Tile, kPool == FusedPool::input>(outputs, sums, geometry, lane, first_window,
+        store_tile<T, Tile, kPool == FusedPool::input>(epilogue, accumulators, params, lane, first_window,
                                                        first_channel);
       }
     }
@@ -112,9 +113,9 @@ __global__ void __launch_bounds__(Threads<Tile, kPool>::kAll, 1)
 
 // ---- launch
 
-using Tile128 = Tile<128, 2>;
-using Tile64 = Tile<64, 2>;
-using LargeTile64 = Tile<64, 3>;
+using Tile128 = TileShape<128, 2>;
+using Tile64 = TileShape<64, 2>;
+using LargeTile64 = TileShape<64, 3>;
 
 int multiprocessors() {
 #if defined(FILTERSCOPE_EMULATED)
@@ -132,42 +133,41 @@ int multiprocessors() {
 
 template <class T, class Tile, FusedPool kPool>
 void launch_tile(const ConvolutionArguments<T>& arguments, cudaStream_t stream) {
-  const Geometry geometry = geometry_of<Tile>(arguments.images_count, {.height = arguments.height,
-                                                                       .width = arguments.width,
-                                                                       .in_channels = arguments.in_channels,
-                                                                       .out_channels = arguments.out_channels,
-                                                                       .pool = kPool});
-  if (geometry.tiles == 0) return;
-  if (geometry.stages < kFewestStages)
-    throw LaunchError("convolution_wgmma: a map too wide for shared memory");
+  const Params params = make_params<Tile>(arguments.images_count, {.height = arguments.height,
+                                                                   .width = arguments.width,
+                                                                   .in_channels = arguments.in_channels,
+                                                                   .out_channels = arguments.out_channels,
+                                                                   .pool = kPool});
+  if (params.tiles == 0) return;
+  if (params.stages < kFewestStages) throw LaunchError("convolution_wgmma: a map too wide for shared memory");
   const int input_rows = kPool == FusedPool::input
-                             ? geometry.windows_count
+                             ? params.windows_count
                              : arguments.images_count * arguments.height * arguments.width;
   const TensorMap input =
-      make_tensor_map(arguments.input, input_rows, arguments.in_channels, geometry.box_rows);
+      make_tensor_map(arguments.input, input_rows, arguments.in_channels, params.box_rows);
   const TensorMap weights = make_pairs_tensor_map(
       arguments.weights, arguments.out_channels, kTaps * arguments.in_channels, Tile::kChannels / kGroupRows);
   const PoolGradient<T> pool_gradient{
-      arguments.input, reinterpret_cast<const std::uint16_t*>(arguments.input_pool.winners),
-      reinterpret_cast<const std::uint8_t*>(arguments.input_pool.open), arguments.in_channels};
-  const Outputs<T> outputs{arguments.output,
-                           arguments.mask,
-                           arguments.gate,
-                           arguments.bias,
-                           reinterpret_cast<std::uint16_t*>(arguments.output_pool.winners),
-                           reinterpret_cast<std::uint8_t*>(arguments.output_pool.open)};
-  const int shared_bytes = kWeights + geometry.stages * Tile::kStageBytes + kStrips * geometry.strip_bytes();
+      arguments.input, reinterpret_cast<const std::uint16_t*>(arguments.input_pool.argmax),
+      reinterpret_cast<const std::uint8_t*>(arguments.input_pool.active), arguments.in_channels};
+  const Epilogue<T> epilogue{arguments.output,
+                             arguments.mask_out,
+                             arguments.mask_in,
+                             arguments.bias,
+                             reinterpret_cast<std::uint16_t*>(arguments.output_pool.argmax),
+                             reinterpret_cast<std::uint8_t*>(arguments.output_pool.active)};
+  const int shared_bytes = kWeights + params.stages * Tile::kStageBytes + kHaloTiles * params.halo_bytes();
   launch("convolution_wgmma", wgmma_kernel<T, Tile, kPool>,
-         {dim3(static_cast<unsigned>(std::min(geometry.tiles, multiprocessors()))),
+         {dim3(static_cast<unsigned>(std::min(params.tiles, multiprocessors()))),
           dim3(Threads<Tile, kPool>::kAll), static_cast<std::size_t>(shared_bytes)},
-         stream, input, weights, pool_gradient, outputs, geometry);
+         stream, input, weights, pool_gradient, epilogue, params);
 }
 
 template <class T, class Tile>
 void launch_pool(const ConvolutionArguments<T>& arguments, cudaStream_t stream) {
-  if (arguments.output_pool.winners != nullptr) {
+  if (arguments.output_pool.argmax != nullptr) {
     launch_tile<T, Tile, FusedPool::output>(arguments, stream);
-  } else if (arguments.input_pool.winners != nullptr) {
+  } else if (arguments.input_pool.argmax != nullptr) {
     launch_tile<T, Tile, FusedPool::input>(arguments, stream);
   } else {
     launch_tile<T, Tile, FusedPool::none>(arguments, stream);
@@ -216,9 +216,10 @@ template <class Tile>
 bool takes(const ConvolutionShape& shape) {
   if (shape.in_channels % kSliceChannels != 0 || shape.out_channels % Tile::kChannels != 0) return false;
   if (shape.pool != FusedPool::none && (shape.height % 2 != 0 || shape.width % 2 != 0)) return false;
-  // A strip has more than two rows of the map; the geometry of much larger maps would take long to work out.
-  if (kStrips * 2 * shape.width * kRowBytes > kSharedLimit) return false;
-  return has_code<Tile>(shape.pool) && geometry_of<Tile>(1, shape).stages >= kFewestStages;
+  // A halo tile has more than two rows of the map; the geometry of much larger maps would take long to work
+  // out.
+  if (kHaloTiles * 2 * shape.width * kRowBytes > kSharedLimit) return false;
+  return has_code<Tile>(shape.pool) && make_params<Tile>(1, shape).stages >= kFewestStages;
 }
 
 }  // namespace

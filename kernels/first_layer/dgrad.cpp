@@ -14,24 +14,24 @@ bool just_64(int channels) {
 
 template <class T>
 constexpr std::array kTensorCoreKernels{
-    LastGradientKernel<T>{"mma", just_64, last_gradient_mma<T>},
-    LastGradientKernel<T>{"direct", multiples_of_64, last_gradient_direct<T>}};
+    FirstLayerDgradKernel<T>{"mma", just_64, first_layer_dgrad_mma<T>},
+    FirstLayerDgradKernel<T>{"direct", multiples_of_64, first_layer_dgrad_direct<T>}};
 
 constexpr std::array kFloatKernels{
-    LastGradientKernel<float>{"direct", multiples_of_64, last_gradient_direct<float>}};
+    FirstLayerDgradKernel<float>{"direct", multiples_of_64, first_layer_dgrad_direct<float>}};
 
 }  // namespace
 
 template <>
-std::span<const LastGradientKernel<float>> last_gradient_kernels<float>() {
+std::span<const FirstLayerDgradKernel<float>> first_layer_dgrad_kernels<float>() {
   return kFloatKernels;
 }
 template <>
-std::span<const LastGradientKernel<Half>> last_gradient_kernels<Half>() {
+std::span<const FirstLayerDgradKernel<Half>> first_layer_dgrad_kernels<Half>() {
   return kTensorCoreKernels<Half>;
 }
 template <>
-std::span<const LastGradientKernel<Bfloat16>> last_gradient_kernels<Bfloat16>() {
+std::span<const FirstLayerDgradKernel<Bfloat16>> first_layer_dgrad_kernels<Bfloat16>() {
   return kTensorCoreKernels<Bfloat16>;
 }
 

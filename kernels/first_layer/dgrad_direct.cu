@@ -1,6 +1,6 @@
-// The last gradient in fp32. What an image of 96 x 96 costs at 64 channels: 32 MFLOP in fp32 and, in 16
-// bits, 1.2 MB read; the ReLU's bits are 0.07 MB and the image's gradient 0.1 MB. On an H200 that is 0.48 us
-// of arithmetic over 0.32 us of memory. A library's convolution would write at least 8 channels in the
+// Dgrad of the first layer in fp32. What an image of 96 x 96 costs at 64 channels: 32 MFLOP in fp32 and, in
+// 16 bits, 1.2 MB read; the ReLU's bits are 0.07 MB and the image's gradient 0.1 MB. On an H200 that is 0.48
+// us of arithmetic over 0.32 us of memory. A library's convolution would write at least 8 channels in the
 // compute type for the three that are wanted, rounded; the map to the image, the image's factor and the sum
 // of squares would be passes of their own. So would the ReLU, unless the convolution that made the gradient
 // can apply bits: it would read and write 2.4 MB (0.6 us).
@@ -8,7 +8,7 @@
 // Arithmetic is the limit again, but here the many channels are summed over. A block computes the 16 x 16
 // positions whose squares belong together. It fetches their gradients, with a halo of one, 128 bytes of
 // channels at a time: asynchronously, so that while one block waits the others of the multiprocessor compute.
-// Each thread then clears, of what it has fetched itself, the values whose ReLU was closed.
+// Each thread then clears, of what it has fetched itself, the values that the ReLU mask does not let pass.
 // Eight lanes share the channels and a thread computes a row of 16 positions, 48 sums. For four channels and
 // one row of the filters it takes 36 weights into registers and walks along 18 positions: 9 + 18 accesses to
 // shared memory for 576 multiply-adds. In the end the eight lanes add up their sums by shuffles, each for two
@@ -18,7 +18,7 @@
 #include "../common/launch.h"
 #include "../common/reduce.h"
 #include "../ptx/cp_async.h"
-#include "../relu/gate_reader.h"
+#include "../relu/relu_mask_reader.h"
 #include "dgrad.h"
 #include "mapped_image.h"
 
@@ -51,14 +51,14 @@ __device__ inline int tile_place(int row, int column, int quad) {
   return (row * kHaloTile + column) * kQuads<T> + quad;
 }
 
-template <class T, GateKind kGate>
+template <class T, MaskFormat kFormat>
 __global__ void __launch_bounds__(kThreads, 4)
-    last_gradient_direct_kernel(Global<const T> gradient, GateReader<kGate, T> gate,
-                                Global<const float> weights, InputMap map, Global<const float> factors,
-                                Global<float> image_gradients, Global<float> squares, int height, int width,
-                                int channels) {
+    first_layer_dgrad_direct_kernel(Global<const T> gradient, ReluMaskReader<kFormat, T> mask,
+                                    Global<const float> weights, InputMap map, Global<const float> factors,
+                                    Global<float> image_gradients, Global<float> squares, int height,
+                                    int width, int channels) {
   using TileQuad = Vector<T, 4>;
-  using Gates = GateReader<kGate, T>;
+  using Mask = ReluMaskReader<kFormat, T>;
   FILTERSCOPE_SHARED(TileQuad, tile, kHaloTile * kHaloTile * kQuads<T>);
   FILTERSCOPE_SHARED(Quad, taps, kTaps * kWeightPitch<T>);  // [row][column][image channel][channel]
 
@@ -67,7 +67,7 @@ __global__ void __launch_bounds__(kThreads, 4)
   const int row = thread / kChannelLanes;
   const int image = static_cast<int>(blockIdx.y);
   const int part = static_cast<int>(blockIdx.x);
-  const int tiles_across = divide_up(width, kTile);
+  const int tiles_across = ceil_div(width, kTile);
   const int tile_y = part / tiles_across * kTile;
   const int tile_x = part % tiles_across * kTile;
   const std::int64_t image_at = static_cast<std::int64_t>(image) * height * width;
@@ -102,15 +102,15 @@ __global__ void __launch_bounds__(kThreads, 4)
       }
     }
     ptx::cp_async_wait<0>();
-    if constexpr (kGate != GateKind::none) {
+    if constexpr (kFormat != MaskFormat::none) {
 #pragma unroll 1
       for (int first = row; first < kHaloPositions; first += kUnrolled * kPositionsAtOnce) {
-        typename Gates::Loaded gates[kUnrolled];
+        typename Mask::Loaded masks[kUnrolled];
 #pragma unroll
         for (int i = 0; i < kUnrolled; ++i) {
           const int position = first + i * kPositionsAtOnce;
           const std::int64_t at = position < kHaloPositions ? element(position) : -1;
-          gates[i] = gate.load(at < 0 ? 0 : at);
+          masks[i] = mask.load(at < 0 ? 0 : at);
         }
 #pragma unroll
         for (int i = 0; i < kUnrolled; ++i) {
@@ -122,7 +122,7 @@ __global__ void __launch_bounds__(kThreads, 4)
                                                   lane * kQuadsPerVector<T> + quad)];
             TileQuad passed = values;
             for (int c = 0; c < 4; ++c) {
-              if (!Gates::open(gates[i], quad * 4 + c)) passed[c] = from_float<T>(0.f);
+              if (!Mask::active(masks[i], quad * 4 + c)) passed[c] = from_float<T>(0.f);
             }
             values = passed;
           }
@@ -184,25 +184,25 @@ __global__ void __launch_bounds__(kThreads, 4)
 }  // namespace
 
 template <class T>
-void last_gradient_direct(const LastGradientArguments<T>& arguments, cudaStream_t stream) {
-  const auto start = [&]<GateKind kGate>(GateReader<kGate, T> gate) {
-    launch("last_gradient_direct", last_gradient_direct_kernel<T, kGate>,
+void first_layer_dgrad_direct(const FirstLayerDgradArguments<T>& arguments, cudaStream_t stream) {
+  const auto start = [&]<MaskFormat kFormat>(ReluMaskReader<kFormat, T> mask) {
+    launch("first_layer_dgrad_direct", first_layer_dgrad_direct_kernel<T, kFormat>,
            {dim3(static_cast<unsigned>(image_gradient_parts(arguments.height, arguments.width)),
                  static_cast<unsigned>(arguments.images_count)),
             dim3(kThreads)},
-           stream, arguments.gradient, gate, arguments.weights, arguments.map, arguments.factors,
+           stream, arguments.gradient, mask, arguments.weights, arguments.map, arguments.factors,
            arguments.image_gradients, arguments.squares, arguments.height, arguments.width,
            arguments.channels);
   };
-  if (arguments.gate != nullptr) {
-    start(GateReader<GateKind::bits, T>(arguments.gate));
+  if (arguments.mask != nullptr) {
+    start(ReluMaskReader<MaskFormat::bits, T>(arguments.mask));
   } else {
-    start(GateReader<GateKind::none, T>(nullptr));
+    start(ReluMaskReader<MaskFormat::none, T>(nullptr));
   }
 }
 
-template void last_gradient_direct(const LastGradientArguments<float>&, cudaStream_t);
-template void last_gradient_direct(const LastGradientArguments<Half>&, cudaStream_t);
-template void last_gradient_direct(const LastGradientArguments<Bfloat16>&, cudaStream_t);
+template void first_layer_dgrad_direct(const FirstLayerDgradArguments<float>&, cudaStream_t);
+template void first_layer_dgrad_direct(const FirstLayerDgradArguments<Half>&, cudaStream_t);
+template void first_layer_dgrad_direct(const FirstLayerDgradArguments<Bfloat16>&, cudaStream_t);
 
 }  // namespace filterscope::kernels

@@ -1,7 +1,7 @@
-// The last gradient by tensor cores. last_gradient_direct.cu says what the operation costs: 0.32 us of an
-// H200's memory for an image of 96 x 96, behind 0.48 us of fp32 arithmetic. The gradient is in 16 bits as it
-// is; only the weights, which are fp32, become sums: of two fp16 parts (common/half_parts.h), or of three of
-// bfloat16, which are all of a weight.
+// Dgrad of the first layer by tensor cores. first_layer_dgrad_direct.cu says what the operation costs: 0.32
+// us of an H200's memory for an image of 96 x 96, behind 0.48 us of fp32 arithmetic. The gradient is in 16
+// bits as it is; only the weights, which are fp32, become sums: of two fp16 parts (common/half_parts.h), or
+// of three of bfloat16, which are all of a weight.
 //
 // Three colours would leave most of a product's 8 columns empty, and each of the nine taps would read the
 // gradient again. So the columns are the taps: the rows of a product are 16 positions, its sum runs over the
@@ -14,12 +14,12 @@
 // A block computes 32 x 32 outputs. It walks along the 34 columns of the gradient that it needs as if they
 // were one row, so that no product is for less than 16 positions: 64 positions at a time, one product's rows
 // for each warp, are copied to shared memory while those before are multiplied and those before that added
-// up. A warp clears in registers what the ReLU had closed.
+// up. A warp applies the ReLU mask in registers.
 //
 // With the halo and what is left over of the last 64 positions, that is 1.19 products' rows for 16 outputs:
 // 79 MFLOP for the image in Half, 0.12 us at the two thirds of the tensor cores' speed that mma.sync reaches
 // on sm_90 (convolution_implicit_gemm.cu), and 0.19 us in Bfloat16. A warp scheduler starts, in the code for
-// sm_90a, 290 instructions for 16 positions (320 in Bfloat16): 28 products, 79 to copy, 42 for the gate, 28
+// sm_90a, 290 instructions for 16 positions (320 in Bfloat16): 28 products, 79 to copy, 42 for the mask, 28
 // to add up parts and keep them, 67 to add up outputs. That is 385 for 16 outputs (420), with what a block
 // begins and ends with: 0.22 us (0.24), where the direct kernel needs 864 multiply-adds alone. Shared memory
 // is in use for half of the time that the device's memory takes.
@@ -60,11 +60,11 @@ constexpr int kSteps = kChannels / kMmaChannels;
 
 // Four lanes share a row of sums, in which each has 7 of the taps, with all parts of their weights.
 constexpr int kPairLanes = 4;
-constexpr int kLaneTaps = divide_up(kTaps, kPairLanes);
+constexpr int kLaneTaps = ceil_div(kTaps, kPairLanes);
 template <class T>
 constexpr int kWeightParts = std::is_same_v<T, Half> ? 2 : 3;
 template <class T>
-constexpr int kProducts = divide_up(kWeightParts<T>* kLaneTaps, 2);
+constexpr int kProducts = ceil_div(kWeightParts<T>* kLaneTaps, 2);
 template <class T>
 constexpr int kBlocksPerSm = std::is_same_v<T, Half> ? 4 : 3;
 
@@ -79,7 +79,7 @@ constexpr int kKept = 256;
 static_assert(kStagePositions + kReach + kStagePositions <= kKept,
               "outputs are added up while the next positions are multiplied");
 
-// Dynamic shared memory in bytes: stages of the gradient and of its gates; what positions give, [tap][kept
+// Dynamic shared memory in bytes: stages of the gradient and of its masks; what positions give, [tap][kept
 // position], in whose place the weights are before.
 constexpr int kElementBytes = 2;
 constexpr int kChunkElements = 8;
@@ -87,11 +87,11 @@ constexpr int kChunkBytes = kChunkElements * kElementBytes;
 constexpr int kChunks = kChannels / kChunkElements;  // Of a position: all 32 banks.
 constexpr int kPositionBytes = kChannels * kElementBytes;
 constexpr int kStageBytes = kStagePositions * kPositionBytes;
-constexpr int kGateWords = kChannels / 32;
-constexpr int kGateBytes = kGateWords * 4;
-constexpr int kGateStageBytes = kStagePositions * kGateBytes;
-constexpr int kGates = kStages * kStageBytes;
-constexpr int kGiven = kGates + kStages * kGateStageBytes;
+constexpr int kMaskWords = kChannels / 32;
+constexpr int kMaskBytes = kMaskWords * 4;
+constexpr int kMaskStageBytes = kStagePositions * kMaskBytes;
+constexpr int kMasks = kStages * kStageBytes;
+constexpr int kGiven = kMasks + kStages * kMaskStageBytes;
 // The eight rows and four columns of a product's sums lie in different banks.
 constexpr int kGivenPitch = kKept + 8;
 static_assert(kLaneTaps * kGivenPitch % 32 == 24);
@@ -99,7 +99,7 @@ constexpr int kSharedBytes = kGiven + kPairLanes * kLaneTaps * kGivenPitch * sta
 static_assert(kProducts<Bfloat16> * kSteps * kWarpSize * 8 <= kSharedBytes - kGiven);
 
 /// The block's place in the image.
-struct Strip {
+struct OutputTile {
   int image;
   int y;
   int x;
@@ -111,20 +111,20 @@ struct Strip {
   __device__ int positions() const { return (rows + 2) * kColumns; }
 };
 
-/// Copies positions of the gradient and their gates, a stage at a time; zeros outside the image.
-template <class T, bool kGated>
+/// Copies positions of the gradient and their masks, a stage at a time; zeros outside the image.
+template <class T, bool kMasked>
 class StageLoader {
  public:
-  __device__ StageLoader(Global<const T> gradient, Global<const std::uint32_t> gate, const Strip& strip)
+  __device__ StageLoader(Global<const T> gradient, Global<const std::uint32_t> mask, const OutputTile& tile)
       : gradient_(gradient),
-        gate_(gate),
-        first_y_(strip.y - 1),
-        first_x_(strip.x - 1),
-        end_y_(static_cast<unsigned>(min(strip.height, strip.y + strip.rows + 1))),
-        width_(static_cast<unsigned>(strip.width)),
-        last_(static_cast<unsigned>(strip.height * strip.width - 1)),
-        source_(strip.first * kChannels + chunk_ * kChunkElements),
-        gate_source_(strip.first * kGateWords),
+        mask_(mask),
+        first_y_(tile.y - 1),
+        first_x_(tile.x - 1),
+        end_y_(static_cast<unsigned>(min(tile.height, tile.y + tile.rows + 1))),
+        width_(static_cast<unsigned>(tile.width)),
+        last_(static_cast<unsigned>(tile.height * tile.width - 1)),
+        source_(tile.first * kChannels + chunk_ * kChunkElements),
+        mask_source_(tile.first * kMaskWords),
         destination_(row_ * kPositionBytes + (chunk_ ^ row_ % kChunks) * kChunkBytes) {}
 
   template <class Memory>
@@ -138,11 +138,11 @@ class StageLoader {
           place.inside);
     }
     const int position = static_cast<int>(threadIdx.x);
-    if (kGated && position < kStagePositions) {
+    if (kMasked && position < kStagePositions) {
       const Place place = place_of(stage * kStagePositions + position);
       ptx::cp_async_8(
-          memory + (kGates + slot * kGateStageBytes + position * kGateBytes),
-          gate_.template vector_address<kGateWords>(gate_source_ + std::int64_t{place.at} * kGateWords),
+          memory + (kMasks + slot * kMaskStageBytes + position * kMaskBytes),
+          mask_.template vector_address<kMaskWords>(mask_source_ + std::int64_t{place.at} * kMaskWords),
           place.inside);
     }
   }
@@ -164,7 +164,7 @@ class StageLoader {
   }
 
   Global<const T> gradient_;
-  Global<const std::uint32_t> gate_;
+  Global<const std::uint32_t> mask_;
   int first_y_;  // Of the halo, which may lie outside.
   int first_x_;
   unsigned end_y_;
@@ -173,7 +173,7 @@ class StageLoader {
   int chunk_ = static_cast<int>(threadIdx.x % kChunks);
   int row_ = static_cast<int>(threadIdx.x / kChunks);
   std::int64_t source_;
-  std::int64_t gate_source_;
+  std::int64_t mask_source_;
   int destination_;
 };
 
@@ -258,7 +258,7 @@ __device__ inline void load_weights(Weights<T>& weights, const Memory& memory, i
 /// Clears of a step's fragment the elements whose bit is not set. `low` and `high` have the bits of the
 /// lane's even and odd channels at the tops of their bytes, for each of its two positions 32 channels.
 template <int kStep>
-__device__ inline void apply_gates(std::uint32_t (&fragment)[4], const std::uint32_t (&low)[2][2],
+__device__ inline void apply_masks(std::uint32_t (&fragment)[4], const std::uint32_t (&low)[2][2],
                                    const std::uint32_t (&high)[2][2]) {
   constexpr int kWord = kStep / 2;
   constexpr int kByte = kStep % 2 * 2;
@@ -270,19 +270,19 @@ __device__ inline void apply_gates(std::uint32_t (&fragment)[4], const std::uint
 }
 
 /// What the warp's 16 positions of a stage give to the outputs around them.
-template <class T, bool kGated, class Memory>
+template <class T, bool kMasked, class Memory>
 __device__ inline void multiply_stage(const Memory& memory, const Weights<T>& weights, int stage, int slot,
                                       int warp, int lane) {
   const int group = lane / kPairLanes;
   const int pair = lane % kPairLanes;
   std::uint32_t low[2][2];
   std::uint32_t high[2][2];
-  if constexpr (kGated) {
+  if constexpr (kMasked) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int position = warp * kMmaPositions + group + half * (kMmaPositions / 2);
       const auto words = *reinterpret_cast<const WordPair*>(
-          &memory[kGates + slot * kGateStageBytes + position * kGateBytes]);
+          &memory[kMasks + slot * kMaskStageBytes + position * kMaskBytes]);
 #pragma unroll
       for (int word = 0; word < 2; ++word) {
         // Of the lane's channels in a byte, 2 pair and the next.
@@ -299,7 +299,7 @@ __device__ inline void multiply_stage(const Memory& memory, const Weights<T>& we
     std::uint32_t fragment[4];
     // Chunk c of a step is chunk 2 step + c of the position.
     ptx::ldmatrix_x4(fragment, memory + (first_chunk ^ 2 * kStep * kChunkBytes));
-    if constexpr (kGated) apply_gates<kStep>(fragment, low, high);
+    if constexpr (kMasked) apply_masks<kStep>(fragment, low, high);
 #pragma unroll
     for (int product = 0; product < kProducts<T>; ++product) {
       ptx::mma_m16n8k16<T>(sums[product], fragment, weights[product][kStep]);
@@ -329,34 +329,35 @@ __device__ inline void multiply_stage(const Memory& memory, const Weights<T>& we
   }
 }
 
-template <class T, bool kGated>
+template <class T, bool kMasked>
 __global__ void __launch_bounds__(kThreads, kBlocksPerSm<T>)
-    last_gradient_mma_kernel(Global<const T> gradient, Global<const std::uint32_t> gate,
-                             Global<const float> weights, InputMap map, Global<const float> factors,
-                             Global<float> image_gradients, Global<float> squares, int height, int width) {
+    first_layer_dgrad_mma_kernel(Global<const T> gradient, Global<const std::uint32_t> mask,
+                                 Global<const float> weights, InputMap map, Global<const float> factors,
+                                 Global<float> image_gradients, Global<float> squares, int height,
+                                 int width) {
   FILTERSCOPE_DYNAMIC_SHARED(unsigned char, memory);
   const int thread = static_cast<int>(threadIdx.x);
   const int lane = thread % kWarpSize;
   const int warp = thread / kWarpSize;
-  const unsigned strips_across = divide_up(static_cast<unsigned>(width), unsigned{kWidth});
-  Strip strip{};
-  strip.image = static_cast<int>(blockIdx.y);
-  strip.y = static_cast<int>(blockIdx.x / strips_across) * kHeight;
-  strip.x = static_cast<int>(blockIdx.x % strips_across) * kWidth;
-  strip.height = height;
-  strip.width = width;
-  strip.rows = min(height - strip.y, kHeight);
-  strip.first = static_cast<std::int64_t>(strip.image) * height * width;
-  const int stages = divide_up(strip.positions(), kStagePositions);
+  const unsigned tiles_across = ceil_div(static_cast<unsigned>(width), unsigned{kWidth});
+  OutputTile tile{};
+  tile.image = static_cast<int>(blockIdx.y);
+  tile.y = static_cast<int>(blockIdx.x / tiles_across) * kHeight;
+  tile.x = static_cast<int>(blockIdx.x % tiles_across) * kWidth;
+  tile.height = height;
+  tile.width = width;
+  tile.rows = min(height - tile.y, kHeight);
+  tile.first = static_cast<std::int64_t>(tile.image) * height * width;
+  const int stages = ceil_div(tile.positions(), kStagePositions);
 
-  const StageLoader<T, kGated> loader(gradient, gate, strip);
+  const StageLoader<T, kMasked> loader(gradient, mask, tile);
 #pragma unroll
   for (int stage = 0; stage < kStages - 1; ++stage) {
     loader.start(memory, stage, stage);
     ptx::cp_async_commit();
   }
   const float unscale = stage_weights<T>(weights, memory);
-  const float factor = factors.load(strip.image);
+  const float factor = factors.load(tile.image);
   __syncthreads();
   Weights<T> own_weights;
   load_weights<T>(own_weights, memory, lane);
@@ -372,7 +373,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm<T>)
       loader.start(memory, stage + kStages - 1, slot == 0 ? kStages - 1 : slot - 1);
     }
     ptx::cp_async_commit();
-    if (stage < stages) multiply_stage<T, kGated>(memory, own_weights, stage, slot, warp, lane);
+    if (stage < stages) multiply_stage<T, kMasked>(memory, own_weights, stage, slot, warp, lane);
     slot = slot == kStages - 1 ? 0 : slot + 1;
 
     // Half of the warps, in turns, have an output each for their threads.
@@ -381,7 +382,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm<T>)
         static_cast<unsigned>((stage - 1) * kStagePositions - kReach + thread % kStagePositions);
     const int row = static_cast<int>(output / kColumns);  // Beyond all rows where there is none yet.
     const int column = static_cast<int>(output % kColumns);
-    if (row >= strip.rows || column >= min(kWidth, width - strip.x)) continue;
+    if (row >= tile.rows || column >= min(kWidth, width - tile.x)) continue;
     float sums[3] = {};
 #pragma unroll
     for (int r = 0; r < 3; ++r) {
@@ -398,7 +399,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm<T>)
       }
     }
     const Pixel pixel = image_gradient(map, {{unscale * sums[0], unscale * sums[1], unscale * sums[2]}});
-    const std::int64_t at = (strip.first + (strip.y + row) * width + strip.x + column) * 3;
+    const std::int64_t at = (tile.first + (tile.y + row) * width + tile.x + column) * 3;
     float square = 0.f;
 #pragma unroll
     for (int c = 0; c < 3; ++c) {
@@ -413,15 +414,15 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm<T>)
     }
   }
 
-  const int parts_across = divide_up(width, kGradientTile);
-  const int parts_down = divide_up(height, kGradientTile);
+  const int parts_across = ceil_div(width, kGradientTile);
+  const int parts_down = ceil_div(height, kGradientTile);
 #pragma unroll
   for (int part = 0; part < kParts * kParts; ++part) {
     const float square = block_reduce<Sum, kThreads>(part_squares[part]);
-    const int y = strip.y / kGradientTile + part / kParts;
-    const int x = strip.x / kGradientTile + part % kParts;
+    const int y = tile.y / kGradientTile + part / kParts;
+    const int x = tile.x / kGradientTile + part % kParts;
     if (thread == 0 && y < parts_down && x < parts_across) {
-      squares.store((static_cast<std::int64_t>(strip.image) * parts_down + y) * parts_across + x, square);
+      squares.store((static_cast<std::int64_t>(tile.image) * parts_down + y) * parts_across + x, square);
     }
   }
 }
@@ -429,23 +430,23 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm<T>)
 }  // namespace
 
 template <class T>
-void last_gradient_mma(const LastGradientArguments<T>& arguments, cudaStream_t stream) {
+void first_layer_dgrad_mma(const FirstLayerDgradArguments<T>& arguments, cudaStream_t stream) {
   const auto start = [&](auto kernel) {
-    const int strips = divide_up(arguments.height, kHeight) * divide_up(arguments.width, kWidth);
-    launch("last_gradient_mma", kernel,
-           {dim3(static_cast<unsigned>(strips), static_cast<unsigned>(arguments.images_count)),
-            dim3(kThreads), kSharedBytes},
-           stream, arguments.gradient, arguments.gate, arguments.weights, arguments.map, arguments.factors,
+    const int tiles = ceil_div(arguments.height, kHeight) * ceil_div(arguments.width, kWidth);
+    launch("first_layer_dgrad_mma", kernel,
+           {dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(arguments.images_count)), dim3(kThreads),
+            kSharedBytes},
+           stream, arguments.gradient, arguments.mask, arguments.weights, arguments.map, arguments.factors,
            arguments.image_gradients, arguments.squares, arguments.height, arguments.width);
   };
-  if (arguments.gate != nullptr) {
-    start(last_gradient_mma_kernel<T, true>);
+  if (arguments.mask != nullptr) {
+    start(first_layer_dgrad_mma_kernel<T, true>);
   } else {
-    start(last_gradient_mma_kernel<T, false>);
+    start(first_layer_dgrad_mma_kernel<T, false>);
   }
 }
 
-template void last_gradient_mma(const LastGradientArguments<Half>&, cudaStream_t);
-template void last_gradient_mma(const LastGradientArguments<Bfloat16>&, cudaStream_t);
+template void first_layer_dgrad_mma(const FirstLayerDgradArguments<Half>&, cudaStream_t);
+template void first_layer_dgrad_mma(const FirstLayerDgradArguments<Bfloat16>&, cudaStream_t);
 
 }  // namespace filterscope::kernels

@@ -6,23 +6,23 @@ namespace filterscope::kernels {
 namespace {
 
 template <class T>
-constexpr std::array kTensorCoreKernels{FirstConvolutionKernel<T>{"mma", first_convolution_mma<T>},
-                                        FirstConvolutionKernel<T>{"direct", first_convolution_direct<T>}};
+constexpr std::array kTensorCoreKernels{FirstLayerFpropKernel<T>{"mma", first_layer_fprop_mma<T>},
+                                        FirstLayerFpropKernel<T>{"direct", first_layer_fprop_direct<T>}};
 
-constexpr std::array kFloatKernels{FirstConvolutionKernel<float>{"direct", first_convolution_direct<float>}};
+constexpr std::array kFloatKernels{FirstLayerFpropKernel<float>{"direct", first_layer_fprop_direct<float>}};
 
 }  // namespace
 
 template <>
-std::span<const FirstConvolutionKernel<float>> first_convolution_kernels<float>() {
+std::span<const FirstLayerFpropKernel<float>> first_layer_fprop_kernels<float>() {
   return kFloatKernels;
 }
 template <>
-std::span<const FirstConvolutionKernel<Half>> first_convolution_kernels<Half>() {
+std::span<const FirstLayerFpropKernel<Half>> first_layer_fprop_kernels<Half>() {
   return kTensorCoreKernels<Half>;
 }
 template <>
-std::span<const FirstConvolutionKernel<Bfloat16>> first_convolution_kernels<Bfloat16>() {
+std::span<const FirstLayerFpropKernel<Bfloat16>> first_layer_fprop_kernels<Bfloat16>() {
   return kTensorCoreKernels<Bfloat16>;
 }
 

@@ -10,13 +10,13 @@
 namespace filterscope::kernels {
 
 template <class T>
-struct FirstConvolutionArguments {
+struct FirstLayerFpropArguments {
   const float* images;   ///< [images][height][width][3]
   const float* weights;  ///< [out_channels][3][3][3]: filter, row, column, input channel.
   const float* bias;     ///< [out_channels], 16-byte aligned.
   InputMap map;
   T* output;            ///< Out. [images][height][width][out_channels], 16-byte aligned.
-  std::uint32_t* mask;  ///< Out. Where the output is above zero, as GateKind::bits, 8-byte aligned;
+  std::uint32_t* mask;  ///< Out. Where the output is above zero, as MaskFormat::bits, 8-byte aligned;
                         ///< null: not written.
   int images_count;
   int height;
@@ -27,23 +27,23 @@ struct FirstConvolutionArguments {
 /// One way to compute the first convolution: 3x3 cross-correlation with zero padding 1 of an fp32 image of
 /// three channels, bias and ReLU, rounded once to T (float, Half, Bfloat16).
 template <class T>
-struct FirstConvolutionKernel {
+struct FirstLayerFpropKernel {
   std::string_view name;
-  void (*launch)(const FirstConvolutionArguments<T>& arguments, cudaStream_t stream);
+  void (*launch)(const FirstLayerFpropArguments<T>& arguments, cudaStream_t stream);
 };
 
 /// All of them, the one to take first.
 template <class T>
-std::span<const FirstConvolutionKernel<T>> first_convolution_kernels();
+std::span<const FirstLayerFpropKernel<T>> first_layer_fprop_kernels();
 
 /// CUDA cores, any type: fp32.
 template <class T>
-void first_convolution_direct(const FirstConvolutionArguments<T>& arguments, cudaStream_t stream);
+void first_layer_fprop_direct(const FirstLayerFpropArguments<T>& arguments, cudaStream_t stream);
 
 /// Tensor cores (mma.sync, sm_80 and later), Half and Bfloat16, with the accuracy of fp32: pixels and weights
 /// in two fp16 parts each (common/half_parts.h), fp32 sums. By the parts it loses at most 3 * 2^-22 of the
 /// sum of the products' magnitudes and 2^-33 of the largest pixel nearby times the largest weight.
 template <class T>
-void first_convolution_mma(const FirstConvolutionArguments<T>& arguments, cudaStream_t stream);
+void first_layer_fprop_mma(const FirstLayerFpropArguments<T>& arguments, cudaStream_t stream);
 
 }  // namespace filterscope::kernels

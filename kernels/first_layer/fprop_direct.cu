@@ -1,4 +1,4 @@
-// The first convolution in fp32. What an image of 96 x 96 costs at 64 filters: 32 MFLOP in fp32 and, in 16
+// Fprop of the first layer in fp32. What an image of 96 x 96 costs at 64 filters: 32 MFLOP in fp32 and, in 16
 // bits, 1.2 MB written; the image itself is 0.1 MB and the mask 0.07 MB. On an H200 that is 0.48 us of
 // arithmetic over 0.32 us of memory. Separate passes for bias and ReLU and for the mask would move
 // another 3.5 MB (0.8 us), and a library's convolution wants an input of 8 channels in the compute type,
@@ -104,7 +104,7 @@ __device__ inline void stage_pixels(const MappedImages& input, int image, int ti
                                     auto&& planes) {
   constexpr int kColumns = kTileWidth + 2;
   constexpr int kRowsAtOnce = kThreads / kColumns;
-  constexpr int kLoads = divide_up(kPlaneRows, kRowsAtOnce);
+  constexpr int kLoads = ceil_div(kPlaneRows, kRowsAtOnce);
   const int column = static_cast<int>(threadIdx.x) % kColumns;
   const int first_row = static_cast<int>(threadIdx.x) / kColumns;
   Pixel pixels[kLoads];
@@ -154,7 +154,7 @@ __device__ inline void stage_filters(Global<const float> weights, Global<const f
 
 template <class T>
 __global__ void __launch_bounds__(kThreads, 2)
-    first_convolution_direct_kernel(MappedImages input, Global<const float> weights, Global<const float> bias,
+    first_layer_fprop_direct_kernel(MappedImages input, Global<const float> weights, Global<const float> bias,
                                     Global<std::uint32_t> output, Global<std::uint32_t> mask,
                                     int out_channels) {
   FILTERSCOPE_SHARED(Quad, planes, 3 * kPlaneRows * kPlanePitch);
@@ -168,7 +168,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   const int blocks = out_channels / kChannels;
   const int block = static_cast<int>(blockIdx.x) % blocks * kChannels;
   const int tile = static_cast<int>(blockIdx.x) / blocks;
-  const int tiles_across = divide_up(input.width, kTileWidth);
+  const int tiles_across = ceil_div(input.width, kTileWidth);
   const int tile_y = tile / tiles_across * kTileHeight;
   const int tile_x = tile % tiles_across * kTileWidth;
 
@@ -232,18 +232,18 @@ __global__ void __launch_bounds__(kThreads, 2)
     }
     if (mask) {
       // Four positions to a word. Of 16-bit outputs the odd channels come out in the upper half.
-      std::uint32_t open[2] = {0, 0};
+      std::uint32_t active[2] = {0, 0};
 #pragma unroll
       for (int x = 0; x < kRun; ++x) {
 #pragma unroll
         for (int i = 0; i < kWords; ++i) {
-          open[x / 4] = open[x / 4] >> 1 | above_zero<T>(words[x][i]);
+          active[x / 4] = active[x / 4] >> 1 | above_zero<T>(words[x][i]);
         }
       }
       if constexpr (kValuesPerWord<T> == 2) {
-        for (std::uint32_t& bits : open) bits = interleave_halves(bits);
+        for (std::uint32_t& bits : active) bits = interleave_halves(bits);
       }
-      const std::uint64_t lanes = transpose_bytes(open[0] | std::uint64_t{open[1]} << 32, lane);
+      const std::uint64_t lanes = transpose_bytes(active[0] | std::uint64_t{active[1]} << 32, lane);
       if (run_x + lane < input.width) {
         mask.store_vector<2>(((run + lane) * out_channels + block) / 32, channel_bits<T>(lanes));
       }
@@ -254,9 +254,9 @@ __global__ void __launch_bounds__(kThreads, 2)
 }  // namespace
 
 template <class T>
-void first_convolution_direct(const FirstConvolutionArguments<T>& arguments, cudaStream_t stream) {
-  const int tiles = divide_up(arguments.height, kTileHeight) * divide_up(arguments.width, kTileWidth);
-  launch("first_convolution_direct", first_convolution_direct_kernel<T>,
+void first_layer_fprop_direct(const FirstLayerFpropArguments<T>& arguments, cudaStream_t stream) {
+  const int tiles = ceil_div(arguments.height, kTileHeight) * ceil_div(arguments.width, kTileWidth);
+  launch("first_layer_fprop_direct", first_layer_fprop_direct_kernel<T>,
          {dim3(static_cast<unsigned>(tiles * (arguments.out_channels / kChannels)),
                static_cast<unsigned>(arguments.images_count)),
           dim3(kThreads)},
@@ -265,8 +265,8 @@ void first_convolution_direct(const FirstConvolutionArguments<T>& arguments, cud
          arguments.mask, arguments.out_channels);
 }
 
-template void first_convolution_direct(const FirstConvolutionArguments<float>&, cudaStream_t);
-template void first_convolution_direct(const FirstConvolutionArguments<Half>&, cudaStream_t);
-template void first_convolution_direct(const FirstConvolutionArguments<Bfloat16>&, cudaStream_t);
+template void first_layer_fprop_direct(const FirstLayerFpropArguments<float>&, cudaStream_t);
+template void first_layer_fprop_direct(const FirstLayerFpropArguments<Half>&, cudaStream_t);
+template void first_layer_fprop_direct(const FirstLayerFpropArguments<Bfloat16>&, cudaStream_t);
 
 }  // namespace filterscope::kernels

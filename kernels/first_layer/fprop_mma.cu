@@ -1,7 +1,7 @@
-// The first convolution by tensor cores. first_convolution_direct.cu says what the operation costs: 0.32 us
-// of an H200's memory for an image of 96 x 96, behind 0.48 us of fp32 arithmetic. Here images and weights are
-// sums of two fp16 parts (common/half_parts.h), and high x high + high x low + low x high is all but 2^-22 of
-// a product.
+// Fprop of the first layer by tensor cores. first_layer_fprop_direct.cu says what the operation costs: 0.32
+// us of an H200's memory for an image of 96 x 96, behind 0.48 us of fp32 arithmetic. Here images and weights
+// are sums of two fp16 parts (common/half_parts.h), and high x high + high x low + low x high is all but
+// 2^-22 of a product.
 //
 // The rows of a product are 16 neighbours of an image row, its columns 8 filters. Its sum runs over four
 // pixels of the filter and four channels of each, of which the last is zero: so a lane has one pixel of each
@@ -238,7 +238,7 @@ __device__ inline Filters load_filters(const auto& taps, const auto& ninths, int
 
 template <class T>
 __global__ void __launch_bounds__(kThreads, kBlocksPerSm)
-    first_convolution_mma_kernel(MappedImages input, Global<const float> weights, Global<const float> bias,
+    first_layer_fprop_mma_kernel(MappedImages input, Global<const float> weights, Global<const float> bias,
                                  Global<std::uint32_t> output, Global<std::uint32_t> mask, int out_channels) {
   FILTERSCOPE_SHARED(std::uint32_t, pixels, 4 * kPlane);
   FILTERSCOPE_SHARED(Words, taps, kTapPlaces);
@@ -251,7 +251,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm)
   const int pair = lane % kPairLanes;
   const int image = static_cast<int>(blockIdx.y);
   const int block = static_cast<int>(blockIdx.z) * kChannels;
-  const unsigned tiles_across = divide_up(static_cast<unsigned>(input.width), unsigned{kTileWidth});
+  const unsigned tiles_across = ceil_div(static_cast<unsigned>(input.width), unsigned{kTileWidth});
   const int tile_y = static_cast<int>(blockIdx.x / tiles_across) * kTileHeight;
   const int tile_x = static_cast<int>(blockIdx.x % tiles_across) * kTileWidth;
 
@@ -313,7 +313,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm)
 
       // Where outputs are above zero: a byte for each chunk, two to a word, whose odd bits begin in the upper
       // half.
-      std::uint32_t open[2] = {0, 0};
+      std::uint32_t active[2] = {0, 0};
 #pragma unroll
       for (int i = 0; i < kChunks; ++i) {
         const int channel = filter_of(i * kChunkPairs, 2 * pair);
@@ -334,15 +334,15 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm)
           }
 #pragma unroll
           for (int word = 0; word < kChunkPairs; ++word) {
-            open[half] |= ptx::nonzero_pair(chunk[word]) & 0x00020001u << (8 * i + 2 * word);
+            active[half] |= ptx::nonzero_pair(chunk[word]) & 0x00020001u << (8 * i + 2 * word);
           }
         }
       }
       output_at += kMmaPositions * output_pitch;
       if (mask) {
         // From four lanes, the four words of their two positions.
-        for (std::uint32_t& bits : open) bits = (bits | bits >> 16) & 0xffffu;
-        const std::uint32_t word = transpose_bytes(open[0] | open[1] << 16, pair);
+        for (std::uint32_t& bits : active) bits = (bits | bits >> 16) & 0xffffu;
+        const std::uint32_t word = transpose_bytes(active[0] | active[1] << 16, pair);
         if (tile_x + x + mask_position < input.width) mask.store(mask_at, word);
         mask_at += kMmaPositions * mask_pitch;
       }
@@ -353,9 +353,9 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm)
 }  // namespace
 
 template <class T>
-void first_convolution_mma(const FirstConvolutionArguments<T>& arguments, cudaStream_t stream) {
-  const int tiles = divide_up(arguments.height, kTileHeight) * divide_up(arguments.width, kTileWidth);
-  launch("first_convolution_mma", first_convolution_mma_kernel<T>,
+void first_layer_fprop_mma(const FirstLayerFpropArguments<T>& arguments, cudaStream_t stream) {
+  const int tiles = ceil_div(arguments.height, kTileHeight) * ceil_div(arguments.width, kTileWidth);
+  launch("first_layer_fprop_mma", first_layer_fprop_mma_kernel<T>,
          {dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(arguments.images_count),
                static_cast<unsigned>(arguments.out_channels / kChannels)),
           dim3(kThreads)},
@@ -364,7 +364,7 @@ void first_convolution_mma(const FirstConvolutionArguments<T>& arguments, cudaSt
          arguments.mask, arguments.out_channels);
 }
 
-template void first_convolution_mma(const FirstConvolutionArguments<Half>&, cudaStream_t);
-template void first_convolution_mma(const FirstConvolutionArguments<Bfloat16>&, cudaStream_t);
+template void first_layer_fprop_mma(const FirstLayerFpropArguments<Half>&, cudaStream_t);
+template void first_layer_fprop_mma(const FirstLayerFpropArguments<Bfloat16>&, cudaStream_t);
 
 }  // namespace filterscope::kernels

@@ -1,7 +1,7 @@
 // What an image's map costs, for 96 x 96 x 64 in 16 bits: forward 1.2 MB read for 11 MFLOP, backward 1.2 MB
 // written for 11 MFLOP, in fp32: on an H200 0.27 us of memory over 0.16 us of arithmetic each way. Sums and
-// bits of the open positions are all that forward writes (1.2 kB), and all that backward reads beside the
-// gate. A full convolution would write the responses of every filter and read them again for ReLU and mean.
+// bits of the active positions are all that forward writes (1.2 kB), and all that backward reads beside the
+// mask. A full convolution would write the responses of every filter and read them again for ReLU and mean.
 #include "../common/channel_lanes.h"
 #include "../common/global.h"
 #include "../common/launch.h"
@@ -9,7 +9,7 @@
 #include "../first_layer/dgrad.h"
 #include "../first_layer/mapped_image.h"
 #include "../ptx/cp_async.h"
-#include "../relu/gate_reader.h"
+#include "../relu/relu_mask_reader.h"
 #include "filter_head.h"
 
 namespace filterscope::kernels {
@@ -18,20 +18,20 @@ namespace {
 constexpr int kTaps = 9;
 constexpr int kHeadThreads = 128;
 constexpr int kHeadWarps = kHeadThreads / kWarpSize;
-constexpr int kWord = 32;  // Positions of a word of open bits.
+constexpr int kWord = 32;  // Positions of a word of active bits.
 static_assert(kWord == kWarpSize, "a warp's vote is a word");
 
 /// The words that a part of the sums covers. Parts consist of whole words so that only one block writes each.
 __host__ __device__ constexpr int words_per_part(int positions) {
-  return divide_up(divide_up(positions, kWord), kFilterHeadParts);
+  return ceil_div(ceil_div(positions, kWord), kFilterHeadParts);
 }
 
 /// Each lane has the response of its position of a word: stores the word, returns the response after ReLU.
 /// All lanes of the warp must call it.
-__device__ inline float open_word(Global<std::uint32_t> open, std::int64_t word, float response,
-                                  bool inside) {
+__device__ inline float active_word(Global<std::uint32_t> active, std::int64_t word, float response,
+                                    bool inside) {
   const unsigned bits = __ballot_sync(kFullWarp, inside && response > 0.f);
-  if (threadIdx.x % kWarpSize == 0) open.store(word, bits);
+  if (threadIdx.x % kWarpSize == 0) active.store(word, bits);
   return inside && !(response <= 0.f) ? response : 0.f;  // NaN stays.
 }
 
@@ -92,7 +92,7 @@ template <class T>
 __global__ void __launch_bounds__(kHeadThreads, 4)
     filter_head_kernel(Global<const std::uint32_t> input, Global<const float> weights,
                        Global<const float> bias, Global<const int> filters, Global<float> sums,
-                       Global<std::uint32_t> open, int positions, int width, int channels, int chunks,
+                       Global<std::uint32_t> active, int positions, int width, int channels, int chunks,
                        int warps_per_word) {
   FILTERSCOPE_DYNAMIC_SHARED(Quad, taps);  // [chunk][row][column][quad][lane]
   FILTERSCOPE_SHARED(float, partial, 2 * kHeadThreads);
@@ -121,7 +121,7 @@ __global__ void __launch_bounds__(kHeadThreads, 4)
   ptx::cp_async_wait<0>();
   __syncthreads();
 
-  const int words = divide_up(positions, kWord);
+  const int words = ceil_div(positions, kWord);
   const int first_word = part * words_per_part(positions);
   const int end_word = min(first_word + words_per_part(positions), words);
   const int words_at_once = kHeadWarps / warps_per_word;
@@ -167,8 +167,8 @@ __global__ void __launch_bounds__(kHeadThreads, 4)
     }
     if (slice == 0 && word < end_word) {
       const int position = word * kWord + thread % kWarpSize;
-      sum += open_word(open, static_cast<std::int64_t>(image) * words + word, response + offset,
-                       position < positions);
+      sum += active_word(active, static_cast<std::int64_t>(image) * words + word, response + offset,
+                         position < positions);
     }
   }
   sum = block_reduce<Sum, kHeadThreads>(sum);
@@ -183,7 +183,7 @@ __global__ void __launch_bounds__(kHeadThreads, 4)
 // eight sums that the way forward left, one line that all its threads share.
 
 constexpr int kGradientThreads = 256;
-constexpr int kFactorQuads = divide_up(kTaps, 4);
+constexpr int kFactorQuads = ceil_div(kTaps, 4);
 
 /// Whether the image is rescued: its filter's response is zero at every position. Sums of what is not
 /// negative are zero only then; one that is not a number is not.
@@ -200,11 +200,11 @@ __device__ inline bool is_rescued(Global<const float> sums, int image) {
 }
 
 /// What the filter's taps are multiplied with at position y, x: the scale where the position that the tap
-/// gave to is in the map and open, or the image rescued, else zero.
-__device__ inline void tap_factors(float* factors, Global<const std::uint32_t> open, bool rescued, int image,
-                                   int y, int x, int height, int width, float scale) {
+/// gave to is in the map and active, or the image rescued, else zero.
+__device__ inline void tap_factors(float* factors, Global<const std::uint32_t> active, bool rescued,
+                                   int image, int y, int x, int height, int width, float scale) {
   const std::uint32_t always = rescued ? ~std::uint32_t{0} : 0;
-  const std::int64_t image_at = static_cast<std::int64_t>(image) * divide_up(height * width, kWord);
+  const std::int64_t image_at = static_cast<std::int64_t>(image) * ceil_div(height * width, kWord);
 #pragma unroll
   for (int r = 0; r < 3; ++r) {
     const bool row_inside = static_cast<unsigned>(y + 1 - r) < static_cast<unsigned>(height);
@@ -213,31 +213,31 @@ __device__ inline void tap_factors(float* factors, Global<const std::uint32_t> o
       const auto position = static_cast<unsigned>((y + 1 - r) * width + x + 1 - s);
       std::uint32_t word = 0;
       if (row_inside && static_cast<unsigned>(x + 1 - s) < static_cast<unsigned>(width)) {
-        word = open.load(image_at + position / kWord) | always;
+        word = active.load(image_at + position / kWord) | always;
       }
       factors[r * 3 + s] = (word >> (position % kWord) & 1u) != 0 ? scale : 0.f;
     }
   }
 }
 
-template <class T, GateKind kGate>
+template <class T, MaskFormat kFormat>
 __global__ void __launch_bounds__(kGradientThreads, 2)
-    filter_head_gradient_kernel(Global<const std::uint32_t> open, Global<const float> response_sums,
+    filter_head_gradient_kernel(Global<const std::uint32_t> active, Global<const float> response_sums,
                                 Global<const float> weights, Global<const int> filters,
-                                GateReader<kGate, T> gate, float scale, Global<T> gradient, int height,
+                                ReluMaskReader<kFormat, T> mask, float scale, Global<T> gradient, int height,
                                 int width, int channels) {
   FILTERSCOPE_SHARED(Quad, factors, kGradientThreads * kFactorQuads);
 
   const int thread = static_cast<int>(threadIdx.x);
   const int lane = thread % kChannelLanes;
   const int image = static_cast<int>(blockIdx.y);
-  const int chunks = divide_up(channels, kChannelChunk<T>);
+  const int chunks = ceil_div(channels, kChannelChunk<T>);
   const int channel = static_cast<int>(blockIdx.x) % chunks * kChannelChunk<T> + lane * kVectorSize<T>;
   const int first = static_cast<int>(blockIdx.x) / chunks * kGradientThreads;
   const int positions = height * width;
 
   float own[4 * kFactorQuads] = {};
-  tap_factors(own, open, is_rescued(response_sums, image), image, (first + thread) / width,
+  tap_factors(own, active, is_rescued(response_sums, image), image, (first + thread) / width,
               (first + thread) % width, height, width, scale);
 #pragma unroll
   for (int i = 0; i < kFactorQuads; ++i) {
@@ -261,7 +261,7 @@ __global__ void __launch_bounds__(kGradientThreads, 2)
   std::int64_t at = (image_at + first + thread / kChannelLanes) * channels + channel;
 #pragma unroll 1
   for (int i = thread / kChannelLanes; i < min(kGradientThreads, positions - first); i += kStep) {
-    const typename GateReader<kGate, T>::Loaded passes = gate.load(at);
+    const typename ReluMaskReader<kFormat, T>::Loaded passes = mask.load(at);
     Quad factor[kFactorQuads];
 #pragma unroll
     for (int quad = 0; quad < kFactorQuads; ++quad) factor[quad] = factors[i * kFactorQuads + quad];
@@ -274,7 +274,8 @@ __global__ void __launch_bounds__(kGradientThreads, 2)
     }
     Vector<T, kVectorSize<T>> result;
 #pragma unroll
-    for (int c = 0; c < kVectorSize<T>; ++c) result[c] = from_float<T>(gate.open(passes, c) ? sums[c] : 0.f);
+    for (int c = 0; c < kVectorSize<T>; ++c)
+      result[c] = from_float<T>(mask.active(passes, c) ? sums[c] : 0.f);
     gradient.template store_vector<kVectorSize<T>>(at, result);
     at += kStep * channels;
   }
@@ -287,7 +288,7 @@ constexpr int kImageTaps = 27;
 
 __global__ void __launch_bounds__(kHeadThreads)
     image_head_kernel(MappedImages input, Global<const float> weights, Global<const float> bias,
-                      Global<const int> filters, Global<float> sums, Global<std::uint32_t> open) {
+                      Global<const int> filters, Global<float> sums, Global<std::uint32_t> active) {
   const int thread = static_cast<int>(threadIdx.x);
   const int image = static_cast<int>(blockIdx.y);
   const int part = static_cast<int>(blockIdx.x);
@@ -298,7 +299,7 @@ __global__ void __launch_bounds__(kHeadThreads)
   const float offset = bias.load(filter);
 
   const int positions = input.height * input.width;
-  const int words = divide_up(positions, kWord);
+  const int words = ceil_div(positions, kWord);
   const int first_word = part * words_per_part(positions);
   const int end_word = min(first_word + words_per_part(positions), words);
   float sum = 0.f;
@@ -313,14 +314,15 @@ __global__ void __launch_bounds__(kHeadThreads)
 #pragma unroll
       for (int c = 0; c < 3; ++c) response += pixel.channels[c] * weight[tap * 3 + c];
     }
-    sum += open_word(open, static_cast<std::int64_t>(image) * words + word, response, position < positions);
+    sum +=
+        active_word(active, static_cast<std::int64_t>(image) * words + word, response, position < positions);
   }
   sum = block_reduce<Sum, kHeadThreads>(sum);
   if (thread == 0) sums.store(image * kFilterHeadParts + part, sum);
 }
 
 __global__ void __launch_bounds__(kGradientThreads)
-    image_head_gradient_kernel(Global<const std::uint32_t> open, Global<const float> response_sums,
+    image_head_gradient_kernel(Global<const std::uint32_t> active, Global<const float> response_sums,
                                Global<const float> weights, Global<const int> filters, InputMap map,
                                float scale, Global<float> image_gradients, Global<float> squares, int height,
                                int width) {
@@ -328,14 +330,14 @@ __global__ void __launch_bounds__(kGradientThreads)
   const int thread = static_cast<int>(threadIdx.x);
   const int image = static_cast<int>(blockIdx.y);
   const int part = static_cast<int>(blockIdx.x);
-  const int tiles_across = divide_up(width, kGradientTile);
+  const int tiles_across = ceil_div(width, kGradientTile);
   const int y = part / tiles_across * kGradientTile + thread / kGradientTile;
   const int x = part % tiles_across * kGradientTile + thread % kGradientTile;
   const int filter = filters.load(image);
   float square = 0.f;
   if (y < height && x < width) {
     float factors[kTaps];
-    tap_factors(factors, open, is_rescued(response_sums, image), image, y, x, height, width, scale);
+    tap_factors(factors, active, is_rescued(response_sums, image), image, y, x, height, width, scale);
     Pixel input_gradient{};
 #pragma unroll
     for (int tap = 0; tap < kTaps; ++tap) {
@@ -360,41 +362,42 @@ dim3 parts_and_images(int parts, int images) {
   return dim3(static_cast<unsigned>(parts), static_cast<unsigned>(images));
 }
 
-template <class T, GateKind kGate>
+template <class T, MaskFormat kFormat>
 void launch_gradient(const FilterHeadGradientArguments<T>& arguments, cudaStream_t stream) {
-  const int blocks = divide_up(arguments.height * arguments.width, kGradientThreads) *
-                     divide_up(arguments.channels, kChannelChunk<T>);
-  launch("filter_head_gradient", filter_head_gradient_kernel<T, kGate>,
-         {parts_and_images(blocks, arguments.images_count), dim3(kGradientThreads)}, stream, arguments.open,
-         arguments.sums, arguments.weights, arguments.filters, GateReader<kGate, T>(arguments.gate.data),
-         arguments.scale, arguments.gradient, arguments.height, arguments.width, arguments.channels);
+  const int blocks = ceil_div(arguments.height * arguments.width, kGradientThreads) *
+                     ceil_div(arguments.channels, kChannelChunk<T>);
+  launch("filter_head_gradient", filter_head_gradient_kernel<T, kFormat>,
+         {parts_and_images(blocks, arguments.images_count), dim3(kGradientThreads)}, stream, arguments.active,
+         arguments.sums, arguments.weights, arguments.filters,
+         ReluMaskReader<kFormat, T>(arguments.mask.data), arguments.scale, arguments.gradient,
+         arguments.height, arguments.width, arguments.channels);
 }
 
 }  // namespace
 
 template <class T>
 void filter_head(const FilterHeadArguments<T>& arguments, cudaStream_t stream) {
-  const int chunks = divide_up(arguments.channels, kChannelChunk<T>);
+  const int chunks = ceil_div(arguments.channels, kChannelChunk<T>);
   const int warps_per_word = chunks >= 4 ? 4 : chunks >= 2 ? 2 : 1;
   launch("filter_head", filter_head_kernel<T>,
          {parts_and_images(kFilterHeadParts, arguments.images_count), dim3(kHeadThreads),
           static_cast<std::size_t>(chunks) * kChunkQuads<T> * sizeof(Quad)},
          stream, reinterpret_cast<const std::uint32_t*>(arguments.input), arguments.weights, arguments.bias,
-         arguments.filters, arguments.sums, arguments.open, arguments.height * arguments.width,
+         arguments.filters, arguments.sums, arguments.active, arguments.height * arguments.width,
          arguments.width, arguments.channels, chunks, warps_per_word);
 }
 
 template <class T>
 void filter_head_gradient(const FilterHeadGradientArguments<T>& arguments, cudaStream_t stream) {
-  switch (arguments.gate.kind) {
-    case GateKind::none:
-      return launch_gradient<T, GateKind::none>(arguments, stream);
-    case GateKind::bits:
-      return launch_gradient<T, GateKind::bits>(arguments, stream);
-    case GateKind::bytes:
-      return launch_gradient<T, GateKind::bytes>(arguments, stream);
-    case GateKind::activation:
-      return launch_gradient<T, GateKind::activation>(arguments, stream);
+  switch (arguments.mask.format) {
+    case MaskFormat::none:
+      return launch_gradient<T, MaskFormat::none>(arguments, stream);
+    case MaskFormat::bits:
+      return launch_gradient<T, MaskFormat::bits>(arguments, stream);
+    case MaskFormat::bytes:
+      return launch_gradient<T, MaskFormat::bytes>(arguments, stream);
+    case MaskFormat::activation:
+      return launch_gradient<T, MaskFormat::activation>(arguments, stream);
   }
 }
 
@@ -402,14 +405,14 @@ void image_head(const ImageHeadArguments& arguments, cudaStream_t stream) {
   launch("image_head", image_head_kernel,
          {parts_and_images(kFilterHeadParts, arguments.images_count), dim3(kHeadThreads)}, stream,
          MappedImages{arguments.images, arguments.map, arguments.height, arguments.width}, arguments.weights,
-         arguments.bias, arguments.filters, arguments.sums, arguments.open);
+         arguments.bias, arguments.filters, arguments.sums, arguments.active);
 }
 
 void image_head_gradient(const ImageHeadGradientArguments& arguments, cudaStream_t stream) {
   launch("image_head_gradient", image_head_gradient_kernel,
          {parts_and_images(image_gradient_parts(arguments.height, arguments.width), arguments.images_count),
           dim3(kGradientThreads)},
-         stream, arguments.open, arguments.sums, arguments.weights, arguments.filters, arguments.map,
+         stream, arguments.active, arguments.sums, arguments.weights, arguments.filters, arguments.map,
          arguments.scale, arguments.image_gradients, arguments.squares, arguments.height, arguments.width);
 }
 

@@ -4,7 +4,7 @@
 
 #include "../common/types.h"
 #include "../first_layer/input_map.h"
-#include "../relu/gate.h"
+#include "../relu/mask_format.h"
 
 /// The target layer, of which each image needs one filter only: a dot product of 9 x channels values per
 /// position, and the same weights spread back. A full convolution would compute `filters` times as much.
@@ -16,13 +16,13 @@ constexpr int kFilterHeadParts = 8;
 
 template <class T>
 struct FilterHeadArguments {
-  const T* input;        ///< [images][height][width][channels], 16-byte aligned.
-  const float* weights;  ///< [filters in the layer][3][3][channels], 16-byte aligned.
-  const float* bias;     ///< [filters in the layer]
-  const int* filters;    ///< [images] The target filter of each image.
-  float* sums;           ///< Out. [images][kFilterHeadParts]: sums of the responses after ReLU.
-  std::uint32_t* open;   ///< Out. [images][ceil(height * width / 32)]: bit p % 32 of word p / 32: position p
-                         ///< is above zero; bits past the end are 0.
+  const T* input;         ///< [images][height][width][channels], 16-byte aligned.
+  const float* weights;   ///< [filters in the layer][3][3][channels], 16-byte aligned.
+  const float* bias;      ///< [filters in the layer]
+  const int* filters;     ///< [images] The target filter of each image.
+  float* sums;            ///< Out. [images][kFilterHeadParts]: sums of the responses after ReLU.
+  std::uint32_t* active;  ///< Out. [images][ceil(height * width / 32)]: bit p % 32 of word p / 32: position p
+                          ///< is above zero; bits past the end are 0.
   int images_count;
   int height;
   int width;
@@ -35,22 +35,22 @@ void filter_head(const FilterHeadArguments<T>& arguments, cudaStream_t stream);
 
 template <class T>
 struct FilterHeadGradientArguments {
-  const std::uint32_t* open;  ///< As filter_head wrote it.
+  const std::uint32_t* active;  ///< As filter_head wrote it.
   const float* sums;  ///< Rescue: also as filter_head wrote them. Where all of an image's are zero, which is
-                      ///< where no position is above zero, every position counts as open. Null: no rescue.
+                      ///< where no position is above zero, every position counts as active. Null: no rescue.
   const float* weights;  ///< As filter_head's.
   const int* filters;
-  Gate gate;    ///< Of the layer that made the input.
-  float scale;  ///< The gradient of each open position's response, or of its value before the ReLU.
-  T* gradient;  ///< Out. [images][height][width][channels], 16-byte aligned, as the gate's data.
+  ReluMask mask;  ///< Of the layer that made the input.
+  float scale;    ///< The gradient of each active position's response, or of its value before the ReLU.
+  T* gradient;    ///< Out. [images][height][width][channels], 16-byte aligned, as the mask's data.
   int images_count;
   int height;
   int width;
   int channels;  ///< A multiple of 32.
 };
 
-/// gradient[y][x][c] = gate * scale * sum over r, s of open[y + 1 - r][x + 1 - s] * weights[filter][r][s][c],
-/// in fp32, rounded once to T.
+/// gradient[y][x][c] = mask * scale * sum over r, s of active[y + 1 - r][x + 1 - s] *
+/// weights[filter][r][s][c], in fp32, rounded once to T.
 template <class T>
 void filter_head_gradient(const FilterHeadGradientArguments<T>& arguments, cudaStream_t stream);
 
@@ -60,8 +60,8 @@ struct ImageHeadArguments {
   const float* bias;
   const int* filters;  ///< [images]
   InputMap map;
-  float* sums;          ///< Out. [images][kFilterHeadParts]
-  std::uint32_t* open;  ///< Out. As filter_head's.
+  float* sums;            ///< Out. [images][kFilterHeadParts]
+  std::uint32_t* active;  ///< Out. As filter_head's.
   int images_count;
   int height;
   int width;
@@ -71,14 +71,14 @@ struct ImageHeadArguments {
 void image_head(const ImageHeadArguments& arguments, cudaStream_t stream);
 
 struct ImageHeadGradientArguments {
-  const std::uint32_t* open;
+  const std::uint32_t* active;
   const float* sums;  ///< As filter_head_gradient's; may be null.
   const float* weights;
   const int* filters;
   InputMap map;
   float scale;             ///< As filter_head_gradient's.
   float* image_gradients;  ///< Out. [images][height][width][3]
-  float* squares;          ///< Out. [images][image_gradient_parts(height, width)]: as last_gradient's.
+  float* squares;          ///< Out. [images][image_gradient_parts(height, width)]: as first_layer_dgrad's.
   int images_count;
   int height;
   int width;

@@ -7,8 +7,8 @@
 // that a barrier separates the last reader of that number from its writer.
 #include "../common/global.h"
 #include "../common/launch.h"
-#include "../optimiser/ascent.h"
 #include "filter_head.h"
+#include "loss_trace.h"
 
 namespace filterscope::kernels {
 namespace {
@@ -81,7 +81,7 @@ __global__ void __launch_bounds__(kTraceThreads, 1)
 
 void start_ascent(const AscentState& state, int images_count, cudaStream_t stream) {
   launch("start_ascent", start_ascent_kernel,
-         {dim3(static_cast<unsigned>(divide_up(images_count, kStartThreads))), dim3(kStartThreads)}, stream,
+         {dim3(static_cast<unsigned>(ceil_div(images_count, kStartThreads))), dim3(kStartThreads)}, stream,
          state.status, state.steps, state.first_losses, state.losses, state.gradient_norms, state.inactive,
          state.alive_from, state.iteration, images_count);
 }

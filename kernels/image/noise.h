@@ -18,8 +18,8 @@ struct NoiseArguments {
 };
 
 /// Start images: value i of an image is word i % 4 of Philox 4x32-10 (J. Salmon et al., SC 2011) for key =
-/// seed and counter = (i / 4, filter, layer, 0), as a multiple of 2^-24 in [0, 1) stretched to [low, high).
-/// The same numbers as the CPU engine's, bit for bit.
+/// seed and counter = (i / 4, filter, layer, stream initial_image), as a multiple of 2^-24 in [0, 1)
+/// stretched to [low, high). The same numbers as the CPU engine's, bit for bit.
 void noise(const NoiseArguments& arguments, cudaStream_t stream);
 
 }  // namespace filterscope::kernels

@@ -8,7 +8,7 @@
 #include "../common/global.h"
 #include "../common/launch.h"
 #include "../common/reduce.h"
-#include "ascent.h"
+#include "normalise_and_step.h"
 
 namespace filterscope::kernels {
 namespace {
@@ -85,7 +85,7 @@ void normalise_and_step(const NormaliseAndStepArguments& arguments, cudaStream_t
   // Images follow each other without padding: all of them are aligned for vectors, or only the first.
   const auto kernel =
       arguments.values_per_image % 4 == 0 ? normalise_and_step_kernel<4> : normalise_and_step_kernel<1>;
-  const int blocks = divide_up(arguments.values_per_image, kThreads * kValuesPerThread);
+  const int blocks = ceil_div(arguments.values_per_image, kThreads * kValuesPerThread);
   launch("normalise_and_step", kernel,
          {dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(arguments.images_count)), dim3(kThreads)},
          stream, arguments.images, arguments.gradients, arguments.squares, arguments.parts, arguments.step,

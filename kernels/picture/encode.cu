@@ -6,7 +6,7 @@
 #include "../common/global.h"
 #include "../common/launch.h"
 #include "../common/reduce.h"
-#include "../optimiser/ascent.h"
+#include "encode.h"
 
 namespace filterscope::kernels {
 namespace {

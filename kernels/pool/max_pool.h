@@ -11,10 +11,10 @@ struct MaxPoolArguments {
   const T* input;  ///< [images][height][width][channels]: a ReLU's output, 16-byte aligned.
   T* output;       ///< Out. [images][height / 2][width / 2][channels]
   std::uint32_t*
-      winners;  ///< Out. [images][height / 2][width / 2][channels / 16]: two bits a channel, the first
-                ///< channel lowest: 2 * row + column of the window's first maximum. Null: not written.
-  std::uint32_t* open;  ///< Out. [images][height / 2][width / 2][channels / 32]: bits of the outputs above
-                        ///< zero. Null where winners is.
+      argmax;  ///< Out. [images][height / 2][width / 2][channels / 16]: two bits a channel, the first
+               ///< channel lowest: 2 * row + column of the window's first maximum. Null: not written.
+  std::uint32_t* active;  ///< Out. [images][height / 2][width / 2][channels / 32]: bits of the outputs above
+                          ///< zero. Null where argmax is.
   int images_count;
   int height;  ///< Of the input; an odd last row or column is dropped.
   int width;
@@ -29,8 +29,8 @@ void max_pool(const MaxPoolArguments<T>& arguments, cudaStream_t stream);
 template <class T>
 struct MaxPoolGradientArguments {
   const T* output_gradient;  ///< [images][height / 2][width / 2][channels]
-  const std::uint32_t* winners;
-  const std::uint32_t* open;
+  const std::uint32_t* argmax;
+  const std::uint32_t* active;
   T* input_gradient;  ///< Out. [images][height][width][channels], every element: of the sum that the ReLU
                       ///< below was given.
   int images_count;

@@ -10,7 +10,7 @@ constexpr int kFewestRegisters = 24;
 constexpr int kMostRegisters = 256;  // Of which 255 can be named.
 
 template <int kRegisters>
-__device__ inline void give_registers() {
+__device__ inline void warpgroup_reg_dealloc() {
 #if !defined(FILTERSCOPE_EMULATED)
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;\n" ::"n"(kRegisters));
 #endif
@@ -18,7 +18,7 @@ __device__ inline void give_registers() {
 
 /// Waits until they are there.
 template <int kRegisters>
-__device__ inline void take_registers() {
+__device__ inline void warpgroup_reg_alloc() {
 #if !defined(FILTERSCOPE_EMULATED)
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;\n" ::"n"(kRegisters));
 #endif

@@ -8,8 +8,8 @@
 #include "../common/global.h"
 #include "../common/launch.h"
 #include "../common/reduce.h"
-#include "gate_reader.h"
 #include "relu_mask.h"
+#include "relu_mask_reader.h"
 
 namespace filterscope::kernels {
 namespace {
@@ -31,7 +31,7 @@ constexpr int kStride = kThreads* kWidth<T>;
 
 template <class T>
 LaunchShape launch_shape(std::int64_t count) {
-  const std::int64_t blocks = divide_up(count, std::int64_t{kThreads * kVectors * kWidth<T>});
+  const std::int64_t blocks = ceil_div(count, std::int64_t{kThreads * kVectors * kWidth<T>});
   return {dim3(static_cast<unsigned>(blocks)), dim3(kThreads)};
 }
 
@@ -58,35 +58,35 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-template <class T, GateKind kGate>
+template <class T, MaskFormat kFormat>
 __global__ void __launch_bounds__(kThreads)
-    apply_relu_mask_kernel(Global<T> gradient, std::int64_t count, GateReader<kGate, T> gate) {
+    apply_relu_mask_kernel(Global<T> gradient, std::int64_t count, ReluMaskReader<kFormat, T> mask) {
   const std::int64_t first = first_element<T>();
   const T zero = from_float<T>(0.f);
   Vector<T, kWidth<T>> values[kVectors];
-  typename GateReader<kGate, T>::Loaded gates[kVectors];
+  typename ReluMaskReader<kFormat, T>::Loaded masks[kVectors];
 #pragma unroll
   for (int i = 0; i < kVectors; ++i) {
     const std::int64_t at = first + i * kStride<T>;
     if (at >= count) continue;
     values[i] = gradient.template load_vector<kWidth<T>>(at);
-    gates[i] = gate.load(at);
+    masks[i] = mask.load(at);
   }
 #pragma unroll
   for (int i = 0; i < kVectors; ++i) {
     const std::int64_t at = first + i * kStride<T>;
     if (at >= count) continue;
     for (int c = 0; c < kWidth<T>; ++c) {
-      if (!gate.open(gates[i], c)) values[i][c] = zero;
+      if (!mask.active(masks[i], c)) values[i][c] = zero;
     }
     gradient.template store_vector<kWidth<T>>(at, values[i]);
   }
 }
 
-template <class T, GateKind kGate>
-void apply(T* gradient, std::int64_t count, const void* gate, cudaStream_t stream) {
-  launch("apply_relu_mask", apply_relu_mask_kernel<T, kGate>, launch_shape<T>(count), stream, gradient, count,
-         GateReader<kGate, T>(gate));
+template <class T, MaskFormat kFormat>
+void apply(T* gradient, std::int64_t count, const void* mask, cudaStream_t stream) {
+  launch("apply_relu_mask", apply_relu_mask_kernel<T, kFormat>, launch_shape<T>(count), stream, gradient,
+         count, ReluMaskReader<kFormat, T>(mask));
 }
 
 }  // namespace
@@ -97,24 +97,24 @@ void pack_relu_mask(const T* values, std::int64_t count, std::uint32_t* bits, cu
 }
 
 template <class T>
-void apply_relu_mask(T* gradient, std::int64_t count, const Gate& gate, cudaStream_t stream) {
-  switch (gate.kind) {
-    case GateKind::none:
+void apply_relu_mask(T* gradient, std::int64_t count, const ReluMask& mask, cudaStream_t stream) {
+  switch (mask.format) {
+    case MaskFormat::none:
       return;
-    case GateKind::bits:
-      return apply<T, GateKind::bits>(gradient, count, gate.data, stream);
-    case GateKind::bytes:
-      return apply<T, GateKind::bytes>(gradient, count, gate.data, stream);
-    case GateKind::activation:
-      return apply<T, GateKind::activation>(gradient, count, gate.data, stream);
+    case MaskFormat::bits:
+      return apply<T, MaskFormat::bits>(gradient, count, mask.data, stream);
+    case MaskFormat::bytes:
+      return apply<T, MaskFormat::bytes>(gradient, count, mask.data, stream);
+    case MaskFormat::activation:
+      return apply<T, MaskFormat::activation>(gradient, count, mask.data, stream);
   }
 }
 
 template void pack_relu_mask(const float*, std::int64_t, std::uint32_t*, cudaStream_t);
 template void pack_relu_mask(const Half*, std::int64_t, std::uint32_t*, cudaStream_t);
 template void pack_relu_mask(const Bfloat16*, std::int64_t, std::uint32_t*, cudaStream_t);
-template void apply_relu_mask(float*, std::int64_t, const Gate&, cudaStream_t);
-template void apply_relu_mask(Half*, std::int64_t, const Gate&, cudaStream_t);
-template void apply_relu_mask(Bfloat16*, std::int64_t, const Gate&, cudaStream_t);
+template void apply_relu_mask(float*, std::int64_t, const ReluMask&, cudaStream_t);
+template void apply_relu_mask(Half*, std::int64_t, const ReluMask&, cudaStream_t);
+template void apply_relu_mask(Bfloat16*, std::int64_t, const ReluMask&, cudaStream_t);
 
 }  // namespace filterscope::kernels

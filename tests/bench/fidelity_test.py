@@ -55,10 +55,10 @@ class Fidelity(unittest.TestCase):
         same = self.run_fidelity("--weights", "synthetic", "--expected", stored)
         self.assertEqual(same.returncode, 0, same.stdout)
         self.assertIn("gradients not compared, losses within limits", same.stdout)
-        # Rounded to 16 bits they are the same weights, judged less strictly.
+        # Weights rounded to 16 bits count as the same, but are judged less strictly.
         rounded = self.run_fidelity("--weights", small, "--expected", stored)
         self.assertEqual(rounded.returncode, 0, rounded.stdout)
-        self.assertIn("weights of 16 bits", rounded.stdout)
+        self.assertIn("16-bit weights", rounded.stdout)
         self.assertIn("limit 0.01", rounded.stdout)
 
         def change(which):
@@ -99,7 +99,7 @@ class Fidelity(unittest.TestCase):
                 path.write_text(text)
             answer = self.run_fidelity("--weights", "synthetic", "--expected", path)
             self.assertEqual(answer.returncode, 3)
-            self.assertIn(f"--expected {path}: expected a file as --write-expected writes it, found", answer.stderr)
+            self.assertIn(f"--expected {path}: expected a file written by --write-expected, found", answer.stderr)
             self.assertIn(found, answer.stderr)
 
     def test_float16_is_rounded_to_nearest(self):
@@ -113,7 +113,7 @@ class Fidelity(unittest.TestCase):
             self.assertEqual(rounded, struct.pack(f"<{len(values)}e", *values))
             zeros += values.count(0)
         self.assertGreater(zeros, 0)
-        # Values that the stand-in lacks: ties, subnormal numbers, signs.
+        # Values that synthetic weights lack: ties, subnormal numbers, signs.
         source = self.folder / "source.safetensors"
         content = bytearray(self.write_weights("synthetic", "single.safetensors").read_bytes())
         header = 8 + struct.unpack("<Q", content[:8])[0]

@@ -11,7 +11,7 @@ import measuring
 sys.path.insert(0, str(measuring.BENCH / "peers"))
 import side_by_side  # noqa: E402
 
-# Stands for filterscope: keeps a file in its cache, and says in the manifest what was there before.
+# A fake filterscope: keeps a file in its cache, and writes to the manifest what was there before.
 PROGRAM = """#!/bin/sh
 while [ "$1" != --out ]; do shift; done
 before=$(ls "$XDG_CACHE_HOME")

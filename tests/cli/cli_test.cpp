@@ -1,5 +1,4 @@
-// The program as its users meet it: run as a process, judged by exit code, output and files. Help, errors,
-// `list` and `info`.
+// The program run as a process and judged by exit code, output and files: help, errors, `list` and `info`.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -53,9 +52,9 @@ TEST_F(Cli, HelpNamesEveryOptionDefaultAndExitCode) {
     EXPECT_THAT(help.out, HasSubstr(std::string("  ") + option)) << option;
   }
   for (const char* fact :
-       {"[SELECTOR...]", "block3_conv1:0-63,157", "random3", "'block3_*:0-7'", "recipe, 500)", "recipe, 0.1)",
-        "recipe, 96)", "(default: 0)", "(default: auto)", "(default: filterscope-out)", "all cores",
-        "weights read channel 0 as blue", "Exit codes", "130 "}) {
+       {"[SELECTOR...]", "block3_conv1:0-63,157", "random3", "'block3_*:0-7'", "recipe's, 500)",
+        "recipe's, 0.1)", "recipe's, 96)", "(default: 0)", "(default: auto)", "(default: filterscope-out)",
+        "all cores", "weights read channel 0 as blue", "Exit codes", "130 "}) {
     EXPECT_THAT(help.out, HasSubstr(fact)) << fact;
   }
   for (const std::string& line : lines_of(help.out)) EXPECT_LE(line.size(), 120u) << line;
@@ -132,7 +131,7 @@ TEST_F(Cli, NumbersOutOfRangeNameFlagExpectedAndFound) {
   EXPECT_THAT(error_of({"list", "--size", "31"}, kUsage), HasSubstr("from 32 to"));
 }
 
-TEST_F(Cli, WordsThatNoOptionKnowsAreUsageErrors) {
+TEST_F(Cli, UnknownOptionValuesAreUsageErrors) {
   for (const char* device : {"gpu", "cuda:", "cuda:x", "cuda0", "cuda:-1", "CPU", ""}) {
     EXPECT_THAT(error_of({"render", "--device", device}, kUsage),
                 AllOf(HasSubstr("--device"), HasSubstr("cuda:N")));
@@ -148,7 +147,7 @@ TEST_F(Cli, WordsThatNoOptionKnowsAreUsageErrors) {
   EXPECT_THAT(error_of({"render", "--weights", ""}, kUsage), HasSubstr("--weights"));
 }
 
-TEST_F(Cli, SelectorsThatCannotBeReadAreUsageErrors) {
+TEST_F(Cli, MalformedSelectorsAreUsageErrors) {
   EXPECT_THAT(error_of({"render", "blok3_conv1:0"}, kUsage),
               AllOf(HasSubstr("\"blok3_conv1:0\""), HasSubstr("did you mean \"block3_conv1\"?")));
   EXPECT_THAT(error_of({"render", "block1_conv1:64"}, kUsage),
@@ -158,7 +157,7 @@ TEST_F(Cli, SelectorsThatCannotBeReadAreUsageErrors) {
 
 // --- Weights and other inputs ---
 
-TEST_F(Cli, WeightsThatAreNotThereAreAnInputError) {
+TEST_F(Cli, MissingWeightsAreAnInputError) {
   EXPECT_THAT(error_of({"render", "--weights", "nowhere.h5"}, kInput), HasSubstr("nowhere.h5"));
   EXPECT_THAT(error_of({"list", "--weights", "nowhere.h5"}, kInput), HasSubstr("nowhere.h5"));
   EXPECT_THAT(error_of({"render"}, kInput),
@@ -185,7 +184,7 @@ TEST_F(Cli, LayersThatTheWeightsLackAreRefusedByName) {
 
   const Outcome list = run({"list", weights[0], weights[1]});
   EXPECT_EQ(list.exit_code, 0);
-  EXPECT_THAT(list.out, AllOf(HasSubstr("holds 1 of 13 layers"), HasSubstr("can do: block1_conv1\n")));
+  EXPECT_THAT(list.out, AllOf(HasSubstr("holds 1 of 13 layers"), HasSubstr("can render: block1_conv1\n")));
 }
 
 TEST_F(Cli, StartImagesThatDoNotFitAreAnInputError) {
@@ -211,7 +210,7 @@ TEST_F(Cli, StartImagesThatDoNotFitAreAnInputError) {
 
 // --- Device and output ---
 
-TEST_F(Cli, CudaWhereThereIsNoneIsADeviceError) {
+TEST_F(Cli, CudaWithoutAGpuIsADeviceError) {
   for (const DeviceInfo& device : list_devices()) {
     if (device.usable && device.id.starts_with("cuda")) GTEST_SKIP() << "this machine has " << device.name;
   }
@@ -222,7 +221,7 @@ TEST_F(Cli, CudaWhereThereIsNoneIsADeviceError) {
   EXPECT_FALSE(exists("filterscope-out"));
 }
 
-TEST_F(Cli, NothingIsProfiledOnACpu) {
+TEST_F(Cli, ProfileNeedsACudaDevice) {
   EXPECT_THAT(error_of({"render", "--weights", "synthetic", "--device", "cpu", "--profile", "1:2"}, kUsage),
               AllOf(HasSubstr("--profile"), HasSubstr("CUDA"), HasSubstr("--device")));
   EXPECT_FALSE(exists("filterscope-out"));
@@ -233,7 +232,7 @@ TEST_F(Cli, WeightsAreAFile) {
               AllOf(HasSubstr("--weights /dev/zero"), HasSubstr("found a device or a pipe")));
 }
 
-TEST_F(Cli, FilesOfOthersAreNotReplaced) {
+TEST_F(Cli, ForeignFilesAreNotReplaced) {
   for (const char* name : {"index.html", "traces.csv", "poster.png"}) {
     SCOPED_TRACE(name);
     fs::remove_all(folder_ / "site");
@@ -258,7 +257,7 @@ TEST_F(Cli, FolderThatCannotBeWrittenIsAnOutputError) {
 
 TEST_F(Cli, StandardOutputThatCannotBeWrittenIsAnOutputError) {
   if (!fs::exists("/dev/full")) GTEST_SKIP() << "no /dev/full here";
-  // The second writes more than a buffer holds.
+  // The second one writes more than a buffer holds.
   for (const std::vector<std::string>& arguments : {std::vector<std::string>{"list"}, {"render", "--help"}}) {
     const Outcome outcome = wait_for(start(arguments, "/dev/full"));
     EXPECT_EQ(outcome.exit_code, kOutput);
@@ -276,7 +275,7 @@ TEST_F(Cli, ListWithoutWeights) {
                            "12 x 12 x 256", "2,359,808", "none found", "weights/fetch.sh"}) {
     EXPECT_THAT(list.out, HasSubstr(fact));
   }
-  // Twice 2 x 9 x 3 operations at each of 96 x 96 positions: 0.001 GFLOP.
+  // Forward and backward, 2 x 9 x 3 operations at each of 96 x 96 positions: 0.001 GFLOP.
   EXPECT_TRUE(std::regex_search(list.out, std::regex("block1_conv1 .* 64 +1,792 +0\\.0010 +-\n")))
       << list.out;
   EXPECT_TRUE(std::regex_search(list.out, std::regex("block5_conv3 .* 512 +2,359,808 +10\\.9"))) << list.out;
@@ -290,7 +289,7 @@ TEST_F(Cli, ListAtAnotherSizeWithWeights) {
                     HasSubstr("2 x 2 x 512"), HasSubstr("synthetic:3"), HasSubstr("holds 13 of 13 layers")));
 }
 
-TEST_F(Cli, InfoTellsBuildDevicesLibrariesAndPlaces) {
+TEST_F(Cli, InfoPrintsBuildDevicesLibrariesAndPlaces) {
   const Outcome info = run({"info"});
   EXPECT_EQ(info.exit_code, 0);
   EXPECT_EQ(info.err, "");
@@ -311,7 +310,7 @@ TEST_F(Cli, KernelsCanBeChosenForMeasuring) {
               HasSubstr("expected one of"));
 }
 
-TEST_F(Cli, InfoTellsWhereWeightsWereFound) {
+TEST_F(Cli, InfoPrintsWhereWeightsWereFound) {
   fs::create_directory(folder_ / "weights");
   write_first_layer("weights/mine.safetensors");
   EXPECT_TRUE(std::regex_search(
@@ -336,7 +335,7 @@ TEST_F(Cli, InfoAnswersWhetherWeightsAreFound) {
   EXPECT_THAT(error_of({"info", "--weights", "synthetic:x"}, kUsage), HasSubstr("found \"x\""));
 }
 
-TEST_F(Cli, TellsHowWeightsDifferFromTheFile) {
+TEST_F(Cli, ReportsHowWeightsDifferFromTheFile) {
   write_first_layer("pt.safetensors");
   std::ifstream stream(folder_ / "pt.safetensors", std::ios::binary);
   std::string bytes{std::istreambuf_iterator<char>(stream), {}};
@@ -359,15 +358,15 @@ TEST_F(Cli, TellsHowWeightsDifferFromTheFile) {
   EXPECT_EQ(nlohmann::json::parse(manifest)["weights"]["conversions"], nlohmann::json{note});
 }
 
-TEST_F(Cli, LostTracesAreToldAndTheRestIsUsed) {
+TEST_F(Cli, LostTracesAreReportedAndTheRestIsUsed) {
   ASSERT_EQ(render({"block1_conv1:0"}).exit_code, 0);
   fs::remove(folder_ / "filterscope-out/traces.csv");
   const Outcome page = run({"gallery"});
   EXPECT_EQ(page.exit_code, 0);
-  EXPECT_THAT(page.err, HasSubstr("filterscope-out/traces.csv is not there"));
+  EXPECT_THAT(page.err, HasSubstr("filterscope-out/traces.csv is missing"));
   const Outcome again = render({"block1_conv1:0-1"});
   EXPECT_EQ(again.exit_code, 0);
-  EXPECT_THAT(again.err, AllOf(HasSubstr("traces.csv is not there"), HasSubstr("Already: 1 filter")));
+  EXPECT_THAT(again.err, AllOf(HasSubstr("traces.csv is missing"), HasSubstr("Already: 1 filter")));
 }
 
 }  // namespace

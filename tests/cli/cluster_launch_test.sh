@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The scripts of tools/cluster with the real launchers, on this machine: mpirun, and Slurm with daemons of its own, one node, on
-# ports of their own. The merged shares must be what one run leaves, byte for byte. Skipped (exit code 77) where neither is
-# installed; Debian's and Ubuntu's packages are openmpi-bin and slurm-wlm. Slurm's daemons need root.
+# The scripts of tools/cluster with the real launchers on this machine: mpirun, and Slurm on one node, with its daemons started
+# here on unused ports. The merged shares must equal one run, byte for byte. Skipped (exit code 77) if neither is installed;
+# Debian's and Ubuntu's packages are openmpi-bin and slurm-wlm. Slurm's daemons need root.
 # Usage: cluster_launch_test.sh SOURCE_FOLDER PROGRAM
 set -uo pipefail
 
@@ -9,7 +9,7 @@ readonly cluster=$1/tools/cluster
 FILTERSCOPE=$2
 export FILTERSCOPE
 unset OMP_NUM_THREADS
-# Not below /dev/shm or a user's own /tmp: Slurm's jobs read it, too.
+# Not in /dev/shm or a private /tmp, since Slurm's jobs read it, too.
 folder=$(mktemp -d)
 readonly folder
 daemons=()
@@ -23,9 +23,9 @@ cd "$folder" || exit 1
 failures=0
 tried=0
 failed() { printf 'FAILED %s\n' "$*"; failures=$((failures + 1)); }
-# run COMMAND...: shows the command and what it says.
+# run COMMAND...: shows the command and its output.
 run() { printf '\n$ %s\n' "$*"; "$@" 2>&1; }
-# same NAME FOLDER: what one run left, but for dates, times and threads.
+# same NAME FOLDER: the folder equals that of one run, but for dates, times and threads.
 same() {
   if diff -r -q -x manifest.json -x index.html -x slurm -x 'shard-*' whole "$2" > differences &&
     grep -q '"complete": true' "$2/manifest.json"; then
@@ -42,7 +42,7 @@ run "$FILTERSCOPE" render "${render[@]}" --out whole || failed "one run"
 if mpirun --version 2> /dev/null | grep -q 'Open MPI'; then
   tried=$((tried + 1))
   run mpirun --version | head -n 3
-  # Root and machines with fewer cores than ranks are refused otherwise.
+  # Otherwise, mpirun refuses root and machines with fewer cores than ranks.
   export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
   run "$cluster/mpi.sh" mpi mpirun -n 3 --oversubscribe -- "${render[@]}" || failed "mpirun"
   same mpirun mpi

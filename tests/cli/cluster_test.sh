@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The scripts of tools/cluster with stand-ins for sbatch, mpirun and srun, which start the program as those would, and lose a
-# task where the test asks for it. The real ones are not needed.
+# The scripts of tools/cluster with fake sbatch, mpirun and srun, which start the program as the real ones would, and lose a
+# task if the test asks for it.
 # Usage: cluster_test.sh SOURCE_FOLDER PROGRAM
 set -uo pipefail
 
@@ -13,7 +13,7 @@ readonly folder
 cd "$folder" || exit 1
 mkdir bin
 
-# Runs jobs at once. LOST: the array task that a node lost. Writes the exit codes of jobs without tasks to jobs.txt.
+# Runs jobs at once. LOST: the array task that is lost with its node. Writes the exit codes of jobs without tasks to jobs.txt.
 cat > bin/sbatch <<'END'
 #!/usr/bin/env bash
 printf '%s\n' "$@" > "$TEST_FOLDER/sbatch-$(($(wc -l < "$TEST_FOLDER/jobs.txt") + 1)).txt"
@@ -75,7 +75,7 @@ expect() {
     failed "$1: expected status $2 and \"$3\", found status $status and"$'\n'"$output"
   fi
 }
-# same NAME FOLDER: what one run left, but for dates, times and threads.
+# same NAME FOLDER: the folder equals that of one run, but for dates, times and threads.
 same() {
   diff -r -q -x manifest.json -x index.html -x slurm -x 'shard-*' whole "$2" > differences || failed "$1: $(cat differences)"
   grep -q '"complete": true' "$2/manifest.json" || failed "$1: not complete"
@@ -89,7 +89,7 @@ readonly render=('block1_conv*:0-4' --weights synthetic --size 32 --iterations 2
 slurm=$cluster/slurm_array.sh
 expect "help" 0 "SHARES OUT" "$slurm" --help
 expect "no shares" 2 'found ""' "$slurm"
-expect "shares that are none" 2 'found "0"' "$slurm" 0 "$out" -- all
+expect "not a number of shares" 2 'found "0"' "$slurm" 0 "$out" -- all
 expect "no folder" 2 "folder of the results" "$slurm" 3 -- all
 expect "no --" 2 "expected --" "$slurm" 3 "$out" all
 expect "--out is the script's" 2 "--out=x" "$slurm" 3 "$out" -- all --out=x
@@ -98,7 +98,7 @@ expect "no program" 2 "not found" env FILTERSCOPE="$folder/nowhere" "$slurm" 3 "
 [[ ! -e $out && ! -s jobs.txt ]] || failed "a refused command leaves a folder or a job"
 
 LOST=2 expect "a lost task" 0 "Job 100 renders 3 shares" "$slurm" 3%2 "$out" --mem=1G --job-name=mine -- "${render[@]}"
-[[ $(cat jobs.txt) == $'array\n1' ]] || failed "the last job tells that a share is missing: $(cat jobs.txt)"
+[[ $(cat jobs.txt) == $'array\n1' ]] || failed "the last job fails since a share is missing: $(cat jobs.txt)"
 grep -qs "submit the same command again" "$out"/slurm/101_merge.log || failed "and says so: $(cat "$out"/slurm/101_merge.log)"
 [[ -e $out/index.html ]] || failed "the page shows what is there"
 grep -qx -e '--array=1-3%2' sbatch-1.txt || failed "the array: $(cat sbatch-1.txt)"
@@ -124,10 +124,10 @@ expect "help" 0 "OUT LAUNCHER" "$mpi" --help
 expect "no folder" 2 "folder of the results" "$mpi"
 expect "no launcher" 2 "mpirun -n 4" "$mpi" ranks -- all
 expect "no --" 2 "expected --" "$mpi" ranks mpirun -n 3
-expect "a launcher that is not there" 2 "nowhere is not in PATH" "$mpi" ranks nowhere -n 3 -- all
+expect "a missing launcher" 2 "nowhere is not in PATH" "$mpi" ranks nowhere -n 3 -- all
 expect "--shard is the script's" 2 "--shard=1/2" "$mpi" ranks mpirun -n 3 -- all --shard=1/2
 for launcher in mpirun srun; do
-  LOST=1 expect "$launcher: a lost rank" 137 "the same command goes on" "$mpi" "$launcher run" $launcher -n 3 -- "${render[@]}"
+  LOST=1 expect "$launcher: a lost rank" 137 "the same command resumes" "$mpi" "$launcher run" $launcher -n 3 -- "${render[@]}"
   [[ ! -e $launcher\ run/manifest.json ]] || failed "$launcher: merged although a share is missing"
   expect "$launcher: the same command again" 0 "10 filters of 3 folders" "$mpi" "$launcher run" $launcher -n 3 -- "${render[@]}"
   same "$launcher" "$launcher run"

@@ -1,4 +1,4 @@
-// Disks that are full or read-only, and files where folders should be: a clear error, and nothing
+// Full and read-only disks, and files where folders should be, give a clear error, and nothing is
 // half-written.
 
 #include <gmock/gmock.h>
@@ -30,8 +30,8 @@ std::vector<std::string> with(std::vector<std::string> words, const std::vector<
 
 class CliDisk : public Cli {
  protected:
-  /// A file system of its own at `name` below the test's folder, which goes with the test's process. False
-  /// where that is not allowed.
+  /// Mounts a file system at `name` in the test's folder, until the test's process ends. Returns false if
+  /// that is not allowed.
   bool mount_disk(const std::string& name, const std::string& size) {
     if (unshare(CLONE_NEWNS) != 0) return false;
     if (mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return false;
@@ -69,7 +69,7 @@ class CliDisk : public Cli {
   fs::path disk_;
 };
 
-TEST_F(CliDisk, FullDiskIsAnOutputErrorAndTheRunGoesOnOnceThereIsRoom) {
+TEST_F(CliDisk, FullDiskIsAnOutputErrorAndTheRunResumesOnceThereIsRoom) {
   ASSERT_EQ(run(with(command_, {"--out", "whole"})).exit_code, 0);
   if (!mount_disk("disk", "256k")) GTEST_SKIP() << "no file system can be mounted here";
   const Outcome outcome = run(with(command_, {"--out", "disk/out", "--quiet"}));

@@ -1,4 +1,4 @@
-// filterscope gallery, run as a process.
+// `filterscope gallery`, run as a process.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -53,7 +53,7 @@ TEST_F(Cli, GalleryComparesTwoRuns) {
   EXPECT_TRUE(exists("seeds/0 and 1/gallery/b"));
 }
 
-// What an address on a page leads to.
+// The path that an address on a page leads to.
 std::string decoded(const std::string& address) {
   std::string path;
   for (std::size_t i = 0; i < address.size(); ++i) {
@@ -103,7 +103,7 @@ TEST_F(Cli, NamesMayHoldAnyBytes) {
     ASSERT_EQ(run({"gallery", first, second, "--out", pages}).exit_code, 0);
     ASSERT_EQ(run({"merge", first, second, "--out", folder + "merged"}).exit_code, 0);
 
-    // Each command once, as it was.
+    // Each command appears once, unchanged.
     EXPECT_EQ(manifest(first)["command_lines"].size(), 2u);
     EXPECT_EQ(manifest(folder + "merged")["command_lines"].size(), 4u);
     const auto lines = manifest(first)["command_lines"].get<std::vector<std::string>>();
@@ -136,7 +136,7 @@ TEST_F(Cli, AComparisonDoesNotReplaceTheRunsOwnPages) {
   EXPECT_EQ(read_text(folder_ / "two/index.html"), page);
 }
 
-TEST_F(Cli, GalleryTellsWhatIsWrong) {
+TEST_F(Cli, GalleryReportsWhatIsWrong) {
   EXPECT_THAT(error_of({"gallery", "a", "b", "c"}, kUsage), HasSubstr("found 3"));
   EXPECT_THAT(error_of({"gallery", "a", "--out", "b"}, kUsage), HasSubstr("--out"));
   EXPECT_THAT(error_of({"gallery", "--seed", "1"}, kUsage), HasSubstr("--seed"));

@@ -1,4 +1,4 @@
-// Killed at any moment and started again, the program leaves what an uninterrupted run leaves.
+// Killed at any moment and started again, the program leaves the same files as an uninterrupted run.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -31,7 +31,7 @@ double seconds_since(Clock::time_point start) {
 
 class CliKilled : public Cli {
  protected:
-  // torchvision's file, the first two layers alone, so that the program starts in no time.
+  // A file as torchvision's with only the first two layers, so that the program starts in no time.
   void write_two_layers(const std::string& name) {
     constexpr std::size_t kFirst = 64 * 3 * 9;
     constexpr std::size_t kSecond = 64 * 64 * 9;
@@ -68,7 +68,7 @@ class CliKilled : public Cli {
   }
 };
 
-TEST_F(CliKilled, ThenStartedAgainLeavesWhatAnUninterruptedRunLeaves) {
+TEST_F(CliKilled, ThenResumedEqualsAnUninterruptedRun) {
   write_two_layers("two.safetensors");
   const std::vector<std::string> all{"block1_conv1:0-11", "block1_conv2:0-11"};
   const std::vector<std::string> some{"block1_conv1:3-8", "block1_conv2:0,11"};
@@ -81,7 +81,7 @@ TEST_F(CliKilled, ThenStartedAgainLeavesWhatAnUninterruptedRunLeaves) {
   std::mt19937 random(std::random_device{}());
   std::uniform_real_distribution<double> moment(0, whole_seconds);
   int kills = 0;
-  int half_done = 0;  // Kills that left some results of several.
+  int half_done = 0;  // Kills that left some, but not all results.
   for (int trial = 0; kills < kKills; ++trial) {
     ASSERT_LT(trial, 10 * kKills);
     std::string out = "out";
@@ -114,8 +114,7 @@ TEST_F(CliKilled, ThenStartedAgainLeavesWhatAnUninterruptedRunLeaves) {
   EXPECT_GE(half_done, kKills / 10) << "the moments were not where it matters";
 }
 
-// Between any two changes to the file system, in the program's own order: moments too short to be hit by
-// chance.
+// Kills the program between any two changes to the file system, at moments too short to be hit by chance.
 class CliKilledAtEachChange : public CliKilled, public ::testing::WithParamInterface<const char*> {
  protected:
   int finish_killed_at(int change, const std::vector<std::string>& words) {
@@ -128,7 +127,7 @@ class CliKilledAtEachChange : public CliKilled, public ::testing::WithParamInter
   }
 };
 
-TEST_P(CliKilledAtEachChange, ThenStartedAgainLeavesWhatAnUninterruptedRunLeaves) {
+TEST_P(CliKilledAtEachChange, ThenResumedEqualsAnUninterruptedRun) {
   write_two_layers("two.safetensors");
   const std::vector<std::string> all{"block1_conv1:3,8", "block1_conv2:0,11"};
   ASSERT_EQ(run(command(all, "whole")).exit_code, 0);

@@ -1,4 +1,5 @@
-// What mpirun, srun and Slurm's job arrays tell a process, beside its share: its GPU and its CPUs.
+// The GPU and the CPUs of a process that mpirun, srun or a Slurm job array started. (Its share:
+// merge_test.cpp.)
 
 #include "host/cli/launcher.h"
 
@@ -61,11 +62,11 @@ TEST(CliLauncher, LocalRankIsTheOneOnThisMachine) {
                    {"SLURM_LOCALID", "0"},
                    {"SLURM_STEP_TASKS_PER_NODE", "1(x2)"}}),
             "1 of 4");
-  // A batch script is no step.
+  // A batch script is not a step.
   EXPECT_EQ(local({{"SLURM_LOCALID", "0"}, {"SLURM_TASKS_PER_NODE", "4"}}), "0 of 1");
 }
 
-TEST(CliLauncher, LocalRankThatMakesNoSenseIsNone) {
+TEST(CliLauncher, InvalidLocalRanksAreIgnored) {
   for (const char* tasks : {"", "x", "4(x", "4(x2", "4(y2)", "0", "-3", "4,,1", "2", "4 (x2)"}) {
     EXPECT_EQ(local({{"SLURM_LOCALID", "2"}, {"SLURM_NODEID", "5"}, {"SLURM_STEP_TASKS_PER_NODE", tasks}}),
               "0 of 1")
@@ -99,7 +100,7 @@ TEST(CliLauncher, SlurmAllotsCpus) {
   EXPECT_EQ(threads({{"SLURM_CPUS_PER_TASK", "many"}}, 8, 8), 0);
 }
 
-TEST(CliLauncher, OpenMpVariableIsTheUsersOwnWord) {
+TEST(CliLauncher, OpenMpVariableTakesPrecedence) {
   EXPECT_EQ(threads({{"OMP_NUM_THREADS", "3"}, {"SLURM_CPUS_PER_TASK", "8"}}, 64, 64), 0);
 }
 
@@ -119,7 +120,7 @@ TEST(CliLauncher, RanksTakeUsableGpusInTurn) {
 
 class CliThreads : public Cli {
  protected:
-  // What the run says that it used.
+  // The number of threads that the run reports.
   int used(const std::vector<std::string>& more = {}) {
     std::vector<std::string> arguments{"block1_conv1:0", "--force"};
     arguments.insert(arguments.end(), more.begin(), more.end());
@@ -142,16 +143,16 @@ TEST_F(CliThreads, OptionThenOpenMpThenLauncher) {
               HasSubstr("$OMP_NUM_THREADS"));
 }
 
-// As modules of HPC systems do: OpenMP's runtime binds the process to one CPU where it is loaded.
-TEST_F(CliThreads, WhereOpenMpWouldBindItsThreads) {
+// Modules of HPC systems set these variables, with which OpenMP's runtime binds the process to one CPU on
+// load.
+TEST_F(CliThreads, IgnoreOpenMpsBinding) {
   environment_["OMP_PROC_BIND"] = "close";
   environment_["OMP_PLACES"] = "cores";
   EXPECT_EQ(used(), available_processors());
 }
 
-#if !defined(__SANITIZE_ADDRESS__)  // Its runtime wants to be started directly.
-// Some systems start every program through a loader of their own: what the program starts again would be
-// that.
+#if !defined(__SANITIZE_ADDRESS__)  // Its runtime must be started directly.
+// Some systems start every program through their own loader, which the program must not take for itself.
 TEST_F(CliThreads, StartedThroughTheLoader) {
   const auto& maps = lines_of(read_text("/proc/self/maps"));
   const auto loader =

@@ -1,4 +1,4 @@
-// Whoever starts the program, and with whatever limits: right results or a true message, and nothing
+// Under any limits and permissions, the program gives correct results or a helpful message, and nothing is
 // half-written.
 
 #include <fcntl.h>
@@ -37,7 +37,7 @@ void set_limit(decltype(RLIMIT_AS) resource, rlim_t value) {
   if (setrlimit(resource, &limit) != 0) _exit(126);
 }
 
-/// Where root's rights would be in the way; the user may have no access to the program.
+/// For tests that root's rights would defeat; the user may have no access to the program.
 void be_an_ordinary_user() {
   constexpr unsigned kNobody = 65534;
   if (geteuid() == 0 && (setgroups(0, nullptr) != 0 || setgid(kNobody) != 0 || setuid(kNobody) != 0))
@@ -49,7 +49,7 @@ class CliLimits : public Cli {
   void SetUp() override {
     Cli::SetUp();
     write_first_layer("first.safetensors");
-    // The leak checker needs processes of its own.
+    // The leak checker needs further processes.
     environment_["ASAN_OPTIONS"] = "detect_leaks=0";
   }
 
@@ -76,7 +76,7 @@ class CliLimits : public Cli {
             "block1_conv1:" + filters};
   }
 
-  // With more to print than is kept until it is written.
+  // Prints more than a buffer holds.
   static std::vector<std::string> verbose_command(const std::string& out) {
     std::vector<std::string> words = command(out, "1-3", "80");
     words.insert(words.end(), {"--verbose", "--trace-every=1"});
@@ -90,13 +90,17 @@ class CliLimits : public Cli {
     return outcome;
   }
 
-  // With a limit, results or a message with `advice`; without it, the same command makes up for what is
-  // missing. Whether the run was complete.
+  // Whether the program's libraries can be loaded and initialised in so much memory.
+  bool starts_within(rlim_t bytes) { return run_limited(RLIMIT_AS, bytes, {"--version"}).exit_code == 0; }
+
+  // Expects results or a message with `advice` from a run with a limit, and that the same command without the
+  // limit completes them. Returns whether the first run was complete.
   bool expect_whole_or_advice(decltype(RLIMIT_AS) resource, rlim_t value, const std::string& advice) {
     SCOPED_TRACE(value);
     const Outcome outcome = run_limited(resource, value, command("out"));
-    if (outcome.exit_code == 127) return false;  // The program's libraries cannot even be loaded.
-    // Input where what is to be joined cannot be read.
+    // The program's libraries cannot even be loaded.
+    if (outcome.exit_code == 127 || (resource == RLIMIT_AS && !starts_within(value))) return false;
+    // kInput if the folders to be merged cannot be read.
     EXPECT_THAT(outcome.exit_code, AnyOf(0, kInput, kDevice, kOutput));
     if (outcome.exit_code != 0) {
       EXPECT_THAT(outcome.err, AllOf(HasSubstr("filterscope: error: "), HasSubstr(advice),
@@ -134,7 +138,7 @@ TEST_F(CliLimits, StandardStreamsMayBeClosed) {
 TEST_F(CliLimits, OutputThatCannotBePrintedDoesNotEndARun) {
   ASSERT_EQ(run(verbose_command("whole")).exit_code, 0);
   for (const char* place : {"/dev/null", "/dev/full"}) {
-    // For reading, or full.
+    // Opened for reading, or full.
     prepare_ = [place] {
       dup2(open(place, std::string(place) == "/dev/null" ? O_RDONLY : O_WRONLY), STDOUT_FILENO);
     };
@@ -167,7 +171,7 @@ TEST_F(CliLimits, FewOpenFiles) {
   bool whole = false;
   for (rlim_t files = 4; files < 20 && !whole; ++files) {
     whole = expect_whole_or_advice(RLIMIT_NOFILE, files, "raise the limit of open files (`ulimit -n`, now ");
-    // What is there is not forgotten because it cannot be opened.
+    // Results that cannot be opened are not forgotten.
     ASSERT_EQ(run(command("out", "1-2")).exit_code, 0);
     run_limited(RLIMIT_NOFILE, files, command("out", "3"));
     EXPECT_EQ(run(command("out", "3")).exit_code, 0);
@@ -181,7 +185,7 @@ TEST_F(CliLimits, FewOpenFiles) {
 
 TEST_F(CliLimits, SmallFiles) {
   ASSERT_EQ(run(command("whole")).exit_code, 0);
-  // stderr.txt, too, is a file.
+  // The limit also holds for stderr.txt.
   for (const rlim_t bytes : {1000, 3000, 6000, 20'000, 40'000, 60'000})
     expect_whole_or_advice(RLIMIT_FSIZE, bytes, "raise the limit of file sizes (`ulimit -f`, now ");
 }
@@ -211,7 +215,18 @@ TEST_F(CliLimits, LittleMemory) {
   EXPECT_THAT(outcome.err, AllOf(HasSubstr("some.h5: no memory"), HasSubstr("(`ulimit -v`, now 80 MB)")));
 }
 
-// What is read again is not at fault either.
+TEST_F(CliLimits, LittleMemoryMakesBatchesSmaller) {
+  if (kAddressSanitizer) GTEST_SKIP() << "the address sanitizer needs all address space";
+  const std::vector<std::string> large{
+      "render", "block1_conv1:1-6", "--weights", "first.safetensors", "--size", "500", "--iterations",
+      "1",      "--threads",        "1",         "--verbose",         "--out",  "out", "--force"};
+  EXPECT_THAT(run(large).err, HasSubstr("Batches: 1, each of at most 16 filters (enough for 1 thread)"));
+  const Outcome outcome = run_limited(RLIMIT_AS, 220'000'000, large);
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.err, HasSubstr(" MB of free memory)"));
+}
+
+// Files that are read again are not blamed either.
 TEST_F(CliLimits, LittleMemoryForResults) {
   if (kAddressSanitizer) GTEST_SKIP() << "the address sanitizer needs all address space";
   std::vector<std::string> large = command("whole");
@@ -224,7 +239,7 @@ TEST_F(CliLimits, LittleMemoryForResults) {
     for (rlim_t megabytes = 40; megabytes < 1000 && !done; megabytes += 7) {
       SCOPED_TRACE(words[0] + " " + std::to_string(megabytes));
       const Outcome outcome = run_limited(RLIMIT_AS, megabytes * 1'000'000, words);
-      if (outcome.exit_code == 127) continue;  // The program's libraries cannot even be loaded.
+      if (!starts_within(megabytes * 1'000'000)) continue;
       EXPECT_THAT(outcome.exit_code, AnyOf(0, kInput, kDevice, kOutput)) << outcome.err;
       if (outcome.exit_code != 0) {
         EXPECT_THAT(outcome.err, HasSubstr("raise the limit of memory"));
@@ -239,7 +254,7 @@ TEST_F(CliLimits, LittleMemoryForResults) {
 
 // --- Time ---
 
-TEST_F(CliLimits, LittleProcessorTime) {
+TEST_F(CliLimits, LittleCpuTime) {
   const Outcome outcome = run_limited(RLIMIT_CPU, 2, command("out", "0-63", "2000"));
   EXPECT_EQ(outcome.exit_code, kInterrupted) << outcome.err;
   EXPECT_THAT(outcome.err, AllOf(HasSubstr("`ulimit -t`"), HasSubstr("Interrupted: ")));
@@ -254,10 +269,10 @@ class CliFewProcesses : public CliLimits {
     CliLimits::SetUp();
     fs::permissions(folder_, fs::perms::all);
     prepare_ = [] {
-      set_limit(RLIMIT_NPROC, 1);  // It does not hold for root.
+      set_limit(RLIMIT_NPROC, 1);  // The limit does not apply to root.
       be_an_ordinary_user();
     };
-    if (run({"--version"}).exit_code != 0) GTEST_SKIP() << "a user with one process cannot be had here";
+    if (run({"--version"}).exit_code != 0) GTEST_SKIP() << "no user with one process can be used here";
   }
 };
 
@@ -270,7 +285,7 @@ TEST_F(CliFewProcesses, OneIsEnough) {
   expect_same("out", "whole");
 }
 
-TEST_F(CliFewProcesses, WhatNeedsAnotherSaysSo) {
+TEST_F(CliFewProcesses, CommandsThatNeedAnotherProcessSaySo) {
   std::ofstream(folder_ / "some.h5", std::ios::binary) << std::string("\x89HDF\r\n\x1a\n", 8);
   const std::string error =
       error_of({"render", "--weights", "some.h5", "--threads", "1", "block1_conv1:0"}, kDevice);
@@ -280,11 +295,11 @@ TEST_F(CliFewProcesses, WhatNeedsAnotherSaysSo) {
 
 // --- Permissions ---
 
-TEST_F(CliLimits, PermissionsAreToldOfAsSuch) {
+TEST_F(CliLimits, MissingPermissionsAreReportedAsSuch) {
   fs::permissions(folder_, fs::perms::all);
   prepare_ = be_an_ordinary_user;
-  if (run({"--version"}).exit_code != 0) GTEST_SKIP() << "another user cannot be had here";
-  // What may not be looked at is not missing.
+  if (run({"--version"}).exit_code != 0) GTEST_SKIP() << "no other user can be used here";
+  // A file in a folder without permissions is not reported as missing.
   fs::create_directory(folder_ / "shut");
   fs::copy_file(folder_ / "first.safetensors", folder_ / "shut" / "first.safetensors");
   fs::permissions(folder_ / "shut", fs::perms::none);
@@ -313,12 +328,12 @@ class CliHungUp : public CliLimits {
     prepare_ = [&] {
       std::signal(SIGHUP, at_hangup);
       setsid();
-      const int slave =
-          open(name.c_str(), O_RDWR);  // As the first one it becomes the terminal of the session.
+      const int slave = open(name.c_str(), O_RDWR);  // The first terminal opened becomes that of the session.
       for (int descriptor = 0; descriptor < 3; ++descriptor) dup2(slave, descriptor);
     };
     std::vector<std::string> words = long_command();
-    words.insert(words.end(), {"--verbose", "--trace-every=50"});  // No more than fits without a reader.
+    words.insert(words.end(),
+                 {"--verbose", "--trace-every=50"});  // No more output than fits without a reader.
     const pid_t child = start(words);
     wait_for_file(child, first_picture_);
     close(terminal);
@@ -337,8 +352,7 @@ TEST_F(CliHungUp, AlsoTwice) {
   EXPECT_EQ(manifest("out")["complete"], false);
 }
 
-// Ctrl-C of a job in the foreground also reaches those in the background that a script has started, which
-// ignore it.
+// Ctrl-C also reaches the background jobs that a script has started, which ignore it.
 TEST_F(CliHungUp, AnIgnoredInterruptStaysIgnored) {
   prepare_ = [] { std::signal(SIGINT, SIG_IGN); };
   const pid_t child = start(long_command());
@@ -359,9 +373,9 @@ TEST_F(CliHungUp, WithTheTerminalGone) {
   EXPECT_FALSE(exists("out/journal.jsonl"));
 }
 
-TEST_F(CliHungUp, ARunGoesOnUnderNohup) {
+TEST_F(CliHungUp, ARunContinuesUnderNohup) {
   const Outcome outcome = run_until_terminal_is_gone(SIG_IGN);
-  EXPECT_EQ(outcome.exit_code, kOutput);  // For want of a place for what it printed.
+  EXPECT_EQ(outcome.exit_code, kOutput);  // There is nowhere to print to.
   EXPECT_EQ(manifest("out")["complete"], true);
 }
 

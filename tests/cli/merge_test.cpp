@@ -1,4 +1,4 @@
-// Shares of a selection, and the folders that hold them joined in one.
+// Shares of a selection, and merging their folders.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -35,7 +35,7 @@ class CliMerge : public Cli {
   const std::vector<std::string> options_{"--reproducible", "--raw", "--animate", "--threads", "1"};
 };
 
-TEST_F(CliMerge, SharesAreJoinedToWhatOneRunLeaves) {
+TEST_F(CliMerge, MergedSharesEqualOneRun) {
   ASSERT_EQ(render(filters_ + options_ + std::vector<std::string>{"--out", "whole"}).exit_code, 0);
   for (const char* shard : {"1/3", "2/3", "3/3"}) {
     const Outcome outcome =
@@ -51,7 +51,7 @@ TEST_F(CliMerge, SharesAreJoinedToWhatOneRunLeaves) {
   expect_same("merged", "whole");
   EXPECT_EQ(manifest("merged")["complete"], true);
   EXPECT_EQ(manifest("merged")["command_lines"].size(), 4u);
-  // Merging takes a time of its own.
+  // Merging itself takes time, too.
   const auto before_finish = [&](const char* folder) {
     const auto of_folder = manifest(folder);
     return of_folder["wall_seconds"].get<double>() - of_folder["phases"]["finish"].get<double>();
@@ -65,12 +65,12 @@ TEST_F(CliMerge, SharesAreJoinedToWhatOneRunLeaves) {
               ascent("shares/shard-1-of-3") + ascent("shares/shard-2-of-3") + ascent("shares/shard-3-of-3"),
               0.01);
 
-  // Two of three: what is selected by the third is not known here, but that it is absent is.
+  // Two of three: the filters of the third are unknown, but it is known to be absent.
   const Outcome part = run({"merge", "shares/shard-3-of-3/", "shares/shard-1-of-3", "--out", "part"});
   EXPECT_EQ(part.exit_code, 0);
   EXPECT_THAT(part.err, HasSubstr("Note: 1 share is not among the folders: shard-2-of-3."));
 
-  // One after the other; and one that is left over of other shares.
+  // Merged one after the other, and together with one from another set of shares.
   EXPECT_THAT(run({"merge", "shares/shard-1-of-3", "--out", "later"}).err, HasSubstr("Note: 2 shares are"));
   EXPECT_THAT(run({"merge", "shares/shard-2-of-3", "--out", "later"}).err,
               HasSubstr("Note: 1 share is not among the folders: shard-3-of-3."));
@@ -79,7 +79,7 @@ TEST_F(CliMerge, SharesAreJoinedToWhatOneRunLeaves) {
   EXPECT_THAT(last.out, HasSubstr("in later/, 14 in all"));
   fs::copy(folder_ / "shares/shard-1-of-3", folder_ / "shares/shard-1-of-2", fs::copy_options::recursive);
   EXPECT_EQ(run({"merge", "shares/shard-1-of-2", "--out", "later"}).err, "");
-  // The folder of the results is none of those merged.
+  // The folder of --out is not one of those merged.
   for (const std::vector<std::string>& out :
        {std::vector<std::string>{"--out", "elsewhere/shard-2-of-3"}, {"--out=elsewhere too/shard-2-of-3"}}) {
     const Outcome other = run(std::vector<std::string>{"merge", "shares/shard-1-of-3"} + out);
@@ -88,7 +88,7 @@ TEST_F(CliMerge, SharesAreJoinedToWhatOneRunLeaves) {
   }
   expect_same("later", "whole");
 
-  // Into a folder that has a part already, which is one of those to be merged.
+  // Into a folder that already has a part, and is one of those to be merged.
   ASSERT_EQ(run({"merge", "shares/shard-1-of-3", "shares/shard-2-of-3", "shares/shard-3-of-3", "--out",
                  "shares/shard-1-of-3", "--quiet"})
                 .exit_code,
@@ -113,14 +113,14 @@ TEST_F(CliMerge, EveryFilterIsInOneShare) {
                         "block1_conv1/block1_conv1_f0002.png", "block1_conv2/block1_conv2_f0000.png"));
 }
 
-TEST_F(CliMerge, WhatAWholeSetOfSharesLacksIsMissing) {
+TEST_F(CliMerge, FiltersThatACompleteSetOfSharesLacksAreMissing) {
   const std::vector<std::string> selection{"block1_conv1:0,1", "block1_conv2:0,1"};
   std::vector<std::string> shares;
   for (const char* shard : {"1/2", "2/2"}) {
     ASSERT_EQ(render(selection + std::vector<std::string>{"--shard", shard, "--out", "shares"}).exit_code, 0);
     shares.push_back(std::string("shares/shard-") + shard[0] + "-of-2");
   }
-  // As if the first had been cut so that it ends a filter earlier.
+  // As if the first share had been cut one filter earlier.
   auto json = nlohmann::ordered_json::parse(read_text(folder_ / shares[0] / "manifest.json"));
   json["filters"].erase(json["filters"].end() - 1);
   std::ofstream(folder_ / shares[0] / "manifest.json") << json;
@@ -129,24 +129,24 @@ TEST_F(CliMerge, WhatAWholeSetOfSharesLacksIsMissing) {
   const Outcome merged =
       run(std::vector<std::string>{"merge"} + shares + std::vector<std::string>{"--out", "merged"});
   EXPECT_EQ(merged.exit_code, 0);
-  EXPECT_THAT(merged.err, HasSubstr("Note: 1 filter was selected and whole in none of the folders"));
+  EXPECT_THAT(merged.err, HasSubstr("Note: 1 filter was selected, but no folder holds it undamaged"));
   EXPECT_EQ(manifest("merged")["complete"], false);
-  // The same command cuts as this version does.
+  // The same command cuts the shares as this version does.
   ASSERT_EQ(render(selection + std::vector<std::string>{"--shard", "1/2", "--out", "shares"}).exit_code, 0);
   EXPECT_EQ(run(std::vector<std::string>{"merge"} + shares + std::vector<std::string>{"--out", "merged"}).err,
             "");
   EXPECT_EQ(manifest("merged")["complete"], true);
 }
 
-TEST_F(CliMerge, MoreSharesThanFiltersAreToldOf) {
+TEST_F(CliMerge, MoreSharesThanFiltersAreReported) {
   const Outcome outcome = render({"block1_conv1:0-1", "--shard", "2/3", "--out", "shares"});
   EXPECT_EQ(outcome.exit_code, 0);
-  EXPECT_EQ(outcome.out, "Nothing to do: 2 filters cannot fill 3 shares, and share 2 has none\n");
+  EXPECT_EQ(outcome.out, "Nothing to do: 2 filters cannot fill 3 shares; share 2 is empty\n");
   EXPECT_THAT(render({"block1_conv1:0-1", "block1_conv2:0,1", "--shard", "2/3", "--out", "shares"}).err,
               HasSubstr("1 of 4 filters"));
 }
 
-TEST_F(CliMerge, StartImagesOfTheirOwnGoToTheirShare) {
+TEST_F(CliMerge, StartImagesGoToTheSharesOfTheirFilters) {
   write_npy("each.npy", {3, 32, 32, 3}, 0.25f);
   const std::vector<std::string> command{"block1_conv1:3,10", "block1_conv2:20", "--init", "each.npy",
                                          "--reproducible"};
@@ -157,14 +157,14 @@ TEST_F(CliMerge, StartImagesOfTheirOwnGoToTheirShare) {
   expect_same("merged", "whole");
 }
 
-TEST_F(CliMerge, WhatIsMissingIsToldAndComesLater) {
+TEST_F(CliMerge, MissingFiltersAreReportedAndAddedLater) {
   ASSERT_EQ(render({"block1_conv1:0-3", "--out", "a"}).exit_code, 0);
   ASSERT_EQ(render({"block1_conv1:3-5", "--out", "b"}).exit_code, 0);
   fs::remove(folder_ / "b/block1_conv1/block1_conv1_f0005.png");
   const Outcome first = run({"merge", "a", "b"});
   EXPECT_EQ(first.exit_code, 0);
   EXPECT_THAT(first.out, HasSubstr("5 filters of 2 folders"));
-  EXPECT_THAT(first.err, HasSubstr("Note: 1 filter was selected and whole in none of the folders"));
+  EXPECT_THAT(first.err, HasSubstr("Note: 1 filter was selected, but no folder holds it undamaged"));
   EXPECT_EQ(manifest()["complete"], false);
   ASSERT_EQ(render({"block1_conv1:3-5", "--out", "b"}).exit_code, 0);
   const Outcome second = run({"merge", "a", "b"});
@@ -174,7 +174,7 @@ TEST_F(CliMerge, WhatIsMissingIsToldAndComesLater) {
   EXPECT_EQ(manifest()["counts"]["ok"], 6);
 }
 
-TEST_F(CliMerge, WhatIsDamagedIsNamed) {
+TEST_F(CliMerge, DamagedFilesAreNamed) {
   ASSERT_EQ(render({"block1_conv1:0-3", "--raw", "--out", "a"}).exit_code, 0);
   ASSERT_EQ(render({"block1_conv1:4", "--animate", "1", "--out", "b"}).exit_code, 0);
   EXPECT_EQ(run({"merge", "a", "b", "--out", "whole"}).err, "");
@@ -187,11 +187,11 @@ TEST_F(CliMerge, WhatIsDamagedIsNamed) {
               AllOf(HasSubstr("Note: of a, 2 files are missing or damaged, and left out: "
                               "block1_conv1/block1_conv1_f0002.png, raw/block1_conv1.npy."),
                     HasSubstr("Note: of b, 1 file is missing or damaged, and left out: block1_conv1/"),
-                    HasSubstr("1 filter was selected and whole in none of the folders")));
+                    HasSubstr("1 filter was selected, but no folder holds it undamaged")));
   EXPECT_EQ(manifest()["counts"]["ok"], 4);
 }
 
-// Nor is a folder taken that is still being copied; the pictures alone can be had if that is all there is.
+// A folder may still be being copied, so it is refused; if the losses are lost, they can be given up.
 TEST_F(CliMerge, SharesWithoutTheirLossesAreRefused) {
   ASSERT_EQ(render({"block1_conv1:0", "--out", "one"}).exit_code, 0);
   ASSERT_EQ(render({"block1_conv1:1", "--out", "other"}).exit_code, 0);
@@ -205,7 +205,7 @@ TEST_F(CliMerge, SharesWithoutTheirLossesAreRefused) {
   fs::remove(folder_ / "both/traces.csv");
   const Outcome again = run({"merge", "one", "other", "--out", "both"});
   EXPECT_EQ(again.exit_code, 0);
-  EXPECT_THAT(again.err, HasSubstr("both/traces.csv is not there"));
+  EXPECT_THAT(again.err, HasSubstr("both/traces.csv is missing"));
 }
 
 TEST_F(CliMerge, FoldersThatDoNotBelongTogetherAreRefused) {
@@ -221,7 +221,7 @@ TEST_F(CliMerge, FoldersThatDoNotBelongTogetherAreRefused) {
   EXPECT_EQ(manifest("a")["seed"], 7);
 }
 
-TEST_F(CliMerge, SomebodysOwnPageStays) {
+TEST_F(CliMerge, ForeignPagesAreNotReplaced) {
   ASSERT_EQ(render({"block1_conv1:0", "--out", "one"}).exit_code, 0);
   ASSERT_EQ(render({"block1_conv1:1", "--out", "other"}).exit_code, 0);
   fs::create_directory(folder_ / "site");
@@ -230,13 +230,13 @@ TEST_F(CliMerge, SomebodysOwnPageStays) {
     EXPECT_THAT(error_of({command, "one", "other", "--out", "site"}, kUsage),
                 AllOf(HasSubstr("--out site"), HasSubstr("index.html")));
     EXPECT_EQ(read_text(folder_ / "site/index.html"), "mine");
-    // Its own is replaced.
+    // A page written by the program is replaced.
     for (int time = 0; time < 2; ++time)
       EXPECT_EQ(run({command, "one", "other", "--out", std::string("own ") + command}).exit_code, 0);
   }
 }
 
-TEST_F(CliMerge, WhatIsNoFolderOfResultsIsRefused) {
+TEST_F(CliMerge, FoldersWithoutResultsAreRefused) {
   EXPECT_THAT(error_of({"merge"}, kUsage), HasSubstr("found none"));
   EXPECT_THAT(error_of({"merge", ""}, kUsage), HasSubstr("DIR"));
   EXPECT_THAT(
@@ -254,7 +254,7 @@ TEST_F(CliMerge, WhatIsNoFolderOfResultsIsRefused) {
   EXPECT_THAT(run({"merge", "--help"}).out, AllOf(HasSubstr("--out DIR"), HasSubstr("Exit codes")));
 }
 
-TEST_F(CliMerge, SharesAreToldByTheLauncher) {
+TEST_F(CliMerge, SharesComeFromTheLauncher) {
   environment_ = {{"OMPI_COMM_WORLD_RANK", "1"}, {"OMPI_COMM_WORLD_SIZE", "12"}};
   ASSERT_EQ(render({"block1_conv1", "--shard", "auto", "--out", "shares"}).exit_code, 0);
   EXPECT_TRUE(exists("shares/shard-02-of-12/manifest.json"));
@@ -277,7 +277,7 @@ std::string parsed(const std::string& text, const Variables& variables = {}) {
   }
 }
 
-TEST(CliShard, IsReadAsAPart) {
+TEST(CliShard, ParsesIndexAndCount) {
   EXPECT_EQ(parsed("1/1"), "1/1");
   EXPECT_EQ(parsed("4/4"), "4/4");
   EXPECT_EQ(parsed("17/100000"), "17/100000");
@@ -286,7 +286,7 @@ TEST(CliShard, IsReadAsAPart) {
                 AllOf(HasSubstr("--shard"), HasSubstr("1/4"), HasSubstr('"' + std::string(bad) + '"')));
 }
 
-TEST(CliShard, IsToldByMpiAndSlurm) {
+TEST(CliShard, ComesFromMpiAndSlurm) {
   const Variables array{{"SLURM_ARRAY_TASK_ID", "5"},
                         {"SLURM_ARRAY_TASK_MIN", "3"},
                         {"SLURM_ARRAY_TASK_MAX", "9"},
@@ -297,19 +297,19 @@ TEST(CliShard, IsToldByMpiAndSlurm) {
   EXPECT_EQ(parsed("auto", {{"PMI_RANK", "2"}, {"PMI_SIZE", "3"}}), "3/3");
   EXPECT_EQ(parsed("auto", {{"SLURM_PROCID", "1"}, {"SLURM_STEP_NUM_TASKS", "2"}}), "2/2");
   EXPECT_EQ(parsed("auto", array), "2/4");
-  // srun started the daemons of mpirun.
+  // The daemons of mpirun were started by srun.
   Variables both = open_mpi;
   both.insert({{"SLURM_PROCID", "1"}, {"SLURM_STEP_NUM_TASKS", "2"}});
   EXPECT_EQ(parsed("auto", both), "1/3");
-  // Ranks within each task of an array.
+  // Each task of an array starts ranks.
   Variables nested = array;
   nested.insert({{"SLURM_PROCID", "1"}, {"SLURM_STEP_NUM_TASKS", "2"}});
   EXPECT_EQ(parsed("auto", nested), "4/8");
-  // A batch script of Slurm has a SLURM_PROCID, but is no step.
+  // A batch script of Slurm has a SLURM_PROCID, but is not a step.
   EXPECT_THAT(parsed("auto", {{"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "8"}}), HasSubstr("found none"));
 }
 
-TEST(CliShard, RefusesLaunchersThatDoNotTell) {
+TEST(CliShard, RefusesLaunchersWithoutTheirVariables) {
   EXPECT_THAT(parsed("auto"), AllOf(HasSubstr("--shard auto"), HasSubstr("SLURM_ARRAY_TASK_ID"),
                                     HasSubstr("OMPI_COMM_WORLD_RANK"), HasSubstr("I/N")));
   EXPECT_THAT(parsed("auto", {{"OMPI_COMM_WORLD_RANK", "3"}, {"OMPI_COMM_WORLD_SIZE", "3"}}),

@@ -1,17 +1,11 @@
-// `filterscope render`: what it writes, how it goes on, and how it is interrupted.
+// `filterscope render`: its options, and the files and messages that it writes.
 
-#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/stat.h>
 
-#include <chrono>
-#include <csignal>
 #include <filesystem>
-#include <map>
 #include <regex>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "host/output/apng.h"
@@ -56,7 +50,7 @@ TEST_F(Cli, RendersPicturesSheetTracesAndManifest) {
               StartsWith("filterscope render --weights synthetic"));
   for (const char* phase : {"start_up", "weights", "plans", "ascent", "finish", "encode", "write"})
     EXPECT_GE(record["phases"][phase], 0) << phase;
-  EXPECT_GT(record["phases"]["weights"], 0);  // The stand-in's millions of numbers.
+  EXPECT_GT(record["phases"]["weights"], 0);  // Making millions of synthetic weights takes time.
 }
 
 TEST_F(Cli, OptionsReachTheManifest) {
@@ -109,7 +103,7 @@ TEST_F(Cli, AnimationsHoldAFrameEveryFewIterations) {
   const auto animation = [&](const std::string& filter) {
     return folder_ / ("filterscope-out/block1_conv1/block1_conv1_f000" + filter + ".apng");
   };
-  // Without a number, wherever it stands, and with one.
+  // Without a number, in any place, and with one.
   ASSERT_EQ(render({"--animate", "block1_conv1:0"}).exit_code, 0);
   EXPECT_TRUE(is_whole_apng(animation("0"), {32, 32}, 3));
   ASSERT_EQ(render({"block1_conv1:1", "--animate", "2"}).exit_code, 0);
@@ -131,7 +125,7 @@ TEST_F(Cli, AnimationsHoldAFrameEveryFewIterations) {
   EXPECT_EQ(manifest()["filters"][1]["frame_every"], 1);
 }
 
-TEST_F(Cli, FramesThatNoMemoryHoldsAreRefused) {
+TEST_F(Cli, FramesBeyondMemoryAreRefused) {
   EXPECT_THAT(
       error_of({"render", "--weights", "synthetic", "block1_conv1:0", "--size", "16384", "--iterations",
                 "2000000", "--animate", "1"},
@@ -194,9 +188,9 @@ TEST_F(Cli, DeadFiltersAreCountedAndListed) {
   EXPECT_EQ(manifest()["filters"][1]["status"], "ok");
 }
 
-// Filter 63 is activated nowhere by noise, and by what the first step makes of it; filter 0 has no gradient
-// at all.
-TEST_F(Cli, FiltersWithoutAGradientAreRescuedUnlessToldOtherwise) {
+// Filter 63 is activated nowhere by noise, nor by the image after the first step; filter 0 has no gradient at
+// all.
+TEST_F(Cli, FiltersWithoutAGradientAreRescuedUnlessSwitchedOff) {
   write_first_layer("first.safetensors");
   const std::vector<std::string> filters{
       "--weights", "first.safetensors", "block1_conv1:0-2,63", "--step", "100", "--iterations",
@@ -241,7 +235,7 @@ TEST_F(Cli, FiltersWithoutAGradientAreRescuedUnlessToldOtherwise) {
   EXPECT_EQ(with({"--out", "on", "--rescue", "yes"}).exit_code, 2);
   EXPECT_THAT(with({"--out", "on"}).out, HasSubstr("Nothing to do"));
 
-  // What is read again, by a run that goes on and by merge, is what was written.
+  // Resuming and merging read what was written.
   fs::remove(folder_ / "on/block1_conv1/block1_conv1_f0002.png");
   ASSERT_EQ(with({"--out", "on"}).exit_code, 0);
   EXPECT_EQ(manifest("on")["filters"], record["filters"]);
@@ -266,158 +260,6 @@ TEST_F(Cli, ReproducibleBytesDoNotDependOnTheSelection) {
   const std::string picture = read_text(folder_ / "one/block1_conv2/block1_conv2_f0005.png");
   EXPECT_FALSE(picture.empty());
   EXPECT_EQ(picture, read_text(folder_ / "many/block1_conv2/block1_conv2_f0005.png"));
-}
-
-// --- Going on ---
-
-TEST_F(Cli, TheSameCommandAgainRendersWhatIsMissing) {
-  const std::vector<std::string> command{"block1_conv1:0-3", "--reproducible", "--threads", "1"};
-  ASSERT_EQ(render(command).exit_code, 0);
-  const auto before = manifest();
-  const std::string picture = "filterscope-out/block1_conv1/block1_conv1_f0002.png";
-  const std::string bytes = read_text(folder_ / picture);
-  const Outcome nothing = render(command);
-  EXPECT_EQ(nothing.exit_code, 0);
-  EXPECT_THAT(nothing.out, AllOf(HasSubstr("Nothing to do: all 4 filters are"), HasSubstr("filterscope-out/"),
-                                 HasSubstr("--force")));
-  EXPECT_EQ(nothing.err, "");
-  fs::remove(folder_ / picture);
-  const Outcome one = render(command);
-  EXPECT_EQ(one.exit_code, 0);
-  EXPECT_THAT(one.out, HasSubstr("1 filter in "));
-  EXPECT_THAT(one.err,
-              AllOf(HasSubstr("1 filter of 1 layer"), HasSubstr("Already: 3 filters of the selection")));
-  EXPECT_EQ(read_text(folder_ / picture), bytes);
-  EXPECT_EQ(manifest()["filters"], before["filters"]);
-  EXPECT_EQ(manifest()["command_lines"], before["command_lines"]);
-}
-
-TEST_F(Cli, MoreFiltersAreAdded) {
-  ASSERT_EQ(render({"block1_conv1:0-1"}).exit_code, 0);
-  ASSERT_EQ(render({"block1_conv1:1-2", "block1_conv2:5", "--batch", "1"}).exit_code, 0);
-  const auto record = manifest();
-  EXPECT_EQ(record["complete"], true);
-  EXPECT_EQ(record["counts"]["ok"], 4);
-  EXPECT_EQ(record["command_lines"].size(), 2u);
-  EXPECT_EQ(lines_of(read_text(folder_ / "filterscope-out/traces.csv")).size(), 9u);
-}
-
-TEST_F(Cli, OtherSettingsAreRefusedAndForced) {
-  ASSERT_EQ(render({"block1_conv1:0-1"}).exit_code, 0);
-  const std::string before = read_text(folder_ / "filterscope-out/manifest.json");
-  const Outcome refused = render({"block1_conv1:0-1", "--iterations", "3", "--seed", "1"});
-  EXPECT_EQ(refused.exit_code, kUsage);
-  EXPECT_THAT(refused.err, AllOf(HasSubstr("--iterations: 2 then, 3 now"), HasSubstr("--seed: 0 then, 1 now"),
-                                 HasSubstr("filterscope-out"), HasSubstr("--force")));
-  EXPECT_EQ(read_text(folder_ / "filterscope-out/manifest.json"), before);
-  const Outcome forced = render({"block1_conv1:1", "--iterations", "3", "--force"});
-  EXPECT_EQ(forced.exit_code, 0) << forced.err;
-  EXPECT_EQ(manifest()["iterations"], 3);
-  EXPECT_EQ(manifest()["filters"].size(), 1u);
-}
-
-TEST_F(Cli, StartImagesOfTheirOwnStayWithTheirFilters) {
-  write_npy("each.npy", {3, 32, 32, 3}, 0.f);
-  std::fstream file(folder_ / "each.npy", std::ios::binary | std::ios::in | std::ios::out);
-  for (int value = 0; value < 3 * 32 * 32 * 3; ++value) {
-    const float start = static_cast<float>((value * 7919) % 1000) / 1000;
-    file.seekp(128 + value * 4);
-    file.write(reinterpret_cast<const char*>(&start), 4);
-  }
-  file.close();
-  const std::vector<std::string> command{"block1_conv1:3,10,20", "--init", "each.npy", "--reproducible"};
-  ASSERT_EQ(render(command).exit_code, 0);
-  std::map<std::string, std::string> pictures;
-  for (const char* number : {"0003", "0010", "0020"}) {
-    const std::string name = std::string("filterscope-out/block1_conv1/block1_conv1_f") + number + ".png";
-    pictures[name] = read_text(folder_ / name);
-  }
-  fs::remove(folder_ / "filterscope-out/block1_conv1/block1_conv1_f0010.png");
-  fs::remove(folder_ / "filterscope-out/block1_conv1/block1_conv1_f0020.png");
-  const Outcome again = render(command);
-  ASSERT_EQ(again.exit_code, 0) << again.err;
-  for (const auto& [name, bytes] : pictures) EXPECT_EQ(read_text(folder_ / name), bytes) << name;
-
-  const Outcome others = render({"block1_conv1:3,10,21", "--init", "each.npy", "--reproducible"});
-  EXPECT_EQ(others.exit_code, kUsage);
-  EXPECT_THAT(others.err, HasSubstr("block1_conv1:3,10,20 then, block1_conv1:3,10,21 now"));
-}
-
-TEST_F(Cli, AFolderIsWrittenByOneProcessAtATime) {
-  const pid_t child = start({"render", "--weights", "synthetic", "--size", "128", "--iterations", "1000000",
-                             "--device", "cpu", "--reproducible", "block5_conv3"});
-  wait_for_file(child, "filterscope-out/manifest.json");
-  const std::vector<std::string> words{"render", "--weights", "synthetic", "--size", "32", "block1_conv1:0"};
-  EXPECT_THAT(error_of(words, kOutput), HasSubstr("another filterscope is writing to this folder"));
-  kill(child, SIGKILL);
-  waitpid(child, nullptr, 0);
-}
-
-// --- Interruption ---
-
-class CliInterrupted : public Cli, public ::testing::WithParamInterface<int> {};
-
-TEST_P(CliInterrupted, KeepsWhatIsFinished) {
-  const pid_t child = start({"render", "--weights", "synthetic", "--size", "32", "--iterations", "100",
-                             "--threads", "1", "--device", "cpu", "--reproducible", "block1_*"});
-  wait_for_file(child, "filterscope-out/block1_conv1/block1_conv1_f0000.png");
-  kill(child, GetParam());
-  const Outcome outcome = wait_for(child);
-  EXPECT_EQ(outcome.exit_code, kInterrupted) << outcome.err;
-  EXPECT_THAT(outcome.err,
-              AllOf(HasSubstr("Ctrl-C again ends at once"), HasSubstr("Interrupted: "),
-                    HasSubstr(" of 128 filters"), HasSubstr("filterscope-out/"), HasSubstr("manifest.json")));
-
-  const auto record = manifest();
-  EXPECT_EQ(record["complete"], false);
-  ASSERT_EQ(record["filters"].size(), 128u);
-  EXPECT_NE(record["filters"][0]["status"], "missing");
-  EXPECT_EQ(record["filters"].back()["status"], "missing");
-  for (const auto& filter : record["filters"]) {
-    if (filter["status"] != "missing") {
-      EXPECT_TRUE(exists("filterscope-out/" + filter["file"].get<std::string>()));
-    }
-  }
-}
-
-INSTANTIATE_TEST_SUITE_P(Signals, CliInterrupted, ::testing::Values(SIGINT, SIGTERM, SIGHUP, SIGXCPU),
-                         [](const auto& test) { return std::string(sigabbrev_np(test.param)); });
-
-// As in `2>&1 | tee log`: Ctrl-C ends tee, too, and then nobody reads what the program says.
-TEST_F(Cli, InterruptedKeepsWhatIsFinishedWithoutAReaderOfItsMessages) {
-  ASSERT_EQ(mkfifo((folder_ / "messages").c_str(), 0600), 0);
-  const int reader = open((folder_ / "messages").c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-  const pid_t child = start({"render", "--weights", "synthetic", "--size", "32", "--iterations", "100",
-                             "--threads", "1", "--device", "cpu", "--reproducible", "block1_*"},
-                            "messages", "messages");
-  wait_for_file(child, "filterscope-out/block1_conv1/block1_conv1_f0000.png");
-  close(reader);
-  kill(child, SIGINT);
-  EXPECT_EQ(wait_for(child).exit_code, kInterrupted);
-  EXPECT_EQ(manifest()["complete"], false);
-  EXPECT_TRUE(exists("filterscope-out/block1_conv1/sheet.png"));
-  EXPECT_FALSE(exists("filterscope-out/journal.jsonl"));
-}
-
-TEST_F(Cli, SecondInterruptEndsAtOnce) {
-  // An iteration takes seconds.
-  const pid_t child = start({"render", "--weights", "synthetic", "--size", "512", "--iterations", "1000000",
-                             "--device", "cpu", "--reproducible", "--batch", "16", "block5_conv3"});
-  wait_for_file(child, "filterscope-out/manifest.json");
-  kill(child, SIGINT);
-  std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  kill(child, SIGINT);
-  EXPECT_EQ(wait_for(child).exit_code, 1000 + SIGINT);
-}
-
-// As in `| head`: no message, and the death that a shell expects.
-TEST_F(Cli, EndsSilentlyWhenNobodyReadsItsOutput) {
-  const std::string pipeline =
-      "cd '" + folder_.string() + "' && mkfifo gate && { read x <gate; '" + FILTERSCOPE_PROGRAM +
-      "' list --weights synthetic 2>messages; echo $? >code; } | { exec <&-; echo >gate; }";
-  ASSERT_EQ(std::system(pipeline.c_str()), 0);
-  EXPECT_EQ(read_text(folder_ / "code"), std::to_string(128 + SIGPIPE) + "\n");
-  EXPECT_EQ(read_text(folder_ / "messages"), "");
 }
 
 }  // namespace

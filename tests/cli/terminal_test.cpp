@@ -1,4 +1,4 @@
-// What the user sees of a run on a terminal: the program writes to a pseudo-terminal, an emulated one shows
+// Runs as a user sees them on a terminal: the program writes to a pseudo-terminal, and an emulated one shows
 // it.
 
 #include "tests/support/terminal.h"
@@ -36,7 +36,7 @@ class CliTerminal : public Cli {
     Cli::TearDown();
   }
 
-  // A run on a terminal of so many columns. 0: it does not know how many.
+  // Starts a run on a terminal of `columns`; 0: it does not know how many it has.
   void start_on_terminal(int columns, int iterations, const std::vector<std::string>& more = {}) {
     if (terminal_ >= 0) close(terminal_);
     output_.clear();
@@ -67,14 +67,14 @@ class CliTerminal : public Cli {
     child_ = fork();
     if (child_ != 0) return;
     setsid();
-    const int end = open(name.c_str(), O_RDWR);  // Which makes it the session's.
+    const int end = open(name.c_str(), O_RDWR);  // This makes it the session's terminal.
     for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) dup2(end, descriptor);
     setenv("HOME", folder_.c_str(), 1);
     setenv("TERM", "xterm", 1);
     unsetenv("COLUMNS");
     unsetenv("FILTERSCOPE_WEIGHTS");
     for (const auto& [variable, value] : environment_) setenv(variable.c_str(), value.c_str(), 1);
-    // In the background the job of another process group has the terminal: here that of its parent.
+    // In the background, another process group has the terminal: here the parent's.
     if (in_background_) {
       const pid_t job = fork();
       if (job != 0) {
@@ -93,7 +93,7 @@ class CliTerminal : public Cli {
     ASSERT_EQ(ioctl(terminal_, TIOCSWINSZ, &size), 0);
   }
 
-  // What has been written since the last call; nothing once the program has ended.
+  // Returns what has been written since the last call; nothing after the end of the program.
   std::optional<std::string> read_some(int milliseconds) {
     pollfd ready{terminal_, POLLIN, 0};
     if (poll(&ready, 1, milliseconds) == 0) return "";
@@ -104,7 +104,7 @@ class CliTerminal : public Cli {
     return std::string(text, static_cast<std::size_t>(count));
   }
 
-  // Until `text` has been written `times` more.
+  // Shows output until `text` has been written `times` more.
   void show_until(const std::string& text, int times, EmulatedTerminal& screen) {
     while (times > 0) {
       const auto some = read_some(100'000);
@@ -127,7 +127,7 @@ class CliTerminal : public Cli {
     return show_to_the_end(screen, kInterrupted);
   }
 
-  // Nothing is on its way from the program to the terminal meanwhile.
+  // The program is stopped meanwhile, so no output is on its way to the terminal.
   void resize(int columns, EmulatedTerminal& screen) {
     kill(child_, SIGSTOP);
     int status = 0;
@@ -166,7 +166,7 @@ TEST_F(CliTerminal, ProgressIsOneLineAlsoWhenTheTerminalIsResized) {
   }
 }
 
-TEST_F(CliTerminal, ATerminalThatDoesNotKnowItsColumnsIsAsWideAsTheEnvironmentSays) {
+TEST_F(CliTerminal, TheEnvironmentGivesTheColumnsThatATerminalDoesNotKnow) {
   environment_["COLUMNS"] = "20";
   start_on_terminal(0, kUntilInterrupted);
   EmulatedTerminal screen(20, EmulatedTerminal::Resizing::cuts);
@@ -175,7 +175,7 @@ TEST_F(CliTerminal, ATerminalThatDoesNotKnowItsColumnsIsAsWideAsTheEnvironmentSa
   EXPECT_EQ(progress_lines(interrupt(screen)), 0) << output_;
 }
 
-TEST_F(CliTerminal, RecordedLossesStandOnLinesOfTheirOwn) {
+TEST_F(CliTerminal, RecordedLossesArePrintedOnSeparateLines) {
   start_on_terminal(60, kUntilInterrupted, {"--verbose", "--trace-every", "10"});
   EmulatedTerminal screen(60, EmulatedTerminal::Resizing::reflows);
   show_until("%", 2, screen);
@@ -190,7 +190,7 @@ TEST_F(CliTerminal, RecordedLossesStandOnLinesOfTheirOwn) {
       << output_;
 }
 
-TEST_F(CliTerminal, NothingIsRewrittenWhereThatIsNotUnderstood) {
+TEST_F(CliTerminal, DumbTerminalsGetPlainLines) {
   for (const char* kind : {"dumb", ""}) {
     environment_["TERM"] = kind;
     start_on_terminal(80, 20, {"--force"});
@@ -200,7 +200,7 @@ TEST_F(CliTerminal, NothingIsRewrittenWhereThatIsNotUnderstood) {
   }
 }
 
-TEST_F(CliTerminal, AJobInTheBackgroundLeavesWhatIsTypedAlone) {
+TEST_F(CliTerminal, BackgroundJobsDoNotOverwriteWhatIsTyped) {
   in_background_ = true;
   start_on_terminal(80, 300);
   EmulatedTerminal screen(80, EmulatedTerminal::Resizing::cuts);

@@ -66,7 +66,7 @@ TEST(CliText, RenderableLayersEndAtTheFirstGap) {
   EXPECT_EQ(renderable_layers(vgg16(), weights), 2);
 }
 
-// What was written to a temporary file, which is gone then.
+// Reads all of a temporary file, and closes it.
 std::string all_of(std::FILE* file) {
   std::string text(static_cast<std::size_t>(std::ftell(file)), '\0');
   std::rewind(file);
@@ -75,7 +75,7 @@ std::string all_of(std::FILE* file) {
   return text;
 }
 
-// What a run of `filters` at 10 iterations each prints, one step of one filter at a time.
+// The output of a run of `filters` with 10 iterations each, one step of one filter at a time.
 std::string progress_output(Progress::Style style, std::vector<FilterId> filters, double expected_seconds,
                             int steps, std::chrono::milliseconds each = std::chrono::milliseconds(1),
                             int columns = 80) {
@@ -95,7 +95,7 @@ std::vector<FilterId> many_filters() {
   return std::vector<FilterId>(64, FilterId{4, 0});
 }
 
-TEST(CliProgress, RewritesOneLineOnATerminalAndTakesItAway) {
+TEST(CliProgress, RewritesAndErasesOneLineOnATerminal) {
   const std::string text = progress_output(Progress::Style::terminal, many_filters(), 100, 320);
   EXPECT_THAT(text, HasSubstr("/64 filters, "));
   EXPECT_THAT(text, HasSubstr(" iterations/s, "));
@@ -105,7 +105,7 @@ TEST(CliProgress, RewritesOneLineOnATerminalAndTakesItAway) {
   EXPECT_THAT(text, ::testing::EndsWith("\r\x1b[K\r"));
 }
 
-TEST(CliProgress, OneFilterIsNoPlural) {
+TEST(CliProgress, OneFilterIsSingular) {
   EXPECT_THAT(progress_output(Progress::Style::terminal, {{4, 0}}, 100, 10, std::chrono::milliseconds(30)),
               HasSubstr("/1 filter, "));
 }
@@ -116,8 +116,8 @@ TEST(CliProgress, TimeLeftStartsFromTheEstimate) {
   EXPECT_THAT(text, ContainsRegex(" 2[0-3] h "));
 }
 
-// The first steps come after ten seconds in which kernels are chosen, the first half of all ten later.
-TEST(CliProgress, WhatIsBeforeTheFirstStepsIsNotTheirPace) {
+// Choosing kernels takes ten seconds before the first steps; half of all steps take ten more.
+TEST(CliProgress, TimeBeforeTheFirstStepsDoesNotCountTowardsThePace) {
   std::FILE* file = std::tmpfile();
   {
     Progress::Clock::time_point now{};
@@ -138,14 +138,14 @@ TEST(CliProgress, PlainLinesComeAtAModestRate) {
   EXPECT_EQ(progress_output(Progress::Style::plain, many_filters(), 0, 300), "");
   const auto text =
       progress_output(Progress::Style::plain, many_filters(), 0, 640, std::chrono::milliseconds(4));
-  // About one line; a machine that is busy with other things makes the run last longer.
+  // About one line: the run lasts longer on a busy machine.
   EXPECT_THAT(text, ContainsRegex("^[0-9]+/64 filters, .* iterations/s, .* left\n"));
   EXPECT_LE(std::count(text.begin(), text.end(), '\n'), 4) << text;
   EXPECT_THAT(text, Not(HasSubstr("\r")));
 }
 
-// Or under `timeout`: another process group has the terminal.
-TEST(CliProgress, InTheBackgroundItIsPlainLines) {
+// As under `timeout`: another process group has the terminal.
+TEST(CliProgress, PrintsPlainLinesInTheBackground) {
   const std::string text =
       progress_output(Progress::Style::terminal, many_filters(), 0, 640, std::chrono::milliseconds(4), 0);
   EXPECT_THAT(text, testing::MatchesRegex("[0-9]+/64 filters, [^\r\x1b\n]+ left\n"));
@@ -155,7 +155,7 @@ TEST(CliProgress, SilentPrintsNothing) {
   EXPECT_EQ(progress_output(Progress::Style::silent, many_filters(), 0, 150), "");
 }
 
-// A stream, and the terminal that shows what is written to it.
+// A stream, and an emulated terminal that shows its output.
 class Screen {
  public:
   Screen(int columns, EmulatedTerminal::Resizing resizing)
@@ -178,7 +178,7 @@ class Screen {
     columns_ = columns;
   }
 
-  bool hidden = false;  // By another job.
+  bool hidden = false;  // Another job has the terminal.
 
  private:
   void take() {
@@ -235,7 +235,7 @@ TEST(CliStatusLine, LeavesNothingBehindHoweverTheTerminalIsResized) {
     StatusLine status(screen.stream(), screen.columns());
     for (int event = 0; event < 30; ++event) {
       const int kind = up_to(6);
-      if (kind <= 2) {  // Several between two updates, too.
+      if (kind <= 2) {  // Several resizes may happen between two updates.
         columns = up_to(120);
         screen.resize(columns);
       } else if (kind <= 5) {

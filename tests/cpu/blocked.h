@@ -8,8 +8,8 @@
 
 namespace filterscope::cpu {
 
-/// Maps of host/cpu/map.h's layout from the reference's and back. Lanes beyond the last channel are zero, and
-/// are not looked at.
+/// Converts maps from the reference's layout to that of host/cpu/map.h and back. Lanes beyond the last
+/// channel are zero, and are ignored on the way back.
 inline std::vector<float> to_blocked(const reference::Map& map) {
   const MapShape shape{map.channels, map.height, map.width};
   std::vector<float> blocked(shape.size(), 0.f);

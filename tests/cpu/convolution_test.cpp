@@ -1,6 +1,6 @@
-// Convolutions of host/cpu/convolution.h, both passes, with every tile size and every table of kernels,
-// against the double-precision reference: odd sizes, channels that fill no block, outputs and workspace
-// poisoned beforehand.
+// Compares both passes of host/cpu/convolution.h, with every tile size and every table of kernels, with the
+// double-precision reference: odd sizes, incomplete channel blocks, outputs and workspace poisoned
+// beforehand.
 
 #include "host/cpu/convolution.h"
 
@@ -22,7 +22,8 @@ namespace {
 constexpr float kPoison = std::numeric_limits<float>::quiet_NaN();
 constexpr int kThreads = 3;
 
-// fp32 sums of 9 * 64 products. The transforms of larger tiles add and subtract multiples of them.
+// Tolerances of fp32 sums of 9 * 64 products. The transforms of larger tiles add and subtract multiples of
+// them.
 double tolerance(int tile) {
   return tile == 2 ? 3e-6 : 3e-5;
 }
@@ -62,7 +63,7 @@ class ConvolutionTest : public testing::TestWithParam<std::tuple<Case, int>> {
     return all;
   }
 
-  // Every table, with all threads on the same tiles and each on its own, all tiles at once and few.
+  // Runs every table, with tiles shared by all threads or not, and all tiles at once or few.
   template <typename Body>
   void for_each_way(Pass pass, const Body& body) const {
     const KernelTables tables = kernel_tables();
@@ -113,7 +114,7 @@ TEST_P(ConvolutionTest, Forward) {
                     tolerance(tile_));
         }
         for (std::size_t i = 0; i < results.size(); ++i) ASSERT_EQ(bit(masks, i), results[i] > 0.f) << i;
-        // The bits do not depend on how the work is split.
+        // The bits do not depend on how the work is divided.
         if (first_table != &table) first = results;
         first_table = &table;
         EXPECT_EQ(results, first);
@@ -124,38 +125,38 @@ TEST_P(ConvolutionTest, Forward) {
 
         if (pooled_size == 0) return;
         std::vector<float> pooled(pooled_size * given_.images, kPoison);
-        std::vector<std::uint8_t> winners(pooled.size(), 0xAB);
-        convolution.forward_pool(given_.images, maps.data(), pooled.data(), winners.data(), workspace);
+        std::vector<std::uint8_t> argmax(pooled.size(), 0xAB);
+        convolution.forward_pool(given_.images, maps.data(), pooled.data(), argmax.data(), workspace);
         for (std::size_t i = 0; i < pooled.size(); ++i) {
           const std::size_t lane = i % kLanes;
           const std::size_t x = i / kLanes % (in_.width / 2);
           const std::size_t y = i / kLanes / (in_.width / 2) % (in_.height / 2);
           const std::size_t plane = i / (kLanes * static_cast<std::size_t>(in_.width / 2) * (in_.height / 2));
           float best = 0.f;
-          int winner = 4;
+          int largest = 4;
           for (int k = 0; k < 4; ++k) {
             const float value =
                 results[((plane * in_.height + 2 * y + k / 2) * in_.width + 2 * x + k % 2) * kLanes + lane];
             if (value > best) {
               best = value;
-              winner = k;
+              largest = k;
             }
           }
           ASSERT_EQ(pooled[i], best) << i;
-          ASSERT_EQ(winners[i], winner) << i;
+          ASSERT_EQ(argmax[i], largest) << i;
         }
       });
 }
 
 TEST_P(ConvolutionTest, Backward) {
-  // Random masks of the input and random winners of a pool of the output.
+  // Random masks of the input and random pool indices of the output.
   std::vector<std::uint8_t> masks(in_.size() / 8 * given_.images);
   const std::vector<float> mask_bytes = test::random_values(masks.size(), 1, 0.f, 256.f);
   for (std::size_t i = 0; i < masks.size(); ++i) masks[i] = static_cast<std::uint8_t>(mask_bytes[i]);
   const MapShape pooled_shape = out_.pooled();
-  std::vector<std::uint8_t> winners(pooled_shape.size() * given_.images);
-  const std::vector<float> winner_values = test::random_values(winners.size(), 2, 0.f, 5.f);
-  for (std::size_t i = 0; i < winners.size(); ++i) winners[i] = static_cast<std::uint8_t>(winner_values[i]);
+  std::vector<std::uint8_t> argmax(pooled_shape.size() * given_.images);
+  const std::vector<float> argmax_values = test::random_values(argmax.size(), 2, 0.f, 5.f);
+  for (std::size_t i = 0; i < argmax.size(); ++i) argmax[i] = static_cast<std::uint8_t>(argmax_values[i]);
 
   for (const bool pooled : {false, true}) {
     SCOPED_TRACE(pooled ? "pooled" : "whole");
@@ -176,8 +177,8 @@ TEST_P(ConvolutionTest, Backward) {
                                       x) *
                                          kLanes +
                                      channel % kLanes;
-              if (winners[at] == 4) continue;
-              gradient.at(2 * y + winners[at] / 2, 2 * x + winners[at] % 2, channel) =
+              if (argmax[at] == 4) continue;
+              gradient.at(2 * y + argmax[at] / 2, 2 * x + argmax[at] % 2, channel) =
                   given.back().at(y, x, channel);
             }
           }
@@ -193,7 +194,7 @@ TEST_P(ConvolutionTest, Backward) {
       const auto run = [&](const std::uint8_t* mask) {
         std::vector<float> results(in_.size() * given_.images, kPoison);
         if (pooled) {
-          convolution.backward_pool(given_.images, gradients.data(), winners.data(), results.data(), mask,
+          convolution.backward_pool(given_.images, gradients.data(), argmax.data(), results.data(), mask,
                                     workspace);
         } else {
           convolution.backward(given_.images, gradients.data(), results.data(), mask, workspace);

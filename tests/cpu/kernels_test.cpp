@@ -1,6 +1,6 @@
-// The filter head of every table of host/cpu/kernels.h against the double-precision reference: odd sizes,
-// outputs poisoned beforehand, rows split unevenly. The steps of a convolution are tested together, in
-// convolution_test.cpp.
+// Compares the filter head of every table of host/cpu/kernels.h with the double-precision reference: odd
+// sizes, outputs poisoned beforehand, rows divided unevenly. convolution_test.cpp tests the steps of a
+// convolution together.
 
 #include "host/cpu/kernels.h"
 
@@ -19,7 +19,7 @@ namespace filterscope::cpu {
 namespace {
 
 constexpr float kPoison = std::numeric_limits<float>::quiet_NaN();
-// Sums of at most 9 * 64 products of numbers up to 1 in single precision.
+// The tolerance of fp32 sums of at most 9 * 64 products of numbers up to 1.
 constexpr double kSumTolerance = 1e-5;
 
 struct Case {
@@ -43,7 +43,7 @@ class KernelsTest : public testing::TestWithParam<Case> {
   const Kernels& kernels_ = *GetParam().table;
   const MapShape shape_ = GetParam().shape;
 
-  // Calls body(begin, end) for an uneven split of [0, rows).
+  // Calls body(begin, end) for an uneven division of [0, rows).
   template <typename Body>
   static void split(int rows, const Body& body) {
     const int middle = rows / 3;
@@ -60,14 +60,14 @@ std::string case_name(const testing::TestParamInfo<Case>& info) {
 
 TEST_P(KernelsTest, HeadForwardAndBackward) {
   const Extent extent{shape_.height, shape_.width};
-  // The output of a ReLU, with many exact zeros.
+  // As the output of a ReLU, with many exact zeros.
   reference::Map input(extent, shape_.channels,
                        test::random_values(shape_.positions() * shape_.channels, 5, -1.f, 1.f));
   input = reference::relu(input);
   const std::vector<float> map = to_blocked(input);
   const std::vector<float> kernel =
       test::random_values(9 * static_cast<std::size_t>(shape_.channels), 6, -1.f, 1.f);
-  // [blocks][9][kLanes]; what lies beyond the last channel meets zeros of the map.
+  // [blocks][9][kLanes]; weights beyond the last channel are multiplied by zeros of the map.
   std::vector<float> weights(static_cast<std::size_t>(shape_.blocks()) * 9 * kLanes, 0.f);
   for (int tap = 0; tap < 9; ++tap) {
     for (int channel = 0; channel < shape_.channels; ++channel) {

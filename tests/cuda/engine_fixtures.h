@@ -2,19 +2,21 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "host/ascent/recipe.h"
+#include "host/cpu/engine.h"
 #include "host/cuda/engine.h"
-#include "host/cuda/own_convolution.h"
+#include "host/cuda/native_convolution.h"
 #include "host/model/network.h"
-#include "host/run/engine.h"
+#include "host/run/renderer.h"
 #include "tests/support/random_network.h"
 #include "tests/support/runs.h"
 
 namespace filterscope {
 
-// Pools after the second and fourth layer; channels as few as the kernels take.
+// Pools after the second and fourth layer; as few channels as the kernels support.
 inline Network small_network() {
   return test::make_network({{64}, {64, true}, {64}, {128, true}, {64}, {64}});
 }
@@ -32,21 +34,34 @@ inline RenderOptions options_for(Extent extent, Precision precision = Precision:
   return options;
 }
 
-// With the project's own kernels alone; they are taken as offered, since timing says nothing in the
+inline std::unique_ptr<Renderer> make_cuda_renderer(const Network& network, const Weights& weights,
+                                                    const Recipe& recipe, const RenderOptions& options,
+                                                    CudaBackend backend) {
+  return std::make_unique<Renderer>(network, weights, recipe, options,
+                                    make_cuda_engine(network, weights, recipe, options, std::move(backend)));
+}
+
+// With the project's kernels only, in the order they are offered, since timing is meaningless in the
 // emulation.
-inline std::unique_ptr<Engine> make_own_engine(const Network& network, const Weights& weights,
-                                               const Recipe& recipe, const RenderOptions& options,
-                                               const cuda::ConvolutionSource& source = cuda::own_variants) {
-  return make_cuda_engine(
+inline std::unique_ptr<Renderer> make_native_renderer(
+    const Network& network, const Weights& weights, const Recipe& recipe, const RenderOptions& options,
+    const cuda::ConvolutionSource& source = cuda::native_variants) {
+  return make_cuda_renderer(
       network, weights, recipe, options,
       {.sources = {source}, .rule = cuda::PlanRule::fixed, .timings = {}, .libraries = {}});
 }
 
+inline std::unique_ptr<Renderer> make_cpu_renderer(const Network& network, const Weights& weights,
+                                                   const Recipe& recipe, const RenderOptions& options) {
+  return std::make_unique<Renderer>(network, weights, recipe, options,
+                                    make_cpu_engine(network, weights, recipe, options));
+}
+
 inline Collector render(const Network& network, const Weights& weights, const Recipe& recipe,
                         const RenderOptions& options, const std::vector<FilterId>& filters,
-                        const cuda::ConvolutionSource& source = cuda::own_variants) {
+                        const cuda::ConvolutionSource& source = cuda::native_variants) {
   Collector collector;
-  make_own_engine(network, weights, recipe, options, source)->render(filters, collector, {});
+  make_native_renderer(network, weights, recipe, options, source)->render(filters, collector, {});
   return collector;
 }
 

@@ -1,4 +1,4 @@
-// When the CUDA engine hands its results over. See engine_test.cpp.
+// When the CUDA engine delivers its results. See engine_test.cpp.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -13,7 +13,7 @@
 namespace filterscope {
 namespace {
 
-// An observer that takes results when the test says so.
+// An observer that takes results when the test lets it.
 class SlowObserver : public RenderObserver {
  public:
   void on_finished(FilterResult result) override {
@@ -43,7 +43,7 @@ class SlowObserver : public RenderObserver {
     return all;
   }
 
-  int room_every = 0;  // There is room once in so many questions; 0: never.
+  int room_every = 0;  // There is room every so many calls; 0: never.
   std::ptrdiff_t fails_at = -1;
   std::int64_t stop_after = 0;
   std::stop_source stop;
@@ -60,10 +60,10 @@ class CudaEngineResults : public testing::Test {
   static constexpr int kAhead = 8;
   CudaEngineResults() { options_.batch = 2; }
   void render(SlowObserver& observer) const {
-    make_own_engine(network_, weights_, short_recipe(kIterations), options_)
+    make_native_renderer(network_, weights_, short_recipe(kIterations), options_)
         ->render(filters_, observer, observer.stop.get_token());
   }
-  // `test`, on the emulated device also when that is as late as may be.
+  // Runs `test`; on the emulated device, also with work done as late as possible.
   template <class Test>
   static void however_late(Test test) {
     test();
@@ -87,7 +87,7 @@ TEST_F(CudaEngineResults, WaitForAnObserverWithoutRoomUntilAllIsEnqueued) {
     render(observer);
     EXPECT_EQ(observer.ids(), filters_);
     EXPECT_EQ(observer.progress, 6 * kIterations);
-    // The results of a batch came when the device had at most its last iterations of the next one left.
+    // The results of a batch arrived when the device had at most the last iterations of the next batch left.
     for (std::size_t i = 0; i < observer.finished.size(); ++i) {
       const int batches = std::min(static_cast<int>(i) / 2 + 2, 3);
       EXPECT_GE(observer.finished[i].progress, 2 * (batches * kIterations - kAhead - 1)) << i;
@@ -131,7 +131,7 @@ TEST_F(CudaEngineResults, ThatTheObserverCannotTakeEndTheRun) {
 
 #if defined(FILTERSCOPE_EMULATED)
 
-// Frames make results so large that a slice holds one.
+// With frames, results are so large that a slice holds only one.
 TEST_F(CudaEngineResults, ComeInSlices) {
   options_ = options_for({48, 48});
   options_.batch = 4;
@@ -140,10 +140,10 @@ TEST_F(CudaEngineResults, ComeInSlices) {
   SlowObserver observer;
   observer.room_every = 1;
   const std::vector<FilterId> filters{{0, 0}, {0, 1}, {0, 2}, {0, 3}, {0, 4}, {0, 5}, {0, 6}, {0, 7}};
-  make_own_engine(network_, weights_, short_recipe(80), options_)->render(filters, observer, {});
+  make_native_renderer(network_, weights_, short_recipe(80), options_)->render(filters, observer, {});
   EXPECT_EQ(observer.ids(), filters);
   EXPECT_GT(observer.result_bytes, std::size_t{1} << 19);
-  // The first comes at the end of its batch, and none is enqueued between it and the second.
+  // The first arrives at the end of its batch, and no iteration is enqueued between it and the second.
   for (int i = 2; i < 4; ++i) EXPECT_EQ(observer.finished[i].progress, observer.finished[i - 1].progress + 4);
   EXPECT_EQ(observer.finished[3].asked, 4);
 }

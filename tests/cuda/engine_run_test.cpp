@@ -1,5 +1,5 @@
-// Whole runs of the CUDA engine: what it promises about batches, memory, the loop and the filters beside each
-// other. See engine_test.cpp.
+// Whole runs of the CUDA engine: its guarantees about batches, memory, the loop and the independence of
+// filters. See engine_test.cpp.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -26,19 +26,19 @@ TEST(CudaEngineRun, AFilterDoesNotDependOnItsPlaceInTheBatch) {
   const std::vector<std::vector<FilterId>> selections{{{3, 20}, {3, 30}, {3, 40}, {5, 1}, {5, 2}},
                                                       {{3, 1}, {3, 2}, {3, 20}, {5, 60}, {5, 61}},
                                                       {{3, 19}, {3, 20}, {3, 21}, {5, 0}, {5, 63}}};
-  const auto engine = make_own_engine(network, weights, short_recipe(3), options);
+  const auto renderer = make_native_renderer(network, weights, short_recipe(3), options);
   std::vector<float> first;
   for (const std::vector<FilterId>& filters : selections) {
     Collector collector;
-    engine->render(filters, collector, {});
+    renderer->render(filters, collector, {});
     const FilterResult& result = collector.results.at({3, 20});
     if (first.empty()) first = result.image;
     EXPECT_EQ(result.image, first);
   }
-  EXPECT_EQ(engine->describe().plans.size(), 1u);
+  EXPECT_EQ(renderer->describe().plans.size(), 1u);
 }
 
-TEST(CudaEngineRun, ReproducibleBytesWhateverIsRenderedBeside) {
+TEST(CudaEngineRun, ReproducibleBytesDoNotDependOnTheSelection) {
   const Network network = small_network();
   const Weights weights = test::random_weights(network, 3);
   RenderOptions options = options_for({9, 9}, Precision::fp16);
@@ -158,8 +158,8 @@ TEST(CudaEngineRun, StartsFromGivenImages) {
 
 #if defined(FILTERSCOPE_EMULATED)
 
-// Several batches, with everything that comes back from them.
-TEST(CudaEngineRun, GivesTheSameHoweverLateTheDeviceIs) {
+// Several batches, with every kind of result.
+TEST(CudaEngineRun, ResultsDoNotDependOnHowLateTheDeviceIs) {
   const Network network = test::make_network({{64}, {64}});
   const Weights weights = test::random_weights(network, 3);
   RenderOptions options = options_for({4, 5});
@@ -212,7 +212,7 @@ TEST(CudaEngineRun, TheLoopNeitherAllocatesNorCopiesNorWaits) {
   EXPECT_EQ(count(3), count(9));
 }
 
-TEST(CudaEngineRun, GoesOnWithSmallerBatchesWhenMemoryRunsOut) {
+TEST(CudaEngineRun, ContinuesWithSmallerBatchesWhenMemoryRunsOut) {
   const Network network = test::make_network({{64}, {64, true}, {64}});
   const Weights weights = test::random_weights(network, 3);
   RenderOptions options = options_for({10, 10});
@@ -221,7 +221,7 @@ TEST(CudaEngineRun, GoesOnWithSmallerBatchesWhenMemoryRunsOut) {
   for (int filter = 0; filter < 8; ++filter) filters.push_back({2, filter});
   const Collector expected = render(network, weights, short_recipe(2), options, filters);
   EXPECT_TRUE(expected.notices.empty());
-  // Room for the weights and about three images.
+  // Enough memory for the weights and about three images.
   emulation::set_memory(emulation::counters().allocated_bytes + 700'000);
   const Collector got = render(network, weights, short_recipe(2), options, filters);
   emulation::set_memory(std::size_t{4} << 30);
@@ -242,8 +242,8 @@ TEST(CudaEngineRun, GoesOnWithSmallerBatchesWhenMemoryRunsOut) {
   emulation::set_memory(std::size_t{4} << 30);
 }
 
-// Also where a batch has no second iteration, and where there are batches to come.
-TEST(CudaEngineRun, GoesOnWithSmallerBatchesWithoutMemoryForTheGraphOrPinned) {
+// Also if a batch has no second iteration, and if more batches follow.
+TEST(CudaEngineRun, ContinuesWithSmallerBatchesWithoutMemoryForTheGraphOrPinned) {
   const Network network = test::make_network({{64}, {64}});
   const Weights weights = test::random_weights(network, 3);
   RenderOptions options = options_for({6, 6});
@@ -258,13 +258,13 @@ TEST(CudaEngineRun, GoesOnWithSmallerBatchesWithoutMemoryForTheGraphOrPinned) {
         emulation::refuse_next_graph();
       }
       Collector got;
-      const auto engine = make_own_engine(network, weights, short_recipe(iterations), options);
-      engine->render(filters, got, {});
+      const auto renderer = make_native_renderer(network, weights, short_recipe(iterations), options);
+      renderer->render(filters, got, {});
       EXPECT_THAT(got.notices, testing::ElementsAre(testing::HasSubstr(
                                    pinned ? "out of pinned memory; going on with at most 2 filters"
                                           : "out of device memory; going on with at most 2 filters")));
       EXPECT_EQ(got.progress, expected.progress);
-      EXPECT_EQ(engine->describe().plans.size(), 1u);  // That of the batches that were ascended.
+      EXPECT_EQ(renderer->describe().plans.size(), 1u);  // The plan of the batches that were ascended.
       ASSERT_EQ(got.results.size(), filters.size());
       for (const auto& [id, result] : expected.results) {
         EXPECT_LT(test::l2_relative_error(got.results.at(id).image, result.image), 1e-5);
@@ -277,7 +277,7 @@ TEST(CudaEngineRun, GoesOnWithSmallerBatchesWithoutMemoryForTheGraphOrPinned) {
   emulation::refuse_pinned(0);
 }
 
-// Takes one result, and then has no room for more; after it the device breaks.
+// Takes one result, then has no room for more, and the device breaks.
 class BreaksTheDevice final : public RenderObserver {
  public:
   void on_finished(FilterResult result) override {
@@ -298,14 +298,14 @@ TEST(CudaEngineRun, DeliversWhatHasArrivedWhenTheDeviceIsLost) {
   options.batch = 2;
   const std::vector<FilterId> filters{{1, 0}, {1, 1}, {1, 2}, {1, 3}, {1, 4}, {1, 5}};
   BreaksTheDevice observer;
-  const auto engine = make_own_engine(network, weights, short_recipe(3), options);
+  const auto renderer = make_native_renderer(network, weights, short_recipe(3), options);
   try {
-    engine->render(filters, observer, {});
+    renderer->render(filters, observer, {});
     ADD_FAILURE() << "the device is lost";
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::device);
     EXPECT_THAT(error.what(), testing::AllOf(testing::HasSubstr("cuda:0 ("), testing::HasSubstr("llegal"),
-                                             testing::HasSubstr("What had arrived")));
+                                             testing::HasSubstr("had arrived are delivered")));
   }
   emulation::set_broken(false);
   EXPECT_THAT(observer.finished, testing::ElementsAre(FilterId{1, 0}, FilterId{1, 1}));
@@ -326,7 +326,7 @@ TEST(CudaEngineRun, EveryOperationHasItsRangeInAProfile) {
     const std::string backward = iteration + "backward/" + layer.name + '/' + layer.name;
     expected.insert({forward + " filter head", backward + " filter head gradient"});
     if (layer.name == network.convolutions.back().name) continue;
-    expected.insert({forward + " convolution", backward + " input gradient"});
+    expected.insert({forward + " fprop", backward + " dgrad"});
   }
   expected.insert({iteration + "step/loss trace", iteration + "step/normalise and step"});
   const std::set<std::string> found = emulation::take_ranges();
@@ -347,13 +347,13 @@ TEST(CudaEngineRun, StopsBetweenIterationsAndKeepsWhatIsFinished) {
   constexpr int kIterations = 400;  // More than are enqueued ahead.
 #endif
   collector.stop_after = 2 * kIterations + 2 * kIterations / 2;
-  make_own_engine(network, weights, short_recipe(kIterations), options)
+  make_native_renderer(network, weights, short_recipe(kIterations), options)
       ->render(std::vector<FilterId>{{1, 0}, {1, 1}, {1, 2}, {1, 3}, {1, 4}, {1, 5}}, collector,
                collector.stop.get_token());
   EXPECT_EQ(collector.results.size(), 2u);
 }
 
-TEST(CudaEngineRun, ProfiledIterationsGiveTheSame) {
+TEST(CudaEngineRun, ProfilingDoesNotChangeResults) {
   const Network network = test::make_network({{64}, {64}});
   const Weights weights = test::random_weights(network, 3);
   RenderOptions options = options_for({5, 5});

@@ -1,5 +1,5 @@
-// What the CUDA engine computes, against the double-precision reference and the CPU engine: on the emulated
-// device, and where CUDA is, built a second time for a real one.
+// The CUDA engine's results, compared with the double-precision reference and the CPU engine: on the emulated
+// device, and with CUDA also on a real one.
 #include "host/cpu/engine.h"
 
 #include <gmock/gmock.h>
@@ -11,17 +11,14 @@
 #include <string>
 #include <vector>
 
-#include "engine_fixtures.h"
+#include "engine_gradients.h"
 #include "host/cuda/engine.h"
-#include "host/cuda/own_convolution.h"
+#include "host/cuda/native_convolution.h"
 #include "tests/support/gradient_fidelity.h"
 #include "tests/support/random_network.h"
 #include "tests/support/reference.h"
 #include "tests/support/rescue.h"
-#if defined(FILTERSCOPE_EMULATED)
-#include "kernels/common/global.h"
-#include "kernels/common/launch.h"
-#else
+#if !defined(FILTERSCOPE_EMULATED)
 #include <cuda_runtime_api.h>
 
 #include <cstdlib>
@@ -33,7 +30,7 @@
 namespace filterscope {
 namespace {
 
-// Relative errors of losses and of what the image moved by, after a few iterations.
+// Relative errors of losses and of the image's change after a few iterations.
 struct Tolerance {
   double first_loss;
   double final_loss;
@@ -66,18 +63,18 @@ void expect_reference(const Collector& got, const Network& network, const Weight
   }
 }
 
-// fp32: as the CPU engine's test. The others round every map and gradient to 8 or 11 bits.
+// fp32 as in the CPU engine's test. The other precisions round every map and gradient to 8 or 11 bits.
 Tolerance tolerance_of(Precision precision) {
   return precision == Precision::fp32   ? Tolerance{1e-5, 1e-4, 1e-4}
          : precision == Precision::fp16 ? Tolerance{2e-3, 5e-3, 5e-3}
                                         : Tolerance{1e-2, 3e-2, 3e-2};
 }
 
-// Of the project's kernels the one for tensor cores of every device since sm_80, also where there are faster
-// ones; as sm_80 itself would be offered it.
+// Only the project's kernel for the tensor cores of sm_80 and later, even if there are faster ones: what a
+// device with sm_80 is offered.
 std::vector<std::unique_ptr<cuda::ConvolutionVariant>> implicit_gemm_alone(
-    const cuda::ConvolutionProblem& problem, cuda::PlanSearch search, const cuda::MayTime& may_time) {
-  auto variants = cuda::own_variants(problem, search, may_time);
+    const cuda::ConvolutionProblem& problem, cuda::PlanSearch search, const cuda::TimingBudget& has_time) {
+  auto variants = cuda::native_variants(problem, search, has_time);
   std::erase_if(variants, [](const auto& variant) {
     return variant->name().find("implicit_gemm") == std::string::npos;
   });
@@ -86,7 +83,7 @@ std::vector<std::unique_ptr<cuda::ConvolutionVariant>> implicit_gemm_alone(
 
 class CudaEngine : public testing::TestWithParam<Precision> {};
 
-TEST_P(CudaEngine, AscentIsTheReferences) {
+TEST_P(CudaEngine, AscentMatchesTheReference) {
   const Network network = small_network();
   const Weights weights = test::random_weights(network, 3);
   RenderOptions options = options_for({13, 14}, GetParam());
@@ -102,8 +99,8 @@ TEST_P(CudaEngine, AscentIsTheReferences) {
 
 TEST_P(CudaEngine, RescuesWhatHasNoGradient) {
   const test::RescueCases cases;
-  // Long steps make much of each gate that a rounding opens or closes. So in 16 bits it is the statuses that
-  // count here, and the gradients are judged below.
+  // Long steps amplify every mask bit that rounding flips. So in 16 bits only the statuses are checked here;
+  // the gradients are checked below.
   const test::RescueTolerance tolerance =
       GetParam() == Precision::fp32 ? test::RescueTolerance{1e-4, 1e-4} : test::RescueTolerance{0.5, 0.75};
   test::expect_rescue(
@@ -113,27 +110,7 @@ TEST_P(CudaEngine, RescuesWhatHasNoGradient) {
       options_for(cases.extent(), GetParam()), tolerance);
 }
 
-// Of all filters, as one batch and as several.
-std::vector<fidelity::GradientErrors> errors_of_gradients(
-    const Network& network, const Weights& weights, const RenderOptions& options,
-    const std::vector<FilterId>& filters, const cuda::ConvolutionSource& source = cuda::own_variants) {
-  const std::size_t size = options.extent.positions() * 3;
-  const std::vector<float> images = test::random_values(filters.size() * size, 8);
-  const auto found =
-      make_own_engine(network, weights, short_recipe(1), options, source)->gradients(filters, images);
-  EXPECT_EQ(found.size(), filters.size());
-  std::vector<fidelity::GradientErrors> errors;
-  for (std::size_t i = 0; i < found.size(); ++i) {
-    EXPECT_EQ(found[i].id, filters[i]);
-    const reference::Gradient expected = reference::loss_and_gradient(
-        network, weights, identity_mapping(), filters[i].layer, filters[i].filter,
-        reference::Map(options.extent, 3, std::span(images).subspan(i * size, size)));
-    errors.push_back(
-        fidelity::gradient_errors(found[i], expected, network, weights, identity_mapping(), options.extent));
-  }
-  return errors;
-}
-
+// For all filters, as one batch and as several.
 TEST_P(CudaEngine, GradientsAreWithinTheLimits) {
   const Network network = small_network();
   const Weights weights = test::random_weights(network, 3);
@@ -142,14 +119,14 @@ TEST_P(CudaEngine, GradientsAreWithinTheLimits) {
     options.batch = batch;
     for (const fidelity::GradientErrors& errors :
          errors_of_gradients(network, weights, options, some_filters())) {
-      EXPECT_GT(errors.gates, 0);
+      EXPECT_GT(errors.masks, 0);
       EXPECT_TRUE(fidelity::within(fidelity::summarise({&errors, 1}), fidelity::gradient_limits(GetParam())))
           << *errors.step << " " << *errors.norm << " " << errors.free_step << " " << errors.differ;
     }
   }
 }
 
-// Those of the start images, of which some activate their filters and others do not.
+// For the start images, some of which activate their filters.
 TEST_P(CudaEngine, RescuedGradientsAreWithinTheLimits) {
   const test::RescueCases cases;
   const Extent extent = cases.extent();
@@ -163,7 +140,7 @@ TEST_P(CudaEngine, RescuedGradientsAreWithinTheLimits) {
     Recipe recipe = short_recipe(1);
     recipe.rescue = rescue;
     const auto found =
-        make_own_engine(cases.network(), cases.weights(), recipe, options_for(extent, GetParam()))
+        make_native_renderer(cases.network(), cases.weights(), recipe, options_for(extent, GetParam()))
             ->gradients(cases.filters(), images);
     int rescued = 0;
     for (std::size_t i = 0; i < found.size(); ++i) {
@@ -178,14 +155,14 @@ TEST_P(CudaEngine, RescuedGradientsAreWithinTheLimits) {
           << *errors.step << " " << *errors.norm << " " << errors.free_step << " " << errors.differ;
       EXPECT_EQ(found[i].loss == 0, expected.loss == 0);
       if (expected.loss != 0) continue;
-      EXPECT_THAT(found[i].gates->filter, testing::Each(rescue ? 1 : 0));
+      EXPECT_THAT(found[i].masks->filter, testing::Each(rescue ? 1 : 0));
       rescued += expected.norm() > 0 ? 1 : 0;
     }
     EXPECT_EQ(rescued, rescue ? 3 : 0);
   }
 }
 
-TEST(CudaEngineRun, ImplicitGemmAloneIsTheReference) {
+TEST(CudaEngineRun, ImplicitGemmAloneMatchesTheReference) {
   const Network network = small_network();
   const Weights weights = test::random_weights(network, 3);
   for (const Precision precision : {Precision::fp16, Precision::bf16}) {
@@ -194,10 +171,10 @@ TEST(CudaEngineRun, ImplicitGemmAloneIsTheReference) {
     options.trace_every = 2;
     const Recipe recipe = short_recipe(4);
     Collector got;
-    const auto engine = make_own_engine(network, weights, recipe, options, implicit_gemm_alone);
-    engine->render(some_filters(), got, {});
+    const auto renderer = make_native_renderer(network, weights, recipe, options, implicit_gemm_alone);
+    renderer->render(some_filters(), got, {});
     ASSERT_EQ(got.results.size(), some_filters().size());
-    for (const std::string& plan : engine->describe().plans) {
+    for (const std::string& plan : renderer->describe().plans) {
       EXPECT_THAT(plan, testing::HasSubstr("implicit_gemm"));
       EXPECT_THAT(plan, testing::Not(testing::HasSubstr("wgmma")));
     }
@@ -221,7 +198,7 @@ TEST(CudaEngineRun, MatchesTheCpuEngine) {
   const Recipe recipe = short_recipe(4);
   const Collector got = render(network, weights, recipe, options, some_filters());
   Collector expected;
-  make_cpu_engine(network, weights, recipe, options)->render(some_filters(), expected, {});
+  make_cpu_renderer(network, weights, recipe, options)->render(some_filters(), expected, {});
   for (const auto& [id, result] : expected.results) {
     const FilterResult& own = got.results.at(id);
     EXPECT_EQ(own.status, result.status);
@@ -231,227 +208,10 @@ TEST(CudaEngineRun, MatchesTheCpuEngine) {
   }
 }
 
-#if defined(FILTERSCOPE_EMULATED)
-
-// A layer's ReLU mask as the activation itself, or as bytes, which no kernel of the project writes.
-void write_bytes(kernels::Global<const float> values, kernels::Global<std::uint8_t> bytes) {
-  const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  bytes.store(i, values.load(i) > 0.f ? 1 : 0);
-}
-class ForwardWithBytes final : public cuda::ConvolutionVariant {
- public:
-  ForwardWithBytes(std::unique_ptr<cuda::ConvolutionVariant> inner)
-      : inner_(std::move(inner)), problem_(inner_->problem()) {
-    problem_.gate = cuda::Gate::bytes;
-  }
-  std::string name() const override { return "bytes"; }
-  const cuda::ConvolutionProblem& problem() const override { return problem_; }
-  cuda::WeightLayout weight_layout() const override { return inner_->weight_layout(); }
-  cuda::BiasType bias_type() const override { return inner_->bias_type(); }
-  std::size_t workspace_bytes() const override { return 0; }
-  void launch(const cuda::ConvolutionArguments& arguments, cudaStream_t stream) override {
-    inner_->launch(arguments, stream);
-    const unsigned count = problem_.images * problem_.height * problem_.width * problem_.out_channels;
-    kernels::launch("bytes", write_bytes, {dim3(count / 32), dim3(32)}, stream,
-                    static_cast<const float*>(arguments.destination),
-                    static_cast<std::uint8_t*>(arguments.gate_out));
-  }
-
- private:
-  std::unique_ptr<cuda::ConvolutionVariant> inner_;
-  cuda::ConvolutionProblem problem_;
-};
-
-// The project's kernels with masks of one form alone. The first layer, which has 64 channels, has its own.
-cuda::ConvolutionSource only(cuda::Gate gate) {
-  return [gate](const cuda::ConvolutionProblem& problem, cuda::PlanSearch, const cuda::MayTime&) {
-    std::vector<std::unique_ptr<cuda::ConvolutionVariant>> variants;
-    const bool above_first_layer =
-        problem.direction == cuda::Direction::input_gradient && problem.in_channels == 64;
-    if (problem.gate != (above_first_layer ? cuda::Gate::none : gate)) return variants;
-    if (above_first_layer) return cuda::own_variants(problem);
-    cuda::ConvolutionProblem plain = problem;
-    plain.gate = cuda::Gate::none;
-    auto own = std::move(cuda::own_variants(plain).front());
-    if (problem.gate == cuda::Gate::bytes && problem.direction == cuda::Direction::forward) {
-      variants.push_back(std::make_unique<ForwardWithBytes>(std::move(own)));
-    } else {
-      variants.push_back(cuda::with_gate(std::move(own), problem.gate));
-    }
-    return variants;
-  };
-}
-
-TEST(CudaEngineRun, EveryFormOfMaskGivesTheSame) {
-  const Network network = test::make_network({{64}, {32}, {32}, {32}});
-  const Weights weights = test::random_weights(network, 3);
-  const RenderOptions options = options_for({7, 6});
-  const std::vector<FilterId> filters{{0, 1}, {1, 4}, {2, 0}, {3, 31}};
-  const Collector bits = render(network, weights, short_recipe(3), options, filters);
-  const std::vector<float> images = test::random_values(filters.size() * 7 * 6 * 3, 8);
-  const auto gradients =
-      make_own_engine(network, weights, short_recipe(3), options)->gradients(filters, images);
-  for (const cuda::Gate gate : {cuda::Gate::activation, cuda::Gate::bytes}) {
-    const auto engine = make_own_engine(network, weights, short_recipe(3), options, only(gate));
-    Collector got;
-    engine->render(filters, got, {});
-    EXPECT_THAT(engine->describe().plans.at(0), testing::HasSubstr("mask " + std::string(to_string(gate))));
-    for (const auto& [id, result] : bits.results) EXPECT_EQ(got.results.at(id).image, result.image);
-    const auto others = engine->gradients(filters, images);
-    for (std::size_t i = 0; i < filters.size(); ++i) {
-      EXPECT_EQ(others[i].gradient, gradients[i].gradient);
-      EXPECT_EQ(others[i].gates->layers, gradients[i].gates->layers);
-    }
-  }
-}
-
-TEST(CudaEngineRun, WithoutCudnnUsesTheProjectsKernelsAndSaysSo) {
-  const Network network = test::make_network({{64}, {64}});
-  const Weights weights = test::random_weights(network, 3);
-  const auto make = [&](const RenderOptions& options) {
-    return make_cuda_engine(network, weights, short_recipe(1), options,
-                            {.sources = {cuda::own_variants},
-                             .rule = cuda::PlanRule::fixed,
-                             .timings = {},
-                             .libraries = {},
-                             .missing = "cuDNN cannot be loaded; install it"});
-  };
-  Collector collector;
-  make(options_for({4, 4}))->render(std::vector<FilterId>{{1, 3}}, collector, {});
-  EXPECT_EQ(collector.results.size(), 1u);
-  EXPECT_THAT(collector.notices,
-              testing::ElementsAre(testing::StartsWith("cuDNN cannot be loaded; install it")));
-  EXPECT_THAT(
-      [&] {
-        make(options_for({4, 4}, Precision::tf32));
-      },
-      testing::ThrowsMessage<Error>(
-          testing::AllOf(testing::HasSubstr("--precision tf32"), testing::HasSubstr("install it"))));
-}
-
-// Where a kernel includes the pool, the map before it is never there; it includes the gate below it, too.
-TEST(CudaEngineRun, FusedPoolsGiveTheSame) {
-  const Network network = test::make_network({{64}, {64, true}, {64}, {64, true}, {64}});
-  const Weights weights = test::random_weights(network, 3);
-  const RenderOptions options = options_for({8, 12}, Precision::fp16);
-  const std::vector<FilterId> filters{{1, 4}, {2, 0}, {3, 60}, {4, 10}};
-  // Both sum in the same order.
-  const auto by = [](bool fused) -> cuda::ConvolutionSource {
-    return [fused](const cuda::ConvolutionProblem& problem, cuda::PlanSearch, const cuda::MayTime&) {
-      cuda::ConvolutionProblem asked = problem;
-      asked.pooled = fused && problem.pooled;
-      std::vector<std::unique_ptr<cuda::ConvolutionVariant>> variants;
-      for (auto& variant : cuda::own_variants(asked)) {
-        if (variant->name() != "filterscope wgmma") continue;
-        const bool wrap = problem.pooled && !fused;
-        variants.push_back(wrap ? cuda::with_pool(std::move(variant)) : std::move(variant));
-      }
-      return variants;
-    };
-  };
-  const Collector fused = render(network, weights, short_recipe(2), options, filters, by(true));
-  const Collector apart = render(network, weights, short_recipe(2), options, filters, by(false));
-  ASSERT_EQ(fused.results.size(), filters.size());
-  for (const auto& [id, result] : apart.results) {
-    EXPECT_EQ(result.status, FilterStatus::ok);
-    EXPECT_EQ(fused.results.at(id).image, result.image);
-    EXPECT_EQ(fused.results.at(id).final_loss, result.final_loss);
-  }
-  const std::vector<float> images = test::random_values(filters.size() * options.extent.positions() * 3, 8);
-  const auto gradients = [&](bool fuse) {
-    return make_own_engine(network, weights, short_recipe(2), options, by(fuse))->gradients(filters, images);
-  };
-  const auto fused_gradients = gradients(true);
-  const auto apart_gradients = gradients(false);
-  for (std::size_t i = 0; i < filters.size(); ++i) {
-    EXPECT_EQ(fused_gradients[i].gradient, apart_gradients[i].gradient);
-    EXPECT_EQ(fused_gradients[i].gates->layers, apart_gradients[i].gates->layers);
-  }
-}
-
-enum class Mistake { none, weights_not_rotated, gate_forgotten, gates_left_open };
-
-void open_all(kernels::Global<std::uint32_t> words) {
-  words.store(std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x, 0xffffffffu);
-}
-// A kernel of the project's with a mistake.
-class Mistaken final : public cuda::ConvolutionVariant {
- public:
-  Mistaken(Mistake mistake, std::unique_ptr<cuda::ConvolutionVariant> inner,
-           const cuda::ConvolutionProblem& problem)
-      : mistake_(mistake), inner_(std::move(inner)), problem_(problem) {}
-  std::string name() const override { return "mistaken"; }
-  const cuda::ConvolutionProblem& problem() const override { return problem_; }
-  cuda::WeightLayout weight_layout() const override {
-    return mistake_ == Mistake::weights_not_rotated ? cuda::WeightLayout::krsc : inner_->weight_layout();
-  }
-  cuda::BiasType bias_type() const override { return inner_->bias_type(); }
-  std::size_t workspace_bytes() const override { return 0; }
-  void launch(const cuda::ConvolutionArguments& arguments, cudaStream_t stream) override {
-    inner_->launch(arguments, stream);
-    if (mistake_ != Mistake::gates_left_open) return;
-    const unsigned words = problem_.height * problem_.width * problem_.out_channels / 32;
-    kernels::launch("open_all", open_all, {dim3(words), dim3(1)}, stream,
-                    static_cast<std::uint32_t*>(arguments.gate_out));  // Of the first image.
-  }
-
- private:
-  Mistake mistake_;
-  std::unique_ptr<cuda::ConvolutionVariant> inner_;
-  cuda::ConvolutionProblem problem_;
-};
-
-// Only where there are 128 channels.
-cuda::ConvolutionSource with_mistake(Mistake mistake) {
-  return [mistake](const cuda::ConvolutionProblem& problem, cuda::PlanSearch, const cuda::MayTime&) {
-    const bool forward = problem.direction == cuda::Direction::forward;
-    if (mistake == Mistake::none || problem.in_channels != 128 || problem.out_channels != 128 ||
-        forward != (mistake == Mistake::gates_left_open) ||
-        (mistake != Mistake::weights_not_rotated && problem.gate != cuda::Gate::bits)) {
-      return cuda::own_variants(problem);
-    }
-    cuda::ConvolutionProblem inner = problem;
-    if (mistake == Mistake::gate_forgotten) inner.gate = cuda::Gate::none;
-    auto variants = cuda::own_variants(inner);
-    for (auto& variant : variants) {
-      variant = std::make_unique<Mistaken>(mistake, std::move(variant), problem);
-    }
-    return variants;
-  };
-}
-
-TEST(GradientFidelity, TellsAMistakeFromRounding) {
-  const Network network = test::make_network({{64}, {128}, {128}, {128}, {32}});
-  const Weights weights = test::random_weights(network, 3);
-  const std::vector<FilterId> filters{{4, 3}};
-  const auto summary_with = [&](Mistake mistake, Precision precision) {
-    return fidelity::summarise(errors_of_gradients(network, weights, options_for({8, 7}, precision), filters,
-                                                   with_mistake(mistake)));
-  };
-  for (const Precision precision : {Precision::fp32, Precision::fp16, Precision::bf16}) {
-    SCOPED_TRACE(to_string(precision));
-    const fidelity::GradientLimits limits = fidelity::gradient_limits(precision);
-    EXPECT_TRUE(fidelity::within(summary_with(Mistake::none, precision), limits));
-    for (const Mistake mistake : {Mistake::weights_not_rotated, Mistake::gate_forgotten}) {
-      const fidelity::GradientSummary summary = summary_with(mistake, precision);
-      EXPECT_FALSE(fidelity::within(summary, limits));
-      EXPECT_GT(*summary.worst_step, 5 * limits.step);
-      EXPECT_LT(*summary.gates, limits.gates);
-    }
-    // The gradient goes rightly through the wrong gates.
-    const fidelity::GradientSummary summary = summary_with(Mistake::gates_left_open, precision);
-    EXPECT_FALSE(fidelity::within(summary, limits));
-    EXPECT_LT(*summary.worst_step, limits.step);
-    EXPECT_GT(*summary.gates, 5 * limits.gates);
-  }
-}
-
-#endif
-
 #if !defined(FILTERSCOPE_EMULATED)
 
-// With cuDNN, kernels as timed: first with an empty cache, then with what that has left behind, where nothing
-// is launched before the loop.
+// With cuDNN and timed kernels: first with an empty cache, then with the timings of the first run, where
+// nothing is launched before the loop.
 TEST(CudaEngineRun, WithCudnnMatchesTheCpuEngine) {
   const TemporaryFolder cache;
   ASSERT_EQ(::setenv("XDG_CACHE_HOME", cache.path().c_str(), 1), 0);
@@ -466,14 +226,14 @@ TEST(CudaEngineRun, WithCudnnMatchesTheCpuEngine) {
     for (const char* plans : {"cold", "warm", "reproducible"}) {
       SCOPED_TRACE(std::string(to_string(precision)) + ", " + plans);
       options.reproducible = plans == std::string("reproducible");
-      const auto engine = make_cuda_engine(network, weights, short_recipe(20), options,
-                                           cuda::make_backend(0, options.reproducible));
+      const auto renderer = make_cuda_renderer(network, weights, short_recipe(20), options,
+                                               cuda::make_backend(0, options.reproducible));
       Collector got;
-      engine->render(some_filters(), got, {});
+      renderer->render(some_filters(), got, {});
       RenderOptions on_cpu = options;
       on_cpu.precision = Precision::fp32;
       Collector expected;
-      make_cpu_engine(network, weights, short_recipe(20), on_cpu)->render(some_filters(), expected, {});
+      make_cpu_renderer(network, weights, short_recipe(20), on_cpu)->render(some_filters(), expected, {});
       ASSERT_EQ(got.results.size(), expected.results.size());
       for (const auto& [id, result] : expected.results) {
         EXPECT_NEAR(got.results.at(id).final_loss, result.final_loss, tolerance * result.final_loss);
@@ -484,7 +244,7 @@ TEST(CudaEngineRun, WithCudnnMatchesTheCpuEngine) {
               testing::ContainsRegex(": [1-9][0-9]* timings of this device"));
 }
 
-// Skips all tests where no device is.
+// Skips all tests if there is no device.
 class Device final : public testing::Environment {
   void SetUp() override {
     int count = 0;

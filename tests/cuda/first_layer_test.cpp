@@ -1,5 +1,5 @@
-// What computes the first layer, and that a trial of it accepts the project's kernels and refuses
-// mistakes: on the emulated device, and where CUDA is, built a second time for a real one.
+// The choice of first-layer kernels, and that their trial accepts the project's kernels and rejects mistakes:
+// on the emulated device, and with CUDA also on a real one.
 #include "host/cuda/first_layer.h"
 
 #include <gmock/gmock.h>
@@ -21,32 +21,28 @@ FirstLayerProblem problem(Direction direction, Precision precision, int channels
   return {direction, 3, 5, 18, channels, precision};
 }
 
-TEST(FirstLayerKernels, TensorCoresWhereTheyServeAndThePlainestLast) {
+TEST(FirstLayerKernels, TensorCoresWhereSupportedAndTheReferenceLast) {
   for (const Precision precision : {Precision::fp16, Precision::bf16}) {
-    EXPECT_THAT(first_layer_kernels(problem(Direction::forward, precision)), ElementsAre("mma", "direct"));
-    EXPECT_THAT(first_layer_kernels(problem(Direction::forward, precision, 128)),
-                ElementsAre("mma", "direct"));
-    EXPECT_THAT(first_layer_kernels(problem(Direction::input_gradient, precision)),
-                ElementsAre("mma", "direct"));
-    EXPECT_THAT(first_layer_kernels(problem(Direction::input_gradient, precision, 128)),
-                ElementsAre("direct"));
+    EXPECT_THAT(first_layer_kernels(problem(Direction::fprop, precision)), ElementsAre("mma", "direct"));
+    EXPECT_THAT(first_layer_kernels(problem(Direction::fprop, precision, 128)), ElementsAre("mma", "direct"));
+    EXPECT_THAT(first_layer_kernels(problem(Direction::dgrad, precision)), ElementsAre("mma", "direct"));
+    EXPECT_THAT(first_layer_kernels(problem(Direction::dgrad, precision, 128)), ElementsAre("direct"));
   }
   for (const Precision precision : {Precision::fp32, Precision::tf32})
-    for (const Direction direction : {Direction::forward, Direction::input_gradient})
+    for (const Direction direction : {Direction::fprop, Direction::dgrad})
       EXPECT_THAT(first_layer_kernels(problem(direction, precision)), ElementsAre("direct"));
-  EXPECT_THROW(first_convolution_kernel<float>("mma"), std::invalid_argument);
+  EXPECT_THROW(first_layer_fprop_kernel<float>("mma"), std::invalid_argument);
 }
 
-TEST(FirstLayerProblem, HasAKeyOfItsOwn) {
-  EXPECT_EQ(to_string(problem(Direction::forward, Precision::fp16)), "first convolution fp16 3x5x18 3->64");
-  EXPECT_EQ(to_string(problem(Direction::input_gradient, Precision::bf16)),
-            "last gradient bf16 3x5x18 64->3");
+TEST(FirstLayerProblem, HasAUniqueKey) {
+  EXPECT_EQ(to_string(problem(Direction::fprop, Precision::fp16)), "first-layer fprop fp16 3x5x18 3->64");
+  EXPECT_EQ(to_string(problem(Direction::dgrad, Precision::bf16)), "first-layer dgrad bf16 3x5x18 64->3");
 }
 
 class FirstLayerTrialTest : public OnDevice {};
 
 TEST_F(FirstLayerTrialTest, AcceptsTheProjectsKernels) {
-  for (const Direction direction : {Direction::forward, Direction::input_gradient}) {
+  for (const Direction direction : {Direction::fprop, Direction::dgrad}) {
     for (const Precision precision : {Precision::fp32, Precision::fp16, Precision::bf16}) {
       FirstLayerTrial trial(problem(direction, precision));
       for (const std::string& kernel : first_layer_kernels(problem(direction, precision)))
@@ -55,7 +51,7 @@ TEST_F(FirstLayerTrialTest, AcceptsTheProjectsKernels) {
   }
 }
 
-/// The tensor cores' kernel by `launch`, and the plainest as it is.
+/// Replaces the tensor-core kernel by `launch`, but not the reference kernel.
 class Mistaken final : public FirstLayerTrial {
  public:
   using Launch = std::function<void(Mistaken&)>;
@@ -70,8 +66,8 @@ class Mistaken final : public FirstLayerTrial {
   Launch launch_;
 };
 
-TEST_F(FirstLayerTrialTest, RefusesMistakes) {
-  for (const Direction direction : {Direction::forward, Direction::input_gradient}) {
+TEST_F(FirstLayerTrialTest, RejectsMistakes) {
+  for (const Direction direction : {Direction::fprop, Direction::dgrad}) {
     const FirstLayerProblem of = problem(direction, Precision::fp16);
     const auto refuse = [&](const Mistaken::Launch& launch) {
       Mistaken trial(of, launch);

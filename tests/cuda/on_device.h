@@ -5,8 +5,7 @@
 
 namespace filterscope::cuda {
 
-/// A test that is built for the emulated device and a second time for a real one, and skips where there is
-/// none.
+/// A test that is built for the emulated device and again for a real one, and is skipped if there is none.
 class OnDevice : public testing::Test {
  protected:
   void SetUp() override {

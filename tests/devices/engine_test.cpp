@@ -1,5 +1,5 @@
-// The engine from selection to pictures: against the reference's ascent, and what it promises about
-// neighbours, plans, dead and non-finite filters.
+// Compares an engine, from selection to pictures, with the reference's ascent, and checks what it guarantees
+// about neighbours, plans, dead and non-finite filters.
 
 #include <gtest/gtest.h>
 
@@ -29,7 +29,7 @@ RenderOptions small_options(Extent extent) {
 Collector render(const Network& network, const Weights& weights, const Recipe& recipe,
                  const RenderOptions& options, const std::vector<FilterId>& filters) {
   Collector collector;
-  make_engine(network, weights, recipe, options)->render(filters, collector, {});
+  make_renderer(network, weights, recipe, options)->render(filters, collector, {});
   return collector;
 }
 
@@ -47,13 +47,13 @@ void expect_usage_error(const Call& call, const std::string& message) {
 TEST(Engine, RefusesFiltersThatTheNetworkHasNot) {
   const Network network = test::small_network();
   const Weights weights = test::random_weights(network, 3);
-  const auto engine = make_engine(network, weights, short_recipe(1), small_options({16, 16}));
+  const auto renderer = make_renderer(network, weights, short_recipe(1), small_options({16, 16}));
   const auto refused = [&](const std::vector<FilterId>& filters, const std::string& message) {
     Collector collector;
-    expect_usage_error([&] { engine->render(filters, collector, {}); }, message);
-    expect_usage_error([&] { engine->estimate(filters, 1, {}); }, message);
+    expect_usage_error([&] { renderer->render(filters, collector, {}); }, message);
+    expect_usage_error([&] { renderer->estimate(filters, 1, {}); }, message);
     const std::vector<float> images(filters.size() * 16 * 16 * 3);
-    expect_usage_error([&] { engine->gradients(filters, images); }, message);
+    expect_usage_error([&] { renderer->gradients(filters, images); }, message);
   };
   const int filters = network.convolutions[0].out_channels;
   const std::string name = network.convolutions[0].name;
@@ -73,19 +73,19 @@ TEST(Engine, RefusesImagesThatAreNotOneForEach) {
   const Weights weights = test::random_weights(network, 3);
   RenderOptions options = small_options({16, 16});
   options.initial_images = {std::vector<float>(2 * 16 * 16 * 3), 2, {16, 16}};
-  const auto engine = make_engine(network, weights, short_recipe(1), options);
+  const auto renderer = make_renderer(network, weights, short_recipe(1), options);
   Collector collector;
   expect_usage_error(
       [&] {
-        engine->render(std::vector<FilterId>{{0, 0}, {0, 1}, {0, 2}}, collector, {});
+        renderer->render(std::vector<FilterId>{{0, 0}, {0, 1}, {0, 2}}, collector, {});
       },
       "InitialImages::count: expected 1 or one for each of 3 filters, found 2");
   expect_usage_error(
       [&] {
-        engine->gradients(std::vector<FilterId>{{0, 0}}, {});
+        renderer->gradients(std::vector<FilterId>{{0, 0}}, {});
       },
       "images: expected 768 values for 1 filter, found 0");
-  engine->render(std::vector<FilterId>{{0, 0}, {0, 1}}, collector, {});
+  renderer->render(std::vector<FilterId>{{0, 0}, {0, 1}}, collector, {});
   EXPECT_EQ(collector.results.size(), 2u);
 }
 
@@ -96,10 +96,10 @@ TEST(Engine, RefusesSettingsThatNobodyCanDo) {
     Recipe recipe = short_recipe(1);
     RenderOptions options = small_options({16, 16});
     change(recipe, options);
-    // Before the device is looked at, which this build or machine may not have.
+    // Refused before the device is checked, which this build or machine may lack.
     for (const char* device : {"cpu", "cuda", "auto"}) {
       options.device = device;
-      expect_usage_error([&] { make_engine(network, weights, recipe, options); }, message);
+      expect_usage_error([&] { make_renderer(network, weights, recipe, options); }, message);
     }
   };
   refused([](Recipe& recipe, RenderOptions&) { recipe.iterations = 0; },
@@ -159,7 +159,7 @@ TEST(Engine, AscentIsTheReferences) {
       const double loss = expected.losses[result.trace[i].iteration - 1];
       EXPECT_NEAR(result.trace[i].loss, loss, 1e-3 * loss);
     }
-    // The image may differ where a ReLU was nearly tied; not by more than a hundredth of what it moved.
+    // The image may differ where a ReLU was nearly tied, but by no more than a hundredth of its change.
     EXPECT_LT(test::l2_relative_error(result.image, expected.image.values), 3e-3);
     const auto picture = reference::min_max_picture(std::span<const float>(result.image));
     ASSERT_EQ(result.picture.size(), picture.size());
@@ -173,18 +173,18 @@ TEST(Engine, AFilterDoesNotDependOnItsPlaceInTheBatch) {
   // The same plan (one layer, eight images) with the filter under test first, in the middle and last.
   const std::vector<std::vector<int>> batches{
       {20, 21, 22, 23, 24, 25, 26, 27}, {1, 2, 3, 20, 40, 50, 60, 70}, {3, 4, 5, 6, 7, 8, 9, 20}};
-  const auto engine = make_engine(vgg16(), weights, short_recipe(6), small_options({40, 40}));
+  const auto renderer = make_renderer(vgg16(), weights, short_recipe(6), small_options({40, 40}));
   std::vector<float> first;
   for (const std::vector<int>& batch : batches) {
     std::vector<FilterId> filters;
     for (const int filter : batch) filters.push_back({layer, filter});
     Collector collector;
-    engine->render(filters, collector, {});
+    renderer->render(filters, collector, {});
     const FilterResult& result = collector.results.at({layer, 20});
     if (first.empty()) first = result.image;
     EXPECT_EQ(result.image, first);
   }
-  EXPECT_EQ(engine->describe().plans.size(), 1u);
+  EXPECT_EQ(renderer->describe().plans.size(), 1u);
 }
 
 TEST(Engine, ReproducibleBytesWhateverIsRenderedBeside) {
@@ -291,9 +291,9 @@ TEST(Engine, StopsBetweenIterationsAndKeepsWhatIsFinished) {
   options.batch = 2;
   Collector collector;
   collector.stop_after = 2 * 10 + 2 * 3;
-  const auto engine = make_engine(network, weights, short_recipe(10), options);
+  const auto renderer = make_renderer(network, weights, short_recipe(10), options);
   const std::vector<FilterId> filters{{1, 0}, {1, 1}, {1, 2}, {1, 3}};
-  engine->render(filters, collector, collector.stop.get_token());
+  renderer->render(filters, collector, collector.stop.get_token());
   EXPECT_EQ(collector.results.size(), 2u);
   EXPECT_TRUE(collector.results.contains({1, 1}));
 }
@@ -319,39 +319,39 @@ TEST(Engine, EstimatesWhereThatIsASmallPartOfTheRun) {
   const Network network = test::small_network();
   const Weights weights = test::random_weights(network, 3);
   const std::vector<FilterId> filters{{1, 0}, {1, 1}, {2, 0}};
-  const auto engine = make_engine(network, weights, short_recipe(100), small_options({32, 32}));
-  EXPECT_GT(engine->estimate(filters, 0.03, {}), 0);
-  // An iteration to warm up and two that count are more than 3 % of 99.
-  const auto shorter = make_engine(network, weights, short_recipe(99), small_options({32, 32}));
+  const auto renderer = make_renderer(network, weights, short_recipe(100), small_options({32, 32}));
+  EXPECT_GT(renderer->estimate(filters, 0.03, {}), 0);
+  // One iteration to warm up and two timed ones are more than 3 % of 99.
+  const auto shorter = make_renderer(network, weights, short_recipe(99), small_options({32, 32}));
   EXPECT_EQ(shorter->estimate(filters, 0.03, {}), std::nullopt);
 }
 
 TEST(Engine, EstimateEndsWhereItIsToStop) {
   const Network network = test::small_network();
   const Weights weights = test::random_weights(network, 3);
-  const auto engine = make_engine(network, weights, short_recipe(100), small_options({32, 32}));
+  const auto renderer = make_renderer(network, weights, short_recipe(100), small_options({32, 32}));
   std::stop_source source;
   source.request_stop();
-  EXPECT_EQ(engine->estimate(std::vector<FilterId>{{1, 0}}, 1, source.get_token()), std::nullopt);
+  EXPECT_EQ(renderer->estimate(std::vector<FilterId>{{1, 0}}, 1, source.get_token()), std::nullopt);
 }
 
 TEST(Engine, TellsWhereItsTimeWent) {
   const Weights weights = synthetic_weights(vgg16());
-  const auto engine = make_engine(vgg16(), weights, short_recipe(3), small_options({32, 32}));
-  EXPECT_EQ(engine->phases().plans, 0);
-  EXPECT_EQ(engine->phases().ascent, 0);
+  const auto renderer = make_renderer(vgg16(), weights, short_recipe(3), small_options({32, 32}));
+  EXPECT_EQ(renderer->phases().plans, 0);
+  EXPECT_EQ(renderer->phases().ascent, 0);
   const std::vector<FilterId> filters{{1, 0}, {2, 0}};
   Collector collector;
   double all = 0;
-  timed(all, [&] { engine->render(filters, collector, {}); });
-  const PhaseSeconds phases = engine->phases();
+  timed(all, [&] { renderer->render(filters, collector, {}); });
+  const PhaseSeconds phases = renderer->phases();
   EXPECT_GT(phases.plans, 0);
   EXPECT_GT(phases.ascent, 0);
   EXPECT_LE(phases.plans + phases.ascent, all);
   EXPECT_EQ(phases.start_up + phases.finish + phases.encode + phases.write, 0);
-  EXPECT_TRUE(engine->estimate(filters, 10, {}));
-  EXPECT_GT(engine->phases().plans, phases.plans);
-  EXPECT_EQ(engine->phases().ascent, phases.ascent);
+  EXPECT_TRUE(renderer->estimate(filters, 10, {}));
+  EXPECT_GT(renderer->phases().plans, phases.plans);
+  EXPECT_EQ(renderer->phases().ascent, phases.ascent);
 }
 
 TEST(Engine, RefusesWhatItCannotDoByName) {

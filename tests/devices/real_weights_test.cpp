@@ -1,5 +1,4 @@
-// What the program makes of the real VGG16: made-up weights hide what matters. Skipped where its file is not
-// there.
+// Runs the real VGG16, since synthetic weights hide important cases. Skipped if its file is missing.
 
 #include <gtest/gtest.h>
 
@@ -14,8 +13,8 @@
 #include "host/ascent/ascent.h"
 #include "host/base/processors.h"
 #include "host/base/threads.h"
+#include "host/cpu/network_passes.h"
 #include "host/cpu/plan.h"
-#include "host/cpu/stack.h"
 #include "host/devices/devices.h"
 #include "tests/support/runs.h"
 
@@ -40,7 +39,7 @@ class RealWeights : public testing::Test {
     options.device = "cpu";
     options.extent = kExtent;
     Collector collector;
-    make_engine(vgg16(), *weights_, recipe, options)->render(filters, collector, {});
+    make_renderer(vgg16(), *weights_, recipe, options)->render(filters, collector, {});
     return collector;
   }
   static FilterId id_of(const std::string& layer, int filter) { return {*vgg16().find(layer), filter}; }
@@ -53,9 +52,9 @@ struct Range {
   float high;
 };
 
-// The losses that the notebook of the seed recipe printed. Its noise was not seeded. In block 1 the path
-// hardly depends on it: within 2 %. In block 3 it does: there the ranges are those of seven seeds of this
-// program, up to half of their last digit.
+// The losses that the notebook of the recipe `seed` printed. Its noise was not seeded. In block 1, the ascent
+// hardly depends on it: within 2 %. In block 3 it does: the ranges are those of seven seeds of this program,
+// up to half of their last digit.
 TEST_F(RealWeights, NotebookTraces) {
   std::map<FilterId, std::map<int, Range>> expected;
   const auto printed = [&](const std::string& layer, int filter, const std::map<int, float>& losses) {
@@ -124,9 +123,9 @@ TEST_F(RealWeights, FiltersWithoutAGradientAtTheStart) {
         initial_noise(recipe.initial_image, 0, {layer, filters[i]},
                       std::span(images).subspan(i * size, size));
       }
-      cpu::Stack stack(vgg16(), *weights_, recipe, planner, planner.make(layer, kBatch), filters);
+      cpu::NetworkPasses passes(vgg16(), *weights_, recipe, planner, planner.make(layer, kBatch), filters);
       std::vector<double> losses(kBatch, -1);
-      stack.loss(images.data(), losses.data());
+      passes.loss(images.data(), losses.data());
       const auto dead = std::ranges::count(losses, 0.);
       if (dead > 0) found[vgg16().convolutions[layer].name] += static_cast<int>(dead);
     }
@@ -134,7 +133,7 @@ TEST_F(RealWeights, FiltersWithoutAGradientAtTheStart) {
   EXPECT_EQ(found, expected);
 }
 
-// The first three of the layer with the most of them.
+// Takes the first three filters of the layer with the most of them.
 TEST_F(RealWeights, FiltersWithoutAGradientComeAlive) {
   std::vector<FilterId> filters;
   for (const int filter : {1, 3, 5}) filters.push_back(id_of("block5_conv3", filter));

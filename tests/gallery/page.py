@@ -1,4 +1,7 @@
-"""A run, its page in headless Chromium, and what the tests of page_test.py share. Importing it starts the browser."""
+"""Shared by the tests of the gallery's page: a run with all 4224 filters, its page, and Chromium to show it.
+
+Importing this module reads page_test.py's arguments, makes the run and starts the browser.
+"""
 
 import atexit
 import base64
@@ -26,6 +29,7 @@ try:
     from selenium.webdriver.chrome.options import Options
     from selenium.webdriver.chrome.service import Service
     from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
     from selenium.webdriver.support.ui import Select, WebDriverWait
 except ImportError:
     skip("selenium")
@@ -45,7 +49,7 @@ def chromium():
     options.add_argument("--disable-gpu")
     options.add_argument("--disable-dev-shm-usage")
     if os.geteuid() == 0:
-        options.add_argument("--no-sandbox")  # With one, it does not run as root.
+        options.add_argument("--no-sandbox")  # With a sandbox, Chromium refuses to run as root.
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     return webdriver.Chrome(service=Service(DRIVER), options=options)
 
@@ -56,7 +60,7 @@ def make_run(folder, size, seed, *filters):
 
 work = pathlib.Path(tempfile.mkdtemp(prefix="filterscope-page-"))
 atexit.register(shutil.rmtree, work)
-run_folder = work / "a run, 100 % #1"  # A name that must be escaped in URLs.
+run_folder = work / "a run, 100 % #1"  # A name that has to be escaped in addresses.
 make_run(run_folder, 32, 0)
 (run_folder / "block2_conv1/block2_conv1_f0005.png").unlink()
 (run_folder / "block2_conv1/block2_conv1_f0006.png").write_bytes(b"no picture")
@@ -68,7 +72,7 @@ browser.set_script_timeout(PATIENCE)
 
 
 class Page(unittest.TestCase):
-    """A test in a window of 1400 x 900 pixels, or on a phone; fails if the browser logs errors."""
+    """One test on one window of 1400 x 900 pixels, or of a phone; fails for errors that the browser logs."""
 
     folder = None
     extent = (1400, 900)
@@ -94,7 +98,7 @@ class Page(unittest.TestCase):
         return f"file://{quote(str((self.folder or run_folder) / 'index.html'))}{'#' + hash if hash else ''}"
 
     def open(self, hash):
-        browser.get("about:blank")  # Otherwise, a change of only the hash does not reload the page.
+        browser.get("about:blank")  # Otherwise, changing only the hash does not reload the page.
         browser.get(self.address(hash))
 
     def scheme(self, name, forced_colours=False):
@@ -118,7 +122,7 @@ class Page(unittest.TestCase):
         return browser.execute_script("return location.hash")
 
     def shown(self):
-        """The filters of the tiles in the document, in order of their places."""
+        """The filters of the tiles in the document, in the order of their places."""
         return browser.execute_script(
             "return [...document.querySelectorAll('.tile')].sort((a, b) => a.filter.place - b.filter.place)"
             ".map(({filter}) => [filter.layerName, filter.number])")
@@ -128,7 +132,7 @@ class Page(unittest.TestCase):
             "return [...document.querySelectorAll('.tile')].find(({filter}) => filter.number === arguments[0])", number)
 
     def rows(self):
-        """The numbers of the large view: by name, those of all runs."""
+        """The numbers of the large view: for each name, those of all runs."""
         return {row.find_element(By.CSS_SELECTOR, "th").text:
                 [cell.text for cell in row.find_elements(By.CSS_SELECTOR, "td")]
                 for row in self.all("#numbers tbody tr")}
@@ -146,7 +150,7 @@ class Page(unittest.TestCase):
             browser.save_screenshot(str(SCREENS / f"{name}.png"))
 
     def assert_shows(self, tile, folder, layer, number):
-        """The tile's picture is closer to its own file than to those of its neighbours in the atlas."""
+        """Checks that the tile looks more like its own file than like those of its neighbours in the atlas."""
         files = {other: folder / layer / f"{layer}_f{other:04}.png" for other in
                  (number + step for step in (-8, -1, 0, 1, 8))}
         files = {other: file for other, file in files.items() if file.exists()}
@@ -173,7 +177,7 @@ class Page(unittest.TestCase):
               done(a.reduce((sum, value, i) => sum + Math.abs(value - b[i]), 0) / (a.length * 3 / 4)));""", *images)
 
     def corner(self, element):
-        """The colour of a pixel in the upper left corner of an element, as rendered."""
+        """The colour of a pixel in the upper left corner of the element as displayed."""
         return browser.execute_async_script("""
             const [text, done] = arguments;
             const image = new Image();
@@ -185,7 +189,7 @@ class Page(unittest.TestCase):
             image.src = `data:image/png;base64,${text}`;""", element.screenshot_as_base64)
 
     def command(self):
-        """The command under the numbers of the large view, as it is copied."""
+        """The command below the numbers of the large view, as a user would copy it."""
         text = browser.execute_script("getSelection().selectAllChildren(document.querySelector('#numbers pre'));"
                                       "return getSelection().toString()")
         browser.execute_script("getSelection().removeAllRanges()")
@@ -193,7 +197,3 @@ class Page(unittest.TestCase):
 
     def assert_no_sideways_scrolling(self):
         self.assertLessEqual(browser.execute_script("return document.documentElement.scrollWidth"), self.extent[0])
-
-
-def records(layer=None):
-    return [record for record in manifest["filters"] if layer in (None, record["layer"])]

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# tools/check_gpu.sh with stand-ins for the programs that it runs, for nvidia-smi and for compute-sanitizer: which steps run,
-# how their ends are told, and that nothing of them is left.
+# Runs tools/check_gpu.sh with fakes of the programs that it runs, of nvidia-smi and of compute-sanitizer. Checks which steps
+# run, how their results are reported, and that no process is left.
 # Usage: check_gpu_test.sh SOURCE_FOLDER
 set -uo pipefail
 
@@ -9,10 +9,10 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 readonly folder
 cd "$folder" || exit 1
-command -v python3 >/dev/null || { echo "no python3, which the script needs"; exit 77; }
+command -v python3 >/dev/null || { echo "skipped: the script needs python3"; exit 77; }
 mkdir -p bin build/{tests/{kernels,cuda},bench}
 
-# BREAKS, HANGS, DIES: the program that fails, that does not end when it is told to, or whose step is killed.
+# BREAKS, HANGS, DIES: the program that fails, that ignores SIGTERM, or whose step is killed.
 cat > program <<'END'
 #!/usr/bin/env bash
 name=$(basename "$0")
@@ -50,7 +50,7 @@ done
 export CALLS="$folder/calls.txt" HANGING="$folder/hanging.txt" PATH="$folder/bin:$PATH" BUILD="$folder/build"
 touch "$HANGING"
 without_build="libraries tests sanitizer fidelity render host kernels plans"
-# A profile is skipped; a real nsys would make one.
+# The step "profile" is left out where a real nsys would make one.
 command -v nsys >/dev/null || without_build+=" profile"
 readonly without_build
 
@@ -72,7 +72,7 @@ check() { # EXPECTED_EXIT_CODE [NAME=VALUE...]
   code=$?
   [[ $code == "$expected" ]] || failed "exit code $code instead of $expected with: $*"
 }
-# value PYTHON: of the results.
+# value PYTHON: evaluates an expression on the results.
 value() {
   python3 -c 'import json, sys
 results = json.load(open("out/results.json"))
@@ -81,7 +81,7 @@ print(eval(sys.argv[1]))' "$1"
 }
 is() { [[ $(value "$1") == "$2" ]]; }
 
-# How many that hang there are; one that nobody has waited for is none.
+# The number of hanging processes, without zombies.
 hanging() {
   local process state count=0
   while read -r process; do
@@ -94,11 +94,11 @@ none_hang() { [[ $(hanging) == 0 ]]; }
 
 check 0 STEPS="$without_build"
 expect "every other step is ok" is '{status for step, status in steps.items() if step != "profile"}' "{'ok'}"
-expect "what is skipped is told" is 'steps.get("profile", "skipped: nsys is not in PATH")' "skipped: nsys is not in PATH"
+expect "skipped steps are reported" is 'steps.get("profile", "skipped: nsys is not in PATH")' "skipped: nsys is not in PATH"
 expect "20 steps, without the profile" is 'len(steps.keys() - {"profile"})' 20
 expect "tests are counted over their processes" is 'results["tests"]["tests-cudnn"]["tests"], results["tests"]["tests-cudnn"]["skipped"]' "(16, 8)"
 
-weights_are() { # WEIGHTS: of all programs that take some, but for the sanitized one's
+weights_are() { # WEIGHTS: whether all programs that take weights got these, except the sanitized one
   [[ $(grep -v sanitized- "$CALLS" | grep -o -- '--weights [^ ]*' | sort -u) == "--weights $1" && $(value 'results["weights"]') == "${1##*/}" ]]
 }
 found="  weights/                 weights: nothing found
@@ -112,26 +112,26 @@ for setting in "synthetic INFO=" "/home/models/vgg16.h5 INFO=$found" "other.h5 W
 done
 
 check 1 STEPS="$without_build" BREAKS=cuda_engine_device_test
-expect "a step that fails is told" is 'steps["tests-engine"]' "failed (3)"
+expect "a failed step is reported" is 'steps["tests-engine"]' "failed (3)"
 expect "it stops no other" is 'steps["plans"]' ok
 
 check 1 STEPS="tests fidelity plans" HANGS=kernels_device_test LIMIT=4
 expect "a step that hangs is ended" is 'steps["tests-kernels"]' "ended after 4 s"
-expect "those after it run" is 'steps["plans"]' ok
-expect "nothing of it is left" none_hang
+expect "later steps run" is 'steps["plans"]' ok
+expect "no process of it is left" none_hang
 
 check 1 STEPS="plans" HANGS=bench_cudnn_plans LIMIT=1
-expect "one that must be killed for it, too" is 'steps["plans"]' "ended after 1 s"
+expect "a step that must be killed is ended" is 'steps["plans"]' "ended after 1 s"
 
 check 1 STEPS="tests fidelity plans" DIES=bench_cudnn_plans
-expect "a step that is killed is told" is 'steps["plans"].split()[0]' "killed"
+expect "a killed step is reported" is 'steps["plans"].split()[0]' "killed"
 
 check 0 STEPS="tests plans" JOBS=1
-expect "with one process at a time cuDNN's tests are in one" is 'results["tests"]["tests-cudnn"]["processes"]' 1
+expect "with one process at a time, cuDNN's tests run in one" is 'results["tests"]["tests-cudnn"]["processes"]' 1
 
 check 2 STEPS="tests plnas"
 expect "an unknown step is named" grep -q '"plnas"' output.txt
-# A configuration that fails in an instant.
+# This configuration fails at once.
 check 1 CMAKE_FLAGS="-DFILTERSCOPE_FETCH=UNKNOWN" BUILD="$folder/other"
 expect "without a build nothing else is run" is 'list(steps)' "['build']"
 
@@ -144,9 +144,9 @@ for ((i = 0; i < 100; ++i)); do
 done
 kill -TERM $running
 wait $running
-expect "130 when it is ended" test $? == 130
+expect "exit code 130 after SIGTERM" test $? == 130
 sleep 0.2
-expect "nothing is left of it" none_hang
+expect "no process is left" none_hang
 
 ((failures == 0)) || { echo "$failures failed"; exit 1; }
 echo "all passed"

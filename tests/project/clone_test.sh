@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# A clone is the same files for everyone: with core.autocrlf=true, as Git for Windows sets it for a clone that is used in WSL, or
-# core.eol=crlf, on file systems that ignore case, and on those that have no permissions.
+# A clone has the same files for everyone: with core.autocrlf=true, as Git for Windows sets it for a clone that is used in WSL,
+# with core.eol=crlf, on file systems that ignore case, and on those without permissions.
 # Usage: clone_test.sh SOURCE_FOLDER
-# 77 where SOURCE_FOLDER is no clone.
+# Exit code 77 if SOURCE_FOLDER is not a clone.
 set -uo pipefail
 
 cd "$1" || exit 1
 if ! top=$(git rev-parse --show-toplevel 2>/dev/null) || [[ ! $top -ef . ]]; then
-  echo "no git, or no clone"
+  echo "skipped: git is missing, or this is not a clone"
   exit 77
 fi
 folder=$(mktemp -d)
@@ -15,7 +15,7 @@ trap 'rm -rf "$folder"' EXIT
 status=0
 failed() { echo "FAILED: $*"; status=1; }
 
-# The files as they are here, committed or not, in a repository of their own: what the user has set must not matter.
+# Copies the files, committed or not, to a new repository, so that the user's settings do not matter.
 mkdir "$folder/source"
 git ls-files -z --cached --others --exclude-standard | sort -zu |
   while IFS= read -rd '' file; do [[ ! -e $file && ! -L $file ]] || printf '%s\0' "$file"; done |
@@ -37,7 +37,7 @@ checkout windows core.autocrlf=true core.eol=crlf
 checkout crlf core.autocrlf=false core.eol=crlf
 checkout input core.autocrlf=input
 
-# Git takes a file for text or data by its first bytes; of formats that are data by definition nothing is left to chance.
+# Git guesses from a file's first bytes whether it is text; binary formats must be marked as such.
 while IFS=$'\t' read -r kinds file; do
   case $file in
     *.apng | *.h5 | *.hdf5 | *.jpg | *.npy | *.png | *.safetensors)
@@ -46,13 +46,13 @@ while IFS=$'\t' read -r kinds file; do
   esac
   [[ $kinds != i/crlf* && $kinds != i/mixed* ]] || failed "$file has lines that end with CRLF"
   [[ $file != *.sh || -x source/$file || $file == tools/cluster/common.sh ]] || failed "$file is not executable"
-  [[ ! $file =~ [\<\>:\"\|?*\\]|[.\ ](/|$) ]] || failed "$file is no name on Windows"
-  [[ ! ${file,,} =~ (^|/)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|/|$) ]] || failed "$file is a device on Windows"
+  [[ ! $file =~ [\<\>:\"\|?*\\]|[.\ ](/|$) ]] || failed "$file is not a valid name on Windows"
+  [[ ! ${file,,} =~ (^|/)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|/|$) ]] || failed "$file names a device on Windows"
 done < <(git -C source -c core.quotePath=false ls-files --eol | sed 's/ *\t/\t/')
 clashes=$(git -C source ls-files | tr '[:upper:]' '[:lower:]' | sort | uniq -d)
-[[ -z $clashes ]] || failed "names that differ in case alone: $clashes"
+[[ -z $clashes ]] || failed "names that differ only in case: $clashes"
 
-# Unpacked from a ZIP file, or on a file system without permissions, scripts are run by bash; they must run others likewise.
+# From a ZIP file or on a file system without permissions, users run scripts with bash; scripts must do so with each other.
 chmod -R -x+X plain
 for script in quickstart test; do
   grep -nE '^[^#]*(^|[ ;(!])(tools|weights)/[a-z_]+\.sh' "plain/tools/$script.sh" | grep -v 'bash ' &&

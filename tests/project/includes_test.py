@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Dependencies point one way: fails on an #include that runs back.
+"""Checks that dependencies between folders point one way, and fails on an #include that does not.
 
 Usage: includes_test.py SOURCE_FOLDER
 
-A folder may include itself and the folders that its line below names; what a folder is for stands in docs/architecture.md.
+A folder may include itself and the folders in its line below; docs/architecture.md describes the folders.
 """
 import os
 import re
@@ -31,6 +31,8 @@ MAY_INCLUDE = {
 }
 # The emulated device stands in for CUDA's own headers where the tests build the kernels for the host.
 EXCEPTIONS = {("kernels/common/platform.h", "tests/support/emulation/device.h")}
+# Plain C++ that host and device share.
+SHARED = {"kernels/common/philox.h"}
 # Made by CMake.
 GENERATED = {"version.h"}
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
@@ -44,9 +46,9 @@ def folder_of(path):
 
 def allowed(path, included):
     folder = folder_of(path)
-    if (path, included) in EXCEPTIONS:
+    if (path, included) in EXCEPTIONS or included in SHARED:
         return True
-    # "host" in a row stands for all of it, but the files in host/ itself may not include all folders there.
+    # "host" in a row means all of it, but the files directly in host/ may not include all folders there.
     return any(included.startswith(f + "/") and (folder != f or folder_of(included) == f) for f in [folder, *MAY_INCLUDE[folder]])
 
 
@@ -59,7 +61,7 @@ def sources(root):
 
 
 def find(root, path, name):
-    # As the compiler looks for it: beside the file, then in the include directories.
+    # Searches as the compiler does: next to the file, then in the include directories.
     for base in (os.path.dirname(path), "", "tests/support", "tests/support/emulation"):
         found = os.path.normpath(os.path.join(base, name))
         if os.path.isfile(os.path.join(root, found)):
@@ -79,7 +81,7 @@ def main():
             found = find(root, path, name)
             if found is None:
                 if name not in GENERATED:
-                    faults.append(f'{path}: "{name}" is not there')
+                    faults.append(f'{path}: "{name}" does not exist')
                 continue
             if not allowed(path, found):
                 folder = folder_of(path)

@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
-# What the project's Markdown files link to or show, and is not on the internet, must be there: files, and the headings
-# that anchors name.
+# Checks that the files and headings to which the project's Markdown files link exist. Links to the internet are not checked.
 # Usage: links_test.sh SOURCE_FOLDER
 set -uo pipefail
 cd "$1" || exit 1
 status=0
 checked=0
 missing() { printf '%s: %s\n' "$1" "$2"; status=1; }
-# anchors FILE: those that GitHub gives to its headings.
+# anchors FILE: the anchors that GitHub gives to its headings.
 anchors() {
   awk '/^```/ { code = !code } !code && /^#+ / { sub(/^#+ +/, ""); print tolower($0) }' "$1" |
     sed -e 's/\](\([^)]*\))/]/g' -e 's/[^a-z0-9 _-]//g' -e 's/ /-/g'
@@ -18,9 +17,9 @@ while IFS= read -r file; do
     target=$file
     [[ $link == '#'* ]] || target=$(dirname "$file")/${link%%#*}
     if [[ ! -e $target ]]; then
-      missing "$file" "$link is not there"
+      missing "$file" "$link does not exist"
     elif [[ $link == *'#'* && $target == *.md ]]; then
-      anchors "$target" | grep -qxF -- "${link#*#}" || missing "$file" "$link: no heading has that anchor"
+      anchors "$target" | grep -qxF -- "${link#*#}" || missing "$file" "$link: no heading has this anchor"
     fi
   done < <(tr '\n' ' ' < "$file" | grep -oE '\]\([^) ]+' | sed -e 's/^](//' | grep -vE '^https?:')
 done < <(find . -name '*.md' -not -path './build/*' -not -path './.git/*')

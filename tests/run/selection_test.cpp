@@ -29,7 +29,7 @@ std::vector<int> filters_of(const std::vector<FilterId>& selection, int layer) {
   return filters;
 }
 
-// The message of the usage Error that the selectors give; empty when they are accepted.
+// The message of the usage Error for the selectors; empty if they are accepted.
 std::string message_of(std::vector<std::string> selectors) {
   try {
     parse(std::move(selectors));

@@ -31,7 +31,7 @@ TEST(Shard, EveryFilterIsInExactlyOne) {
       const auto share = filters_of_shard(filters, network, image, {index, count});
       joined.insert(joined.end(), share.begin(), share.end());
     }
-    EXPECT_EQ(joined, filters) << count;  // Also: each share is contiguous, and the shares ascend.
+    EXPECT_EQ(joined, filters) << count;  // So each share is contiguous, and the shares ascend.
   }
 }
 
@@ -49,7 +49,7 @@ TEST(Shard, CostsAreEqualToWithinAFilter) {
       EXPECT_NEAR(cost_of(share, network, image), mean, dearest) << index << "/" << count;
       sizes.push_back(share.size());
     }
-    // Not by number: the first layers' filters cost little.
+    // Shares are not equal in number: the first layers' filters cost little.
     EXPECT_GT(sizes.front(), sizes.back()) << count;
   }
 }
@@ -69,8 +69,8 @@ TEST(Shard, NoShareIsEmptyWhileAnotherHasSeveral) {
   EXPECT_EQ(shares[2], (std::vector<FilterId>{{1, 1}}));
 }
 
-// Where the middles of the filters' costs alone leave no share empty they alone decide: shares that earlier
-// versions have begun go on.
+// If the middles of the filters' costs leave no share empty, they alone decide, so that shares begun by
+// earlier versions can be resumed.
 std::vector<std::vector<FilterId>> shares_by_middles(const std::vector<FilterId>& filters, Extent image,
                                                      int count) {
   std::vector<std::vector<FilterId>> shares(static_cast<std::size_t>(count));

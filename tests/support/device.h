@@ -10,8 +10,8 @@
 #include "host/cuda/runtime.h"
 #include "kernels/common/types.h"
 
-/// For tests of kernels. The same test bodies are built twice: against the emulated device, which checks
-/// every access, and, where CUDA is, for a real device; there they skip where none is.
+/// Support for tests of kernels. The same test bodies are built twice: against the emulated device, which
+/// checks every access, and, in builds with CUDA, for a real device; these are skipped if there is none.
 namespace filterscope::test {
 
 #if defined(FILTERSCOPE_EMULATED)
@@ -20,8 +20,8 @@ constexpr bool kEmulated = true;
 constexpr bool kEmulated = false;
 #endif
 
-/// In the emulation each test runs with the threads of a block in ascending, descending and shuffled order,
-/// so that a missing barrier shows.
+/// In the emulation, each test runs with the threads of a block in ascending, descending and shuffled order,
+/// which uncovers missing barriers.
 class DeviceTest : public testing::TestWithParam<std::string> {
  protected:
   void SetUp() override;
@@ -33,19 +33,19 @@ std::vector<std::string> thread_orders();
   INSTANTIATE_TEST_SUITE_P(Device, Suite, testing::ValuesIn(::filterscope::test::thread_orders()), \
                            [](const auto& order) { return order.param; })
 
-/// Device memory with these values.
+/// Device memory that holds `values`.
 template <class T>
 cuda::DeviceBuffer<T> upload(const std::vector<T>& values) {
   return cuda::DeviceBuffer<T>(std::span<const T>(values));
 }
-/// Device memory full of 0xff bytes: NaN in every floating-point type.
+/// Device memory filled with 0xff bytes: NaN in every floating-point type.
 template <class T>
 cuda::DeviceBuffer<T> poisoned(std::size_t size) {
   cuda::DeviceBuffer<T> buffer(size);
   cuda::check(cudaMemset(buffer.data(), 0xff, size * sizeof(T)), "poisoning");
   return buffer;
 }
-/// Waits for the device.
+/// Waits for the device, and copies its memory.
 template <class T>
 std::vector<T> download(const cuda::DeviceBuffer<T>& buffer) {
   std::vector<T> values(buffer.size());

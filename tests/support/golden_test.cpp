@@ -9,7 +9,7 @@
 #include "tests/support/random_network.h"
 #include "tests/support/reference.h"
 
-// The reference against values that PyTorch computed (data/make_golden_ascent.py).
+// Compares the reference with values that PyTorch computed (data/make_golden_ascent.py).
 namespace filterscope::reference {
 namespace {
 

@@ -20,7 +20,7 @@ double norm_of(std::ranges::input_range auto&& values) {
   return std::sqrt(squares);
 }
 
-// Of the gradients divided by their norms; 0 for two that are zero, 1 where one is.
+// The error of the gradients divided by their norms; 0 if both are zero, 1 if one is.
 double step_error(const std::vector<float>& found, const std::vector<double>& expected) {
   const double found_norm = norm_of(found);
   const double norm = norm_of(expected);
@@ -37,9 +37,9 @@ double norm_error(const std::vector<float>& found, const std::vector<double>& ex
   return std::isfinite(error) ? error : kInfinity;
 }
 
-void count_gates(const std::vector<std::uint8_t>& found, const std::vector<std::uint8_t>& expected,
-                 GradientErrors& errors) {
-  errors.gates += std::ssize(expected);
+void count_mask_bits(const std::vector<std::uint8_t>& found, const std::vector<std::uint8_t>& expected,
+                     GradientErrors& errors) {
+  errors.masks += std::ssize(expected);
   if (found.size() != expected.size()) {
     errors.differ += std::ssize(expected);
     return;
@@ -60,11 +60,11 @@ GradientErrors gradient_errors(const FilterGradient& found, const reference::Gra
                                Extent image) {
   GradientErrors errors;
   errors.free_step = step_error(found.gradient, expected.gradient.values);
-  if (!found.gates) return errors;
-  for (std::size_t i = 0; i < expected.gates.layers.size(); ++i)
-    count_gates(found.gates->layers[i], expected.gates.layers[i], errors);
-  count_gates(found.gates->filter, expected.gates.filter, errors);
-  const reference::Map given = reference::gradient_through(*found.gates, network, weights, mapping,
+  if (!found.masks) return errors;
+  for (std::size_t i = 0; i < expected.masks.layers.size(); ++i)
+    count_mask_bits(found.masks->layers[i], expected.masks.layers[i], errors);
+  count_mask_bits(found.masks->filter, expected.masks.filter, errors);
+  const reference::Map given = reference::gradient_through(*found.masks, network, weights, mapping,
                                                            found.id.layer, found.id.filter, image);
   errors.step = step_error(found.gradient, given.values);
   errors.norm = norm_error(found.gradient, given.values);
@@ -74,11 +74,11 @@ GradientErrors gradient_errors(const FilterGradient& found, const reference::Gra
 GradientSummary summarise(std::span<const GradientErrors> errors) {
   GradientSummary summary;
   std::vector<double> free_steps;
-  std::int64_t gates = 0;
+  std::int64_t masks = 0;
   std::int64_t differ = 0;
   for (const GradientErrors& error : errors) {
     free_steps.push_back(error.free_step);
-    gates += error.gates;
+    masks += error.masks;
     differ += error.differ;
   }
   std::ranges::nth_element(free_steps, free_steps.begin() + std::ssize(free_steps) / 2);
@@ -87,29 +87,29 @@ GradientSummary summarise(std::span<const GradientErrors> errors) {
     return summary;
   summary.worst_step = worst(errors, &GradientErrors::step);
   summary.worst_norm = worst(errors, &GradientErrors::norm);
-  summary.gates = static_cast<double>(differ) / static_cast<double>(gates);
+  summary.masks = static_cast<double>(differ) / static_cast<double>(masks);
   return summary;
 }
 
 GradientLimits gradient_limits(Precision precision) {
   switch (precision) {
     case Precision::tf32:
-      return {.step = 2e-3, .norm = 2e-2, .gates = 1e-3, .free_step = 0.4};
+      return {.step = 2e-3, .norm = 2e-2, .masks = 1e-3, .free_step = 0.4};
     case Precision::fp16:
-      return {.step = 5e-3, .norm = 5e-3, .gates = 1e-3, .free_step = 0.4};
+      return {.step = 5e-3, .norm = 5e-3, .masks = 1e-3, .free_step = 0.4};
     case Precision::bf16:
-      return {.step = 2e-2, .norm = 2e-2, .gates = 1e-2, .free_step = 0.9};
+      return {.step = 2e-2, .norm = 2e-2, .masks = 1e-2, .free_step = 0.9};
     case Precision::automatic:
     case Precision::fp32:
       break;
   }
-  return {.step = 1e-5, .norm = 1e-5, .gates = 1e-5, .free_step = 0.1};
+  return {.step = 1e-5, .norm = 1e-5, .masks = 1e-5, .free_step = 0.1};
 }
 
 bool within(const GradientSummary& summary, const GradientLimits& limits) {
   if (!summary.worst_step) return summary.median_free_step <= limits.step;
   return *summary.worst_step <= limits.step && *summary.worst_norm <= limits.norm &&
-         *summary.gates <= limits.gates && summary.median_free_step <= limits.free_step;
+         *summary.masks <= limits.masks && summary.median_free_step <= limits.free_step;
 }
 
 }  // namespace filterscope::fidelity

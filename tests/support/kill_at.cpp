@@ -1,5 +1,5 @@
-// A library to be preloaded: kills the process just before its FILTERSCOPE_KILL_AT-th change to a file system
-// (from 1; without the variable never), so that a test can stop a program between any two of them.
+// A preloaded library that kills the process just before its FILTERSCOPE_KILL_AT-th change to a file system
+// (from 1; never if the variable is not set), so that a test can stop a program between any two changes.
 
 #include <dlfcn.h>
 #include <fcntl.h>

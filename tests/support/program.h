@@ -1,6 +1,6 @@
 #pragma once
 
-// The program as its users meet it: run as a process, judged by exit code, output and files.
+// Runs the program as a process, and judges it by exit code, output and files.
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -56,7 +56,7 @@ inline void unset_all(std::string_view prefix) {
 }
 
 struct Outcome {
-  int exit_code = -1;  // Of a signal that killed it: 1000 + signal.
+  int exit_code = -1;  // 1000 + signal if a signal killed it.
   std::string out;
   std::string err;
 };
@@ -70,7 +70,7 @@ class Cli : public ::testing::Test {
   }
   void TearDown() override { std::filesystem::remove_all(folder_); }
 
-  // Starts the program in an empty folder that is its home, too, so that no weights are found by chance.
+  // Starts the program in an empty folder, which is also its home, so that no weights are found by chance.
   pid_t start(const std::vector<std::string>& arguments, const std::string& standard_output = "stdout.txt",
               const std::string& standard_error = "stderr.txt") {
     const std::filesystem::path out = folder_ / standard_output;
@@ -100,7 +100,7 @@ class Cli : public ::testing::Test {
     _exit(127);
   }
 
-  // Until `path` is there, the child has ended, or three minutes have passed.
+  // Waits until `path` exists, the child has ended, or three minutes have passed.
   void wait_for_file(pid_t child, const std::string& path) {
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(3);
     siginfo_t ended{};
@@ -122,7 +122,7 @@ class Cli : public ::testing::Test {
 
   Outcome run(const std::vector<std::string>& arguments) { return wait_for(start(arguments)); }
 
-  // A render that takes no time; `more` comes last.
+  // Runs a render that takes almost no time; `more` comes last.
   Outcome render(const std::vector<std::string>& more) {
     std::vector<std::string> arguments{"render",       "--weights", "synthetic", "--size", "32",
                                        "--iterations", "2",         "--device",  "cpu"};
@@ -130,7 +130,7 @@ class Cli : public ::testing::Test {
     return run(arguments);
   }
 
-  // The program must end with `exit_code` and exactly one message.
+  // Expects the program to end with `exit_code` and exactly one message, which it returns.
   std::string error_of(const std::vector<std::string>& arguments, int exit_code) {
     const Outcome outcome = run(arguments);
     EXPECT_EQ(outcome.exit_code, exit_code) << outcome.err;
@@ -159,12 +159,12 @@ class Cli : public ::testing::Test {
     return json;
   }
 
-  // But for dates, times and command lines, the same pictures, tables and manifest.
+  // Expects the same pictures, tables and manifest, except dates, times and command lines.
   void expect_same(const std::string& out, const std::string& reference) {
     const std::vector<std::string> files = files_of(reference);
     ASSERT_EQ(files_of(out), files);
     for (const std::string& file : files) {
-      if (file == "manifest.json" || file == "index.html") continue;  // They tell of dates and times.
+      if (file == "manifest.json" || file == "index.html") continue;  // They contain dates and times.
       EXPECT_TRUE(read_text(folder_ / out / file) == read_text(folder_ / reference / file)) << file;
     }
     EXPECT_EQ(manifest_without_times(out), manifest_without_times(reference));
@@ -172,7 +172,7 @@ class Cli : public ::testing::Test {
 
   bool exists(const std::string& path) { return std::filesystem::exists(folder_ / path); }
 
-  // Array of floats of the given shape, each `value`.
+  // Writes an array of floats of the given shape, each `value`.
   void write_npy(const std::string& name, const std::vector<int>& shape, float value) {
     std::string text = "{'descr': '<f4', 'fortran_order': False, 'shape': (";
     std::size_t count = 1;
@@ -191,7 +191,7 @@ class Cli : public ::testing::Test {
                  static_cast<std::streamsize>(count * sizeof(float)));
   }
 
-  // torchvision's file, the first layer alone: filter 0 can never be active, the others always are.
+  // Writes the first layer as in torchvision's file: filter 0 can never be active, the others always are.
   void write_first_layer(const std::string& name) {
     constexpr std::size_t kKernel = 64 * 3 * 3 * 3;
     const nlohmann::json header{
@@ -214,9 +214,9 @@ class Cli : public ::testing::Test {
   }
 
   std::filesystem::path folder_;
-  std::vector<std::string> program_{FILTERSCOPE_PROGRAM};  // And what stands before its arguments.
-  std::map<std::string, std::string> environment_;         // What the program's gets beside the test's own.
-  std::function<void()> prepare_;  // Called in the program's process before it is started.
+  std::vector<std::string> program_{FILTERSCOPE_PROGRAM};  // The program and the words before its arguments.
+  std::map<std::string, std::string> environment_;  // Variables of the program in addition to the test's.
+  std::function<void()> prepare_;                   // Called in the child process before the program starts.
 };
 
 }  // namespace filterscope

@@ -22,7 +22,7 @@ Network small_network() {
 }
 
 std::vector<float> random_values(std::size_t count, std::uint64_t seed, float low, float high) {
-  // The engine's numbers are fixed by the standard; std::uniform_real_distribution's are not.
+  // The standard fixes the numbers of std::mt19937_64, but not those of std::uniform_real_distribution.
   std::mt19937_64 engine(seed);
   std::vector<float> values(count);
   for (float& value : values) {

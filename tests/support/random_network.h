@@ -15,7 +15,7 @@
 
 namespace filterscope {
 
-// How GoogleTest prints them, also in the names of parameterised tests.
+// Printed by GoogleTest, also in the names of parameterised tests.
 inline void PrintTo(const Extent& extent, std::ostream* out) {
   *out << extent.height << "x" << extent.width;
 }
@@ -25,10 +25,10 @@ inline void PrintTo(const InputMapping& mapping, std::ostream* out) {
 
 }  // namespace filterscope
 
-/// Networks, weights and data for tests, the same numbers on every machine, and ways to compare results.
+/// Networks, weights and data for tests, the same on every machine, and ways to compare results.
 namespace filterscope::test {
 
-/// One layer of a made-up network.
+/// One layer of a test network.
 struct LayerShape {
   int filters;
   bool pool_after = false;

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <utility>
 
-#include "host/base/philox.h"
+#include "kernels/common/philox.h"
 
 namespace filterscope::reference {
 
@@ -15,7 +15,7 @@ std::size_t size(int n) {
   return static_cast<std::size_t>(n);
 }
 
-// Row of `kernel` for one tap and input channel: one weight for each output channel.
+// The row of `kernel` for one tap and input channel: one weight per output channel.
 std::span<const float> kernel_row(std::span<const float> kernel, int ky, int kx, int in_channel,
                                   int in_channels, int out_channels) {
   const std::size_t row = (size(ky) * 3 + size(kx)) * size(in_channels) + size(in_channel);
@@ -28,17 +28,17 @@ struct Position {
 };
 
 // The position of the window's first maximum, of the output position (y, x).
-Position pool_winner(const Map& input, int y, int x, int channel) {
-  Position winner{2 * y, 2 * x};
+Position pool_argmax(const Map& input, int y, int x, int channel) {
+  Position argmax{2 * y, 2 * x};
   for (int dy = 0; dy < 2; ++dy) {
     for (int dx = 0; dx < 2; ++dx) {
       const Position candidate{2 * y + dy, 2 * x + dx};
-      if (input.at(candidate.y, candidate.x, channel) > input.at(winner.y, winner.x, channel)) {
-        winner = candidate;
+      if (input.at(candidate.y, candidate.x, channel) > input.at(argmax.y, argmax.x, channel)) {
+        argmax = candidate;
       }
     }
   }
-  return winner;
+  return argmax;
 }
 
 const LayerWeights& layer_weights(const Weights& weights, int layer) {
@@ -47,8 +47,8 @@ const LayerWeights& layer_weights(const Weights& weights, int layer) {
 }
 
 struct Activations {
-  std::vector<Map> maps;  // Of layers 0 .. layer after their ReLU, before their pools.
-  Map sums;               // Of the last one, before its ReLU.
+  std::vector<Map> maps;  // Maps of layers 0 .. layer after their ReLU, before their pools.
+  Map sums;               // The last layer's map before its ReLU.
 };
 
 Activations activations(const Network& network, const Weights& weights, const InputMapping& mapping,
@@ -83,9 +83,9 @@ double mean(const Map& map, int filter) {
   return sum / static_cast<double>(map.extent().positions());
 }
 
-// From the gradient with respect to the last layer's sums, before its ReLU, down to the image. Of `maps`, the
-// activations of layers 0 .. layer, it asks only where they are above zero and which values of a pool's
-// windows are the largest; of the last one's nothing.
+// Propagates the gradient with respect to the last layer's sums, before its ReLU, down to the image. `maps`
+// are the activations of layers 0 .. layer, of which only the ReLU masks and the argmax of each pool window
+// matter; the last one is not used.
 Map backward(const Network& network, const Weights& weights, const InputMapping& mapping, int layer,
              Map gradient, const std::vector<Map>& maps) {
   for (int i = layer; i >= 0; --i) {
@@ -99,8 +99,8 @@ Map backward(const Network& network, const Weights& weights, const InputMapping&
   return mapping_gradient(mapping, gradient);
 }
 
-Gates gates_of(const Network& network, const std::vector<Map>& maps, int filter, bool rescued) {
-  Gates gates;
+GradientMasks masks_of(const Network& network, const std::vector<Map>& maps, int filter, bool rescued) {
+  GradientMasks masks;
   for (std::size_t i = 0; i + 1 < maps.size(); ++i) {
     Map passes(maps[i].extent(), maps[i].channels);
     std::ranges::fill(passes.values, 1);
@@ -110,14 +110,14 @@ Gates gates_of(const Network& network, const std::vector<Map>& maps, int filter,
       passes = max_pool_gradient(pooled, maps[i]);
     }
     passes = relu_gradient(passes, maps[i]);
-    gates.layers.emplace_back(passes.values.begin(), passes.values.end());
+    masks.layers.emplace_back(passes.values.begin(), passes.values.end());
   }
   const Map& target = maps.back();
   for (int y = 0; y < target.height; ++y) {
     for (int x = 0; x < target.width; ++x)
-      gates.filter.push_back(rescued || target.at(y, x, filter) > 0 ? 1 : 0);
+      masks.filter.push_back(rescued || target.at(y, x, filter) > 0 ? 1 : 0);
   }
-  return gates;
+  return masks;
 }
 
 template <typename T>
@@ -226,8 +226,8 @@ Map max_pool(const Map& input) {
   for (int y = 0; y < output.height; ++y) {
     for (int x = 0; x < output.width; ++x) {
       for (int channel = 0; channel < output.channels; ++channel) {
-        const Position winner = pool_winner(input, y, x, channel);
-        output.at(y, x, channel) = input.at(winner.y, winner.x, channel);
+        const Position argmax = pool_argmax(input, y, x, channel);
+        output.at(y, x, channel) = input.at(argmax.y, argmax.x, channel);
       }
     }
   }
@@ -240,8 +240,8 @@ Map max_pool_gradient(const Map& output_gradient, const Map& input) {
   for (int y = 0; y < output_gradient.height; ++y) {
     for (int x = 0; x < output_gradient.width; ++x) {
       for (int channel = 0; channel < input.channels; ++channel) {
-        const Position winner = pool_winner(input, y, x, channel);
-        input_gradient.at(winner.y, winner.x, channel) = output_gradient.at(y, x, channel);
+        const Position argmax = pool_argmax(input, y, x, channel);
+        input_gradient.at(argmax.y, argmax.x, channel) = output_gradient.at(y, x, channel);
       }
     }
   }
@@ -298,23 +298,23 @@ Gradient loss_and_gradient(const Network& network, const Weights& weights, const
   return {.loss = loss,
           .objective = rescued ? mean(sums, filter) : loss,
           .gradient = backward(network, weights, mapping, layer, std::move(gradient), maps),
-          .gates = gates_of(network, maps, filter, rescued)};
+          .masks = masks_of(network, maps, filter, rescued)};
 }
 
-Map gradient_through(const Gates& gates, const Network& network, const Weights& weights,
+Map gradient_through(const GradientMasks& masks, const Network& network, const Weights& weights,
                      const InputMapping& mapping, int layer, int filter, Extent image) {
   std::vector<Map> maps;
   for (int i = 0; i <= layer; ++i) {
     maps.emplace_back(network.map_extent(i, image), network.convolutions[size(i)].out_channels);
     Map& map = maps.back();
     if (i < layer) {
-      assert(gates.layers[size(i)].size() == map.values.size());
-      std::ranges::copy(gates.layers[size(i)], map.values.begin());
+      assert(masks.layers[size(i)].size() == map.values.size());
+      std::ranges::copy(masks.layers[size(i)], map.values.begin());
       continue;
     }
-    assert(gates.filter.size() == size(map.height) * size(map.width));
-    for (std::size_t position = 0; position < gates.filter.size(); ++position)
-      map.values[position * size(map.channels) + size(filter)] = gates.filter[position];
+    assert(masks.filter.size() == size(map.height) * size(map.width));
+    for (std::size_t position = 0; position < masks.filter.size(); ++position)
+      map.values[position * size(map.channels) + size(filter)] = masks.filter[position];
   }
   const Map& target = maps.back();
   return backward(network, weights, mapping, layer, relu_gradient(mean_gradient(target, filter), target),

@@ -7,12 +7,11 @@
 #include "host/ascent/recipe.h"
 #include "host/model/network.h"
 #include "host/model/weights/weights.h"
-#include "host/run/engine.h"
+#include "host/run/filter_gradient.h"
 
-/// What an ascent computes, a second time: double precision, plain loops, one image at a time. It shares the
-/// data types of the network, the recipe and the weights with the program, and no code of an engine. Written
-/// to be compared with, so every function is one formula; it has no error handling beyond assertions on
-/// shapes.
+/// An independent implementation of the ascent: double precision, plain loops, one image at a time. It shares
+/// the data types of the network, the recipe and the weights with the program, but no code of an engine.
+/// Every function is one formula, to be compared with; errors are only handled by assertions on shapes.
 namespace filterscope::reference {
 
 /// One image or feature map, row-major [height, width, channels] (HWC).
@@ -23,7 +22,7 @@ struct Map {
   std::vector<double> values;
 
   Map() = default;
-  /// All zero.
+  /// A map of zeros.
   Map(Extent extent, int channel_count);
   /// Takes `extent.height * extent.width * channel_count` values, row-major HWC.
   Map(Extent extent, int channel_count, std::span<const float> from);
@@ -65,9 +64,9 @@ Map mapping_gradient(const InputMapping& mapping, const Map& input_gradient);
 /// A loss and its gradient with respect to the image, [H, W, 3].
 struct Gradient {
   double loss = 0;
-  double objective = 0;  ///< What `gradient` is the gradient of: the loss, or the mean before the ReLU.
+  double objective = 0;  ///< The value whose gradient it is: the loss, or the mean before the ReLU.
   Map gradient;
-  Gates gates;  ///< Where it passed.
+  GradientMasks masks;  ///< The masks through which it passed.
 
   /// Square root of the sum of squares over the whole image.
   double norm() const;
@@ -79,27 +78,27 @@ Map activation(const Network& network, const Weights& weights, const InputMappin
                const Map& image);
 
 /// The mean over all positions of `filter`'s map in `layer` after its ReLU, and its gradient; with `rescue`,
-/// where no position is above zero, the gradient of the mean before the ReLU, bias included. The target layer
-/// is computed whole, every filter of it, forward and backward.
+/// if no position is above zero, the gradient of the mean before the ReLU, bias included. All filters of the
+/// target layer are computed, forward and backward.
 Gradient loss_and_gradient(const Network& network, const Weights& weights, const InputMapping& mapping,
                            int layer, int filter, const Map& image, bool rescue = true);
 
-/// The same gradient where others say where it passes: with loss_and_gradient()'s gates, its gradient.
+/// The same gradient where others say where it passes: with loss_and_gradient()'s masks, its gradient.
 /// `image` is the image's extent.
-Map gradient_through(const Gates& gates, const Network& network, const Weights& weights,
+Map gradient_through(const GradientMasks& masks, const Network& network, const Weights& weights,
                      const InputMapping& mapping, int layer, int filter, Extent image);
 
 /// The image after one step of the recipe: image + step * g / sqrt(max(sum g^2, epsilon)).
 Map ascent_step(const Recipe& recipe, const Map& image, const Map& gradient);
 
-/// What `ascend` gives.
+/// The result of `ascend`.
 struct Ascent {
-  std::vector<double> losses;  ///< losses[i]: of the image before step i + 1.
-  double final_loss = 0;       ///< Of the finished image.
-  double gradient_norm = 0;    ///< Of the last step's gradient, before its normalisation.
+  std::vector<double> losses;  ///< losses[i] is that of the image before step i + 1.
+  double final_loss = 0;       ///< The loss of the finished image.
+  double gradient_norm = 0;    ///< The norm of the last step's gradient, before its normalisation.
   Map image;                   ///< The finished image, unscaled.
 };
-/// `iterations` steps from `image`. A zero gradient leaves the image as it is and the ascent goes on.
+/// `iterations` steps from `image`. A zero gradient leaves the image unchanged, and the ascent continues.
 Ascent ascend(const Network& network, const Weights& weights, const Recipe& recipe, int layer, int filter,
               const Map& image, int iterations);
 
@@ -111,7 +110,7 @@ std::vector<float> noise_image(const InitialImage& initial, std::uint64_t seed, 
 /// floor(255 * (x - min) / (max - min) + 0.5) with one minimum and maximum over all values; all 0 for a
 /// constant image.
 std::vector<std::uint8_t> min_max_picture(std::span<const double> image);
-/// The same in double from float values.
+/// The same for float values, computed in double precision.
 std::vector<std::uint8_t> min_max_picture(std::span<const float> image);
 
 }  // namespace filterscope::reference

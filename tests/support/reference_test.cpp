@@ -9,7 +9,7 @@
 #include <string>
 #include <tuple>
 
-#include "host/base/philox.h"
+#include "kernels/common/philox.h"
 #include "tests/support/random_network.h"
 
 namespace filterscope::reference {
@@ -45,8 +45,8 @@ TEST(ReferenceConvolve, MatchesAHandComputedCase) {
 }
 
 TEST(ReferenceConvolve, ReadsTheKernelAsHwio) {
-  // Only tap (0, 2), input channel 1, output channel 2 of a [3, 3, 2, 3] kernel is set: what is up and to the
-  // right.
+  // Only tap (0, 2), input channel 1, output channel 2 of a [3, 3, 2, 3] kernel is set: the neighbour up and
+  // to the right.
   std::vector<float> kernel(3 * 3 * 2 * 3, 0.f);
   kernel[((0 * 3 + 2) * 2 + 1) * 3 + 2] = 10.f;
   const Map input = map_of(2, 2, 2, {1, 2, 3, 4, 5, 6, 7, 8});
@@ -61,7 +61,7 @@ TEST(ReferenceConvolve, WorksOnASinglePosition) {
   EXPECT_THAT(output.values, ElementsAre(7));
 }
 
-// <A x, y> = <x, A' y> for every x and y fixes the input gradient A' entirely.
+// <A x, y> = <x, A' y> for every x and y determines the input gradient A' completely.
 TEST(ReferenceConvolve, InputGradientIsTheAdjoint) {
   for (const Extent extent : {Extent{5, 7}, Extent{1, 4}, Extent{9, 2}}) {
     const Map x = random_map(extent, 3, 1, -1, 1);
@@ -80,7 +80,7 @@ TEST(ReferenceRelu, GradientAtExactZeroIsZero) {
 }
 
 TEST(ReferenceMaxPool, TakesTheFirstOfEqualMaxima) {
-  // One 2x2 window for each set of places at which the maximum stands; row-major places 0 1 / 2 3.
+  // One 2x2 window for each set of places that hold the maximum; row-major places 0 1 / 2 3.
   for (unsigned places = 1; places < 16; ++places) {
     Map window({2, 2}, 1);
     for (std::size_t i = 0; i < 4; ++i) window.values[i] = (places >> i & 1) != 0 ? 5 : -1;
@@ -122,16 +122,16 @@ std::vector<InputMapping> mappings() {
 
 class CentralDifferences : public ::testing::TestWithParam<std::tuple<Extent, InputMapping>> {};
 
-// Between two kinks the loss is linear in one value of the image, so a central difference over an interval
-// that holds no kink is exact but for rounding.
+// Between two kinks, the loss is linear in one value of the image, so a central difference over an interval
+// without a kink is exact except for rounding.
 TEST_P(CentralDifferences, AgreeWithTheGradient) {
   const auto& [extent, mapping] = GetParam();
   const Network network = test::small_network();
   const Weights weights = test::random_weights(network, 4);
   const double delta = 1e-6;
   for (int layer = 0; layer < network.layer_count(); ++layer) {
-    // The first filter that is not dead: with one position left in the upper maps many are. Of those the loss
-    // has no gradient.
+    // Takes the first filter that is not dead: many are where the upper maps have one position, and their
+    // loss has no gradient.
     const int filters = network.convolutions[layer].out_channels;
     Map image = random_map(extent, 3, 5);
     int filter = 0;
@@ -184,13 +184,13 @@ TEST(ReferenceGradient, IsZeroForADeadFilterThatIsNotRescued) {
   EXPECT_EQ(dead.loss, 0);
   EXPECT_EQ(dead.objective, 0);
   EXPECT_EQ(dead.norm(), 0);
-  EXPECT_THAT(dead.gates.filter, Each(0));
+  EXPECT_THAT(dead.masks.filter, Each(0));
   EXPECT_EQ(ascent_step(find_recipe("seed"), image, dead.gradient).values, image.values);
 }
 
-// Before the ReLU a bias only shifts the mean: the gradient of a filter that its bias keeps dead is that of
-// the same filter with a bias that opens every position, whose mean is the same but for the difference of the
-// biases. And central differences of the objective agree with it.
+// Before the ReLU, a bias only shifts the mean: a filter that its bias keeps dead has the gradient of the
+// same filter with a bias that activates every position, and their means differ by the difference of the
+// biases. Central differences of the objective agree with it.
 TEST(ReferenceGradient, OfARescuedFilterIsThatOfTheMeanBeforeItsReLU) {
   const Network network = test::small_network();
   Weights weights = test::random_weights(network, 4);
@@ -200,15 +200,15 @@ TEST(ReferenceGradient, OfARescuedFilterIsThatOfTheMeanBeforeItsReLU) {
       weights.layers[layer]->bias[filter] = bias;
       return loss_and_gradient(network, weights, keras_mapping(), layer, filter, image, rescue);
     };
-    const Gradient open = with_bias(1000.f, false);
+    const Gradient active = with_bias(1000.f, false);
     const Gradient rescued = with_bias(-1000.f);
     EXPECT_EQ(rescued.loss, 0);
-    EXPECT_NEAR(rescued.objective, open.objective - 2000, 1e-9);
+    EXPECT_NEAR(rescued.objective, active.objective - 2000, 1e-9);
     EXPECT_GT(rescued.norm(), 0);
-    EXPECT_EQ(rescued.gradient.values, open.gradient.values);
-    EXPECT_THAT(rescued.gates.filter, Each(1));
+    EXPECT_EQ(rescued.gradient.values, active.gradient.values);
+    EXPECT_THAT(rescued.masks.filter, Each(1));
     EXPECT_EQ(
-        gradient_through(rescued.gates, network, weights, keras_mapping(), layer, filter, image.extent())
+        gradient_through(rescued.masks, network, weights, keras_mapping(), layer, filter, image.extent())
             .values,
         rescued.gradient.values);
     std::vector<double> numeric;
@@ -241,28 +241,28 @@ TEST(ReferenceGradient, PassesTheGatesThatItSays) {
   const Map image = random_map({9, 11}, 3, 5);
   const Gradient whole = loss_and_gradient(network, weights, keras_mapping(), 3, 2, image);
   ASSERT_GT(whole.norm(), 0);
-  // The third layer has no pool, the second one passes one value of each window at most.
-  EXPECT_EQ(whole.gates.layers.at(2).size(), 4u * 5 * 6);
-  EXPECT_THAT(whole.gates.layers.at(1), SizeIs(9 * 11 * 7));
-  EXPECT_LE(std::ranges::count(whole.gates.layers.at(1), 1), 4 * 5 * 7);
-  const auto through = [&](const Gates& gates) {
-    return gradient_through(gates, network, weights, keras_mapping(), 3, 2, image.extent()).values;
+  // The third layer has no pool; the second one passes at most one value per window.
+  EXPECT_EQ(whole.masks.layers.at(2).size(), 4u * 5 * 6);
+  EXPECT_THAT(whole.masks.layers.at(1), SizeIs(9 * 11 * 7));
+  EXPECT_LE(std::ranges::count(whole.masks.layers.at(1), 1), 4 * 5 * 7);
+  const auto through = [&](const GradientMasks& masks) {
+    return gradient_through(masks, network, weights, keras_mapping(), 3, 2, image.extent()).values;
   };
-  EXPECT_EQ(through(whole.gates), whole.gradient.values);
-  // Gates closed: another gradient.
+  EXPECT_EQ(through(whole.masks), whole.gradient.values);
+  // Gates inactive: another gradient.
   for (const std::size_t layer : {1u, 2u}) {
-    Gates other = whole.gates;
-    std::vector<std::uint8_t>& gates = other.layers.at(layer);
-    for (std::size_t i = 0; i < gates.size() / 2; ++i) gates[i] = 0;
+    GradientMasks other = whole.masks;
+    std::vector<std::uint8_t>& masks = other.layers.at(layer);
+    for (std::size_t i = 0; i < masks.size() / 2; ++i) masks[i] = 0;
     EXPECT_NE(through(other), whole.gradient.values);
   }
-  Gates closed = whole.gates;
+  GradientMasks closed = whole.masks;
   closed.filter.assign(closed.filter.size(), 0);
   EXPECT_THAT(through(closed), Each(0));
 }
 
-// A bias of exactly minus the convolution's sum puts every position on the kink, from which no gradient may
-// come.
+// A bias of exactly minus the convolution's sum puts every position on the kink, where the gradient must be
+// zero.
 TEST(ReferenceGradient, IsZeroOnTheKink) {
   const Network network = test::make_network({{1}});
   Weights weights = test::random_weights(network, 1);
@@ -320,7 +320,7 @@ TEST(ReferenceNoise, IsTheFilterStreamWordByWord) {
   const std::vector<float> image = noise_image(unit, 7, 3, 11, {5, 3});
   ASSERT_EQ(image.size(), 45u);
   const auto word = [](std::uint32_t block, std::size_t i) {
-    return Philox::generate({block, 11, 3, 0}, {7, 0})[i];
+    return Philox::generate({{block, 11, 3, 0}}, {{7, 0}})[i];
   };
   EXPECT_EQ(image[0], to_unit_float(word(0, 0)));
   EXPECT_EQ(image[6], to_unit_float(word(1, 2)));

@@ -11,17 +11,16 @@
 #include <string>
 #include <vector>
 
-#include "host/run/engine.h"
+#include "host/run/filter_result.h"
 #include "random_network.h"
 #include "reference.h"
 #include "runs.h"
 
-/// Filters that lack a gradient at some time, and living ones beside them: what both engines must make of
-/// them.
+/// Tests both engines on filters that lack a gradient at some time, together with active ones.
 namespace filterscope::test {
 
-/// A network whose layers any engine takes, and what is asked of some of its filters. Steps are long, so that
-/// few are needed, and so that one can lead to where no position is above zero.
+/// A network that any engine can run, and filters of it that need rescue or not. Steps are long, so that few
+/// are needed, and so that one step can lead to an image without an active position.
 class RescueCases {
  public:
   RescueCases() {
@@ -33,11 +32,11 @@ class RescueCases {
     weights_.layers[2]->bias[kWithoutGradient.filter] = -1.f;
   }
 
-  static constexpr FilterId kLateInFirstLayer{0, 2};  ///< Comes alive after some iterations.
+  static constexpr FilterId kLateInFirstLayer{0, 2};  ///< Becomes active after some iterations.
   static constexpr FilterId kLate{2, 5};              ///< Likewise.
-  static constexpr FilterId kNever{2, 7};  ///< Has a gradient before its ReLU and does not come alive.
+  static constexpr FilterId kNever{2, 7};  ///< Has a gradient before its ReLU, but never becomes active.
   static constexpr FilterId kWithoutGradient{2, 9};  ///< Has none even before its ReLU.
-  static constexpr FilterId kDying{2, 12};           ///< The first step kills it; two more bring it back.
+  static constexpr FilterId kDying{2, 12};  ///< The first step deactivates it; two more reactivate it.
   static const std::vector<FilterId>& filters() {
     static const std::vector<FilterId> all{{0, 1}, kLateInFirstLayer, {1, 3}, {2, 3}, kLate, kNever,
                                            {2, 8}, kWithoutGradient,  kDying, {2, 13}};
@@ -54,7 +53,7 @@ class RescueCases {
     return recipe;
   }
 
-  /// The reference's ascent, once for each.
+  /// The reference's ascent, computed once for each filter and number of iterations.
   const reference::Ascent& ascent(FilterId id, int iterations) const {
     reference::Ascent& known = ascents_[iterations][id];
     if (known.image.values.empty()) {
@@ -88,7 +87,7 @@ class RescueCases {
   mutable std::map<int, std::map<FilterId, reference::Ascent>> ascents_;
 };
 
-/// What the losses of an ascent say of it.
+/// The rescue of an ascent according to its losses.
 struct Rescued {
   FilterStatus status = FilterStatus::ok;
   int iterations = 0;
@@ -107,15 +106,15 @@ inline Rescued rescued_in(const reference::Ascent& ascent) {
   return rescued;
 }
 
-/// Relative, for losses, and for what an image has moved by after a few of the long steps.
+/// Relative tolerances of losses, and of an image's change after a few of the long steps.
 struct RescueTolerance {
   double loss;
   double image;
 };
 
-/// Checks what `run(recipe, options, filters)` gives against the reference, at the beginning, in the middle
-/// and at the end of ascents, and whether it depends on neighbours. `options` are the engine's own for these
-/// cases.
+/// Compares the results of `run(recipe, options, filters)` with the reference, at the beginning, in the
+/// middle and at the end of ascents, and checks that they do not depend on neighbours. `options` are those of
+/// the engine for these cases.
 template <class Run>
 void expect_rescue(const Run& run, RenderOptions options, const RescueTolerance& tolerance) {
   const RescueCases cases;
@@ -129,7 +128,7 @@ void expect_rescue(const Run& run, RenderOptions options, const RescueTolerance&
     std::ranges::transform(by, cases.start(id).values, by.begin(), std::minus{});
     return by;
   };
-  // That the cases are what they are called.
+  // The cases are what their names say.
   const auto status_of = [&](FilterId id, int iterations) {
     return rescued_in(cases.ascent(id, iterations)).status;
   };
@@ -174,7 +173,7 @@ void expect_rescue(const Run& run, RenderOptions options, const RescueTolerance&
     longest = got.results;
   }
 
-  // In other batches, in which neighbours live or do not, and alone.
+  // In other batches, with active and inactive neighbours, and alone.
   options.batch = 3;
   const Collector by_three = run(cases.recipe(kLongest), options, filters);
   options.batch = 0;
@@ -192,8 +191,8 @@ void expect_rescue(const Run& run, RenderOptions options, const RescueTolerance&
     }
   }
 
-  // Without rescue what lacks a gradient stays as it is, from the start or from then on; the others are the
-  // same.
+  // Without rescue, the image of a filter that lacks a gradient stays as it is from then on; the others are
+  // unchanged.
   const Collector off = run(cases.recipe(kLongest, false), options, filters);
   for (const auto& [id, result] : off.results) {
     SCOPED_TRACE(cases.network().convolutions[id.layer].name + ":" + std::to_string(id.filter) +

@@ -11,12 +11,13 @@
 #include <vector>
 
 #include "host/ascent/recipe.h"
-#include "host/run/engine.h"
+#include "host/run/observer.h"
+#include "host/run/render_options.h"
 #include "tests/support/reference.h"
 
 namespace filterscope {
 
-/// Keeps all that an engine gives, and stops it after `stop_after` steps where that is not 0.
+/// Keeps everything that an engine reports, and stops it after `stop_after` steps unless that is 0.
 class Collector final : public RenderObserver {
  public:
   void on_finished(FilterResult result) override { results.emplace(result.id, std::move(result)); }
@@ -41,8 +42,8 @@ inline Recipe short_recipe(int iterations) {
   return recipe;
 }
 
-/// Every frame is the picture that as many iterations would have given. `run(iterations, options)`: what a
-/// run gives.
+/// Expects every frame to be the picture that as many iterations would have given. `run(iterations, options)`
+/// returns the results of a run.
 template <class Run>
 void expect_frames_of_shorter_runs(const Run& run, RenderOptions options, int every) {
   constexpr int kIterations = 7;

@@ -8,7 +8,7 @@
 
 namespace filterscope {
 
-/// An empty folder of its own for a test, removed with what is in it at the end.
+/// A separate empty folder for a test, removed with its contents at the end.
 class TemporaryFolder {
  public:
   TemporaryFolder() {

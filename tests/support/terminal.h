@@ -1,6 +1,6 @@
 #pragma once
 
-// A terminal in memory: what stands on its rows after a program has written to it and it was resized.
+// An emulated terminal: the contents of its rows after a program has written to it and it was resized.
 
 #include <gtest/gtest.h>
 
@@ -14,8 +14,8 @@ namespace filterscope {
 
 class EmulatedTerminal {
  public:
-  /// What becomes of lines when the terminal is resized: xterm cuts them; VTE, kitty and tmux break them
-  /// again.
+  /// What happens to lines when the terminal is resized: xterm truncates them; VTE, kitty and tmux rewrap
+  /// them.
   enum class Resizing { cuts, reflows };
 
   EmulatedTerminal(std::size_t columns, Resizing resizing) : columns_(columns), resizing_(resizing) {}
@@ -58,7 +58,7 @@ class EmulatedTerminal {
     columns_ = columns;
   }
 
-  /// Without those at the end that are empty.
+  /// The rows, without empty ones at the end.
   std::vector<std::string> rows() const {
     std::vector<std::string> texts;
     for (const Row& row : rows_) texts.push_back(row.text.substr(0, row.text.find_last_not_of(' ') + 1));
@@ -69,7 +69,7 @@ class EmulatedTerminal {
  private:
   struct Row {
     std::string text;
-    bool goes_on = false;  // In the next row, since the terminal was too narrow.
+    bool goes_on = false;  // Continues in the next row, since the terminal was too narrow.
   };
 
   void put(char character) {
@@ -114,7 +114,7 @@ class EmulatedTerminal {
 
   std::size_t columns_;
   Resizing resizing_;
-  std::string begun_;  // An escape sequence that is not complete yet.
+  std::string begun_;  // An incomplete escape sequence.
   std::vector<Row> rows_{1};
   std::size_t row_ = 0, column_ = 0;
 };

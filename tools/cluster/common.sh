@@ -1,22 +1,22 @@
 # shellcheck shell=bash
-# What the scripts of this folder have in common. They define fail and root.
+# Functions shared by the scripts of this folder, which define fail and root.
 
 # take_out OUT...: sets out to the absolute path.
 # shellcheck disable=SC2034
 take_out() {
-  [[ -n ${1-} && $1 != -* ]] || fail "expected the folder of the results, found \"${1-}\"; --help tells more"
+  [[ -n ${1-} && $1 != -* ]] || fail "expected the folder of the results, found \"${1-}\"; see --help"
   case $1 in /*) out=$1 ;; *) out=$PWD/$1 ;; esac
 }
 
-# take_render_options ARGUMENT...: refuses those that the scripts give to render themselves; sets merge_options.
+# take_render_options ARGUMENT...: refuses options that the scripts give to render themselves; sets merge_options.
 # shellcheck disable=SC2034
 take_render_options() {
   local argument
   merge_options=()
   for argument in "$@"; do
     case $argument in
-      --out | --out=* | --shard | --shard=*) fail "$argument: this is given by the script; leave it out" ;;
-      # What earlier runs were merged to is as outdated as their shares are.
+      --out | --out=* | --shard | --shard=*) fail "$argument: the script gives this option itself; leave it out" ;;
+      # The merged results of earlier runs are as outdated as their shares.
       --force) merge_options=(--force) ;;
     esac
   done

@@ -8,9 +8,9 @@
 #include "../check.h"
 #include "families.h"
 #include "host/ascent/recipe.h"
-#include "host/base/philox.h"
 #include "host/base/threads.h"
 #include "host/cpu/kernels.h"
+#include "kernels/common/philox.h"
 
 namespace filterscope::bench {
 
@@ -21,14 +21,14 @@ using namespace cpu;
 struct Set {
   AlignedBuffer<float> images;
   AlignedBuffer<float> gradients;
-  AlignedBuffer<float> before;  // Of set 0: the images before the first step.
+  AlignedBuffer<float> before;  // Only in set 0: the images before the first step.
   AlignedBuffer<std::uint8_t> pictures;
 };
 struct State {
   std::vector<Set> sets;
 };
 
-// Calls body(image) for each of them, spread over all cores.
+// Calls body(image) for each image, distributed over all cores.
 template <class Body>
 void for_images(int images, const Body& body) {
   parallel_for(images, body);
@@ -79,7 +79,7 @@ class Ascent {
       set.images = random_floats(size_ * images_, 10 + i, 0.f);
       set.gradients = random_floats(size_ * images_, 20 + i);
     }
-    state->sets[0].before = random_floats(size_ * images_, 10, 0.f);  // The same once more.
+    state->sets[0].before = random_floats(size_ * images_, 10, 0.f);  // The same values as those of set 0.
     Operation operation = make_operation(state, 3 * sizeof(float));
     operation.run = [=, size = size_, images = images_](int number) {
       Set& set = state->sets[number];

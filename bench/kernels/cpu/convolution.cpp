@@ -14,12 +14,12 @@ namespace {
 
 using namespace cpu;
 
-// What one set of a forward pass or of an input gradient reads and writes.
+// One set of buffers of a forward pass or of a dgrad.
 struct Buffers {
   AlignedBuffer<float> from;
   AlignedBuffer<float> to;
-  AlignedBuffer<std::uint8_t> masks;    // Forward: written. Back: of the input, read. Empty: none.
-  AlignedBuffer<std::uint8_t> winners;  // Forward: written. Back: read. Empty: no pool.
+  AlignedBuffer<std::uint8_t> masks;   // Forward: written. dgrad: the input's, read. Empty: none.
+  AlignedBuffer<std::uint8_t> argmax;  // Forward: written. dgrad: read. Empty: no pool.
   std::shared_ptr<const TransformedWeights> weights;
   std::unique_ptr<WinogradConvolution> convolution;
 };
@@ -43,9 +43,9 @@ Operation make(const Layer& layer, Pass pass, int tile, const Kernels& table, in
   const std::size_t weight_floats =
       std::size_t(grid.points()) * below.blocks() * map.blocks() * kLanes * kLanes;
   const std::size_t mask_bytes = masked ? (forward ? map : below).size() * images / 8 : 0;
-  const std::size_t winner_bytes = layer.pool_after ? above.size() * images : 0;
+  const std::size_t argmax_bytes = layer.pool_after ? above.size() * images : 0;
   const std::size_t bytes =
-      (weight_floats + (in.size() + out.size()) * images) * sizeof(float) + mask_bytes + winner_bytes;
+      (weight_floats + (in.size() + out.size()) * images) * sizeof(float) + mask_bytes + argmax_bytes;
 
   const auto state = std::make_shared<State>();
   state->weights = random_weights(layer, 1);
@@ -55,7 +55,7 @@ Operation make(const Layer& layer, Pass pass, int tile, const Kernels& table, in
     set.from = random_maps(in, images, 10 + i);
     set.to = poisoned(out.size() * images);
     set.masks = random_bytes(mask_bytes, 20 + i);
-    set.winners = random_bytes(winner_bytes, 30 + i, 5);
+    set.argmax = random_bytes(argmax_bytes, 30 + i, 5);
     set.weights = std::make_shared<TransformedWeights>(state->weights, layer.in_channels, layer.out_channels,
                                                        pass, tile, table);
     set.convolution = std::make_unique<WinogradConvolution>(forward ? below : map, forward ? map : below,
@@ -75,13 +75,13 @@ Operation make(const Layer& layer, Pass pass, int tile, const Kernels& table, in
             Buffers& set = state->sets[number];
             std::uint8_t* const masks = masked ? set.masks.data() : nullptr;
             if (forward && pooled) {
-              set.convolution->forward_pool(images, set.from.data(), set.to.data(), set.winners.data(),
+              set.convolution->forward_pool(images, set.from.data(), set.to.data(), set.argmax.data(),
                                             state->workspace);
             } else if (forward) {
               set.convolution->forward(images, set.from.data(), set.to.data(), masks, state->workspace);
             } else if (pooled) {
-              set.convolution->backward_pool(images, set.from.data(), set.winners.data(), set.to.data(),
-                                             masks, state->workspace);
+              set.convolution->backward_pool(images, set.from.data(), set.argmax.data(), set.to.data(), masks,
+                                             state->workspace);
             } else {
               set.convolution->backward(images, set.from.data(), set.to.data(), masks, state->workspace);
             }
@@ -90,11 +90,11 @@ Operation make(const Layer& layer, Pass pass, int tile, const Kernels& table, in
           [=] {
             const Buffers& set = state->sets[0];
             const std::uint8_t* const masks = masked ? set.masks.data() : nullptr;
-            const std::uint8_t* const winners = layer.pool_after ? set.winners.data() : nullptr;
+            const std::uint8_t* const argmax = layer.pool_after ? set.argmax.data() : nullptr;
             return forward ? check_forward({layer, state->weights, images, set.from.data(), set.to.data(),
-                                            masks, winners, tile})
-                           : check_input_gradient({layer, state->weights, images, set.from.data(), winners,
-                                                   masks, set.to.data(), tile});
+                                            masks, argmax, tile})
+                           : check_dgrad({layer, state->weights, images, set.from.data(), argmax, masks,
+                                          set.to.data(), tile});
           },
       .label = fmt::format("{} tiles{}", tiling.slots, tiling.shared ? ", shared" : "")};
   return operation;

@@ -13,7 +13,7 @@ std::string place(int image, int y, int x, int channel) {
   return fmt::format("image {}, row {}, column {}, channel {}", image, y, x, channel);
 }
 
-// What an output that a kernel's fp32 sum and bias lead to may differ by.
+// The sum that an output consists of, bias included, and so its tolerance.
 Sum response_at(const ForwardCheck& given, int image, int y, int x, int channel) {
   const Layer& layer = given.layer;
   const MapShape in{layer.in_channels, layer.map.height, layer.map.width};
@@ -39,7 +39,7 @@ std::string check_forward(const ForwardCheck& given) {
   for (int i = 0; i < Places::kCount; ++i) {
     const int image = places.any(given.images);
     const int channel = places.any(layer.out_channels);
-    if (given.winners == nullptr) {
+    if (given.argmax == nullptr) {
       const int y = places.coordinate(out.height);
       const int x = places.coordinate(out.width);
       const auto where = [&] { return place(image, y, x, channel); };
@@ -56,7 +56,7 @@ std::string check_forward(const ForwardCheck& given) {
     const int y = places.coordinate(pooled.height);
     const int x = places.coordinate(pooled.width);
     const auto where = [&] { return place(image, y, x, channel); };
-    std::array<double, 5> responses{};  // The fifth, 0, wins where the ReLU is closed.
+    std::array<double, 5> responses{};  // The fifth, 0, is the largest where the ReLU is inactive.
     double tolerance = 0;
     for (int k = 0; k < 4; ++k) {
       const Sum sum = response_at(given, image, 2 * y + k / 2, 2 * x + k % 2, channel);
@@ -66,15 +66,15 @@ std::string check_forward(const ForwardCheck& given) {
     const double best = std::ranges::max(responses);
     const std::size_t at = offset(pooled, image, y, x, channel);
     comparison.near(given.results[at], best, tolerance, where);
-    const int winner = given.winners[at];
-    comparison.same(
-        winner <= 4 && responses[winner] >= best - 2 * tolerance && (winner == 4) == (given.results[at] == 0),
-        [&] { return "the winner of " + where(); });
+    const int largest = given.argmax[at];
+    comparison.same(largest <= 4 && responses[largest] >= best - 2 * tolerance &&
+                        (largest == 4) == (given.results[at] == 0),
+                    [&] { return "the argmax of " + where(); });
   }
   return comparison.complaint();
 }
 
-std::string check_input_gradient(const InputGradientCheck& given) {
+std::string check_dgrad(const DgradCheck& given) {
   const Layer& layer = given.layer;
   const MapShape in{layer.in_channels, layer.map.height, layer.map.width};
   const MapShape out{layer.out_channels, layer.map.height, layer.map.width};
@@ -87,10 +87,10 @@ std::string check_input_gradient(const InputGradientCheck& given) {
     const int x = places.coordinate(in.width);
     const int channel = places.any(layer.in_channels);
     const auto gradient = [&](int out_y, int out_x, int k) {
-      if (given.winners == nullptr) return given.gradients[offset(out, image, out_y, out_x, k)];
+      if (given.argmax == nullptr) return given.gradients[offset(out, image, out_y, out_x, k)];
       if (out_y / 2 >= pooled.height || out_x / 2 >= pooled.width) return 0.f;
       const std::size_t at = offset(pooled, image, out_y / 2, out_x / 2, k);
-      return given.winners[at] == 2 * (out_y % 2) + out_x % 2 ? given.gradients[at] : 0.f;
+      return given.argmax[at] == 2 * (out_y % 2) + out_x % 2 ? given.gradients[at] : 0.f;
     };
     const auto weight = [&](int tap, int k) {
       return given.weights
@@ -98,9 +98,9 @@ std::string check_input_gradient(const InputGradientCheck& given) {
     };
     const Sum sum = convolve_at(layer.map, y, x, layer.out_channels, gradient, weight);
     const std::size_t at = offset(in, image, y, x, channel);
-    const bool open = given.masks == nullptr || bit(given.masks, at);
-    comparison.near(given.results[at], open ? sum.value : 0,
-                    open ? sum.tolerance(winograd_error(given.tile)) : 0,
+    const bool active = given.masks == nullptr || bit(given.masks, at);
+    comparison.near(given.results[at], active ? sum.value : 0,
+                    active ? sum.tolerance(winograd_error(given.tile)) : 0,
                     [&] { return place(image, y, x, channel); });
   }
   return comparison.complaint();

@@ -8,11 +8,11 @@
 #include "device.h"
 #include "host/model/weights/weights.h"
 
-/// Convolutions of blocked maps, as host/cpu/convolution.h and oneDNN's nChw16c have them.
+/// Checks convolutions of blocked maps, laid out as in host/cpu/convolution.h and oneDNN's nChw16c.
 namespace filterscope::bench {
 
-/// Relative errors of products by Winograd's F(tile x tile, 3 x 3) in fp32, found by measurement, with a
-/// margin of three or more; 0 for none.
+/// The relative error of products by Winograd's F(tile x tile, 3 x 3) in fp32, measured, with a margin of at
+/// least three; 0 for other algorithms.
 constexpr double winograd_error(int tile) {
   return tile == 0 ? 0 : tile == 2 ? 0x1p-22 : tile == 4 ? 0x1p-18 : 0x1p-16;
 }
@@ -29,31 +29,31 @@ inline bool bit(const std::uint8_t* masks, std::size_t i) {
   return (masks[i / 8] >> i % 8 & 1) != 0;
 }
 
-/// What a forward convolution was given and gave. Exactly one of masks (may be null) and winners belongs to
-/// it.
+/// The inputs and outputs of a forward convolution. Pooled convolutions have argmax; others have masks, which
+/// may be null.
 struct ForwardCheck {
   const Layer& layer;
   const LayerWeights& weights;
   int images;
   const float* maps;
-  const float* results;         ///< Of the layer's extent, or pooled where there are winners.
-  const std::uint8_t* masks;    ///< Null: none.
-  const std::uint8_t* winners;  ///< Null: not pooled.
-  int tile;                     ///< 0: not by Winograd's algorithm.
+  const float* results;        ///< Of the layer's extent, or pooled if there is argmax.
+  const std::uint8_t* masks;   ///< Null: none.
+  const std::uint8_t* argmax;  ///< Null: not pooled.
+  int tile;                    ///< 0: not by Winograd's algorithm.
 };
 std::string check_forward(const ForwardCheck& given);
 
-/// And an input gradient.
-struct InputGradientCheck {
+/// The inputs and outputs of a dgrad.
+struct DgradCheck {
   const Layer& layer;
   const LayerWeights& weights;
   int images;
-  const float* gradients;       ///< Of the layer's extent, or pooled where there are winners.
-  const std::uint8_t* winners;  ///< Null: not pooled.
-  const std::uint8_t* masks;    ///< Of the input. Null: none.
+  const float* gradients;      ///< Of the layer's extent, or pooled if there is argmax.
+  const std::uint8_t* argmax;  ///< Null: not pooled.
+  const std::uint8_t* masks;   ///< The input's. Null: none.
   const float* results;
   int tile;
 };
-std::string check_input_gradient(const InputGradientCheck& given);
+std::string check_dgrad(const DgradCheck& given);
 
 }  // namespace filterscope::bench

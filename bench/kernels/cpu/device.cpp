@@ -37,7 +37,7 @@ const MultiplyAdds& loop_of(std::string_view table) {
   return multiply_add_generic::loop;
 }
 
-// A number from a counter: S. Vigna's splitmix64.
+// A random number from a counter: S. Vigna's splitmix64.
 std::uint64_t mix(std::uint64_t value) {
   value += 0x9e3779b97f4a7c15u;
   value = (value ^ value >> 30) * 0xbf58476d1ce4e5b9u;
@@ -67,7 +67,7 @@ Stopwatch CpuDevice::stopwatch(const Operation& operation) {
 }
 
 Ceilings CpuDevice::ceilings(std::string_view table) {
-  // What disturbs a ceiling can only lower it.
+  // Disturbances can only lower a measured peak.
   const auto least_seconds = [this](const Operation& operation) {
     double least = std::numeric_limits<double>::infinity();
     for (int i = 0; i < (tiny_ ? 1 : 8); ++i) least = std::min(least, seconds_of([&] { operation.run(0); }));
@@ -88,7 +88,7 @@ Ceilings CpuDevice::ceilings(std::string_view table) {
 
 namespace {
 
-// body(begin, size) for each thread's share of an array.
+// Calls body(begin, size) for each thread's share of an array.
 template <class Body>
 void share_out(std::size_t count, const Body& body) {
   const std::size_t threads = thread_count();

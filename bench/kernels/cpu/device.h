@@ -14,23 +14,21 @@
 
 namespace filterscope::bench {
 
-/// All cores of this machine: wall time of one run after another, on the threads of the
-/// caller's team.
+/// All cores of this machine: measures the wall time of successive runs on the threads of the caller's team.
 class CpuDevice final : public Device {
  public:
-  /// `tiny`: ceilings are not worth measuring properly.
+  /// With `tiny`, ceilings are not measured properly.
   explicit CpuDevice(bool tiny);
   Stopwatch stopwatch(const Operation& operation) override;
 
-  /// Of the instruction set of a table of kernels ("avx512", "avx2", "generic"): the best of several runs of
-  /// the operations below, when first asked for.
+  /// The ceilings for the instruction set of a table of kernels ("avx512", "avx2", "generic"): the best of
+  /// several runs of the operations below, measured on first use.
   Ceilings ceilings(std::string_view table);
 
-  /// a[i] = b[i] and a[i] = b[i] + s * c[i] over arrays that are many times larger than the cache, by all
-  /// cores.
+  /// a[i] = b[i] and a[i] = b[i] + s * c[i] over arrays much larger than the cache, on all cores.
   Operation copy() const;
   Operation triad() const;
-  /// Fused multiply-adds, or, without them, multiplications and additions, on registers alone, by all cores.
+  /// Multiply-adds on registers, fused if the instruction set allows, on all cores.
   Operation multiply_adds(std::string_view table) const;
 
  private:
@@ -50,10 +48,10 @@ cpu::AlignedBuffer<std::uint8_t> random_bytes(std::size_t count, std::uint64_t s
 /// Maps of several images; lanes beyond the last channel are zero.
 cpu::AlignedBuffer<float> random_maps(const cpu::MapShape& shape, int images, std::uint64_t seed,
                                       float low = -1.f);
-/// Full of NaN, so that what is not written shows.
+/// A buffer of NaN, so that values which are not written are noticed.
 cpu::AlignedBuffer<float> poisoned(std::size_t count);
 
-/// Of a map's element in memory.
+/// The offset of a map's element in memory.
 inline std::size_t offset(const cpu::MapShape& shape, int image, int y, int x, int channel) {
   return shape.size() * image + shape.plane() * (channel / cpu::kLanes) +
          (static_cast<std::size_t>(y) * shape.width + x) * cpu::kLanes + channel % cpu::kLanes;

@@ -12,7 +12,7 @@ namespace {
 
 using namespace cpu;
 
-constexpr int kRows = 4;  // That a thread takes at once, as in the engine.
+constexpr int kRows = 4;  // Rows that a thread computes at once, as in the engine.
 
 struct Set {
   AlignedBuffer<float> maps;
@@ -21,7 +21,7 @@ struct Set {
   AlignedBuffer<float> gradients;
 };
 
-// Tap by tap, of one channel.
+// One tap's weight of one channel.
 float weight_of(const Set& set, const MapShape& shape, int image, int tap, int channel) {
   const std::size_t block = std::size_t(image) * shape.blocks() + channel / kLanes;
   return set.weights.data()[(block * 9 + tap) * kLanes + channel % kLanes];
@@ -65,8 +65,8 @@ std::string check_backward(const Set& set, const MapShape& shape, int images, fl
         },
         [&](int tap, int) { return weight_of(set, shape, image, 8 - tap, channel); });
     const std::size_t at = offset(shape, image, y, x, channel);
-    const bool open = !masked || set.maps.data()[at] > 0;
-    comparison.near(set.gradients.data()[at], open ? sum.value : 0, open ? sum.tolerance() : 0, [&] {
+    const bool active = !masked || set.maps.data()[at] > 0;
+    comparison.near(set.gradients.data()[at], active ? sum.value : 0, active ? sum.tolerance() : 0, [&] {
       return fmt::format("image {}, row {}, column {}, channel {}", image, y, x, channel);
     });
   }
@@ -77,13 +77,13 @@ Operation make(const Layer& layer, bool forward, const Kernels& table, int image
   constexpr float kBias = -0.25f;
   struct State {
     std::vector<Set> sets;
-    AlignedBuffer<float> scratch;  // A slice for each thread.
+    AlignedBuffer<float> scratch;  // One slice per thread.
   };
   const MapShape shape{layer.in_channels, layer.map.height, layer.map.width};
   const std::size_t filter_size = 9 * static_cast<std::size_t>(shape.blocks()) * kLanes;
   const std::size_t scratch_size = static_cast<std::size_t>(shape.width) * kLanes;
   const bool masked = layer.relu_below;
-  // Back, the map is read only for its mask.
+  // The backward pass reads the map only as a mask.
   const std::size_t floats =
       shape.positions() + filter_size + (forward || masked ? shape.size() : 0) + (forward ? 0 : shape.size());
   const std::size_t bytes = floats * images * sizeof(float);

@@ -1,5 +1,5 @@
-// A whole iteration of the engine (forward, backward, normalise, step), by target layer. Its buffers are not
-// rotated: the engine goes on with the same ones as well.
+// A whole iteration of the engine (forward, backward, normalise, step), by target layer. There is only one
+// set of buffers, since the engine also reuses the same ones.
 
 #include <cmath>
 #include <memory>
@@ -11,8 +11,8 @@
 #include "host/ascent/ascent.h"
 #include "host/ascent/recipe.h"
 #include "host/base/threads.h"
+#include "host/cpu/network_passes.h"
 #include "host/cpu/plan.h"
-#include "host/cpu/stack.h"
 #include "host/model/weights/weights.h"
 
 namespace filterscope::bench {
@@ -38,7 +38,7 @@ struct Planners {
 };
 
 struct Batch {
-  std::unique_ptr<Stack> stack;
+  std::unique_ptr<NetworkPasses> passes;
   AlignedBuffer<float> images;
   AlignedBuffer<float> gradients;
   std::vector<double> losses;
@@ -56,7 +56,7 @@ class Iteration {
   Operation make(Planner& planner, CpuDevice& device) const {
     const auto batch = std::make_shared<Batch>(start(planner));
     const auto run_batch = [self = *this](Batch& on) {
-      on.stack->loss_and_gradient(on.images.data(), on.losses.data(), on.gradients.data());
+      on.passes->loss_and_gradient(on.images.data(), on.losses.data(), on.gradients.data());
       parallel_for(self.images_, [&](int i) {
         const auto own = on.gradients.span().subspan(self.size_ * i, self.size_);
         normalise_and_step(recipe(), sum_of_squares(own), own,
@@ -72,7 +72,7 @@ class Iteration {
                   run_batch(exact);
                   return self.compare(*batch, exact);
                 },
-            .label = batch->stack->plan().describe(planners_->network)};
+            .label = batch->passes->plan().describe(planners_->network)};
   }
 
  private:
@@ -82,8 +82,8 @@ class Iteration {
     const int filter_count = planners_->network.convolutions[layer_].out_channels;
     std::vector<int> filters(images_);
     for (int i = 0; i < images_; ++i) filters[i] = i % filter_count;
-    Batch batch{std::make_unique<Stack>(planners_->network, planners_->weights, recipe(), planner,
-                                        planner.make(layer_, images_), filters),
+    Batch batch{std::make_unique<NetworkPasses>(planners_->network, planners_->weights, recipe(), planner,
+                                                planner.make(layer_, images_), filters),
                 AlignedBuffer<float>(size_ * images_), poisoned(size_ * images_),
                 std::vector<double>(images_, NAN)};
     for (int i = 0; i < images_; ++i) {
@@ -92,8 +92,8 @@ class Iteration {
     return batch;
   }
 
-  // With the smallest tiles, whose arithmetic is closer to exact. Where rounding opens another ReLU or lets
-  // another element win a pool, a gradient differs in a few positions.
+  // Compares with the smallest tiles, which are closer to exact arithmetic. If rounding changes a ReLU mask
+  // or the argmax of a pool window, a gradient differs in a few positions.
   std::string compare(const Batch& batch, const Batch& exact) const {
     Comparison comparison;
     const double scale = std::ranges::max(exact.losses);
@@ -122,7 +122,7 @@ class Iteration {
 }  // namespace
 
 void add_cpu_iterations(const Selection& selection, const std::shared_ptr<CpuDevice>& device) {
-  // Made when the first of these benchmarks runs.
+  // Made when the first of these benchmarks is run.
   const auto planners = [selection, made = std::make_shared<std::shared_ptr<Planners>>()] {
     if (!*made) *made = std::make_shared<Planners>(selection.network, selection.image);
     return *made;

@@ -1,5 +1,5 @@
-// The peak of the processor's arithmetic: nothing but multiply-adds on registers. Compiled once for each
-// instruction set, with FILTERSCOPE_TABLE naming it.
+// The CPU's peak arithmetic: only multiply-adds on registers. Compiled once per instruction set, which
+// FILTERSCOPE_TABLE names.
 
 #include "multiply_add.h"
 
@@ -9,10 +9,10 @@ namespace {
 
 #if defined(__AVX512F__)
 constexpr int kVector = 16;
-constexpr int kSums = 24;  // of 32 registers
+constexpr int kSums = 24;  // Of 32 registers.
 #elif defined(__AVX2__)
 constexpr int kVector = 8;
-constexpr int kSums = 12;  // of 16
+constexpr int kSums = 12;  // Of 16.
 #else
 constexpr int kVector = 4;
 constexpr int kSums = 12;
@@ -20,7 +20,7 @@ constexpr int kSums = 12;
 typedef float Vector __attribute__((vector_size(kVector * sizeof(float))));
 
 [[gnu::noinline]] float run(long repeats) {
-  // Of unknown values, else the compiler sees that all sums are the same one.
+  // With unknown values; otherwise the compiler would notice that all sums are equal.
   Vector start[kSums] = {};
   asm volatile("" : "+m"(start));
   Vector sums[kSums];

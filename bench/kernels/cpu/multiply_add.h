@@ -2,14 +2,14 @@
 
 namespace filterscope::bench {
 
-/// What one call of a loop below does: `repeats` times, on as many sums as hide the latency.
+/// One of the loops below, which repeats multiply-adds on as many sums as hide their latency.
 struct MultiplyAdds {
   int operations_per_repeat;
-  /// Returns something that depends on all sums.
+  /// Returns a value that depends on all sums.
   float (*run)(long repeats);
 };
 
-/// multiply_add.cpp, compiled for each instruction set as the kernels' tables are.
+/// multiply_add.cpp compiled for each instruction set, as are the tables of kernels.
 namespace multiply_add_avx512 {
 extern const MultiplyAdds loop;
 }

@@ -6,7 +6,7 @@
 #include <vector>
 
 /// Winograd's F(m x m, 3 x 3) as matrices (A. Lavin, S. Gray, arXiv:1509.09308; the points 0, 1, -1, 2, -2,
-/// 1/2, -1/2 and infinity), in double precision, to check the transforms of the kernels with.
+/// 1/2, -1/2 and infinity), in double precision, to check the kernels' transforms.
 namespace filterscope::bench::winograd {
 
 struct Matrix {
@@ -16,7 +16,7 @@ struct Matrix {
   double at(int row, int column) const { return values[static_cast<std::size_t>(row) * columns + column]; }
 };
 
-/// B^T: of tile + 2 inputs.
+/// B^T, for tile + 2 inputs.
 inline Matrix input(int tile) {
   switch (tile) {
     case 2:
@@ -36,7 +36,7 @@ inline Matrix input(int tile) {
   }
 }
 
-/// G: of 3 weights.
+/// G, for 3 weights.
 inline Matrix weights(int tile) {
   switch (tile) {
     case 2:
@@ -58,7 +58,7 @@ inline Matrix weights(int tile) {
   }
 }
 
-/// A^T: of the products.
+/// A^T, for the products.
 inline Matrix output(int tile) {
   switch (tile) {
     case 2:
@@ -75,12 +75,12 @@ inline Matrix output(int tile) {
   }
 }
 
-/// matrix * square * transposed matrix, and the same of the magnitudes, which bounds what rounding may do.
+/// matrix * square * transposed matrix, and the same for the magnitudes, which bounds the rounding errors.
 struct Transformed {
   std::vector<double> values;
   std::vector<double> magnitudes;
 };
-/// `square`: row-major [matrix.columns][matrix.columns].
+/// `square` is row-major [matrix.columns][matrix.columns].
 inline Transformed transform(const Matrix& matrix, std::span<const double> square) {
   Transformed result{std::vector<double>(static_cast<std::size_t>(matrix.rows) * matrix.rows),
                      std::vector<double>(static_cast<std::size_t>(matrix.rows) * matrix.rows)};

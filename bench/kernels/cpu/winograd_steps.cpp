@@ -1,6 +1,6 @@
-// The steps of a Winograd convolution, each over all tiles of a layer, by all cores. In the engine the tiles
-// of a piece stay in a core's cache from one step to the next; here every step begins with nothing in the
-// cache.
+// The benchmarks of winograd_steps.h, and those of the steps that do not transform maps.
+
+#include "winograd_steps.h"
 
 #include <memory>
 #include <vector>
@@ -8,9 +8,6 @@
 #include "../check.h"
 #include "convolution_check.h"
 #include "families.h"
-#include "host/base/threads.h"
-#include "host/cpu/convolution.h"
-#include "host/cpu/plan.h"
 #include "winograd.h"
 
 namespace filterscope::bench {
@@ -19,215 +16,22 @@ namespace {
 
 using namespace cpu;
 
-// Of transforms in fp32, relative to the magnitudes that they add up: a dozen roundings.
-constexpr double kTransformError = 0x1p-20;
-
-// A layer's tiles in pieces of as many as the engine has under way at once.
-class Tiles {
- public:
-  Tiles(const Layer& layer, int tile, int images)
-      : below_{layer.in_channels, layer.map.height, layer.map.width},
-        map_{layer.out_channels, layer.map.height, layer.map.width},
-        tiling_(make_tiling(tile, below_, map_, images)),
-        grid_{tile, layer.map.height, layer.map.width},
-        count_(grid_.per_map() * images),
-        pieces_((count_ + tiling_.slots - 1) / tiling_.slots) {}
-
-  const MapShape& below() const { return below_; }
-  const MapShape& map() const { return map_; }
-  const TileGrid& grid() const { return grid_; }
-  int count() const { return count_; }
-  int pieces() const { return pieces_; }
-  int slots() const { return tiling_.slots; }
-  int tiles_of(int piece) const { return std::min(count_, (piece + 1) * slots()) - piece * slots(); }
-
-  /// Floats that all pieces of maps with so many blocks take.
-  std::size_t floats(int blocks) const { return piece_floats(blocks) * pieces_; }
-  TransformedTiles transformed(float* values, int blocks, int piece) const {
-    return {values + piece_floats(blocks) * piece, slots(), TransformedTiles::stride(slots(), blocks)};
-  }
-
-  /// Calls body(TileRange, piece) for every piece and channel block.
-  template <class Body>
-  void for_each(int blocks, const Body& body) const {
-    parallel_for(pieces_, blocks, [&](int piece, int block) {
-      body(TileRange{piece * slots(), block, 0, tiles_of(piece)}, piece);
-    });
-  }
-
-  /// A tile's first output.
-  struct Corner {
-    int image, y, x;
-  };
-  Corner corner(int number) const {
-    const int within = number % grid_.per_map();
-    return {number / grid_.per_map(), within / grid_.columns() * grid_.tile,
-            within % grid_.columns() * grid_.tile};
-  }
-
- private:
-  std::size_t piece_floats(int blocks) const {
-    return grid_.points() * TransformedTiles::stride(tiling_.slots, blocks);
-  }
-
-  MapShape below_;
-  MapShape map_;
-  Tiling tiling_;
-  TileGrid grid_;
-  int count_;
-  int pieces_;
-};
-
-struct Buffers {
-  AlignedBuffer<float> maps;
-  AlignedBuffer<float> tiles;
-  AlignedBuffer<std::uint8_t> bytes;  // Masks or winners.
-};
-
-std::string tile_name(int number, int point, int channel) {
-  return fmt::format("tile {}, point {}, channel {}", number, point, channel);
-}
-
-// Maps -> transformed tiles. value(image, y, x, channel) says what the maps hold inside the border.
-template <class Value>
-std::string check_input(const Tiles& tiles, float* values, int channels, int blocks, const Value& value) {
-  const int side = tiles.grid().tile + 2;
-  const winograd::Matrix matrix = winograd::input(tiles.grid().tile);
-  Places places;
-  Comparison comparison;
-  std::vector<double> square(static_cast<std::size_t>(side) * side);
-  for (int i = 0; i < Places::kCount; ++i) {
-    const int number = places.coordinate(tiles.count());
-    const int channel = places.any(channels);
-    const Tiles::Corner corner = tiles.corner(number);
-    for (int y = 0; y < side; ++y) {
-      for (int x = 0; x < side; ++x) {
-        const int map_y = corner.y + y - 1;
-        const int map_x = corner.x + x - 1;
-        const bool inside =
-            map_y >= 0 && map_y < tiles.grid().height && map_x >= 0 && map_x < tiles.grid().width;
-        square[static_cast<std::size_t>(y) * side + x] =
-            inside ? value(corner.image, map_y, map_x, channel) : 0.;
-      }
-    }
-    const winograd::Transformed expected = winograd::transform(matrix, square);
-    const int piece = number / tiles.slots();
-    const TransformedTiles actual = tiles.transformed(values, blocks, piece);
-    for (int point = 0; point < side * side; ++point) {
-      comparison.near(actual.at(point, channel / kLanes, number % tiles.slots())[channel % kLanes],
-                      expected.values[point], kTransformError * expected.magnitudes[point],
-                      [&] { return tile_name(number, point, channel); });
-    }
-  }
-  return comparison.complaint();
-}
-
-struct StepContext {
-  const Layer& layer;
-  int tile;
-  int images;
-  const Kernels& table;
-  CpuDevice& device;
-};
-
-template <class State>
-Operation operation_of(const StepContext& context, const std::shared_ptr<State>& state, const Work& work) {
-  Operation operation{.work = work,
-                      .ceilings = context.device.ceilings(context.table.name),
-                      .sets = static_cast<int>(state->sets.size()),
-                      .run = {},
-                      .check = {}};
-  return operation;
-}
-
-struct StepState {
-  Tiles tiles;
-  std::vector<Buffers> sets;
-};
-
-std::shared_ptr<StepState> step_state(const StepContext& context, std::size_t bytes) {
-  auto state = std::make_shared<StepState>(StepState{Tiles(context.layer, context.tile, context.images), {}});
-  state->sets.resize(context.device.sets(bytes));
-  return state;
-}
-
-std::size_t tile_floats(const Tiles& tiles, int blocks) {
-  return std::size_t(tiles.grid().points()) * tiles.count() * blocks * kLanes;
-}
-
-Operation transform_input(const StepContext& context) {
-  const Tiles tiles(context.layer, context.tile, context.images);
-  const MapShape shape = tiles.below();
-  const int blocks = shape.blocks();
-  const std::size_t bytes = (shape.size() * context.images + tile_floats(tiles, blocks)) * sizeof(float);
-  const auto state = step_state(context, bytes);
-  for (std::size_t i = 0; i < state->sets.size(); ++i) {
-    state->sets[i] = {random_maps(shape, context.images, i), poisoned(tiles.floats(blocks)), {}};
-  }
-  Operation operation = operation_of(context, state, {.bytes = static_cast<double>(bytes)});
-  operation.run = [state, blocks, &table = context.table](int number) {
-    Buffers& set = state->sets[number];
-    state->tiles.for_each(blocks, [&](const TileRange& range, int piece) {
-      table.transform_input(state->tiles.grid(), range, blocks, set.maps.data(),
-                            state->tiles.transformed(set.tiles.data(), blocks, piece));
-    });
-  };
-  operation.check = [state, shape, blocks] {
-    Buffers& set = state->sets[0];
-    return check_input(state->tiles, set.tiles.data(), shape.channels, blocks,
-                       [&](int image, int y, int x, int channel) -> double {
-                         return set.maps.data()[offset(shape, image, y, x, channel)];
-                       });
-  };
-  return operation;
-}
-
-Operation transform_pool_gradient(const StepContext& context) {
-  const Tiles tiles(context.layer, context.tile, context.images);
-  const MapShape pooled = tiles.map().pooled();
-  const int blocks = pooled.blocks();
-  const std::size_t pooled_size = pooled.size() * context.images;
-  const std::size_t bytes = (pooled_size + tile_floats(tiles, blocks)) * sizeof(float) + pooled_size;
-  const auto state = step_state(context, bytes);
-  for (std::size_t i = 0; i < state->sets.size(); ++i) {
-    state->sets[i] = {random_maps(pooled, context.images, i), poisoned(tiles.floats(blocks)),
-                      random_bytes(pooled_size, i, 5)};
-  }
-  Operation operation = operation_of(context, state, {.bytes = static_cast<double>(bytes)});
-  operation.run = [state, blocks, &table = context.table](int number) {
-    Buffers& set = state->sets[number];
-    state->tiles.for_each(blocks, [&](const TileRange& range, int piece) {
-      table.transform_pool_gradient(state->tiles.grid(), range, blocks, set.maps.data(), set.bytes.data(),
-                                    state->tiles.transformed(set.tiles.data(), blocks, piece));
-    });
-  };
-  operation.check = [state, pooled, blocks] {
-    Buffers& set = state->sets[0];
-    return check_input(state->tiles, set.tiles.data(), pooled.channels, blocks,
-                       [&](int image, int y, int x, int channel) -> double {
-                         if (y / 2 >= pooled.height || x / 2 >= pooled.width) return 0;
-                         const std::size_t at = offset(pooled, image, y / 2, x / 2, channel);
-                         const bool won = set.bytes.data()[at] == 2 * (y % 2) + x % 2;
-                         return won ? set.maps.data()[at] : 0;
-                       });
-  };
-  return operation;
-}
-
 Operation multiply(const StepContext& context) {
   struct State {
     struct Set {
       AlignedBuffer<float> inputs, weights, products;
     };
-    Tiles tiles;
+    LayerTiles tiles;
     std::vector<Set> sets;
   };
-  const auto state = std::make_shared<State>(State{Tiles(context.layer, context.tile, context.images), {}});
-  const Tiles& tiles = state->tiles;
+  const auto state =
+      std::make_shared<State>(State{LayerTiles(context.layer, context.tile, context.images), {}});
+  const LayerTiles& tiles = state->tiles;
   const int points = tiles.grid().points();
   const int in_blocks = tiles.below().blocks();
   const int out_blocks = tiles.map().blocks();
-  const std::size_t matrix = std::size_t(in_blocks) * out_blocks * kLanes * kLanes;  // Weights of a point.
+  const std::size_t matrix =
+      std::size_t(in_blocks) * out_blocks * kLanes * kLanes;  // The weights of a point.
   const std::size_t bytes =
       (tile_floats(tiles, in_blocks) + tile_floats(tiles, out_blocks) + matrix * points) * sizeof(float);
   state->sets.resize(context.device.sets(bytes));
@@ -275,110 +79,10 @@ Operation multiply(const StepContext& context) {
   return operation;
 }
 
-enum class Output { relu, pool, gradient };
-
-Operation transform_output(const StepContext& context, Output kind) {
-  struct State : StepState {
-    AlignedBuffer<float> bias;
-  };
-  const Layer& layer = context.layer;
-  const auto state = std::make_shared<State>(
-      State{{Tiles(context.layer, context.tile, context.images), {}}, random_floats(layer.out_channels, 3)});
-  const Tiles& tiles = state->tiles;
-  const bool pool = kind == Output::pool;
-  const bool gradient = kind == Output::gradient;
-  const MapShape whole = gradient ? tiles.below() : tiles.map();
-  const MapShape shape = pool ? whole.pooled() : whole;
-  const int blocks = shape.blocks();
-  const bool masked = gradient ? layer.relu_below : !pool;
-  const std::size_t size = shape.size() * context.images;
-  const std::size_t byte_count = pool ? size : masked ? size / 8 : 0;
-  const std::size_t bytes = (size + tile_floats(tiles, blocks)) * sizeof(float) + byte_count;
-  state->sets.resize(context.device.sets(bytes));
-  for (std::size_t i = 0; i < state->sets.size(); ++i) {
-    state->sets[i] = {poisoned(size), random_floats(tiles.floats(blocks), 10 + i),
-                      random_bytes(byte_count, i)};
-  }
-  Operation operation = operation_of(context, state, {.bytes = static_cast<double>(bytes)});
-  operation.run = [=, &table = context.table](int number) {
-    Buffers& set = state->sets[number];
-    std::uint8_t* const out_bytes = byte_count > 0 ? set.bytes.data() : nullptr;
-    state->tiles.for_each(blocks, [&](const TileRange& range, int piece) {
-      const TileGrid& grid = state->tiles.grid();
-      const TransformedTiles from = state->tiles.transformed(set.tiles.data(), blocks, piece);
-      const float* const bias = state->bias.data() + range.block * kLanes;
-      if (pool) {
-        table.transform_output_pool(grid, range, blocks, from, bias, set.maps.data(), out_bytes);
-      } else if (gradient) {
-        table.transform_output_gradient(grid, range, blocks, from, out_bytes, set.maps.data());
-      } else {
-        table.transform_output(grid, range, blocks, from, bias, set.maps.data(), out_bytes);
-      }
-    });
-  };
-  operation.check = [=, &tiles] {
-    Buffers& set = state->sets[0];
-    const int tile = tiles.grid().tile;
-    const winograd::Matrix matrix = winograd::output(tile);
-    Places places;
-    Comparison comparison;
-    std::vector<double> square(tiles.grid().points());
-    for (int i = 0; i < Places::kCount; ++i) {
-      const int number = places.coordinate(tiles.count());
-      const int channel = places.any(shape.channels);
-      const Tiles::Corner corner = tiles.corner(number);
-      const TransformedTiles from = tiles.transformed(set.tiles.data(), blocks, number / tiles.slots());
-      for (int point = 0; point < tiles.grid().points(); ++point) {
-        square[point] = from.at(point, channel / kLanes, number % tiles.slots())[channel % kLanes];
-      }
-      winograd::Transformed expected = winograd::transform(matrix, square);
-      const auto value = [&](int y, int x) {
-        const double sum = expected.values[static_cast<std::size_t>(y) * tile + x];
-        return gradient ? sum : std::max(sum + state->bias.data()[channel], 0.);
-      };
-      const auto tolerance = [&](int y, int x) {
-        return kTransformError * (expected.magnitudes[static_cast<std::size_t>(y) * tile + x] + 1);
-      };
-      const int step = pool ? 2 : 1;
-      for (int y = 0; y < tile && corner.y + y + step <= whole.height; y += step) {
-        for (int x = 0; x < tile && corner.x + x + step <= whole.width; x += step) {
-          const auto where = [&] { return tile_name(number, y * tile + x, channel); };
-          const std::size_t at =
-              offset(shape, corner.image, (corner.y + y) / step, (corner.x + x) / step, channel);
-          const double actual = set.maps.data()[at];
-          if (pool) {
-            double best = 0;
-            double error = 0;
-            for (int k = 0; k < 4; ++k) {
-              best = std::max(best, value(y + k / 2, x + k % 2));
-              error = std::max(error, tolerance(y + k / 2, x + k % 2));
-            }
-            comparison.near(actual, best, error, where);
-            const int winner = set.bytes.data()[at];
-            const bool right = winner == 4 ? actual == 0
-                                           : winner < 4 && actual > 0 &&
-                                                 value(y + winner / 2, x + winner % 2) >= best - 2 * error;
-            comparison.same(right, [&] { return "the winner of " + where(); });
-          } else if (gradient) {
-            const bool open = !masked || bit(set.bytes.data(), at);
-            comparison.near(actual, open ? value(y, x) : 0, open ? tolerance(y, x) : 0, where);
-          } else {
-            comparison.near(actual, value(y, x), tolerance(y, x), where);
-            comparison.same(bit(set.bytes.data(), at) == (actual > 0),
-                            [&] { return "the mask of " + where(); });
-          }
-        }
-      }
-    }
-    return comparison.complaint();
-  };
-  return operation;
-}
-
 Operation transform_weights(const StepContext& context) {
   const MapShape below{context.layer.in_channels, 1, 1};
   const MapShape map{context.layer.out_channels, 1, 1};
-  const int rows = below.blocks() * kLanes;  // Of an output block.
+  const int rows = below.blocks() * kLanes;  // The rows of an output block.
   const int all = rows * map.blocks();
   const int side = context.tile + 2;
   const std::size_t stride = static_cast<std::size_t>(all) * kLanes;
@@ -449,14 +153,14 @@ void add_cpu_winograd_steps(const Selection& selection, const std::shared_ptr<Cp
       add_step("multiply", layer, images, multiply);
       if (layer.pool_after) {
         add_step("transform_output_pool", layer, images,
-                 [](const StepContext& context) { return transform_output(context, Output::pool); });
+                 [](const StepContext& context) { return transform_output(context, OutputKind::pool); });
         add_step("transform_pool_gradient", layer, images, transform_pool_gradient);
       } else {
         add_step("transform_output", layer, images,
-                 [](const StepContext& context) { return transform_output(context, Output::relu); });
+                 [](const StepContext& context) { return transform_output(context, OutputKind::relu); });
       }
       add_step("transform_output_gradient", layer, images,
-               [](const StepContext& context) { return transform_output(context, Output::gradient); });
+               [](const StepContext& context) { return transform_output(context, OutputKind::gradient); });
     }
   }
 }

@@ -1,5 +1,3 @@
-#include "kernels/optimiser/ascent.h"
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -8,10 +6,13 @@
 
 #include "families.h"
 #include "host/ascent/recipe.h"
-#include "host/base/philox.h"
+#include "kernels/common/philox.h"
 #include "kernels/first_layer/dgrad.h"
 #include "kernels/head/filter_head.h"
+#include "kernels/head/loss_trace.h"
 #include "kernels/image/noise.h"
+#include "kernels/optimiser/normalise_and_step.h"
+#include "kernels/picture/encode.h"
 #include "memory.h"
 
 namespace filterscope::bench {

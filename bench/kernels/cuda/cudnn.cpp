@@ -20,7 +20,7 @@ namespace {
 
 using cuda::ConvolutionProblem;
 using cuda::Direction;
-using cuda::Gate;
+using cuda::MaskFormat;
 
 // As the variant that runs the graph is called.
 std::string name_of(const cuda::GraphDescription& graph) {
@@ -42,15 +42,15 @@ Operation make(const ConvolutionProblem& problem, const std::string& graph, Cuda
 }  // namespace
 
 void add_cudnn_convolutions(const Selection& selection, const std::shared_ptr<CudaDevice>& device) {
-  for (const Direction direction : {Direction::forward, Direction::input_gradient}) {
+  for (const Direction direction : {Direction::fprop, Direction::dgrad}) {
     const auto layers = whole_layers(selection.layers);
     for (auto layer = layers.begin() + 1; layer != layers.end(); ++layer) {
       for (const std::string& precision : selection.precisions) {
         for (const int images : selection.cuda_batches) {
-          const bool gated = direction == Direction::forward ? !layer->pool_after : layer->gated_on_cuda;
-          std::map<std::string, ConvolutionProblem> problems;  // By graph; gates share some.
-          for (const Gate gate : {Gate::none, Gate::activation, Gate::bytes}) {
-            if (gate != Gate::none && !gated) continue;
+          const bool masked = direction == Direction::fprop ? !layer->pool_after : layer->masked_on_cuda;
+          std::map<std::string, ConvolutionProblem> problems;  // By graph; masks share some.
+          for (const MaskFormat mask : {MaskFormat::none, MaskFormat::activation, MaskFormat::bytes}) {
+            if (mask != MaskFormat::none && !masked) continue;
             const ConvolutionProblem problem{.images = images,
                                              .height = layer->map.height,
                                              .width = layer->map.width,
@@ -58,14 +58,14 @@ void add_cudnn_convolutions(const Selection& selection, const std::shared_ptr<Cu
                                              .out_channels = layer->out_channels,
                                              .precision = parse_precision(precision),
                                              .direction = direction,
-                                             .gate = gate};
+                                             .mask = mask};
             for (const auto& graph : cuda::graphs_of(problem)) problems.try_emplace(name_of(graph), problem);
           }
           for (const auto& [graph, problem] : problems) {
             std::string variant = graph;
             std::ranges::replace(variant, ' ', '_');
             add(fmt::format("cuda/convolution/{}/{}/{}/{}/batch:{}",
-                            direction == Direction::forward ? "forward" : "input_gradient", layer->name,
+                            direction == Direction::fprop ? "forward" : "input_gradient", layer->name,
                             variant, precision, images),
                 device, [=, graph = graph, problem = problem] { return make(problem, graph, *device); });
           }

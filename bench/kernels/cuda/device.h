@@ -5,7 +5,7 @@
 
 #include "../operation.h"
 #include "host/cuda/runtime.h"
-#include "host/run/engine.h"
+#include "host/run/precision.h"
 
 namespace filterscope::bench {
 

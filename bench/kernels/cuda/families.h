@@ -7,17 +7,17 @@
 #include "device.h"
 #include "host/cuda/convolution.h"
 #include "host/cuda/storage.h"
-#include "host/run/engine.h"
+#include "host/run/precision.h"
 
 /// The benchmarks on a CUDA device, a file for each family. Names are
 /// cuda/OPERATION/LAYER/VARIANT/PRECISION/batch:N.
 namespace filterscope::bench {
 
 /// The convolutions' kernels (kernels/convolution/convolution.h).
-void add_own_convolutions(const Selection& selection, const std::shared_ptr<CudaDevice>& device);
+void add_native_convolutions(const Selection& selection, const std::shared_ptr<CudaDevice>& device);
 /// cuDNN's, each graph with the plan that the engine would take (host/cuda/cudnn/convolution.h).
 void add_cudnn_convolutions(const Selection& selection, const std::shared_ptr<CudaDevice>& device);
-/// First convolution and last gradient.
+/// Fprop and dgrad of the first layer.
 void add_first_layer(const Selection& selection, const std::shared_ptr<CudaDevice>& device);
 /// The filter head, forward and back, also of the first layer.
 void add_cuda_filter_heads(const Selection& selection, const std::shared_ptr<CudaDevice>& device);

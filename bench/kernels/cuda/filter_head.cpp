@@ -14,8 +14,8 @@ namespace filterscope::bench {
 namespace {
 
 using cuda::DeviceBuffer;
-using kernels::GateKind;
 using kernels::kFilterHeadParts;
+using kernels::MaskFormat;
 
 // What a head of any layer is given: all filters' weights, and one filter for each image.
 struct Head {
@@ -34,7 +34,7 @@ struct Head {
   std::size_t positions() const { return static_cast<std::size_t>(layer.map.positions()); }
   std::size_t input_size() const { return positions() * layer.in_channels; }
   std::size_t words() const { return (positions() + 31) / 32; }
-  std::size_t open_words() const { return words() * images; }
+  std::size_t active_words() const { return words() * images; }
   std::size_t sums_count() const { return static_cast<std::size_t>(kFilterHeadParts) * images; }
   double operations() const { return layer.operations(images) / layer.out_channels; }
   /// [9][in_channels] of the image's filter.
@@ -44,14 +44,14 @@ struct Head {
   }
 
   /// Bits as filter_head writes them: none past the end of a map.
-  DeviceBuffer<std::uint32_t> random_open() const {
+  DeviceBuffer<std::uint32_t> random_active() const {
     std::mt19937 generator(2);
-    std::vector<std::uint32_t> open(open_words());
-    for (std::size_t i = 0; i < open.size(); ++i) {
+    std::vector<std::uint32_t> active(active_words());
+    for (std::size_t i = 0; i < active.size(); ++i) {
       const std::size_t left = positions() - i % words() * 32;
-      open[i] = static_cast<std::uint32_t>(generator()) & (left < 32 ? (1u << left) - 1 : ~0u);
+      active[i] = static_cast<std::uint32_t>(generator()) & (left < 32 ? (1u << left) - 1 : ~0u);
     }
-    return upload(open);
+    return upload(active);
   }
 
   Layer layer;
@@ -65,12 +65,12 @@ struct Head {
 // Bits and sums of one image. input(y, x, channel): as the network reads it.
 template <class Input>
 void compare_forward(Comparison& comparison, const Head& head, int image,
-                     const DeviceBuffer<std::uint32_t>& open, const DeviceBuffer<float>& sums,
+                     const DeviceBuffer<std::uint32_t>& active, const DeviceBuffer<float>& sums,
                      const Input& input) {
   const Extent map = head.layer.map;
   const auto weights = head.weights_of(image);
   const auto bias = download(head.bias.data(), head.bias.size());
-  const auto bits = download_image(open, image, head.words());
+  const auto bits = download_image(active, image, head.words());
   const auto parts = download_image(sums, image, kFilterHeadParts);
   double expected = 0;
   double tolerance = 0;
@@ -82,8 +82,8 @@ void compare_forward(Comparison& comparison, const Head& head, int image,
       sum.add(bias[head.filter_numbers[image]]);
       expected += std::max(sum.value, 0.);
       tolerance += sum.tolerance();
-      const bool is_open = bit(bits, static_cast<std::size_t>(y) * map.width + x);
-      comparison.same(std::abs(sum.value) <= sum.tolerance() || is_open == (sum.value > 0),
+      const bool is_active = bit(bits, static_cast<std::size_t>(y) * map.width + x);
+      comparison.same(std::abs(sum.value) <= sum.tolerance() || is_active == (sum.value > 0),
                       [&] { return "the bit of " + place(image, y, x, 0); });
     }
   }
@@ -112,7 +112,7 @@ Operation forward(const Layer& layer, int images, CudaDevice& device, Precision 
   struct Set {
     DeviceBuffer<T> input;
     DeviceBuffer<float> sums;
-    DeviceBuffer<std::uint32_t> open;
+    DeviceBuffer<std::uint32_t> active;
   };
   struct State {
     Head head;
@@ -122,11 +122,11 @@ Operation forward(const Layer& layer, int images, CudaDevice& device, Precision 
   const Head& head = state->head;
   const std::size_t bytes =
       images * (head.input_size() * sizeof(T) + (std::size_t{9} * layer.in_channels + kFilterHeadParts) * 4) +
-      head.open_words() * 4;
+      head.active_words() * 4;
   state->sets.resize(device.sets(bytes));
   for (Set& set : state->sets) {
     set = {random_activations<T>(head.input_size() * images), poisoned_values<float>(head.sums_count()),
-           poisoned_values<std::uint32_t>(head.open_words())};
+           poisoned_values<std::uint32_t>(head.active_words())};
   }
   return {.work = {.operations = head.operations(), .bytes = static_cast<double>(bytes)},
           .ceilings = {.operations = device.ceilings(Precision::fp32).operations,
@@ -141,7 +141,7 @@ Operation forward(const Layer& layer, int images, CudaDevice& device, Precision 
                                          .bias = of.bias.data(),
                                          .filters = of.filters.data(),
                                          .sums = set.sums.data(),
-                                         .open = set.open.data(),
+                                         .active = set.active.data(),
                                          .images_count = of.images,
                                          .height = of.layer.map.height,
                                          .width = of.layer.map.width,
@@ -155,20 +155,22 @@ Operation forward(const Layer& layer, int images, CudaDevice& device, Precision 
                 Comparison comparison;
                 for (const int image : checked_images(of.images)) {
                   const auto input = download_image(set.input, image, of.input_size());
-                  compare_forward(comparison, of, image, set.open, set.sums, [&](int y, int x, int channel) {
-                    const std::size_t position = static_cast<std::size_t>(y) * of.layer.map.width + x;
-                    return kernels::to_float(input[position * of.layer.in_channels + channel]);
-                  });
+                  compare_forward(
+                      comparison, of, image, set.active, set.sums, [&](int y, int x, int channel) {
+                        const std::size_t position = static_cast<std::size_t>(y) * of.layer.map.width + x;
+                        return kernels::to_float(input[position * of.layer.in_channels + channel]);
+                      });
                 }
                 return comparison.complaint();
               }};
 }
 
 template <class T>
-Operation gradient(const Layer& layer, GateKind kind, int images, CudaDevice& device, Precision precision) {
+Operation gradient(const Layer& layer, MaskFormat format, int images, CudaDevice& device,
+                   Precision precision) {
   struct Set {
-    DeviceBuffer<std::uint32_t> open;
-    RandomGate<T> gate;
+    DeviceBuffer<std::uint32_t> active;
+    RandomMask<T> mask;
     DeviceBuffer<T> gradient;
   };
   struct State {
@@ -179,11 +181,11 @@ Operation gradient(const Layer& layer, GateKind kind, int images, CudaDevice& de
   const auto state = std::make_shared<State>(State{Head(layer, images), {}});
   const Head& head = state->head;
   const std::size_t size = head.input_size() * images;
-  const std::size_t bytes = size * sizeof(T) + RandomGate<T>::bytes_of(kind, size) + head.open_words() * 4 +
-                            std::size_t{9} * layer.in_channels * images * 4;
+  const std::size_t bytes = size * sizeof(T) + RandomMask<T>::bytes_of(format, size) +
+                            head.active_words() * 4 + std::size_t{9} * layer.in_channels * images * 4;
   state->sets.resize(device.sets(bytes));
   for (Set& set : state->sets) {
-    set = {head.random_open(), RandomGate<T>(kind, size), poisoned_values<T>(size)};
+    set = {head.random_active(), RandomMask<T>(format, size), poisoned_values<T>(size)};
   }
   return {.work = {.operations = head.operations(), .bytes = static_cast<double>(bytes)},
           .ceilings = {.operations = device.ceilings(Precision::fp32).operations,
@@ -193,11 +195,11 @@ Operation gradient(const Layer& layer, GateKind kind, int images, CudaDevice& de
               [state, &stream = device.stream()](int number) {
                 const Head& of = state->head;
                 const Set& set = state->sets[number];
-                kernels::filter_head_gradient<T>({.open = set.open.data(),
+                kernels::filter_head_gradient<T>({.active = set.active.data(),
                                                   .sums = of.living_sums.data(),
                                                   .weights = of.weights.data(),
                                                   .filters = of.filters.data(),
-                                                  .gate = set.gate.gate(),
+                                                  .mask = set.mask.mask(),
                                                   .scale = kScale,
                                                   .gradient = set.gradient.data(),
                                                   .images_count = of.images,
@@ -214,9 +216,9 @@ Operation gradient(const Layer& layer, GateKind kind, int images, CudaDevice& de
                 Comparison comparison;
                 for (const int image : checked_images(of.images)) {
                   const auto weights = of.weights_of(image);
-                  const auto bits = download_image(set.open, image, of.words());
+                  const auto bits = download_image(set.active, image, of.words());
                   const auto result = download_image(set.gradient, image, of.input_size());
-                  const std::vector<bool> open = set.gate.open(image, of.input_size());
+                  const std::vector<bool> active = set.mask.active(image, of.input_size());
                   for (int i = 0; i < Places::kCount; ++i) {
                     const int y = places.coordinate(of.layer.map.height);
                     const int x = places.coordinate(of.layer.map.width);
@@ -224,8 +226,8 @@ Operation gradient(const Layer& layer, GateKind kind, int images, CudaDevice& de
                     const Sum sum = gradient_at(of, weights, bits, kScale, y, x, channel);
                     const std::size_t position = static_cast<std::size_t>(y) * of.layer.map.width + x;
                     const std::size_t at = position * of.layer.in_channels + channel;
-                    comparison.near(kernels::to_float(result[at]), open[at] ? sum.value : 0,
-                                    open[at] ? sum.tolerance() + rounding<T>(sum.value) : 0,
+                    comparison.near(kernels::to_float(result[at]), active[at] ? sum.value : 0,
+                                    active[at] ? sum.tolerance() + rounding<T>(sum.value) : 0,
                                     [&] { return place(image, y, x, channel); });
                   }
                 }
@@ -236,7 +238,7 @@ Operation gradient(const Layer& layer, GateKind kind, int images, CudaDevice& de
 Operation image_forward(const Layer& layer, int images, CudaDevice& device) {
   struct Set {
     DeviceBuffer<float> images, sums;
-    DeviceBuffer<std::uint32_t> open;
+    DeviceBuffer<std::uint32_t> active;
   };
   struct State {
     Head head;
@@ -245,11 +247,11 @@ Operation image_forward(const Layer& layer, int images, CudaDevice& device) {
   const auto state = std::make_shared<State>(State{Head(layer, images), {}});
   const Head& head = state->head;
   const std::size_t bytes =
-      (head.input_size() * images + head.sums_count() + std::size_t{27} * images + head.open_words()) * 4;
+      (head.input_size() * images + head.sums_count() + std::size_t{27} * images + head.active_words()) * 4;
   state->sets.resize(device.sets(bytes));
   for (Set& set : state->sets) {
     set = {random_values<float, 0.f>(head.input_size() * images), poisoned_values<float>(head.sums_count()),
-           poisoned_values<std::uint32_t>(head.open_words())};
+           poisoned_values<std::uint32_t>(head.active_words())};
   }
   return {.work = {.operations = head.operations(), .bytes = static_cast<double>(bytes)},
           .ceilings = device.ceilings(Precision::fp32),
@@ -264,7 +266,7 @@ Operation image_forward(const Layer& layer, int images, CudaDevice& device) {
                                      .filters = of.filters.data(),
                                      .map = kColours,
                                      .sums = set.sums.data(),
-                                     .open = set.open.data(),
+                                     .active = set.active.data(),
                                      .images_count = of.images,
                                      .height = of.layer.map.height,
                                      .width = of.layer.map.width},
@@ -277,7 +279,7 @@ Operation image_forward(const Layer& layer, int images, CudaDevice& device) {
                 Comparison comparison;
                 for (const int image : checked_images(of.images)) {
                   const auto values = download_image(set.images, image, of.input_size());
-                  compare_forward(comparison, of, image, set.open, set.sums, [&](int y, int x, int colour) {
+                  compare_forward(comparison, of, image, set.active, set.sums, [&](int y, int x, int colour) {
                     const std::size_t position = static_cast<std::size_t>(y) * of.layer.map.width + x;
                     return mapped(values, position, colour);
                   });
@@ -288,7 +290,7 @@ Operation image_forward(const Layer& layer, int images, CudaDevice& device) {
 
 Operation image_gradient(const Layer& layer, int images, CudaDevice& device) {
   struct Set {
-    DeviceBuffer<std::uint32_t> open;
+    DeviceBuffer<std::uint32_t> active;
     DeviceBuffer<float> gradients, squares;
   };
   struct State {
@@ -300,10 +302,10 @@ Operation image_gradient(const Layer& layer, int images, CudaDevice& device) {
   const Head& head = state->head;
   const std::size_t parts = kernels::image_gradient_parts(layer.map.height, layer.map.width);
   const std::size_t bytes =
-      ((head.input_size() + parts + std::size_t{27}) * images + head.open_words()) * sizeof(float);
+      ((head.input_size() + parts + std::size_t{27}) * images + head.active_words()) * sizeof(float);
   state->sets.resize(device.sets(bytes));
   for (Set& set : state->sets) {
-    set = {head.random_open(), poisoned_values<float>(head.input_size() * images),
+    set = {head.random_active(), poisoned_values<float>(head.input_size() * images),
            poisoned_values<float>(parts * images)};
   }
   return {.work = {.operations = head.operations(), .bytes = static_cast<double>(bytes)},
@@ -313,7 +315,7 @@ Operation image_gradient(const Layer& layer, int images, CudaDevice& device) {
               [state, &stream = device.stream()](int number) {
                 const Head& of = state->head;
                 const Set& set = state->sets[number];
-                kernels::image_head_gradient({.open = set.open.data(),
+                kernels::image_head_gradient({.active = set.active.data(),
                                               .sums = of.living_sums.data(),
                                               .weights = of.weights.data(),
                                               .filters = of.filters.data(),
@@ -334,7 +336,7 @@ Operation image_gradient(const Layer& layer, int images, CudaDevice& device) {
                 Comparison comparison;
                 for (const int image : checked_images(of.images)) {
                   const auto weights = of.weights_of(image);
-                  const auto bits = download_image(set.open, image, of.words());
+                  const auto bits = download_image(set.active, image, of.words());
                   const auto result = download_image(set.gradients, image, of.input_size());
                   const auto squares = download_image(set.squares, image, parts);
                   for (int i = 0; i < Places::kCount; ++i) {
@@ -371,11 +373,12 @@ void add_cuda_filter_heads(const Selection& selection, const std::shared_ptr<Cud
       for (const int images : selection.cuda_batches) {
         add(fmt::format("cuda/filter_head/forward/{}/{}/batch:{}", layer.name, to_string(precision), images),
             device, [=] { return forward<T>(layer, images, *device, precision); });
-        for (const GateKind kind : {GateKind::none, GateKind::bits, GateKind::bytes, GateKind::activation}) {
-          if (layer.gated_on_cuda == (kind == GateKind::none)) continue;
-          add(fmt::format("cuda/filter_head/input_gradient/{}/{}/{}/batch:{}", layer.name, to_string(kind),
+        for (const MaskFormat format :
+             {MaskFormat::none, MaskFormat::bits, MaskFormat::bytes, MaskFormat::activation}) {
+          if (layer.masked_on_cuda == (format == MaskFormat::none)) continue;
+          add(fmt::format("cuda/filter_head/input_gradient/{}/{}/{}/batch:{}", layer.name, to_string(format),
                           to_string(precision), images),
-              device, [=] { return gradient<T>(layer, kind, images, *device, precision); });
+              device, [=] { return gradient<T>(layer, format, images, *device, precision); });
         }
       }
     }

@@ -32,7 +32,7 @@ template <class T>
 constexpr int kWeightParts = std::is_same_v<T, kernels::Half> ? 2 : 3;
 
 template <class T>
-Operation first_convolution(const kernels::FirstConvolutionKernel<T>& kernel, const Shape& shape,
+Operation first_layer_fprop(const kernels::FirstLayerFpropKernel<T>& kernel, const Shape& shape,
                             CudaDevice& device, Precision precision) {
   struct Set {
     DeviceBuffer<float> images;
@@ -116,11 +116,11 @@ Operation first_convolution(const kernels::FirstConvolutionKernel<T>& kernel, co
 }
 
 template <class T>
-Operation last_gradient(const kernels::LastGradientKernel<T>& kernel, const Shape& shape, CudaDevice& device,
-                        Precision precision) {
+Operation first_layer_dgrad(const kernels::FirstLayerDgradKernel<T>& kernel, const Shape& shape,
+                            CudaDevice& device, Precision precision) {
   struct Set {
     DeviceBuffer<T> gradient;
-    DeviceBuffer<std::uint32_t> gate;
+    DeviceBuffer<std::uint32_t> mask;
     DeviceBuffer<float> image_gradients, squares;
   };
   struct State {
@@ -152,7 +152,7 @@ Operation last_gradient(const kernels::LastGradientKernel<T>& kernel, const Shap
               [state, kernel, shape, channels, &stream = device.stream()](int number) {
                 const Set& set = state->sets[number];
                 kernel.launch({.gradient = set.gradient.data(),
-                               .gate = set.gate.data(),
+                               .mask = set.mask.data(),
                                .weights = state->weights.data(),
                                .map = kColours,
                                .factors = state->factors.data(),
@@ -174,7 +174,7 @@ Operation last_gradient(const kernels::LastGradientKernel<T>& kernel, const Shap
                 for (const int image : checked_images(shape.images)) {
                   const std::size_t size = shape.positions() * channels;
                   const auto gradient = download_image(set.gradient, image, size);
-                  const auto gate = download_image(set.gate, image, size / 32);
+                  const auto mask = download_image(set.mask, image, size / 32);
                   const auto result = download_image(set.image_gradients, image, shape.positions() * 3);
                   const auto squares = download_image(set.squares, image, parts);
                   for (int i = 0; i < Places::kCount; ++i) {
@@ -187,7 +187,7 @@ Operation last_gradient(const kernels::LastGradientKernel<T>& kernel, const Shap
                         [&](int out_y, int out_x, int k) {
                           const std::size_t at =
                               (static_cast<std::size_t>(out_y) * map.width + out_x) * channels + k;
-                          return bit(gate, at) ? kernels::to_float(gradient[at]) : 0.f;
+                          return bit(mask, at) ? kernels::to_float(gradient[at]) : 0.f;
                         },
                         [&](int tap, int k) { return weight_at(weights, k, 8 - tap, input); });
                     const double factor = double{kColours.scale[input]} * factors[image];
@@ -207,16 +207,16 @@ void add_first_layer(const Selection& selection, const std::shared_ptr<CudaDevic
   for_each_storage(selection, [&]<class T>(cuda::Storage<T>, Precision precision) {
     for (const int images : selection.cuda_batches) {
       const Shape shape{selection.layers.front(), images};
-      for (const auto& kernel : kernels::first_convolution_kernels<T>()) {
+      for (const auto& kernel : kernels::first_layer_fprop_kernels<T>()) {
         add(fmt::format("cuda/first_convolution/{}/{}/{}/batch:{}", shape.layer.name, kernel.name,
                         to_string(precision), images),
-            device, [=] { return first_convolution<T>(kernel, shape, *device, precision); });
+            device, [=] { return first_layer_fprop<T>(kernel, shape, *device, precision); });
       }
-      for (const auto& kernel : kernels::last_gradient_kernels<T>()) {
+      for (const auto& kernel : kernels::first_layer_dgrad_kernels<T>()) {
         if (!kernel.supports(shape.layer.out_channels)) continue;
         add(fmt::format("cuda/last_gradient/{}/{}/{}/batch:{}", shape.layer.name, kernel.name,
                         to_string(precision), images),
-            device, [=] { return last_gradient<T>(kernel, shape, *device, precision); });
+            device, [=] { return first_layer_dgrad<T>(kernel, shape, *device, precision); });
       }
     }
   });

@@ -18,7 +18,7 @@ template <class T>
 struct Set {
   DeviceBuffer<T> whole;   // The pool's input, or its gradient.
   DeviceBuffer<T> pooled;  // Its output, or that one's gradient.
-  DeviceBuffer<std::uint32_t> winners, open;
+  DeviceBuffer<std::uint32_t> argmax, active;
 };
 
 struct Shape {
@@ -43,8 +43,8 @@ std::string check_forward(const Set<T>& set, const Shape& shape) {
   for (const int image : checked_images(shape.images)) {
     const auto input = download_image(set.whole, image, shape.size());
     const auto output = download_image(set.pooled, image, shape.pooled_size());
-    const auto winners = download_image(set.winners, image, shape.pooled_size() / 16);
-    const auto open = download_image(set.open, image, shape.pooled_size() / 32);
+    const auto argmax = download_image(set.argmax, image, shape.pooled_size() / 16);
+    const auto active = download_image(set.active, image, shape.pooled_size() / 32);
     for (int i = 0; i < Places::kCount; ++i) {
       const int y = places.coordinate(pooled.height);
       const int x = places.coordinate(pooled.width);
@@ -60,9 +60,9 @@ std::string check_forward(const Set<T>& set, const Shape& shape) {
       const auto where = [&] { return place(image, y, x, channel); };
       comparison.near(kernels::to_float(output[at]), *first, 0, where);
       comparison.same(
-          (winners[at / 16] >> 2 * (at % 16) & 3u) == static_cast<unsigned>(first - window.begin()),
-          [&] { return "the winner of " + where(); });
-      comparison.same(bit(open, at) == (*first > 0), [&] { return "the mask of " + where(); });
+          (argmax[at / 16] >> 2 * (at % 16) & 3u) == static_cast<unsigned>(first - window.begin()),
+          [&] { return "the argmax of " + where(); });
+      comparison.same(bit(active, at) == (*first > 0), [&] { return "the mask of " + where(); });
     }
   }
   return comparison.complaint();
@@ -76,8 +76,8 @@ std::string check_gradient(const Set<T>& set, const Shape& shape) {
   for (const int image : checked_images(shape.images)) {
     const auto result = download_image(set.whole, image, shape.size());
     const auto gradient = download_image(set.pooled, image, shape.pooled_size());
-    const auto winners = download_image(set.winners, image, shape.pooled_size() / 16);
-    const auto open = download_image(set.open, image, shape.pooled_size() / 32);
+    const auto argmax = download_image(set.argmax, image, shape.pooled_size() / 16);
+    const auto active = download_image(set.active, image, shape.pooled_size() / 32);
     for (int i = 0; i < Places::kCount; ++i) {
       const int y = places.coordinate(shape.map.height);
       const int x = places.coordinate(shape.map.width);
@@ -87,8 +87,8 @@ std::string check_gradient(const Set<T>& set, const Shape& shape) {
         const std::size_t at =
             (static_cast<std::size_t>(y / 2) * pooled.width + x / 2) * shape.channels + channel;
         const bool won =
-            (winners[at / 16] >> 2 * (at % 16) & 3u) == static_cast<unsigned>(2 * (y % 2) + x % 2);
-        if (won && bit(open, at)) expected = kernels::to_float(gradient[at]);
+            (argmax[at / 16] >> 2 * (at % 16) & 3u) == static_cast<unsigned>(2 * (y % 2) + x % 2);
+        if (won && bit(active, at)) expected = kernels::to_float(gradient[at]);
       }
       const std::size_t position = static_cast<std::size_t>(y) * shape.map.width + x;
       comparison.near(kernels::to_float(result[position * shape.channels + channel]), expected, 0,
@@ -125,8 +125,8 @@ Operation make(const Shape& shape, bool forward, CudaDevice& device, Precision p
                 if (forward) {
                   kernels::max_pool<T>({.input = set.whole.data(),
                                         .output = set.pooled.data(),
-                                        .winners = set.winners.data(),
-                                        .open = set.open.data(),
+                                        .argmax = set.argmax.data(),
+                                        .active = set.active.data(),
                                         .images_count = shape.images,
                                         .height = shape.map.height,
                                         .width = shape.map.width,
@@ -134,8 +134,8 @@ Operation make(const Shape& shape, bool forward, CudaDevice& device, Precision p
                                        stream);
                 } else {
                   kernels::max_pool_gradient<T>({.output_gradient = set.pooled.data(),
-                                                 .winners = set.winners.data(),
-                                                 .open = set.open.data(),
+                                                 .argmax = set.argmax.data(),
+                                                 .active = set.active.data(),
                                                  .input_gradient = set.whole.data(),
                                                  .images_count = shape.images,
                                                  .height = shape.map.height,

@@ -13,7 +13,7 @@
 #include "../check.h"
 #include "host/cuda/runtime.h"
 #include "kernels/common/types.h"
-#include "kernels/relu/gate.h"
+#include "kernels/relu/mask_format.h"
 
 /// Device memory of the CUDA benchmarks: filled with random values, and looked at.
 namespace filterscope::bench {
@@ -22,8 +22,8 @@ namespace filterscope::bench {
 template <class T>
 cuda::DeviceBuffer<T> repeated(std::span<const T> sequence, std::size_t count) {
   cuda::DeviceBuffer<T> buffer(count);
-  const auto copy = [&](std::size_t to, const T* from, std::size_t size, cudaMemcpyKind kind) {
-    cuda::check(cudaMemcpy(buffer.data() + to, from, size * sizeof(T), kind), "filling device memory");
+  const auto copy = [&](std::size_t to, const T* from, std::size_t size, cudaMemcpyKind format) {
+    cuda::check(cudaMemcpy(buffer.data() + to, from, size * sizeof(T), format), "filling device memory");
   };
   std::size_t done = std::min(sequence.size(), count);
   if (done > 0) copy(0, sequence.data(), done, cudaMemcpyHostToDevice);
@@ -69,7 +69,7 @@ inline cuda::DeviceBuffer<std::uint32_t> random_words(std::size_t count) {
       count, [](std::mt19937& generator) { return static_cast<std::uint32_t>(generator()); });
 }
 /// 0 or 1.
-inline cuda::DeviceBuffer<std::uint8_t> random_gate_bytes(std::size_t count) {
+inline cuda::DeviceBuffer<std::uint8_t> random_mask_bytes(std::size_t count) {
   return random_array<std::uint8_t>(
       count, [](std::mt19937& generator) { return static_cast<std::uint8_t>(generator() & 1); });
 }
@@ -121,69 +121,55 @@ double rounding(double value) {
   return 0x1p-24 * std::abs(value);
 }
 
-/// A gate of a map with `elements` elements, of one of the kinds.
+/// A mask of a map with `elements` elements, of one of the kinds.
 template <class T>
-struct RandomGate {
-  kernels::GateKind kind = kernels::GateKind::none;
+struct RandomMask {
+  kernels::MaskFormat format = kernels::MaskFormat::none;
   cuda::DeviceBuffer<std::uint32_t> bits{};
   cuda::DeviceBuffer<std::uint8_t> bytes{};
   cuda::DeviceBuffer<T> activation{};
 
-  RandomGate() = default;
-  RandomGate(kernels::GateKind of_kind, std::size_t elements) : kind(of_kind) {
-    if (kind == kernels::GateKind::bits) bits = random_words(elements / 32);
-    if (kind == kernels::GateKind::bytes) bytes = random_gate_bytes(elements);
-    if (kind == kernels::GateKind::activation) activation = random_activations<T>(elements);
+  RandomMask() = default;
+  RandomMask(kernels::MaskFormat of_format, std::size_t elements) : format(of_format) {
+    if (format == kernels::MaskFormat::bits) bits = random_words(elements / 32);
+    if (format == kernels::MaskFormat::bytes) bytes = random_mask_bytes(elements);
+    if (format == kernels::MaskFormat::activation) activation = random_activations<T>(elements);
   }
-  static std::size_t bytes_of(kernels::GateKind kind, std::size_t elements) {
-    switch (kind) {
-      case kernels::GateKind::none:
+  static std::size_t bytes_of(kernels::MaskFormat format, std::size_t elements) {
+    switch (format) {
+      case kernels::MaskFormat::none:
         break;
-      case kernels::GateKind::bits:
+      case kernels::MaskFormat::bits:
         return elements / 8;
-      case kernels::GateKind::bytes:
+      case kernels::MaskFormat::bytes:
         return elements;
-      case kernels::GateKind::activation:
+      case kernels::MaskFormat::activation:
         return elements * sizeof(T);
     }
     return 0;
   }
   const void* data() const {
-    if (kind == kernels::GateKind::bits) return bits.data();
-    if (kind == kernels::GateKind::bytes) return bytes.data();
+    if (format == kernels::MaskFormat::bits) return bits.data();
+    if (format == kernels::MaskFormat::bytes) return bytes.data();
     return activation.data();
   }
-  kernels::Gate gate() const { return {kind, kind == kernels::GateKind::none ? nullptr : data()}; }
+  kernels::ReluMask mask() const { return {format, format == kernels::MaskFormat::none ? nullptr : data()}; }
 
-  /// Whether each element of an image's map of `size` elements is open.
-  std::vector<bool> open(int image, std::size_t size) const {
-    std::vector<bool> open(size, true);
-    if (kind == kernels::GateKind::bits) {
+  /// Whether each element of an image's map of `size` elements is active.
+  std::vector<bool> active(int image, std::size_t size) const {
+    std::vector<bool> active(size, true);
+    if (format == kernels::MaskFormat::bits) {
       const auto words = download(bits.data() + size * image / 32, size / 32);
-      for (std::size_t i = 0; i < size; ++i) open[i] = bit(words, i);
-    } else if (kind == kernels::GateKind::bytes) {
+      for (std::size_t i = 0; i < size; ++i) active[i] = bit(words, i);
+    } else if (format == kernels::MaskFormat::bytes) {
       const auto values = download(bytes.data() + size * image, size);
-      for (std::size_t i = 0; i < size; ++i) open[i] = values[i] != 0;
-    } else if (kind == kernels::GateKind::activation) {
+      for (std::size_t i = 0; i < size; ++i) active[i] = values[i] != 0;
+    } else if (format == kernels::MaskFormat::activation) {
       const auto values = download(activation.data() + size * image, size);
-      for (std::size_t i = 0; i < size; ++i) open[i] = kernels::to_float(values[i]) > 0;
+      for (std::size_t i = 0; i < size; ++i) active[i] = kernels::to_float(values[i]) > 0;
     }
-    return open;
+    return active;
   }
 };
-
-inline std::string_view to_string(kernels::GateKind kind) {
-  switch (kind) {
-    case kernels::GateKind::none:
-      break;
-    case kernels::GateKind::bits:
-      return "bits";
-    case kernels::GateKind::bytes:
-      return "bytes";
-    case kernels::GateKind::activation:
-      return "activation";
-  }
-  return "none";
-}
 
 }  // namespace filterscope::bench

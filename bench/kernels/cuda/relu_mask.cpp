@@ -11,7 +11,7 @@ namespace filterscope::bench {
 namespace {
 
 using cuda::DeviceBuffer;
-using kernels::GateKind;
+using kernels::MaskFormat;
 
 template <class T>
 Operation pack(std::size_t count, CudaDevice& device, Precision precision) {
@@ -51,10 +51,10 @@ Operation pack(std::size_t count, CudaDevice& device, Precision precision) {
 }
 
 template <class T>
-Operation apply(std::size_t count, GateKind kind, CudaDevice& device, Precision precision) {
+Operation apply(std::size_t count, MaskFormat format, CudaDevice& device, Precision precision) {
   struct Set {
     DeviceBuffer<T> gradient;
-    RandomGate<T> gate;
+    RandomMask<T> mask;
   };
   struct State {
     std::vector<Set> sets;
@@ -62,9 +62,9 @@ Operation apply(std::size_t count, GateKind kind, CudaDevice& device, Precision 
   };
   const auto state = std::make_shared<State>();
   // The gradient is read and written.
-  const std::size_t bytes = 2 * count * sizeof(T) + RandomGate<T>::bytes_of(kind, count);
+  const std::size_t bytes = 2 * count * sizeof(T) + RandomMask<T>::bytes_of(format, count);
   state->sets.resize(device.sets(bytes));
-  for (Set& set : state->sets) set = {random_values<T>(count), RandomGate<T>(kind, count)};
+  for (Set& set : state->sets) set = {random_values<T>(count), RandomMask<T>(format, count)};
   state->before = random_values<T>(count);
   return {.work = {.bytes = static_cast<double>(bytes)},
           .ceilings = device.ceilings(precision),
@@ -73,18 +73,18 @@ Operation apply(std::size_t count, GateKind kind, CudaDevice& device, Precision 
               [state, count, &stream = device.stream()](int number) {
                 const Set& set = state->sets[number];
                 kernels::apply_relu_mask<T>(set.gradient.data(), static_cast<std::int64_t>(count),
-                                            set.gate.gate(), stream);
+                                            set.mask.mask(), stream);
               },
           .check =
               [state, count] {
                 const Set& set = state->sets[0];
                 const auto before = download(state->before.data(), count);
                 const auto after = download(set.gradient.data(), count);
-                const std::vector<bool> open = set.gate.open(0, count);
+                const std::vector<bool> active = set.mask.active(0, count);
                 Comparison comparison;
                 for (std::size_t i = 0; i < count; ++i) {
-                  comparison.near(kernels::to_float(after[i]), open[i] ? kernels::to_float(before[i]) : 0, 0,
-                                  [&] { return fmt::format("element {}", i); });
+                  comparison.near(kernels::to_float(after[i]), active[i] ? kernels::to_float(before[i]) : 0,
+                                  0, [&] { return fmt::format("element {}", i); });
                 }
                 return comparison.complaint();
               }};
@@ -101,10 +101,10 @@ void add_relu_masks(const Selection& selection, const std::shared_ptr<CudaDevice
             static_cast<std::size_t>(layer.map.positions()) * layer.out_channels * images;
         add(fmt::format("cuda/pack_relu_mask/{}/{}/batch:{}", layer.name, to_string(precision), images),
             device, [=] { return pack<T>(count, *device, precision); });
-        for (const GateKind kind : {GateKind::bits, GateKind::bytes, GateKind::activation}) {
-          add(fmt::format("cuda/apply_relu_mask/{}/{}/{}/batch:{}", layer.name, to_string(kind),
+        for (const MaskFormat format : {MaskFormat::bits, MaskFormat::bytes, MaskFormat::activation}) {
+          add(fmt::format("cuda/apply_relu_mask/{}/{}/{}/batch:{}", layer.name, to_string(format),
                           to_string(precision), images),
-              device, [=] { return apply<T>(count, kind, *device, precision); });
+              device, [=] { return apply<T>(count, format, *device, precision); });
         }
       }
     }

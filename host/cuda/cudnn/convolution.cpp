@@ -12,35 +12,34 @@
 
 #include "../../base/error.h"
 #include "../plan/convolution_trial.h"
-#include "../plan/plan.h"
+#include "../plan/planner.h"
 #include "../runtime.h"
-#include "graph.h"
 
 namespace filterscope::cuda {
 namespace {
 
 // A plan that takes this much longer than the best so far is not timed again.
-constexpr double kHopeless = 1.5;
+constexpr double kCutoffFactor = 1.5;
 
 }  // namespace
 
 class CudnnConvolutions::Device {
  public:
-  // A graph and which plan of it is used.
+  // A graph and the plan that is used.
   struct Selection {
     GraphDescription description;
     std::string wanted;  // The plan that timing chose; empty: the first that works.
     double setup_seconds = 0;
-    std::unique_ptr<ConvolutionGraph> graph;  // Once it is needed.
+    std::unique_ptr<ConvolutionGraph> graph;  // Made when first needed.
     int plan = kNone;                         // Its number in the graph, once it is built.
   };
 
   explicit Device(const CudnnOptions& options) : options_(options) {}
 
-  // As CudnnConvolutions::variants(), by one graph.
+  // As CudnnConvolutions::variants(), for one graph.
   std::vector<Selection*> select(const GraphDescription& description, const ConvolutionProblem& problem,
-                                 PlanSearch search, const MayTime& may_time);
-  // False if the selection's plan cannot be had.
+                                 PlanSearch search, const TimingBudget& has_time);
+  // False if the selection's plan is not available.
   bool try_ready(Selection& selection);
   std::string plan_name(Selection& selection) {
     if (!selection.wanted.empty()) return selection.wanted;
@@ -62,9 +61,9 @@ class CudnnConvolutions::Device {
 
   void make_ready(Selection& selection);
   bool use(Selection& selection, int plan);
-  // Null if it is not known and not to be found out, or could not be.
+  // Null if it is not known and is not, or could not be, searched.
   const PlanCache::Entry* fastest(const GraphDescription& description, const ConvolutionProblem& problem,
-                                  Kind kind, bool search, const MayTime& may_time);
+                                  Kind kind, bool search, const TimingBudget& has_time);
   std::unique_ptr<ConvolutionGraph> make_graph(const GraphDescription& description) {
     return ConvolutionGraph::make(description, handle(), options_.workspace_limit);
   }
@@ -74,9 +73,9 @@ class CudnnConvolutions::Device {
   }
 
   CudnnOptions options_;
-  std::shared_ptr<const CudnnHandle> handle_;    // Once it is needed: making it loads kernels.
+  std::shared_ptr<const CudnnHandle> handle_;    // Made when first needed, since that loads kernels.
   std::map<std::string, Selection> selections_;  // By graph and plan.
-  PlanCache found_{{}, {}};                      // What is not, or not to be, in options_.cache.
+  PlanCache found_{{}, {}};                      // What options_.cache does not have.
 };
 
 namespace {
@@ -97,8 +96,8 @@ class CudnnVariant final : public ConvolutionVariant {
   }
   const ConvolutionProblem& problem() const override { return problem_; }
   WeightLayout weight_layout() const override {
-    return selection_.description.formulation == Formulation::rotated_forward ? WeightLayout::crsk_rotated
-                                                                              : WeightLayout::krsc;
+    return selection_.description.formulation == Formulation::rotated_fprop ? WeightLayout::crsk_rotated
+                                                                            : WeightLayout::krsc;
   }
   BiasType bias_type() const override { return selection_.description.bias_type; }
   std::size_t workspace_bytes() const override { return device_->workspace_bytes(selection_); }
@@ -118,7 +117,7 @@ class CudnnVariant final : public ConvolutionVariant {
 
 std::vector<CudnnConvolutions::Device::Selection*> CudnnConvolutions::Device::select(
     const GraphDescription& description, const ConvolutionProblem& problem, PlanSearch search,
-    const MayTime& may_time) {
+    const TimingBudget& has_time) {
   const auto selection = [&](const std::string& plan, double setup_seconds) {
     const auto [place, added] = selections_.try_emplace(to_string(description) + ": " + plan);
     if (added) {
@@ -136,7 +135,7 @@ std::vector<CudnnConvolutions::Device::Selection*> CudnnConvolutions::Device::se
   for (const Kind kind : {Kind::ready_made, Kind::compiled}) {
     const bool searched =
         search == PlanSearch::compiled || (search == PlanSearch::ready_made && kind == Kind::ready_made);
-    const PlanCache::Entry* const found = fastest(description, problem, kind, searched, may_time);
+    const PlanCache::Entry* const found = fastest(description, problem, kind, searched, has_time);
     if (found != nullptr && !found->plan.empty())
       selections.push_back(selection(found->plan, found->setup_seconds));
   }
@@ -169,7 +168,7 @@ bool CudnnConvolutions::Device::use(Selection& selection, int plan) {
 
 const PlanCache::Entry* CudnnConvolutions::Device::fastest(const GraphDescription& exact,
                                                            const ConvolutionProblem& exact_problem, Kind kind,
-                                                           bool search, const MayTime& may_time) {
+                                                           bool search, const TimingBudget& has_time) {
   const ConvolutionProblem problem = timed_problem(exact_problem);
   GraphDescription description = exact;
   description.images = problem.images;
@@ -178,7 +177,7 @@ const PlanCache::Entry* CudnnConvolutions::Device::fastest(const GraphDescriptio
     if (cache == nullptr) continue;
     if (const PlanCache::Entry* const known = cache->find(key)) return known;
   }
-  const auto out_of_time = [&] { return may_time && !may_time(); };
+  const auto out_of_time = [&] { return has_time && !has_time(); };
   if (!search || out_of_time()) return nullptr;
 
   Selection selection;
@@ -200,22 +199,22 @@ const PlanCache::Entry* CudnnConvolutions::Device::fastest(const GraphDescriptio
       try {
         const auto start = std::chrono::steady_clock::now();
         if (!use(selection, plan)) {
-          // Compiling needs a library that may be there another time.
+          // Compiling needs a library that may be available another time.
           conclusive &= !selection.graph->compiles(plan);
           return kNever;
         }
         const std::chrono::duration<double> setup = std::chrono::steady_clock::now() - start;
         if (!timer) timer.emplace(problem);
-        const double milliseconds = timer->milliseconds(candidate, kHopeless * so_far.milliseconds);
+        const double milliseconds = timer->milliseconds(candidate, kCutoffFactor * so_far.milliseconds);
         if (milliseconds < so_far.milliseconds && kind == Kind::compiled)
           selection.setup_seconds = setup.count();
         return milliseconds;
       } catch (const WrongResult& error) {
-        options_.warn(fmt::format("{}. It is not used: please report it.", error.what()));
+        options_.warn(fmt::format("{}. It is not used; please report this.", error.what()));
         return kNever;
       } catch (const std::exception& error) {
-        // A plan that fails is none. After one that has broken the device nothing can be launched by this
-        // process; the next one takes what was found before.
+        // A plan that fails is passed over. If it has broken the device, this process cannot launch anything
+        // any more; the next one uses what was found before.
         conclusive = false;
         if (cudaDeviceSynchronize() == cudaSuccess) return kNever;
         const std::string name = selection.graph->plan_name(plan);
@@ -228,8 +227,8 @@ const PlanCache::Entry* CudnnConvolutions::Device::fastest(const GraphDescriptio
         }
         throw Error(
             ErrorKind::device,
-            fmt::format("cuDNN's {} for {} broke the device: {}. Give the same command again: it is not used "
-                        "from now on. Please report it",
+            fmt::format("cuDNN's {} for {} broke the device: {}. Repeat the command: it is not used from "
+                        "now on. Please report this",
                         name, key, error.what()));
       }
     });
@@ -237,7 +236,7 @@ const PlanCache::Entry* CudnnConvolutions::Device::fastest(const GraphDescriptio
   PlanCache::Entry entry;
   if (best.plan >= 0) {
     entry = {selection.graph->plan_name(best.plan), best.milliseconds, selection.setup_seconds};
-    // As select() would make it: it need not be built again.
+    // As select() would make it, so that it is not built again.
     selection.wanted = entry.plan;
     selection.plan = best.plan;
     selections_.try_emplace(to_string(description) + ": " + entry.plan, std::move(selection));
@@ -254,10 +253,10 @@ CudnnConvolutions::CudnnConvolutions(const CudnnOptions& options)
     : device_(std::make_shared<Device>(options)) {}
 
 std::vector<std::unique_ptr<ConvolutionVariant>> CudnnConvolutions::variants(
-    const ConvolutionProblem& problem, PlanSearch search, const MayTime& may_time) {
+    const ConvolutionProblem& problem, PlanSearch search, const TimingBudget& has_time) {
   std::vector<std::unique_ptr<ConvolutionVariant>> variants;
   for (const GraphDescription& graph : graphs_of(problem)) {
-    for (Device::Selection* const selection : device_->select(graph, problem, search, may_time))
+    for (Device::Selection* const selection : device_->select(graph, problem, search, has_time))
       variants.push_back(std::make_unique<CudnnVariant>(device_, *selection, problem));
   }
   return variants;

@@ -24,7 +24,7 @@ void load_cudnn() {
   static std::once_flag once;
   static std::string failure;
   std::call_once(once, [] {
-    // The one that the program was built with, if this is that machine.
+    // First the library that the program was built with, in case this is the build machine.
     const std::string name = fmt::format("libcudnn.so.{}", CUDNN_MAJOR);
     for (const char* path : {FILTERSCOPE_CUDNN_LIBRARY, name.c_str()}) {
       fe::cudnn_dlhandle = dlopen(path, RTLD_NOW);
@@ -53,14 +53,14 @@ void check(const fe::error_t& error, std::string_view attempted) {
   if (error.is_bad()) fail(attempted, error.err_msg);
 }
 
-// cudnn-frontend keeps to itself which plans its filters leave.
+// Exposes which plans cudnn-frontend's filters leave.
 class Graph : public fe::graph::Graph {
  public:
   bool offers(std::int64_t plan) { return plans.check_support_at_index(plan).is_good(); }
 };
 
-// Numbers of the tensors that a launch binds.
-enum Tensor : std::int64_t { kSource = 1, kWeights, kBias, kDestination, kGateOut, kGateIn };
+// Ids of the tensors that a launch binds.
+enum Tensor : std::int64_t { kSource = 1, kWeights, kBias, kDestination, kMaskOut, kMaskIn };
 
 fe::DataType_t storage_type(Precision precision) {
   switch (precision) {
@@ -73,12 +73,7 @@ fe::DataType_t storage_type(Precision precision) {
   }
 }
 
-bool has_bias(Epilogue epilogue) {
-  return epilogue == Epilogue::bias_relu || epilogue == Epilogue::bias_relu_bytes ||
-         epilogue == Epilogue::bias_relu_boolean;
-}
-
-fe::DataType_t gate_type(const GraphDescription& description) {
+fe::DataType_t mask_type(const GraphDescription& description) {
   switch (description.epilogue) {
     case Epilogue::relu_backward:
       return storage_type(description.precision);
@@ -90,7 +85,7 @@ fe::DataType_t gate_type(const GraphDescription& description) {
   }
 }
 
-// cuDNN orders dimensions as NCHW, whatever the layout, which the strides give.
+// cuDNN orders dimensions as NCHW; the strides give the layout.
 std::vector<std::int64_t> map_dimensions(const GraphDescription& description, std::int64_t channels) {
   return {description.images, channels, description.height, description.width};
 }
@@ -124,7 +119,7 @@ void describe(Graph& graph, const GraphDescription& description) {
   const int destination_channels = description.destination_channels();
   const auto source = input(kSource, map_dimensions(description, source_channels), storage);
   const bool dgrad = description.formulation == Formulation::dgrad;
-  // dgrad takes the filter as the layer applies it forward.
+  // dgrad takes the filter in the layout of the layer's fprop.
   const auto weights = input(
       kWeights,
       {dgrad ? source_channels : destination_channels, dgrad ? destination_channels : source_channels, 3, 3},
@@ -150,21 +145,21 @@ void describe(Graph& graph, const GraphDescription& description) {
     result = graph.pointwise(result, pointwise(fe::PointwiseMode_t::RELU_FWD));
     if (description.epilogue != Epilogue::bias_relu) {
       const auto mask = graph.pointwise(result, graph.tensor(0.f), pointwise(fe::PointwiseMode_t::CMP_GT));
-      output(*mask, kGateOut, gate_type(description));
+      output(*mask, kMaskOut, mask_type(description));
     }
   } else if (description.epilogue != Epilogue::none) {
-    const auto gate =
-        input(kGateIn, map_dimensions(description, destination_channels), gate_type(description));
+    const auto mask =
+        input(kMaskIn, map_dimensions(description, destination_channels), mask_type(description));
     switch (description.epilogue) {
       case Epilogue::relu_backward:
-        result = graph.pointwise(result, gate, pointwise(fe::PointwiseMode_t::RELU_BWD));
+        result = graph.pointwise(result, mask, pointwise(fe::PointwiseMode_t::RELU_BWD));
         break;
       case Epilogue::bytes_product:
-        result = graph.pointwise(result, gate, pointwise(fe::PointwiseMode_t::MUL));
+        result = graph.pointwise(result, mask, pointwise(fe::PointwiseMode_t::MUL));
         break;
       default:
         result =
-            graph.pointwise(result, graph.tensor(0.f), gate, pointwise(fe::PointwiseMode_t::BINARY_SELECT));
+            graph.pointwise(result, graph.tensor(0.f), mask, pointwise(fe::PointwiseMode_t::BINARY_SELECT));
     }
   }
   output(*result, kDestination, storage);
@@ -196,88 +191,10 @@ CudnnHandle::~CudnnHandle() {
   fe::detail::destroy_handle(handle_);
 }
 
-std::string_view to_string(Formulation formulation) {
-  switch (formulation) {
-    case Formulation::forward:
-      return "forward";
-    case Formulation::dgrad:
-      return "dgrad";
-    case Formulation::rotated_forward:
-      return "rotated_forward";
-  }
-  return "";
-}
-
-std::string_view to_string(Epilogue epilogue) {
-  switch (epilogue) {
-    case Epilogue::none:
-      return "none";
-    case Epilogue::bias_relu:
-      return "bias_relu";
-    case Epilogue::bias_relu_bytes:
-      return "bias_relu_bytes";
-    case Epilogue::bias_relu_boolean:
-      return "bias_relu_boolean";
-    case Epilogue::relu_backward:
-      return "relu_backward";
-    case Epilogue::bytes_product:
-      return "bytes_product";
-    case Epilogue::bytes_select:
-      return "bytes_select";
-    case Epilogue::boolean_select:
-      return "boolean_select";
-  }
-  return "";
-}
-
-std::string to_string(const GraphDescription& description) {
-  return fmt::format(
-      "{} {}{} {} {}x{}x{} {}->{}", to_string(description.formulation), to_string(description.epilogue),
-      has_bias(description.epilogue) ? fmt::format(" {}-bias", to_string(description.bias_type)) : "",
-      filterscope::to_string(description.precision), description.images, description.height,
-      description.width, description.in_channels, description.out_channels);
-}
-
-std::vector<GraphDescription> graphs_of(const ConvolutionProblem& problem) {
-  using enum Formulation;
-  using enum Epilogue;
-  GraphDescription graph{.images = problem.images,
-                         .height = problem.height,
-                         .width = problem.width,
-                         .in_channels = problem.in_channels,
-                         .out_channels = problem.out_channels,
-                         .precision = problem.precision};
-  std::vector<GraphDescription> graphs;
-  if (problem.pooled) return graphs;
-  const bool forward_pass = problem.direction == Direction::forward;
-  const bool half = problem.precision == Precision::bf16 || problem.precision == Precision::fp16;
-  const bool fuses = problem.precision != Precision::fp32;
-  const bool needs_fusing =
-      problem.gate == Gate::bytes || (problem.gate == Gate::activation && !forward_pass);
-  if (problem.gate == Gate::bits || (needs_fusing && !fuses)) return graphs;
-  if (forward_pass) {
-    graph.formulation = forward;
-    graph.epilogue = problem.gate == Gate::bytes ? bias_relu_bytes : bias_relu;
-    graphs.push_back(graph);
-    // A bias of the storage type opens kernels that come with cuDNN; one in fp32 is more exact.
-    graph.bias_type = BiasType::fp32;
-    if (half) graphs.push_back(graph);
-  } else {
-    graph.epilogue = problem.gate == Gate::bytes        ? bytes_product
-                     : problem.gate == Gate::activation ? relu_backward
-                                                        : none;
-    for (const Formulation formulation : {dgrad, rotated_forward}) {
-      graph.formulation = formulation;
-      graphs.push_back(graph);
-    }
-  }
-  return graphs;
-}
-
 namespace {
 
-// Whether the plan of that name has the knob STREAM_K on: blocks then share outputs unevenly, and an image's
-// result depends on its place in the batch.
+// Whether the plan uses stream-K (knob 38): blocks then split outputs unevenly, and an image's result depends
+// on its place in the batch.
 bool splits_streams(std::string_view name) {
   constexpr std::string_view kKnob = "_k38=";
   const std::size_t at = name.find(kKnob);
@@ -288,7 +205,7 @@ bool splits_streams(std::string_view name) {
 
 struct ConvolutionGraph::State {
   struct Plan {
-    std::int64_t index;  // cudnn-frontend's
+    std::int64_t index;  // cudnn-frontend's index.
     std::string name;
     bool compiles;
     bool built = false;
@@ -300,7 +217,7 @@ struct ConvolutionGraph::State {
   std::unique_ptr<Graph> graph;
   std::vector<Plan> plans;
 
-  // The reason if there is no plan, else empty.
+  // Returns why there is no plan, or an empty string.
   std::string query(fe::HeurMode_t mode, std::shared_ptr<const fe::DeviceProperties> properties,
                     std::size_t workspace_limit) {
     graph = std::make_unique<Graph>();
@@ -342,7 +259,7 @@ std::unique_ptr<ConvolutionGraph> ConvolutionGraph::make(const GraphDescription&
   } else {
     state->handle = std::get<std::shared_ptr<const CudnnHandle>>(device);
   }
-  // The fallback has slow kernels, some of which take seconds to compile.
+  // The fallback's kernels are slow, and some take seconds to compile.
   for (const fe::HeurMode_t mode : {fe::HeurMode_t::A, fe::HeurMode_t::FALLBACK}) {
     const std::string reason = state->query(mode, properties, workspace_limit);
     if (reason.empty()) return std::unique_ptr<ConvolutionGraph>(new ConvolutionGraph(std::move(state)));
@@ -388,54 +305,12 @@ void ConvolutionGraph::launch(int plan, const CudnnHandle& handle, const Convolu
                                                    {kWeights, const_cast<void*>(arguments.weights)},
                                                    {kDestination, arguments.destination}};
   if (arguments.bias != nullptr) pointers.emplace(kBias, const_cast<void*>(arguments.bias));
-  if (arguments.gate_out != nullptr) pointers.emplace(kGateOut, arguments.gate_out);
-  if (arguments.gate_in != nullptr) pointers.emplace(kGateIn, const_cast<void*>(arguments.gate_in));
+  if (arguments.mask_out != nullptr) pointers.emplace(kMaskOut, arguments.mask_out);
+  if (arguments.mask_in != nullptr) pointers.emplace(kMaskIn, const_cast<void*>(arguments.mask_in));
   check(fe::detail::set_stream(handle.get(), stream), state_->text);
   check(state_->graph->execute_plan_at_index(handle.get(), pointers, arguments.workspace,
                                              state_->plans[plan].index),
         state_->text);
-}
-
-TimedPlan fastest_plan(const ConvolutionGraph& graph, const PlanLimits& limits,
-                       const std::function<double(int plan, const TimedPlan& best)>& time) {
-  const auto engine_of = [&](int plan) {
-    const std::string_view name = graph.plan_name(plan);
-    return name.substr(0, name.find('_'));
-  };
-  TimedPlan best;
-  const auto attempt = [&](int plan) {
-    const double milliseconds = time(plan, best);
-    if (milliseconds < best.milliseconds) best = {plan, milliseconds};
-  };
-  std::vector<int> to_compile;
-  for (int plan = 0, timed = 0; plan < graph.plan_count(); ++plan) {
-    if (graph.compiles(plan)) {
-      to_compile.push_back(plan);
-    } else if (timed++ < limits.precompiled) {
-      attempt(plan);
-    }
-  }
-  // Engines differ more than the plans of one engine do: the first plan of each, then more of the best one's,
-  // then the rest.
-  int left = limits.compiled;
-  std::vector<std::string_view> seen;
-  const auto attempt_those = [&](const auto& wanted) {
-    for (auto plan = to_compile.begin(); plan != to_compile.end() && left > 0;) {
-      if (!wanted(*plan)) {
-        ++plan;
-        continue;
-      }
-      seen.push_back(engine_of(*plan));
-      attempt(*plan);
-      --left;
-      plan = to_compile.erase(plan);
-    }
-  };
-  attempt_those([&](int plan) { return std::ranges::find(seen, engine_of(plan)) == seen.end(); });
-  const std::string_view favourite = best.plan < 0 ? "" : engine_of(best.plan);
-  attempt_those([&](int plan) { return engine_of(plan) == favourite; });
-  attempt_those([](int) { return true; });
-  return best;
 }
 
 }  // namespace filterscope::cuda

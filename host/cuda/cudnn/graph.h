@@ -3,29 +3,24 @@
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
-#include <cstdint>
-#include <functional>
-#include <limits>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <variant>
-#include <vector>
 
 #include "../convolution.h"
+#include "graph_description.h"
 
 struct cudnnContext;
 
-// cuDNN's graphs of a convolution with what is fused into it, and the plans that cuDNN offers for them. This
-// header needs no header of cuDNN. cuDNN is loaded when it is first used; where that fails, it is a device
-// Error.
+// cuDNN's graphs of a convolution with its fused epilogue, and the plans that cuDNN offers for them. This
+// header includes no header of cuDNN. cuDNN is loaded on first use; a device Error is thrown if that fails.
 
 namespace filterscope::cuda {
 
-/// Of the library that is loaded, such as "9.19.0".
+/// The version of the loaded library, such as "9.19.0".
 std::string cudnn_version();
 
-/// A cuDNN handle on the device that is current at construction. For one thread at a time.
+/// A cuDNN handle for the device that is current at construction. Not thread-safe.
 class CudnnHandle {
  public:
   CudnnHandle();
@@ -38,64 +33,16 @@ class CudnnHandle {
   cudnnContext* handle_ = nullptr;
 };
 
-/// What a graph's convolution node is.
-enum class Formulation {
-  forward,          ///< fprop of the map below
-  dgrad,            ///< dgrad of the map above
-  rotated_forward,  ///< The same as a fprop, of the map above with WeightLayout::crsk_rotated
-};
-
-/// What is fused behind it.
-enum class Epilogue {
-  none,
-  bias_relu,
-  bias_relu_bytes,    ///< and the mask as INT8
-  bias_relu_boolean,  ///< and the mask as BOOLEAN
-  relu_backward,      ///< RELU_BWD with an activation in the storage type
-  bytes_product,      ///< MUL with a mask as INT8
-  bytes_select,       ///< BINARY_SELECT between the result and 0 by a mask as INT8
-  boolean_select,     ///< and as BOOLEAN
-};
-
-std::string_view to_string(Formulation formulation);
-std::string_view to_string(Epilogue epilogue);
-
-struct GraphDescription {
-  int images = 0;
-  int height = 0;  ///< Of the map, the same on both sides.
-  int width = 0;
-  int in_channels = 0;  ///< Of the layer, whichever the formulation.
-  int out_channels = 0;
-  Precision precision = Precision::fp32;  ///< Not automatic.
-  Formulation formulation = Formulation::forward;
-  Epilogue epilogue = Epilogue::none;
-  BiasType bias_type = BiasType::storage;  ///< With a bias.
-
-  int source_channels() const { return formulation == Formulation::forward ? in_channels : out_channels; }
-  int destination_channels() const {
-    return formulation == Formulation::forward ? out_channels : in_channels;
-  }
-};
-/// Such as "forward bias_relu_bytes storage-bias bf16 64x96x96 64->128": unique, for keys and messages.
-std::string to_string(const GraphDescription& description);
-
-/// The graphs that compute `problem`, cuDNN's own formulation of it first. None for Gate::bits, nor in fp32
-/// where more than bias and ReLU would be fused: what cuDNN has there is one slow kernel that takes seconds
-/// to compile.
-std::vector<GraphDescription> graphs_of(const ConvolutionProblem& problem);
-
-/// A graph and the plans that cuDNN's heuristics offer for it, best first; its
-/// fallback only where they offer none. Left out are plans whose results may differ
-/// from run to run or with an image's place in the batch, plans that sum in less than fp32, Winograd plans
-/// that lose more than the precision promises (all in half precision, the 13x13 tile in fp32), and in fp32
-/// those that use tensor cores.
+/// A graph and the plans that cuDNN's heuristics offer for it, best first; if they offer none, those of its
+/// fallback. Left out are plans whose results may differ between runs or depend on an image's place in the
+/// batch, plans that accumulate in less than fp32, Winograd plans that lose too much accuracy (all in half
+/// precision, the 13x13 tile in fp32), and in fp32 those that use tensor cores.
 class ConvolutionGraph {
  public:
-  /// A device that is here, by a handle, which the graph keeps; or one that need not be, by cuDNN's
-  /// description of it (JSON; cuDNN 9.8 or newer): what it would be offered can be seen, and compiled, but
-  /// not launched.
+  /// A present device, by a handle that the graph keeps, or any device, by cuDNN's JSON description of it
+  /// (cuDNN 9.8 or later). For the latter, plans can be listed and compiled but not launched.
   using Device = std::variant<std::shared_ptr<const CudnnHandle>, std::string>;
-  /// None if cuDNN has no plan; `refusal`, if given, then says why.
+  /// Null if cuDNN has no plan; `refusal`, if given, then says why.
   static std::unique_ptr<ConvolutionGraph> make(const GraphDescription& description, const Device& device,
                                                 std::size_t workspace_limit, std::string* refusal = nullptr);
   ~ConvolutionGraph();
@@ -106,11 +53,11 @@ class ConvolutionGraph {
   const std::string& plan_name(int plan) const;
   /// Whether build() has to compile the plan's kernel, which takes 0.1 to 2 s, and more in the fallback.
   bool compiles(int plan) const;
-  /// Makes the plan ready. False, with the reason, if that fails.
+  /// Prepares the plan for launching. False, with the reason, if that fails.
   bool build(int plan, std::string* reason = nullptr);
-  /// Of a plan that is built.
+  /// The plan must have been built.
   std::size_t workspace_bytes(int plan) const;
-  /// Of a plan that is built, with a handle of the same device.
+  /// The plan must have been built; `handle` is for the same device.
   void launch(int plan, const CudnnHandle& handle, const ConvolutionArguments& arguments,
               cudaStream_t stream);
 
@@ -119,19 +66,5 @@ class ConvolutionGraph {
   explicit ConvolutionGraph(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
-
-/// How many of a graph's plans are worth timing.
-struct PlanLimits {
-  int precompiled = 6;  ///< Of those that come with cuDNN.
-  int compiled = 2;     ///< Of those that have to be compiled.
-};
-struct TimedPlan {
-  int plan = -1;  ///< None.
-  double milliseconds = std::numeric_limits<double>::infinity();
-};
-/// The plan for which `time` gives least. It is asked, with the best so far, to build and time one plan after
-/// another, the likely ones first, and says infinity for one that does not work.
-TimedPlan fastest_plan(const ConvolutionGraph& graph, const PlanLimits& limits,
-                       const std::function<double(int plan, const TimedPlan& best)>& time);
 
 }  // namespace filterscope::cuda

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "../own_convolution.h"
+#include "../native_convolution.h"
 #include "../storage.h"
 #include "timing.h"
 
@@ -12,7 +12,7 @@ namespace {
 
 constexpr int kTaps = 9;
 constexpr std::size_t kBitsPerWord = 32;
-constexpr std::size_t kWinnersPerWord = 16;
+constexpr std::size_t kArgmaxPerWord = 16;
 
 template <class T>
 DeviceBuffer<std::byte> upload(const std::vector<T>& values) {
@@ -42,20 +42,20 @@ ConvolutionTrial::ConvolutionTrial(const ConvolutionProblem& problem)
     check(cudaStreamSynchronize(nullptr), "filling device memory");
   });
   destination_ = DeviceBuffer<std::byte>(problem.destination_size() * storage_bytes(problem.precision));
-  const std::size_t gates = gate_bytes(problem, problem.destination_channels());
-  if (problem.gate == Gate::activation) {
-    // Forward it is the destination.
-    if (problem.direction == Direction::input_gradient)
-      gate_ = random_values(problem.destination_size(), problem.precision);
-  } else if (problem.gate == Gate::bits) {
-    gate_ = random_bytes(gates);
-  } else if (problem.gate == Gate::bytes) {
-    gate_ = random_bytes(gates, std::byte{1});
+  const std::size_t masks = mask_bytes(problem, problem.destination_channels());
+  if (problem.mask == MaskFormat::activation) {
+    // For fprop it is the destination.
+    if (problem.direction == Direction::dgrad)
+      mask_ = random_values(problem.destination_size(), problem.precision);
+  } else if (problem.mask == MaskFormat::bits) {
+    mask_ = random_bytes(masks);
+  } else if (problem.mask == MaskFormat::bytes) {
+    mask_ = random_bytes(masks, std::byte{1});
   }
   if (problem.pooled) {
     const std::size_t outputs = problem.pooled_size(problem.out_channels);
-    winners_ = random_bytes(outputs / kWinnersPerWord * sizeof(std::uint32_t));
-    open_ = random_bytes(outputs / kBitsPerWord * sizeof(std::uint32_t));
+    argmax_ = random_bytes(outputs / kArgmaxPerWord * sizeof(std::uint32_t));
+    active_ = random_bytes(outputs / kBitsPerWord * sizeof(std::uint32_t));
   }
 }
 
@@ -79,33 +79,33 @@ const void* ConvolutionTrial::weights(WeightLayout layout) {
 
 // Without workspace and map.
 ConvolutionArguments ConvolutionTrial::arguments(const ConvolutionVariant& variant) {
-  const bool forward = problem_.direction == Direction::forward;
+  const bool fprop = problem_.direction == Direction::fprop;
   return {.source = source_.data(),
           .weights = weights(variant.weight_layout()),
           .bias = variant.bias_type() == BiasType::fp32 ? static_cast<const void*>(bias_.data())
                                                         : static_cast<const void*>(storage_bias_.data()),
           .destination = destination_.data(),
-          .gate_out = forward ? gate_.data() : nullptr,
-          .gate_in = forward ? nullptr : gate_.data(),
-          .winners = reinterpret_cast<std::uint32_t*>(winners_.data()),
-          .open = reinterpret_cast<std::uint32_t*>(open_.data())};
+          .mask_out = fprop ? mask_.data() : nullptr,
+          .mask_in = fprop ? nullptr : mask_.data(),
+          .argmax = reinterpret_cast<std::uint32_t*>(argmax_.data()),
+          .active = reinterpret_cast<std::uint32_t*>(active_.data())};
 }
 
-double ConvolutionTrial::milliseconds(ConvolutionVariant& variant, double hopeless) {
+double ConvolutionTrial::milliseconds(ConvolutionVariant& variant, double cutoff) {
   const DeviceBuffer<std::byte> workspace(variant.workspace_bytes());
   const DeviceBuffer<std::byte> map(map_bytes(variant));
   ConvolutionArguments given = arguments(variant);
   given.workspace = workspace.data();
   given.map = map.data();
   const double milliseconds = device_milliseconds(
-      stream_, [&] { variant.launch(given, stream_); }, hopeless);
+      stream_, [&] { variant.launch(given, stream_); }, cutoff);
   expect_right(variant, given);
   return milliseconds;
 }
 
 void ConvolutionTrial::expect_right(ConvolutionVariant& variant, const ConvolutionArguments& arguments) {
   if (expected_.empty()) {
-    std::vector<std::optional<TrialResult>> all;  // Or none, if one of them fails.
+    std::vector<std::optional<TrialResult>> all;  // Assigned only if none of them fails.
     for (const Sample& sample : samples_) all.push_back(expected(sample));
     expected_ = std::move(all);
   }
@@ -114,10 +114,10 @@ void ConvolutionTrial::expect_right(ConvolutionVariant& variant, const Convoluti
       check(cudaMemsetAsync(buffer.data(), 0xff, buffer.size() * sizeof(*buffer.data()), stream_), "filling");
   };
   poison(destination_);
-  if (problem_.direction == Direction::forward) {
-    poison(gate_);
-    poison(winners_);
-    poison(open_);
+  if (problem_.direction == Direction::fprop) {
+    poison(mask_);
+    poison(argmax_);
+    poison(active_);
   }
   variant.launch(arguments, stream_);
   stream_.synchronise();
@@ -129,39 +129,39 @@ void ConvolutionTrial::expect_right(ConvolutionVariant& variant, const Convoluti
 }
 
 std::optional<TrialResult> ConvolutionTrial::expected(const Sample& sample) {
-  const bool forward = problem_.direction == Direction::forward;
+  const bool fprop = problem_.direction == Direction::fprop;
   ConvolutionProblem one = problem_;
   one.images = 1;
-  if (forward && one.gate == Gate::bytes) one.gate = Gate::bits;  // The same fields.
-  const std::unique_ptr<ConvolutionVariant> variant = plainest_variant(one);
+  if (fprop && one.mask == MaskFormat::bytes) one.mask = MaskFormat::bits;  // The same fields.
+  const std::unique_ptr<ConvolutionVariant> variant = reference_variant(one);
   if (variant == nullptr) return std::nullopt;
   const std::size_t element = storage_bytes(one.precision);
   const std::size_t pooled = one.pooled ? one.pooled_size(one.out_channels) : 0;
   const DeviceBuffer<std::byte> destination(one.destination_size() * element);
   const DeviceBuffer<std::byte> map(map_bytes(*variant));
-  const DeviceBuffer<std::byte> gate(forward ? gate_bytes(one, one.out_channels) : 0);
-  const DeviceBuffer<std::uint32_t> winners(forward ? pooled / kWinnersPerWord : 0);
-  const DeviceBuffer<std::uint32_t> open(forward ? pooled / kBitsPerWord : 0);
+  const DeviceBuffer<std::byte> mask(fprop ? mask_bytes(one, one.out_channels) : 0);
+  const DeviceBuffer<std::uint32_t> argmax(fprop ? pooled / kArgmaxPerWord : 0);
+  const DeviceBuffer<std::uint32_t> active(fprop ? pooled / kBitsPerWord : 0);
   ConvolutionArguments given = arguments(*variant);
   given.source = source_.data() + one.source_size() * element * sample.image;
   given.destination = destination.data();
   given.map = map.data();
-  if (forward) {
-    given.gate_out = gate.data();
-    given.winners = winners.data();
-    given.open = open.data();
+  if (fprop) {
+    given.mask_out = mask.data();
+    given.argmax = argmax.data();
+    given.active = active.data();
   } else {
-    if (given.gate_in != nullptr)
-      given.gate_in = gate_.data() + gate_bytes(one, one.in_channels) * sample.image;
-    given.winners += pooled / kWinnersPerWord * sample.image;
-    given.open += pooled / kBitsPerWord * sample.image;
+    if (given.mask_in != nullptr)
+      given.mask_in = mask_.data() + mask_bytes(one, one.in_channels) * sample.image;
+    given.argmax += pooled / kArgmaxPerWord * sample.image;
+    given.active += pooled / kBitsPerWord * sample.image;
   }
   variant->launch(given, stream_);
   stream_.synchronise();
   return read(one, given, {0, sample.first, sample.count});
 }
 
-// What the last launch has left.
+// The result of the last launch.
 TrialResult ConvolutionTrial::read(const ConvolutionProblem& problem, const ConvolutionArguments& arguments,
                                    const Sample& sample) {
   TrialResult result;
@@ -169,18 +169,17 @@ TrialResult ConvolutionTrial::read(const ConvolutionProblem& problem, const Conv
   with_storage(problem.precision, [&]<class T>(Storage<T>) {
     result.values = to_floats(read_sample(static_cast<const T*>(arguments.destination), sample, size));
   });
-  if (problem.direction != Direction::forward) return result;
-  if (problem.gate == Gate::bits) {
+  if (problem.direction != Direction::fprop) return result;
+  if (problem.mask == MaskFormat::bits) {
     append_fields(
         result.kept,
-        read_sample(static_cast<const std::uint32_t*>(arguments.gate_out), sample, size, kBitsPerWord), 1);
-  } else if (problem.gate == Gate::bytes) {
-    result.kept = read_sample(static_cast<const std::uint8_t*>(arguments.gate_out), sample, size);
+        read_sample(static_cast<const std::uint32_t*>(arguments.mask_out), sample, size, kBitsPerWord), 1);
+  } else if (problem.mask == MaskFormat::bytes) {
+    result.kept = read_sample(static_cast<const std::uint8_t*>(arguments.mask_out), sample, size);
   }
   if (problem.pooled) {
-    append_fields(result.kept, read_sample<std::uint32_t>(arguments.winners, sample, size, kWinnersPerWord),
-                  2);
-    append_fields(result.kept, read_sample<std::uint32_t>(arguments.open, sample, size, kBitsPerWord), 1);
+    append_fields(result.kept, read_sample<std::uint32_t>(arguments.argmax, sample, size, kArgmaxPerWord), 2);
+    append_fields(result.kept, read_sample<std::uint32_t>(arguments.active, sample, size, kBitsPerWord), 1);
   }
   return result;
 }

@@ -12,18 +12,18 @@
 
 namespace filterscope::cuda {
 
-/// Tries variants of one problem on the current device, on random data of the problem's size: what each
-/// takes, and whether its result is right. That is no test of a kernel, but a device, a driver or a library
-/// that no kernel was tested with must not spoil pictures.
+/// Times and checks variants of one problem on the current device, with random data of the problem's size.
+/// The check does not replace a test of the kernel; it prevents wrong pictures on a device, driver or library
+/// that the kernels have not been tested with.
 class ConvolutionTrial {
  public:
   /// Throws OutOfMemory.
   explicit ConvolutionTrial(const ConvolutionProblem& problem);
 
-  /// As device_milliseconds() does. `variant` computes the trial's problem. Throws OutOfMemory, and
-  /// WrongResult where a sample (samples_of()) is not expect_alike() to what the plainest
-  /// kernel makes of it.
-  double milliseconds(ConvolutionVariant& variant, double hopeless = std::numeric_limits<double>::infinity());
+  /// device_milliseconds() of `variant`, which computes the trial's problem. Throws OutOfMemory, and
+  /// WrongResult if a sample (samples_of()) differs from the reference variant's by more than expect_alike()
+  /// allows.
+  double milliseconds(ConvolutionVariant& variant, double cutoff = std::numeric_limits<double>::infinity());
 
  private:
   static TrialResult read(const ConvolutionProblem& problem, const ConvolutionArguments& arguments,
@@ -32,22 +32,22 @@ class ConvolutionTrial {
   const void* weights(WeightLayout layout);
   ConvolutionArguments arguments(const ConvolutionVariant& variant);
   void expect_right(ConvolutionVariant& variant, const ConvolutionArguments& arguments);
-  // By the plainest kernel. Nothing where there is none.
+  // By the reference variant; nothing if there is none.
   std::optional<TrialResult> expected(const Sample& sample);
 
   ConvolutionProblem problem_;
   std::vector<Sample> samples_;
   DeviceBuffer<std::byte> source_;
   DeviceBuffer<std::byte> krsc_;
-  DeviceBuffer<std::byte> crsk_rotated_;  // Once it is asked for.
+  DeviceBuffer<std::byte> crsk_rotated_;  // Made when first needed.
   DeviceBuffer<float> bias_;
   DeviceBuffer<std::byte> storage_bias_;
   DeviceBuffer<std::byte> destination_;
-  DeviceBuffer<std::byte> gate_;
-  DeviceBuffer<std::byte> winners_;
-  DeviceBuffer<std::byte> open_;
+  DeviceBuffer<std::byte> mask_;
+  DeviceBuffer<std::byte> argmax_;
+  DeviceBuffer<std::byte> active_;
   Stream stream_;
-  std::vector<std::optional<TrialResult>> expected_;  // Of samples_, once something is compared.
+  std::vector<std::optional<TrialResult>> expected_;  // For samples_, from the first comparison on.
 };
 
 }  // namespace filterscope::cuda

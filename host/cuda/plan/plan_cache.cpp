@@ -21,8 +21,8 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::string_view kFormat = "filterscope CUDA plans 2";
-// No run writes as much; nothing bigger is read.
+constexpr std::string_view kFormat = "filterscope CUDA plans 3";
+// Larger than any run writes; larger files are not read.
 constexpr std::streamoff kLargestFile = 16 << 20;
 
 std::uint64_t fnv1a(std::string_view text) {
@@ -53,11 +53,11 @@ PlanCache::PlanCache(std::filesystem::path folder, Environment environment,
 }
 
 PlanCache::Entries PlanCache::read() const {
-  // A pipe or a device of that name would be waited for.
+  // Reading a pipe or a device of that name would block.
   std::error_code error;
   if (!std::filesystem::is_regular_file(path_, error)) return {};
   std::ifstream file(path_, std::ios::binary);
-  // The size is taken from the open file, since another process may replace it meanwhile.
+  // Taken from the open file, since another process may replace it meanwhile.
   file.seekg(0, std::ios::end);
   const std::streamoff size = file.tellg();
   if (size < 0 || size > kLargestFile) return {};
@@ -106,7 +106,7 @@ void PlanCache::save() {
     create_folder(path_.parent_path(), "$XDG_CACHE_HOME");
     write_file(path_, document.dump(1, ' ', false, json::error_handler_t::replace) + "\n", "$XDG_CACHE_HOME");
   } catch (const Error& error) {
-    if (!warned_) warn_(fmt::format("what was timed is not kept for the next run: {}", error.what()));
+    if (!warned_) warn_(fmt::format("timings are not kept for the next run: {}", error.what()));
     warned_ = true;
   }
 }

@@ -7,41 +7,39 @@
 
 namespace filterscope::cuda {
 
-/// Plans that earlier runs found to be the fastest, by problem, in a file of their own for each environment
-/// (device and versions of what compiles and runs the kernels). What the file holds is a hint: whoever uses a
-/// plan checks that it is still offered. A file that is damaged, of another environment or of another format
-/// counts as empty and is replaced.
-///
-/// Several processes may use one folder. The file appears whole, with what others have added meanwhile; of
-/// two that save in the same instant one may lose its plans, which are then timed again. For one thread at a
-/// time.
+/// The fastest plans that earlier runs found, by problem, in one file for each environment (device and
+/// versions of what compiles and runs the kernels). An entry is a hint: its user checks that the plan is
+/// still offered. A file that is damaged, or from another environment or format, counts as empty and is
+/// replaced. Several processes may use one folder. The file is replaced atomically and keeps what others have
+/// added meanwhile. Of two processes that save at the same instant, one may lose its plans, which are then
+/// timed again. Not thread-safe.
 class PlanCache {
  public:
   struct Entry {
-    std::string plan;         ///< Empty: none works.
+    std::string plan;         ///< Empty if no plan works.
     double milliseconds = 0;  ///< As it was timed.
-    /// What it takes to compile it, in every process.
+    /// The time that compiling it takes in every process.
     double setup_seconds = 0;
     bool operator==(const Entry&) const = default;
   };
   using Entries = std::map<std::string, Entry>;
   using Environment = std::map<std::string, std::string>;
 
-  /// Reads what is there. Without a folder (an empty path) plans are kept for the life of the object. `warn`
-  /// is told once if the file cannot be written; nothing else comes of that.
+  /// Reads the file. Without a folder (an empty path), plans are kept for the lifetime of the object. `warn`
+  /// is called once if the file cannot be written; that is no error.
   PlanCache(std::filesystem::path folder, Environment environment,
             std::function<void(const std::string&)> warn = warn_on_stderr);
 
-  /// Null if there is none. Valid until the next call of store() or save().
+  /// Null if there is no entry. Valid until the next call of store() or save().
   const Entry* find(const std::string& problem) const;
-  /// Replaces what was there.
+  /// Replaces the entry of `problem`.
   void store(const std::string& problem, Entry entry);
-  /// Writes what has been stored since the last time, if anything.
+  /// Writes what has been stored since the last call, if anything.
   void save();
 
-  /// For people: where the file is, and how many timings it holds.
+  /// For display: the file's path and the number of its timings.
   std::string describe() const;
-  /// Of this environment's file. Empty without a folder.
+  /// This environment's file; empty without a folder.
   const std::filesystem::path& path() const { return path_; }
 
   static void warn_on_stderr(const std::string& message);
@@ -57,8 +55,8 @@ class PlanCache {
   Entries unsaved_;
 };
 
-/// filterscope's folder for what can be made again: $XDG_CACHE_HOME/filterscope, else ~/.cache/filterscope;
-/// empty where neither is known.
+/// filterscope's cache folder: $XDG_CACHE_HOME/filterscope, else ~/.cache/filterscope; empty if neither is
+/// known.
 std::filesystem::path cache_folder();
 
 }  // namespace filterscope::cuda

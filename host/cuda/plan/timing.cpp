@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::size_t kPeriod = 262139;  // Prime: no size of a map is a multiple of it.
 
-// `bytes` bytes, `sequence` over and over.
+// `sequence` repeated to `bytes` bytes.
 DeviceBuffer<std::byte> repeated(std::span<const std::byte> sequence, std::size_t bytes) {
   DeviceBuffer<std::byte> buffer(bytes);
   const auto copy = [&](std::size_t to, const void* from, std::size_t count, cudaMemcpyKind kind) {
@@ -22,7 +22,7 @@ DeviceBuffer<std::byte> repeated(std::span<const std::byte> sequence, std::size_
   };
   std::size_t done = std::min(sequence.size(), bytes);
   copy(0, sequence.data(), done, cudaMemcpyHostToDevice);
-  // Doubling what is there.
+  // Doubles what is there.
   for (std::size_t more = 0; done < bytes; done += more) {
     more = std::min(done, bytes - done);
     copy(done, buffer.data(), more, cudaMemcpyDeviceToDevice);
@@ -33,11 +33,11 @@ DeviceBuffer<std::byte> repeated(std::span<const std::byte> sequence, std::size_
 
 }  // namespace
 
-double device_milliseconds(const Stream& stream, const std::function<void()>& launch, double hopeless) {
+double device_milliseconds(const Stream& stream, const std::function<void()>& launch, double cutoff) {
   constexpr int kReplays = 5;
   constexpr double kReplayMilliseconds = 1;
   constexpr int kMostLaunches = 20;
-  // What the host may add to a launch that stands alone.
+  // The overhead that the host may add to a single launch.
   constexpr double kHostMilliseconds = 0.1;
 
   const Event start(Event::Timing::on);
@@ -51,7 +51,7 @@ double device_milliseconds(const Stream& stream, const std::function<void()>& la
   };
   launch();
   const double alone = time(launch);
-  if (alone > hopeless + kHostMilliseconds) return alone;
+  if (alone > cutoff + kHostMilliseconds) return alone;
   const int launches =
       std::clamp(static_cast<int>(kReplayMilliseconds / std::max(alone, 1e-3)), 1, kMostLaunches);
   const Graph graph = Graph::capture(stream, [&] {
@@ -66,7 +66,7 @@ double device_milliseconds(const Stream& stream, const std::function<void()>& la
 
 DeviceBuffer<std::byte> random_values(std::size_t count, Precision precision) {
   return with_storage(precision, [&]<class T>(Storage<T>) {
-    // Made once: it takes milliseconds, and every problem that is timed has several arrays.
+    // Made once: it takes milliseconds, and every timed problem has several arrays.
     static const std::vector<T> sequence = [] {
       std::mt19937 generator(1);
       std::uniform_real_distribution<float> uniform(-1.f, 1.f);

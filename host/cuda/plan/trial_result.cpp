@@ -15,7 +15,7 @@ namespace filterscope::cuda {
 namespace {
 
 constexpr int kBitsPerWord = 32;
-// Values that a thread takes at once.
+// Values per thread at a time.
 constexpr int kPiece = 1 << 16;
 
 double relative_difference(const std::vector<float>& values, const std::vector<float>& expected) {
@@ -53,17 +53,17 @@ std::vector<Sample> samples_of(int images, std::size_t size) {
 }
 
 void expect_alike(const TrialResult& got, const TrialResult& expected, const TrialLabel& label) {
-  // Of the norm, and of what is kept.
+  // Shares of the norm and of the kept fields.
   const double most = label.precision == Precision::fp32 ? 1e-3 : 2e-2;
   constexpr double kMostKept = 3e-2;
 
   const double difference = relative_difference(got.values, expected.values);
   const double kept = different_fields(got.kept, expected.kept);
   if (difference <= most && kept <= kMostKept) return;  // Never with a NaN.
-  throw WrongResult(
-      fmt::format("{} computes something else than {}: of image {} the result differs by {:.2g} of its "
-                  "norm, what is kept of it by {:.2g}",
-                  label.kernel, label.problem, label.image, difference, kept));
+  throw WrongResult(fmt::format(
+      "{} gives a wrong result for {}: image {} differs by {:.2g} of its norm, its masks and pool "
+      "indices by {:.2g}",
+      label.kernel, label.problem, label.image, difference, kept));
 }
 
 template <class T>

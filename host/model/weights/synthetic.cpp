@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "../../base/philox.h"
+#include "kernels/common/philox.h"
 #include "weights.h"
 
 // To get the same numbers on every machine, this file uses only + - * / and sqrt, whose rounding IEEE 754

@@ -1,7 +1,6 @@
-// cuDNN's convolutions on a device, against plain loops in double precision. The values are small multiples
-// of 1/8: products and sums are exact in every precision, whatever their order, so that what comes out
-// differs from the reference by the rounding of the result alone. (In fp32 some plans are Winograd's, whose
-// transforms round.)
+// cuDNN's convolutions on a device, compared with plain loops in double precision. The values are small
+// multiples of 1/8, so products and sums are exact in every precision and order, and only the rounding of the
+// result differs from the reference. (In fp32 some plans use Winograd's algorithm, whose transforms round.)
 
 #include "host/cuda/cudnn/convolution.h"
 
@@ -20,8 +19,8 @@
 
 #include "host/base/error.h"
 #include "host/cuda/cudnn/graph.h"
-#include "host/cuda/plan/plan.h"
 #include "host/cuda/plan/plan_cache.h"
+#include "host/cuda/plan/planner.h"
 #include "host/cuda/storage.h"
 #include "tests/support/device.h"
 #include "tests/support/temporary_folder.h"
@@ -61,7 +60,7 @@ std::vector<float> eighths(std::size_t count, unsigned seed) {
   return values;
 }
 
-// Host data of a problem and what is to come out.
+// Host data of a problem, and the expected result.
 struct Data {
   explicit Data(const ConvolutionProblem& of) : problem(of) {
     const std::size_t positions = std::size_t(of.images) * of.height * of.width;
@@ -70,7 +69,7 @@ struct Data {
     bias = eighths(of.out_channels, 3);
     below = eighths(positions * of.in_channels, 4);
     for (float& value : below) value = std::max(value, 0.f);
-    expected = of.direction == Direction::forward ? forward() : input_gradient();
+    expected = of.direction == Direction::fprop ? fprop() : dgrad();
   }
 
   float weight(int k, int r, int s, int c) const {
@@ -109,7 +108,7 @@ struct Data {
       }
     }
   }
-  std::vector<double> forward() const {
+  std::vector<double> fprop() const {
     const int in = problem.in_channels;
     const int out = problem.out_channels;
     std::vector<double> sums(source.size() / in * out);
@@ -122,7 +121,7 @@ struct Data {
     for (double& sum : sums) sum = std::max(sum, 0.);
     return sums;
   }
-  std::vector<double> input_gradient() const {
+  std::vector<double> dgrad() const {
     const int in = problem.in_channels;
     const int out = problem.out_channels;
     std::vector<double> sums(source.size() / out * in);
@@ -132,7 +131,7 @@ struct Data {
           sums[to * in + c] += double{source[from * out + k]} * weight(k, r, s, c);
       }
     });
-    if (problem.gate == Gate::none) return sums;
+    if (problem.mask == MaskFormat::none) return sums;
     for (std::size_t i = 0; i < sums.size(); ++i) sums[i] = below[i] > 0 ? sums[i] : 0;
     return sums;
   }
@@ -142,7 +141,7 @@ struct Data {
   std::vector<double> expected;
 };
 
-// The same on the device.
+// The same data on the device.
 template <class T>
 class DeviceData {
  public:
@@ -155,25 +154,25 @@ class DeviceData {
         storage_bias_(upload(round_to<T>(data.bias))),
         below_(upload(round_to<T>(data.below))),
         destination_(poisoned<T>(data.expected.size())) {
-    std::vector<std::uint8_t> open;
-    for (const float value : data.below) open.push_back(value > 0);
-    open_ = upload(open);
+    std::vector<std::uint8_t> active;
+    for (const float value : data.below) active.push_back(value > 0);
+    active_ = upload(active);
     mask_ = poisoned<std::uint8_t>(data.expected.size());
   }
 
   ConvolutionArguments arguments(WeightLayout layout, BiasType bias, void* workspace) {
-    const bool forward = data_.problem.direction == Direction::forward;
-    const Gate gate = data_.problem.gate;
+    const bool fprop = data_.problem.direction == Direction::fprop;
+    const MaskFormat mask = data_.problem.mask;
     ConvolutionArguments arguments{
         .source = source_.data(),
         .weights = layout == WeightLayout::krsc ? weights_.data() : rotated_.data(),
         .destination = destination_.data(),
         .workspace = workspace};
-    if (forward) {
+    if (fprop) {
       arguments.bias = bias == BiasType::fp32 ? static_cast<void*>(bias_.data()) : storage_bias_.data();
-      if (gate == Gate::bytes) arguments.gate_out = mask_.data();
-    } else if (gate != Gate::none) {
-      arguments.gate_in = gate == Gate::bytes ? static_cast<void*>(open_.data()) : below_.data();
+      if (mask == MaskFormat::bytes) arguments.mask_out = mask_.data();
+    } else if (mask != MaskFormat::none) {
+      arguments.mask_in = mask == MaskFormat::bytes ? static_cast<void*>(active_.data()) : below_.data();
     }
     return arguments;
   }
@@ -181,15 +180,15 @@ class DeviceData {
   void poison() {
     check(cudaMemset(destination_.data(), 0xff, destination_.size() * sizeof(T)), "poisoning");
     check(cudaMemset(mask_.data(), 0xff, mask_.size()), "poisoning");
-    // Streams of the runtime's wrapper do not wait for this one.
+    // The wrapper's streams do not wait for the default stream.
     check(cudaDeviceSynchronize(), "poisoning");
   }
   std::vector<float> result() const { return widen(download(destination_)); }
 
   void expect_right(const std::string& name) const {
     const std::vector<float> values = result();
-    // One unit in the last place: however the result is rounded. Winograd's transforms of 4x4 tiles and
-    // larger, which cuDNN also offers where it may use TF32, lose some digits of the largest values.
+    // One unit in the last place, for any rounding. Winograd's transforms of 4x4 and larger tiles, which
+    // cuDNN also offers where TF32 is allowed, lose some digits of the largest values.
     const double relative = 2 * test::kRounding<T>;
     const double largest = *std::ranges::max_element(data_.expected);
     const double absolute = storage_bytes(data_.problem.precision) == sizeof(float) ? 1e-5 * largest : 0;
@@ -201,7 +200,7 @@ class DeviceData {
       ADD_FAILURE() << name << ": element " << i << " is " << values[i] << ", not " << expected;
     }
     EXPECT_EQ(wrong, 0u) << name << ": of " << values.size();
-    if (data_.problem.direction != Direction::forward || data_.problem.gate != Gate::bytes) return;
+    if (data_.problem.direction != Direction::fprop || data_.problem.mask != MaskFormat::bytes) return;
     const std::vector<std::uint8_t> mask = download(mask_);
     for (std::size_t i = 0; i < mask.size(); ++i) {
       ASSERT_EQ(mask[i], data_.expected[i] > 0) << name << ": mask of element " << i;
@@ -213,16 +212,16 @@ class DeviceData {
   DeviceBuffer<T> source_, weights_, rotated_;
   DeviceBuffer<float> bias_;
   DeviceBuffer<T> storage_bias_, below_, destination_;
-  DeviceBuffer<std::uint8_t> open_, mask_;
+  DeviceBuffer<std::uint8_t> active_, mask_;
 };
 
 std::vector<ConvolutionProblem> problems(Precision precision) {
   std::vector<ConvolutionProblem> problems;
   for (const auto& [images, height, width, in, out] :
        {std::array{3, 7, 5, 64, 128}, std::array{1, 13, 9, 128, 64}, std::array{65, 6, 6, 64, 64}}) {
-    for (const Direction direction : {Direction::forward, Direction::input_gradient}) {
-      for (const Gate gate : {Gate::none, Gate::activation, Gate::bytes}) {
-        problems.push_back({images, height, width, in, out, precision, direction, gate});
+    for (const Direction direction : {Direction::fprop, Direction::dgrad}) {
+      for (const MaskFormat mask : {MaskFormat::none, MaskFormat::activation, MaskFormat::bytes}) {
+        problems.push_back({images, height, width, in, out, precision, direction, mask});
       }
     }
   }
@@ -259,10 +258,10 @@ TEST_P(CudnnConvolutionTest, EveryPlanIsRight) {
           if (graph->compiles(plan) && ++compiled > kCompiledPlans) continue;
           const std::string name = to_string(description) + " " + graph->plan_name(plan);
           SCOPED_TRACE(name);
-          // Heuristics propose what cannot be built in the end; the engine passes over it.
+          // Heuristics also propose plans that cannot be built; the engine passes them over.
           if (!graph->build(plan)) continue;
           const DeviceBuffer<std::byte> workspace(graph->workspace_bytes(plan));
-          const WeightLayout layout = description.formulation == Formulation::rotated_forward
+          const WeightLayout layout = description.formulation == Formulation::rotated_fprop
                                           ? WeightLayout::crsk_rotated
                                           : WeightLayout::krsc;
           device.poison();
@@ -283,7 +282,7 @@ TEST_P(CudnnConvolutionTest, EveryVariantIsRightAndSaysHowItIsCalled) {
   const Stream stream;
   for (const ConvolutionProblem& problem : problems(GetParam())) {
     const auto variants = convolutions.variants(problem);
-    // One of those that come with cuDNN, one that is compiled, or both.
+    // A plan that comes with cuDNN, one that is compiled, or both.
     EXPECT_GE(variants.size(), graphs_of(problem).size()) << to_string(problem);
     if (variants.empty()) continue;
     const Data data(problem);
@@ -313,7 +312,7 @@ TEST_P(CudnnConvolutionTest, EveryVariantIsRightAndSaysHowItIsCalled) {
 
 TEST_P(CudnnConvolutionTest, TakesPlansFromTheCacheWhileCudnnOffersThem) {
   const TemporaryFolder folder;
-  const ConvolutionProblem problem{3, 7, 5, 64, 128, GetParam(), Direction::input_gradient, Gate::none};
+  const ConvolutionProblem problem{3, 7, 5, 64, 128, GetParam(), Direction::dgrad, MaskFormat::none};
   const auto chosen_with = [&](PlanCache& cache) {
     CudnnConvolutions convolutions({.workspace_limit = kWorkspaceLimit, .cache = &cache});
     std::vector<std::string> names;
@@ -330,7 +329,8 @@ TEST_P(CudnnConvolutionTest, TakesPlansFromTheCacheWhileCudnnOffersThem) {
   PlanCache second(folder.path(), {});
   EXPECT_EQ(chosen_with(second), timed);
 
-  // What the cache says is not there is believed; a plan that cuDNN does not offer cannot be had.
+  // If the cache says that there is no plan, that is believed; a plan that cuDNN does not offer is not
+  // available.
   const GraphDescription graph = [&] {
     GraphDescription description = graphs_of(problem)[0];
     description.images = timed_problem(problem).images;
@@ -351,7 +351,7 @@ TEST_P(CudnnConvolutionTest, TakesPlansFromTheCacheWhileCudnnOffersThem) {
 TEST_P(CudnnConvolutionTest, TimesNothingThatItNeedNot) {
   PlanCache cache({}, {});
   CudnnConvolutions convolutions({.workspace_limit = kWorkspaceLimit, .cache = &cache});
-  const ConvolutionProblem problem{3, 7, 5, 64, 128, GetParam(), Direction::forward, Gate::none};
+  const ConvolutionProblem problem{3, 7, 5, 64, 128, GetParam(), Direction::fprop, MaskFormat::none};
   EXPECT_TRUE(convolutions.variants(problem, PlanSearch::known).empty());
   EXPECT_FALSE(convolutions.variants(problem, PlanSearch::untimed).empty());
   EXPECT_TRUE(convolutions.variants(problem, PlanSearch::known).empty());
@@ -378,7 +378,7 @@ INSTANTIATE_TEST_SUITE_P(Precisions, CudnnConvolutionTest, testing::ValuesIn(kPr
                            return std::string(filterscope::to_string(instance.param));
                          });
 
-// Only when something is asked of cuDNN: who needs no more than the project's kernels need not wait for it.
+// cuDNN is initialised only when it is needed, so that runs with the project's kernels do not wait for it.
 TEST(CudnnConvolutions, AreADeviceErrorWithoutADevice) {
   if (has_device()) GTEST_SKIP() << "there is one";
   CudnnConvolutions convolutions;

@@ -1,10 +1,7 @@
-// Which of the convolutions' graphs cuDNN takes on GPUs that are not here, from cuDNN's own descriptions of
-// them (tests/data/cudnn_devices). A graph that none of its engines takes, on a GPU the program is for, fails
-// a test here instead of a run there.
-//
-// Each test prints its part of the table of graphs and plans: run cudnn_graph_test itself to see it.
-
-#include "host/cuda/cudnn/graph.h"
+// Which graphs cuDNN accepts on GPUs that are not present, by cuDNN's own descriptions of them
+// (tests/data/cudnn_devices). A graph that no engine accepts on a supported GPU fails a test here instead of
+// a run there. Each test prints its part of a table of graphs and plans; run cudnn_graph_test directly to see
+// it.
 
 #include <dlfcn.h>
 #include <gmock/gmock.h>
@@ -21,6 +18,7 @@
 #include <vector>
 
 #include "host/base/error.h"
+#include "host/cuda/cudnn/fastest_plan.h"
 #include "host/model/network.h"
 
 namespace filterscope::cuda {
@@ -30,7 +28,7 @@ using testing::HasSubstr;
 
 constexpr std::size_t kWorkspaceLimit = std::size_t{1} << 30;
 constexpr Extent kImage{96, 96};
-// Full-depth images that go together on the smallest of these GPUs.
+// A batch of full-depth images that fits on the smallest of these GPUs.
 constexpr int kBatch = 256;
 // Of the first maps, whose elements a 32-bit integer then cannot count.
 constexpr int kLargeBatch = 4224;
@@ -59,7 +57,7 @@ class CudnnGraphTest : public testing::TestWithParam<Target> {
       GTEST_SKIP() << "no driver library, not even the toolkit's stub";
     try {
       const std::string version = cudnn_version();
-      // Descriptions of devices came with 9.8.
+      // cuDNN supports descriptions of devices since 9.8.
       if (std::sscanf(version.c_str(), "9.%d", &minor_) != 1 || minor_ < 8) {
         GTEST_SKIP() << "cuDNN " << version << " knows no devices but those that are here";
       }
@@ -82,7 +80,7 @@ class CudnnGraphTest : public testing::TestWithParam<Target> {
   int minor_ = 0;
 };
 
-// The layers behind the first that differ in what matters here.
+// The layers after the first that differ in what matters here.
 std::vector<ConvolutionProblem> layers(Precision precision, int images) {
   std::vector<ConvolutionProblem> problems;
   for (int layer = 1; layer < vgg16().layer_count(); ++layer) {
@@ -116,36 +114,36 @@ void print_row(const std::string& device, const GraphDescription& description, c
   std::printf("%-5s | %-60s | %s\n", device.c_str(), to_string(description).c_str(), result.c_str());
 }
 
-struct GateOfDirection {
+struct MaskOfDirection {
   Direction direction;
-  Gate gate;
+  MaskFormat mask;
 };
 constexpr std::array kEngineAsksFor{
-    GateOfDirection{Direction::forward, Gate::none},
-    GateOfDirection{Direction::forward, Gate::activation},
-    GateOfDirection{Direction::forward, Gate::bytes},
-    GateOfDirection{Direction::forward, Gate::bits},
-    GateOfDirection{Direction::input_gradient, Gate::none},
-    GateOfDirection{Direction::input_gradient, Gate::activation},
-    GateOfDirection{Direction::input_gradient, Gate::bytes},
-    GateOfDirection{Direction::input_gradient, Gate::bits},
+    MaskOfDirection{Direction::fprop, MaskFormat::none},
+    MaskOfDirection{Direction::fprop, MaskFormat::activation},
+    MaskOfDirection{Direction::fprop, MaskFormat::bytes},
+    MaskOfDirection{Direction::fprop, MaskFormat::bits},
+    MaskOfDirection{Direction::dgrad, MaskFormat::none},
+    MaskOfDirection{Direction::dgrad, MaskFormat::activation},
+    MaskOfDirection{Direction::dgrad, MaskFormat::bytes},
+    MaskOfDirection{Direction::dgrad, MaskFormat::bits},
 };
 
-// What cuDNN is not asked for. The engine then takes the same with Gate::none, which must be there, and a
-// kernel of its own for the gate.
+// What cuDNN does not compute. The engine then uses it with MaskFormat::none, which must be available, and a
+// separate mask kernel.
 bool refused(const ConvolutionProblem& problem) {
-  if (problem.gate == Gate::bits) return true;
+  if (problem.mask == MaskFormat::bits) return true;
   if (problem.precision != Precision::fp32) return false;
-  return problem.gate == Gate::bytes ||
-         (problem.gate == Gate::activation && problem.direction == Direction::input_gradient);
+  return problem.mask == MaskFormat::bytes ||
+         (problem.mask == MaskFormat::activation && problem.direction == Direction::dgrad);
 }
 
 TEST_P(CudnnGraphTest, TakesEveryConvolutionOfTheEngine) {
   std::set<std::string> seen;
   for (ConvolutionProblem problem : layers(precision(), kBatch)) {
-    for (const auto& [direction, gate] : kEngineAsksFor) {
+    for (const auto& [direction, mask] : kEngineAsksFor) {
       problem.direction = direction;
-      problem.gate = gate;
+      problem.mask = mask;
       const std::vector<GraphDescription> graphs = graphs_of(problem);
       EXPECT_EQ(graphs.empty(), refused(problem)) << to_string(problem);
       for (const GraphDescription& description : graphs) {
@@ -163,7 +161,7 @@ TEST_P(CudnnGraphTest, TakesEveryConvolutionOfTheEngine) {
   }
 }
 
-// What a plan's kernel is compiled from fits the device: all goes well until the stub has to load it.
+// A plan's kernel compiles for the device; only loading it fails, in the stub.
 TEST_P(CudnnGraphTest, CompilesItsKernels) {
   if (precision() == Precision::fp32)
     GTEST_SKIP() << "the graphs used in fp32 have kernels that come with cuDNN";
@@ -174,9 +172,9 @@ TEST_P(CudnnGraphTest, CompilesItsKernels) {
                              .out_channels = 128,
                              .precision = precision()};
   int compiled = 0;
-  for (const auto& [direction, gate] : kEngineAsksFor) {
+  for (const auto& [direction, mask] : kEngineAsksFor) {
     problem.direction = direction;
-    problem.gate = gate;
+    problem.mask = mask;
     for (const GraphDescription& description : graphs_of(problem)) {
       const auto graph = make(description);
       ASSERT_TRUE(graph) << to_string(description);
@@ -194,8 +192,8 @@ TEST_P(CudnnGraphTest, CompilesItsKernels) {
 // Plans that come with cuDNN can be built without loading anything.
 TEST_P(CudnnGraphTest, BuildsPlansThatComeWithCudnn) {
   for (const auto& [formulation, epilogue] :
-       {std::pair{Formulation::forward, Epilogue::bias_relu}, std::pair{Formulation::dgrad, Epilogue::none},
-        std::pair{Formulation::rotated_forward, Epilogue::none}}) {
+       {std::pair{Formulation::fprop, Epilogue::bias_relu}, std::pair{Formulation::dgrad, Epilogue::none},
+        std::pair{Formulation::rotated_fprop, Epilogue::none}}) {
     const auto graph = make({.images = kBatch,
                              .height = 24,
                              .width = 24,
@@ -242,9 +240,9 @@ TEST_P(CudnnGraphTest, TakesMapsOfMoreThan2To31Elements) {
                              .out_channels = 64,
                              .precision = precision()};
   std::set<std::string> seen;
-  for (const auto& [direction, gate] : kEngineAsksFor) {
+  for (const auto& [direction, mask] : kEngineAsksFor) {
     problem.direction = direction;
-    problem.gate = gate;
+    problem.mask = mask;
     for (const GraphDescription& description : graphs_of(problem)) {
       if (!seen.insert(to_string(description)).second) continue;
       std::string refusal;
@@ -255,8 +253,8 @@ TEST_P(CudnnGraphTest, TakesMapsOfMoreThan2To31Elements) {
   }
 }
 
-// The benchmark's further graphs: other ways to write a gate, and the first layer, which the engine computes
-// itself.
+// The benchmark's other graphs: more ways to write a mask, and the first layer, for which the engine has its
+// own kernels.
 TEST_P(CudnnGraphTest, TakesTheBenchmarksGraphs) {
   const auto expect = [&](const GraphDescription& description, bool taken) {
     std::string refusal;
@@ -273,7 +271,7 @@ TEST_P(CudnnGraphTest, TakesTheBenchmarksGraphs) {
   expect(description, true);
   description.epilogue = Epilogue::bias_relu_boolean;
   expect(description, true);
-  for (const Formulation formulation : {Formulation::dgrad, Formulation::rotated_forward}) {
+  for (const Formulation formulation : {Formulation::dgrad, Formulation::rotated_fprop}) {
     description.formulation = formulation;
     for (const Epilogue epilogue : {Epilogue::bytes_select, Epilogue::boolean_select}) {
       description.epilogue = epilogue;
@@ -292,11 +290,11 @@ TEST_P(CudnnGraphTest, TakesTheBenchmarksGraphs) {
     expect(first, true);
   }
   first.epilogue = Epilogue::none;
-  for (const Formulation formulation : {Formulation::dgrad, Formulation::rotated_forward}) {
+  for (const Formulation formulation : {Formulation::dgrad, Formulation::rotated_fprop}) {
     first.formulation = formulation;
     expect(first, true);
   }
-  // No engine writes a gated map of three channels in bf16. There is no ReLU on the image.
+  // No cuDNN engine writes a masked map of three channels in bf16. The image has no ReLU.
   first.formulation = Formulation::dgrad;
   first.epilogue = Epilogue::relu_backward;
   if (precision() == Precision::bf16) expect(first, false);

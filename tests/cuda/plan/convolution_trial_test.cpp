@@ -1,5 +1,5 @@
-// A trial accepts every way of the project's to compute a convolution, and refuses mistakes: on the emulated
-// device, and where CUDA is, built a second time for a real one.
+// A trial accepts all of the project's convolutions and rejects mistakes: on the emulated device, and with
+// CUDA also on a real one.
 #include "host/cuda/plan/convolution_trial.h"
 
 #include <gmock/gmock.h>
@@ -13,21 +13,20 @@
 #include <utility>
 #include <vector>
 
-#include "host/cuda/own_convolution.h"
+#include "host/cuda/native_convolution.h"
 #include "host/cuda/plan/timing.h"
 #include "tests/cuda/on_device.h"
 
 namespace filterscope::cuda {
 namespace {
 
-// A kernel that takes longer than a device would, as all do in the emulation, is launched no more than it
-// must be.
-constexpr double kHopeless = 0;
+// With this cutoff, kernels are launched as few times as possible, since the emulation is slow.
+constexpr double kCutoff = 0;
 
 class ConvolutionTrialTest : public OnDevice {};
 
 TEST_F(ConvolutionTrialTest, NoTwoImagesAreAlike) {
-  // Sizes of maps are often powers of two.
+  // Map sizes are often powers of two.
   constexpr std::size_t kImage = 64 * 64 * 64;
   const auto expect_different = [](const DeviceBuffer<std::byte>& images) {
     const std::vector<std::byte> bytes = to_host(images.data(), images.size());
@@ -45,8 +44,8 @@ TEST_F(ConvolutionTrialTest, NoTwoImagesAreAlike) {
     EXPECT_LE(byte, std::byte{1});
 }
 
-TEST(Looks, AreAtTheFirstImageAndTheLast) {
-  const auto looks_of = [](int images, std::size_t size) {
+TEST(Samples, CoverTheFirstAndTheLastImage) {
+  const auto samples_as_lists = [](int images, std::size_t size) {
     std::vector<std::vector<std::size_t>> all;
     for (const Sample& sample : samples_of(images, size))
       all.push_back({static_cast<std::size_t>(sample.image), sample.first, sample.count});
@@ -54,13 +53,15 @@ TEST(Looks, AreAtTheFirstImageAndTheLast) {
   };
   using testing::ElementsAre;
   constexpr std::size_t kMost = 1 << 24;
-  EXPECT_THAT(looks_of(1, 64), ElementsAre(ElementsAre(0, 0, 64)));
-  EXPECT_THAT(looks_of(7, 64), ElementsAre(ElementsAre(0, 0, 64), ElementsAre(6, 0, 64)));
-  EXPECT_THAT(looks_of(1, kMost + 64), ElementsAre(ElementsAre(0, 0, kMost), ElementsAre(0, 64, kMost)));
-  EXPECT_THAT(looks_of(2, kMost + 64), ElementsAre(ElementsAre(0, 0, kMost), ElementsAre(1, 64, kMost)));
+  EXPECT_THAT(samples_as_lists(1, 64), ElementsAre(ElementsAre(0, 0, 64)));
+  EXPECT_THAT(samples_as_lists(7, 64), ElementsAre(ElementsAre(0, 0, 64), ElementsAre(6, 0, 64)));
+  EXPECT_THAT(samples_as_lists(1, kMost + 64),
+              ElementsAre(ElementsAre(0, 0, kMost), ElementsAre(0, 64, kMost)));
+  EXPECT_THAT(samples_as_lists(2, kMost + 64),
+              ElementsAre(ElementsAre(0, 0, kMost), ElementsAre(1, 64, kMost)));
 }
 
-TEST(TrialResult, IsAlikeUpToRoundings) {
+TEST(TrialResult, IsAlikeUpToRounding) {
   const TrialResult expected{{3, -4, 12}, std::vector<std::uint8_t>(100, 1)};
   const auto of = [&](const TrialResult& got, Precision precision = Precision::fp16) {
     expect_alike(got, expected, {"a kernel", "a problem", precision, 7});
@@ -74,9 +75,8 @@ TEST(TrialResult, IsAlikeUpToRoundings) {
   EXPECT_NO_THROW(of(got));
   got.kept[3] = 0;
   EXPECT_THAT([&] { of(got); }, testing::ThrowsMessage<WrongResult>(
-                                    "a kernel computes something else than a problem: of image 7 "
-                                    "the result differs by 0.015 of its norm, what is kept of it "
-                                    "by 0.04"));
+                                    "a kernel gives a wrong result for a problem: image 7 differs "
+                                    "by 0.015 of its norm, its masks and pool indices by 0.04"));
   got = expected;
   got.values[0] = std::numeric_limits<float>::quiet_NaN();
   EXPECT_THROW(of(got), WrongResult);
@@ -84,10 +84,10 @@ TEST(TrialResult, IsAlikeUpToRoundings) {
 
 std::vector<ConvolutionProblem> problems(Precision precision) {
   std::vector<ConvolutionProblem> problems;
-  for (const Direction direction : {Direction::forward, Direction::input_gradient}) {
-    for (const Gate gate : {Gate::none, Gate::bits, Gate::activation}) {
+  for (const Direction direction : {Direction::fprop, Direction::dgrad}) {
+    for (const MaskFormat mask : {MaskFormat::none, MaskFormat::bits, MaskFormat::activation}) {
       for (const bool pooled : {false, true}) {
-        if (direction == Direction::forward && pooled && gate != Gate::none) continue;
+        if (direction == Direction::fprop && pooled && mask != MaskFormat::none) continue;
         problems.push_back({.images = 2,
                             .height = 2,
                             .width = 4,
@@ -95,7 +95,7 @@ std::vector<ConvolutionProblem> problems(Precision precision) {
                             .out_channels = 64,
                             .precision = precision,
                             .direction = direction,
-                            .gate = gate,
+                            .mask = mask,
                             .pooled = pooled});
       }
     }
@@ -107,20 +107,20 @@ TEST_F(ConvolutionTrialTest, AcceptsTheProjectsKernels) {
   for (const Precision precision : {Precision::fp32, Precision::fp16}) {
     for (const ConvolutionProblem& problem : problems(precision)) {
       SCOPED_TRACE(to_string(problem));
-      ConvolutionProblem without_gate = problem;
-      if (problem.gate == Gate::activation) without_gate.gate = Gate::none;
+      ConvolutionProblem without_mask = problem;
+      if (problem.mask == MaskFormat::activation) without_mask.mask = MaskFormat::none;
       ConvolutionTrial trial(problem);
-      auto variants = own_variants(without_gate);
+      auto variants = native_variants(without_mask);
       EXPECT_FALSE(variants.empty());
       for (auto& variant : variants) {
-        if (problem.gate == Gate::activation) variant = with_gate(std::move(variant), problem.gate);
-        EXPECT_NO_THROW(trial.milliseconds(*variant, kHopeless)) << variant->name();
+        if (problem.mask == MaskFormat::activation) variant = with_mask(std::move(variant), problem.mask);
+        EXPECT_NO_THROW(trial.milliseconds(*variant, kCutoff)) << variant->name();
       }
     }
   }
 }
 
-/// `launch` in place of the inner variant's own.
+/// The inner variant with `launch` instead of its own.
 class Mistaken final : public ConvolutionVariant {
  public:
   using Launch = std::function<void(ConvolutionVariant&, const ConvolutionArguments&, cudaStream_t)>;
@@ -142,57 +142,56 @@ class Mistaken final : public ConvolutionVariant {
   Launch launch_;
 };
 
-TEST_F(ConvolutionTrialTest, RefusesMistakes) {
-  const auto forget_gate = [](ConvolutionVariant& variant, ConvolutionArguments arguments,
+TEST_F(ConvolutionTrialTest, RejectsMistakes) {
+  const auto forget_mask = [](ConvolutionVariant& variant, ConvolutionArguments arguments,
                               cudaStream_t stream) {
-    arguments.gate_in = nullptr;
-    ConvolutionProblem without_gate = variant.problem();
-    without_gate.gate = Gate::none;
-    own_variants(without_gate).front()->launch(arguments, stream);
+    arguments.mask_in = nullptr;
+    ConvolutionProblem without_mask = variant.problem();
+    without_mask.mask = MaskFormat::none;
+    native_variants(without_mask).front()->launch(arguments, stream);
   };
   const auto do_nothing = [](ConvolutionVariant&, const ConvolutionArguments&, cudaStream_t) {};
   const auto shift_result = [](ConvolutionVariant& variant, ConvolutionArguments arguments,
                                cudaStream_t stream) {
-    // By a position, and not beyond the end.
+    // Shifts by a position, but not beyond the end.
     arguments.destination =
         static_cast<std::byte*>(arguments.destination) +
         variant.problem().destination_channels() * storage_bytes(variant.problem().precision);
     ConvolutionProblem fewer = variant.problem();
     --fewer.images;
-    own_variants(fewer).front()->launch(arguments, stream);
+    native_variants(fewer).front()->launch(arguments, stream);
   };
   const auto leave_mask = [](ConvolutionVariant& variant, ConvolutionArguments arguments,
                              cudaStream_t stream) {
-    arguments.gate_out = nullptr;
+    arguments.mask_out = nullptr;
     variant.launch(arguments, stream);
   };
-  // Every image's gate, or what a pool kept, is taken from the first.
+  // Uses the first image's mask or pool indices for every image.
   const auto forget_images = [](ConvolutionVariant& variant, ConvolutionArguments arguments,
                                 cudaStream_t stream) {
     ConvolutionProblem one = variant.problem();
     one.images = 1;
     const std::size_t bytes = storage_bytes(one.precision);
     for (int image = 0; image < variant.problem().images; ++image) {
-      own_variants(one).front()->launch(arguments, stream);
+      native_variants(one).front()->launch(arguments, stream);
       arguments.source = static_cast<const std::byte*>(arguments.source) + one.source_size() * bytes;
       arguments.destination = static_cast<std::byte*>(arguments.destination) + one.destination_size() * bytes;
     }
   };
   const auto refuse = [](const ConvolutionProblem& problem, const Mistaken::Launch& launch) {
-    Mistaken variant(std::move(own_variants(problem).front()), launch);
+    Mistaken variant(std::move(native_variants(problem).front()), launch);
     ConvolutionTrial trial(problem);
-    EXPECT_THROW(trial.milliseconds(variant, kHopeless), WrongResult) << to_string(problem);
+    EXPECT_THROW(trial.milliseconds(variant, kCutoff), WrongResult) << to_string(problem);
   };
   for (const Precision precision : {Precision::fp32, Precision::fp16}) {
     for (const ConvolutionProblem& problem : problems(precision)) {
-      if (problem.gate == Gate::activation) continue;
+      if (problem.mask == MaskFormat::activation) continue;
       refuse(problem, do_nothing);
       refuse(problem, shift_result);
-      const bool bits = problem.gate == Gate::bits;
-      if (bits && problem.direction == Direction::input_gradient) refuse(problem, forget_gate);
-      if (bits && problem.direction == Direction::forward) refuse(problem, leave_mask);
-      if (problem.direction == Direction::input_gradient && (bits || problem.pooled))
-        refuse(problem, forget_images);
+      const bool bits = problem.mask == MaskFormat::bits;
+      if (bits && problem.direction == Direction::dgrad) refuse(problem, forget_mask);
+      if (bits && problem.direction == Direction::fprop) refuse(problem, leave_mask);
+      if (problem.direction == Direction::dgrad && (bits || problem.pooled)) refuse(problem, forget_images);
     }
   }
 }

@@ -45,7 +45,7 @@ class PlanCacheTest : public testing::Test {
     return {folder_.path(), environment,
             [this](const std::string& warning) { warnings_.push_back(warning); }};
   }
-  // A saved file with kEntry.
+  // Saves a file with kEntry.
   std::filesystem::path saved() {
     PlanCache cache = open();
     cache.store(kProblem, kEntry);
@@ -94,7 +94,7 @@ TEST_F(PlanCacheTest, CreatesItsFolder) {
   EXPECT_THAT(PlanCache(folder, kHere).find(kProblem), Pointee(kEntry));
 }
 
-TEST_F(PlanCacheTest, WritesNothingWhereNothingIsNew) {
+TEST_F(PlanCacheTest, WritesNothingIfNothingIsNew) {
   PlanCache cache = open();
   cache.save();
   EXPECT_THAT(files(), IsEmpty());
@@ -154,7 +154,7 @@ TEST_F(PlanCacheTest, ReplacesAFileThatIsCutOffAnywhere) {
   EXPECT_THAT(warnings_, IsEmpty());
 }
 
-TEST_F(PlanCacheTest, IgnoresWhatIsNotOfItsShape) {
+TEST_F(PlanCacheTest, IgnoresUnexpectedJson) {
   const auto path = saved();
   const std::string whole = read_text(path);
   for (const char* text :
@@ -186,7 +186,7 @@ TEST_F(PlanCacheTest, IgnoresDamagedEntriesAlone) {
   EXPECT_THAT(cache.find(kProblem), Pointee(kEntry));
 }
 
-// JSON's grammar allows it, no double can hold it.
+// Valid JSON, but too large for a double.
 TEST_F(PlanCacheTest, IgnoresAFileWithANumberThatIsTooLarge) {
   const auto path = saved();
   std::string text = read_text(path);
@@ -221,7 +221,7 @@ TEST_F(PlanCacheTest, AddsToWhatOthersSavedMeanwhile) {
   EXPECT_THAT(third.find("both"), Pointee(PlanCache::Entry{"eng2", 2, 0}));
 }
 
-TEST_F(PlanCacheTest, IsWholeWhoeverWritesAtOnce) {
+TEST_F(PlanCacheTest, IsWholeDespiteConcurrentWriters) {
   const auto path = saved();
   const auto write = [&](int writer) {
     PlanCache cache(folder_.path(), kHere);
@@ -234,14 +234,14 @@ TEST_F(PlanCacheTest, IsWholeWhoeverWritesAtOnce) {
     const std::jthread first(write, 1);
     const std::jthread second(write, 2);
     for (int i = 0; i < 200; ++i) {
-      // Never seen half written.
+      // No reader sees it half written.
       EXPECT_THAT(open().find(kProblem), Pointee(kEntry));
     }
   }
   EXPECT_THAT(files(), ElementsAre(path));
 }
 
-TEST_F(PlanCacheTest, GoesOnWithoutAFolderToWriteToAndSaysSoOnce) {
+TEST_F(PlanCacheTest, WarnsOnceAboutAFolderItCannotWriteTo) {
   // A file is in the way: not even root can write below it.
   write_text(folder_ / "file", "");
   PlanCache cache(folder_ / "file" / "below", kHere,
@@ -254,7 +254,7 @@ TEST_F(PlanCacheTest, GoesOnWithoutAFolderToWriteToAndSaysSoOnce) {
   EXPECT_THAT(warnings_, ElementsAre(testing::AllOf(HasSubstr("file/below"), HasSubstr("XDG_CACHE_HOME"))));
 }
 
-TEST_F(PlanCacheTest, GoesOnInAFolderThatIsReadOnly) {
+TEST_F(PlanCacheTest, WorksInAReadOnlyFolder) {
   if (::geteuid() == 0) GTEST_SKIP() << "root may write everywhere";
   const auto path = saved();
   ASSERT_EQ(::chmod(folder_.path().c_str(), 0500), 0);

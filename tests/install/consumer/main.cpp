@@ -29,10 +29,10 @@ int main() {
     filterscope::RenderOptions options;
     options.extent = {32, 32};
     options.device = "cpu";
-    const auto engine = filterscope::make_engine(network, weights, recipe, options);
+    const auto engine = filterscope::make_renderer(network, weights, recipe, options);
     Collector collector;
     const std::vector<std::string> selectors{"block1_conv2:3"};
-    engine->render(filterscope::parse_selection(selectors, network, 0), collector, {});
+    renderer->render(filterscope::parse_selection(selectors, network, 0), collector, {});
     if (collector.results.size() != 1 || collector.total_steps != 2) return 1;
     const filterscope::FilterResult& result = collector.results.front();
     std::printf("filterscope %s: block1_conv2/%d, loss %g\n", std::string(filterscope::kVersion).c_str(),

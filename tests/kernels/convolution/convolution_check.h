@@ -30,8 +30,8 @@ struct ConvolutionShape {
 /// Which of the optional arguments are given.
 struct ConvolutionOptions {
   bool bias = false;
-  bool mask = false;
-  bool gate = false;
+  bool mask_out = false;
+  bool mask_in = false;
 };
 
 /// [out][3][3][in] from the reference's [3][3][in][out].
@@ -48,7 +48,7 @@ inline std::vector<float> forward_weights(const std::vector<float>& kernel, int 
   return weights;
 }
 
-/// The weights of the input gradient, [in][3][3][out], from the reference's [3][3][in][out].
+/// The weights of the dgrad, [in][3][3][out], from the reference's [3][3][in][out].
 inline std::vector<float> gradient_weights(const std::vector<float>& kernel, int in_channels,
                                            int out_channels) {
   std::vector<float> weights(kernel.size());
@@ -65,8 +65,8 @@ inline std::vector<float> gradient_weights(const std::vector<float>& kernel, int
 /// What a kernel is given and gave, as floats and words.
 struct ConvolutionRun {
   std::vector<float> output;
-  std::vector<std::uint32_t> mask;
-  std::vector<std::uint32_t> gate;
+  std::vector<std::uint32_t> mask_out;
+  std::vector<std::uint32_t> mask_in;
 };
 
 template <class T>
@@ -75,22 +75,22 @@ ConvolutionRun run_convolution(const ConvolutionLaunch<T>& launch, const Convolu
                                const std::vector<float>& weights, const std::vector<float>& bias) {
   const std::size_t outputs = shape.positions() * shape.out_channels;
   ConvolutionRun run;
-  run.gate.resize(outputs / 32);
-  for (std::size_t i = 0; i < run.gate.size(); ++i) {
-    run.gate[i] = static_cast<std::uint32_t>((i + 1) * 0x9e3779b97f4a7c15u >> 32);
+  run.mask_in.resize(outputs / 32);
+  for (std::size_t i = 0; i < run.mask_in.size(); ++i) {
+    run.mask_in[i] = static_cast<std::uint32_t>((i + 1) * 0x9e3779b97f4a7c15u >> 32);
   }
   const auto device_input = upload(round_to<T>(input));
   const auto device_weights = upload(round_to<T>(weights));
   const auto device_bias = upload(bias);
-  const auto device_gate = upload(run.gate);
+  const auto device_mask_in = upload(run.mask_in);
   const auto output = poisoned<T>(outputs);
-  const auto mask = poisoned<std::uint32_t>(outputs / 32);
+  const auto mask_out = poisoned<std::uint32_t>(outputs / 32);
   launch({.input = device_input.data(),
           .weights = device_weights.data(),
           .bias = options.bias ? device_bias.data() : nullptr,
           .output = output.data(),
-          .mask = options.mask ? mask.data() : nullptr,
-          .gate = options.gate ? device_gate.data() : nullptr,
+          .mask_out = options.mask_out ? mask_out.data() : nullptr,
+          .mask_in = options.mask_in ? device_mask_in.data() : nullptr,
           .images_count = shape.images,
           .height = shape.height,
           .width = shape.width,
@@ -98,7 +98,7 @@ ConvolutionRun run_convolution(const ConvolutionLaunch<T>& launch, const Convolu
           .out_channels = shape.out_channels},
          nullptr);
   run.output = widen(download(output));
-  run.mask = download(mask);
+  run.mask_out = download(mask_out);
   return run;
 }
 
@@ -113,16 +113,17 @@ void expect_convolution(const ConvolutionRun& run, const ConvolutionShape& shape
   const std::size_t image_size = run.output.size() / shape.images;
   int wrong = 0;
   for (std::size_t i = 0; i < run.output.size() && wrong < 10; ++i) {
-    const bool open = !options.gate || (run.gate[i / 32] >> i % 32 & 1u) != 0;
+    const bool active = !options.mask_in || (run.mask_in[i / 32] >> i % 32 & 1u) != 0;
     const double sum = sums[i / image_size].values[i % image_size];
-    const double expected = !open ? 0 : options.bias ? std::max(sum, 0.) : sum;
-    const double tolerance = open ? additions * 0x1p-23 * magnitudes[i / image_size].values[i % image_size] +
-                                        kRounding<T> * std::abs(expected)
-                                  : 0;
+    const double expected = !active ? 0 : options.bias ? std::max(sum, 0.) : sum;
+    const double tolerance = active
+                                 ? additions * 0x1p-23 * magnitudes[i / image_size].values[i % image_size] +
+                                       kRounding<T> * std::abs(expected)
+                                 : 0;
     const double error = std::abs(run.output[i] - expected);
     const bool above = run.output[i] > 0;
-    const bool mask_right =
-        options.mask ? (run.mask[i / 32] >> i % 32 & 1u) == (above ? 1u : 0u) : run.mask[i / 32] == ~0u;
+    const bool mask_right = options.mask_out ? (run.mask_out[i / 32] >> i % 32 & 1u) == (above ? 1u : 0u)
+                                             : run.mask_out[i / 32] == ~0u;
     if (error <= tolerance && mask_right) continue;
     ++wrong;
     ADD_FAILURE() << "position " << i / shape.out_channels << ", channel " << i % shape.out_channels << ": "
@@ -142,8 +143,8 @@ void check_convolution(const ConvolutionLaunch<T>& launch, const ConvolutionShap
                        const ConvolutionOptions& options) {
   SCOPED_TRACE(testing::Message() << shape.images << "x" << shape.height << "x" << shape.width << ", "
                                   << shape.in_channels << " -> " << shape.out_channels
-                                  << (options.bias ? ", bias" : "") << (options.mask ? ", mask" : "")
-                                  << (options.gate ? ", gate" : ""));
+                                  << (options.bias ? ", bias" : "") << (options.mask_out ? ", mask out" : "")
+                                  << (options.mask_in ? ", mask in" : ""));
   const auto rounded = [](std::size_t count, std::uint64_t seed) {
     return widen(round_to<T>(random_values(count, seed, -1.f)));
   };
@@ -167,7 +168,7 @@ void check_convolution(const ConvolutionLaunch<T>& launch, const ConvolutionShap
   expect_convolution<T>(run, shape, options, sums, magnitudes);
 }
 
-/// The same with the input gradient of a convolution from out_channels to in_channels, which is computed as
+/// The same with the dgrad of a convolution from out_channels to in_channels, which is computed as
 /// a convolution of `shape`.
 template <class T>
 void check_input_gradient(const ConvolutionLaunch<T>& launch, const ConvolutionShape& shape,

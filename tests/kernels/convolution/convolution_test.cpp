@@ -22,8 +22,8 @@ using test::ConvolutionShape;
 class ConvolutionTest : public test::DeviceTest {};
 FILTERSCOPE_DEVICE_TEST_SUITE(ConvolutionTest);
 
-constexpr ConvolutionOptions kForward{.bias = true, .mask = true};
-constexpr ConvolutionOptions kGradient{.gate = true};
+constexpr ConvolutionOptions kFprop{.bias = true, .mask_out = true};
+constexpr ConvolutionOptions kDgrad{.mask_in = true};
 
 // Positions without neighbours; images that share a tile with others; tiles that begin and end within an
 // image; one filter tile and several of both sizes.
@@ -57,12 +57,13 @@ void check_all() {
     for (const ConvolutionShape& shape : kShapes) {
       if (!kernel.supports(shape_of(shape))) continue;
       ++checked;
-      check_convolution<T>(kernel.launch, shape, kForward);
-      check_input_gradient<T>(kernel.launch, shape, kGradient);
+      check_convolution<T>(kernel.launch, shape, kFprop);
+      check_input_gradient<T>(kernel.launch, shape, kDgrad);
     }
     EXPECT_GE(checked, 2);
     check_convolution<T>(kernel.launch, {2, 5, 13, 64, 128}, {});
-    check_convolution<T>(kernel.launch, {2, 5, 13, 64, 128}, {.bias = true, .mask = true, .gate = true});
+    check_convolution<T>(kernel.launch, {2, 5, 13, 64, 128},
+                         {.bias = true, .mask_out = true, .mask_in = true});
   });
 }
 
@@ -72,7 +73,7 @@ TEST_P(ConvolutionTest, AgreesWithTheReference) {
   check_all<Bfloat16>();
 }
 
-// What no tolerance can tell: a sum of exactly zero is closed, and so is one that T rounds to zero.
+// What no tolerance can tell: a sum of exactly zero is inactive, and so is one that T rounds to zero.
 template <class T>
 void check_zeros() {
   const ConvolutionShape shape{1, 3, 3, 64, 64};
@@ -82,15 +83,15 @@ void check_zeros() {
   bias[33] = 0x1p-30f;  // Zero in Half alone.
   for_each_kernel<T>(shape, [&](const ConvolutionKernel<T>& kernel) {
     const test::ConvolutionRun run = test::run_convolution<T>(
-        kernel.launch, shape, kForward, std::vector<float>(shape.positions() * shape.in_channels),
+        kernel.launch, shape, kFprop, std::vector<float>(shape.positions() * shape.in_channels),
         std::vector<float>(std::size_t{9} * shape.in_channels * shape.out_channels, 1.f), bias);
     for (std::size_t position = 0; position < shape.positions(); ++position) {
       for (int filter = 0; filter < shape.out_channels; ++filter) {
         const float expected = kernels::to_float(kernels::from_float<T>(std::max(bias[filter], 0.f)));
         EXPECT_EQ(run.output[position * shape.out_channels + filter], expected);
       }
-      EXPECT_EQ(run.mask[2 * position], 2u);
-      EXPECT_EQ(run.mask[2 * position + 1], (std::is_same_v<T, Half>) ? 0u : 2u);
+      EXPECT_EQ(run.mask_out[2 * position], 2u);
+      EXPECT_EQ(run.mask_out[2 * position + 1], (std::is_same_v<T, Half>) ? 0u : 2u);
     }
   });
 }
@@ -113,9 +114,9 @@ void check_places() {
   for (int i = 0; i < many.images; ++i) images.insert(images.end(), image.begin(), image.end());
   for_each_kernel<T>(one, [&](const ConvolutionKernel<T>& kernel) {
     const std::vector<float> alone =
-        test::run_convolution<T>(kernel.launch, one, kForward, image, weights, bias).output;
+        test::run_convolution<T>(kernel.launch, one, kFprop, image, weights, bias).output;
     const std::vector<float> together =
-        test::run_convolution<T>(kernel.launch, many, kForward, images, weights, bias).output;
+        test::run_convolution<T>(kernel.launch, many, kFprop, images, weights, bias).output;
     for (int i = 0; i < many.images; ++i) {
       EXPECT_TRUE(std::ranges::equal(std::span(together).subspan(i * alone.size(), alone.size()), alone))
           << "image " << i;
@@ -129,7 +130,7 @@ TEST_P(ConvolutionTest, AnImageIsTheSameWhereverItStands) {
   check_places<Bfloat16>();
 }
 
-// A number that is not finite must reach the loss, where it is found, not end as a closed ReLU.
+// A number that is not finite must reach the loss, where it is found, not end as an inactive ReLU.
 template <class T>
 void check_not_a_number() {
   const ConvolutionShape shape{1, 1, 1, 64, 64};
@@ -137,7 +138,7 @@ void check_not_a_number() {
   input[5] = std::numeric_limits<float>::quiet_NaN();
   for_each_kernel<T>(shape, [&](const ConvolutionKernel<T>& kernel) {
     const test::ConvolutionRun run = test::run_convolution<T>(
-        kernel.launch, shape, kForward, input,
+        kernel.launch, shape, kFprop, input,
         std::vector<float>(std::size_t{9} * shape.in_channels * shape.out_channels, 1.f),
         std::vector<float>(shape.out_channels, 0.f));
     for (const float value : run.output) EXPECT_TRUE(std::isnan(value));

@@ -28,26 +28,26 @@ class ConvolutionImplicitGemmTest : public test::DeviceTest {
 };
 FILTERSCOPE_DEVICE_TEST_SUITE(ConvolutionImplicitGemmTest);
 
-constexpr ConvolutionOptions kForward{.bias = true, .mask = true};
-constexpr ConvolutionOptions kGradient{.gate = true};
+constexpr ConvolutionOptions kFprop{.bias = true, .mask_out = true};
+constexpr ConvolutionOptions kDgrad{.mask_in = true};
 
 template <class T>
 void check_shapes() {
   const test::ConvolutionLaunch<T> launch = kernels::convolution_implicit_gemm<T>;
   // One image that fills a part of a tile, down to a single position that has no neighbours.
-  check_convolution<T>(launch, {1, 1, 1, 64, 64}, kForward);
-  check_convolution<T>(launch, {2, 2, 3, 64, 128}, kForward);
-  check_convolution<T>(launch, {1, 2, 3, 192, 64}, kForward);
+  check_convolution<T>(launch, {1, 1, 1, 64, 64}, kFprop);
+  check_convolution<T>(launch, {2, 2, 3, 64, 128}, kFprop);
+  check_convolution<T>(launch, {1, 2, 3, 192, 64}, kFprop);
   // Tiles with the end of one image and the start of the next one; a partial last tile.
-  check_convolution<T>(launch, {5, 7, 9, 64, 64}, kForward);
-  check_convolution<T>(launch, {3, 13, 5, 64, 256}, kForward);
+  check_convolution<T>(launch, {5, 7, 9, 64, 64}, kFprop);
+  check_convolution<T>(launch, {3, 13, 5, 64, 256}, kFprop);
   check_convolution<T>(launch, {3, 7, 9, 128, 64}, {.bias = true});
   // Options.
   check_convolution<T>(launch, {2, 5, 13, 64, 128}, {});
-  check_convolution<T>(launch, {1, 5, 13, 64, 192}, {.mask = true, .gate = true});
-  check_convolution<T>(launch, {1, 5, 13, 64, 64}, {.bias = true, .mask = true, .gate = true});
-  check_input_gradient<T>(launch, {3, 7, 9, 128, 64}, kGradient);
-  check_input_gradient<T>(launch, {2, 13, 5, 64, 128}, kGradient);
+  check_convolution<T>(launch, {1, 5, 13, 64, 192}, {.mask_out = true, .mask_in = true});
+  check_convolution<T>(launch, {1, 5, 13, 64, 64}, {.bias = true, .mask_out = true, .mask_in = true});
+  check_input_gradient<T>(launch, {3, 7, 9, 128, 64}, kDgrad);
+  check_input_gradient<T>(launch, {2, 13, 5, 64, 128}, kDgrad);
 }
 
 TEST_P(ConvolutionImplicitGemmTest, HalfMatchesReference) {
@@ -61,11 +61,11 @@ TEST_P(ConvolutionImplicitGemmTest, Bfloat16MatchesReference) {
 // Wide maps take another way through shared memory, and, for 64 output channels, another tile.
 TEST_P(ConvolutionImplicitGemmTest, WideMaps) {
   const test::ConvolutionLaunch<kernels::Half> launch = kernels::convolution_implicit_gemm<kernels::Half>;
-  check_convolution<kernels::Half>(launch, {1, 3, 101, 64, 64}, kForward);
-  check_convolution<kernels::Half>(launch, {2, 2, 67, 64, 128}, kForward);
-  check_convolution<kernels::Half>(launch, {1, 2, 131, 64, 128}, kForward);
-  check_convolution<kernels::Half>(launch, {2, 1, 131, 64, 64}, kForward);
-  check_convolution<kernels::Half>(launch, {1, 2, 300, 64, 64}, kForward);
+  check_convolution<kernels::Half>(launch, {1, 3, 101, 64, 64}, kFprop);
+  check_convolution<kernels::Half>(launch, {2, 2, 67, 64, 128}, kFprop);
+  check_convolution<kernels::Half>(launch, {1, 2, 131, 64, 128}, kFprop);
+  check_convolution<kernels::Half>(launch, {2, 1, 131, 64, 64}, kFprop);
+  check_convolution<kernels::Half>(launch, {1, 2, 300, 64, 64}, kFprop);
 }
 
 TEST_P(ConvolutionImplicitGemmTest, EveryTileGivesTheSameBits) {
@@ -73,7 +73,8 @@ TEST_P(ConvolutionImplicitGemmTest, EveryTileGivesTheSameBits) {
   const std::vector<test::ConvolutionLaunch<T>> launches{kernels::convolution_implicit_gemm<T>,
                                                          kernels::convolution_implicit_gemm_small<T>,
                                                          kernels::convolution_implicit_gemm_large<T>};
-  // Several tiles of every size; maps of which the largest tile's strip has three runs, and none any more.
+  // Several tiles of every size; maps of which the largest tile's halo tile has three runs, and none any
+  // more.
   for (const test::ConvolutionShape& shape :
        {test::ConvolutionShape{5, 9, 7, 128, 128}, test::ConvolutionShape{1, 2, 150, 64, 128},
         test::ConvolutionShape{1, 1, 300, 64, 128}}) {
@@ -83,11 +84,11 @@ TEST_P(ConvolutionImplicitGemmTest, EveryTileGivesTheSameBits) {
     const auto bias = test::random_values(shape.out_channels, 8, -1.f);
     std::vector<test::ConvolutionRun> runs;
     for (const auto& launch : launches) {
-      runs.push_back(test::run_convolution<T>(launch, shape, kForward, input, weights, bias));
+      runs.push_back(test::run_convolution<T>(launch, shape, kFprop, input, weights, bias));
     }
     for (const test::ConvolutionRun& run : runs) {
       EXPECT_EQ(run.output, runs.front().output);
-      EXPECT_EQ(run.mask, runs.front().mask);
+      EXPECT_EQ(run.mask_out, runs.front().mask_out);
     }
   }
 }

@@ -44,27 +44,27 @@ kernels::ConvolutionKernel<T> usual() {
   return {"wgmma", kernels::convolution_wgmma_takes, kernels::convolution_wgmma<T>};
 }
 
-constexpr ConvolutionOptions kForward{.bias = true, .mask = true};
-constexpr ConvolutionOptions kGradient{.gate = true};
+constexpr ConvolutionOptions kFprop{.bias = true, .mask_out = true};
+constexpr ConvolutionOptions kDgrad{.mask_in = true};
 
 template <class T>
 void check_shapes() {
   const test::ConvolutionLaunch<T> launch = kernels::convolution_wgmma<T>;
   // A part of a tile, down to a single position that has no neighbours.
-  check_convolution<T>(launch, {1, 1, 1, 64, 64}, kForward);
-  check_convolution<T>(launch, {2, 2, 3, 64, 128}, kForward);
+  check_convolution<T>(launch, {1, 1, 1, 64, 64}, kFprop);
+  check_convolution<T>(launch, {2, 2, 3, 64, 128}, kFprop);
   // Several tiles for each block, with the end of one image and the start of the next one, and a partial last
   // tile: with the weights of all tiles in shared memory, and with weights that come anew for each tile.
-  check_convolution<T>(launch, {19, 7, 9, 64, 64}, kForward);
-  check_convolution<T>(launch, {11, 7, 9, 192, 64}, kForward);
-  check_convolution<T>(launch, {17, 6, 6, 64, 256}, kForward);
+  check_convolution<T>(launch, {19, 7, 9, 64, 64}, kFprop);
+  check_convolution<T>(launch, {11, 7, 9, 192, 64}, kFprop);
+  check_convolution<T>(launch, {17, 6, 6, 64, 256}, kFprop);
   check_convolution<T>(launch, {3, 13, 5, 128, 192}, {.bias = true});
   // Options.
   check_convolution<T>(launch, {2, 5, 13, 64, 128}, {});
-  check_convolution<T>(launch, {1, 5, 13, 64, 192}, {.mask = true, .gate = true});
-  check_convolution<T>(launch, {1, 5, 13, 64, 64}, {.bias = true, .mask = true, .gate = true});
-  check_input_gradient<T>(launch, {9, 7, 9, 128, 64}, kGradient);
-  check_input_gradient<T>(launch, {5, 13, 5, 64, 128}, kGradient);
+  check_convolution<T>(launch, {1, 5, 13, 64, 192}, {.mask_out = true, .mask_in = true});
+  check_convolution<T>(launch, {1, 5, 13, 64, 64}, {.bias = true, .mask_out = true, .mask_in = true});
+  check_input_gradient<T>(launch, {9, 7, 9, 128, 64}, kDgrad);
+  check_input_gradient<T>(launch, {5, 13, 5, 64, 128}, kDgrad);
 }
 
 TEST_P(ConvolutionWgmmaTest, HalfMatchesReference) {
@@ -78,13 +78,13 @@ TEST_P(ConvolutionWgmmaTest, Bfloat16MatchesReference) {
 template <class T>
 void check_shapes_of_large_blocks() {
   const test::ConvolutionLaunch<T> launch = kernels::convolution_wgmma_large<T>;
-  check_convolution<T>(launch, {1, 1, 1, 64, 64}, kForward);
+  check_convolution<T>(launch, {1, 1, 1, 64, 64}, kFprop);
   check_convolution<T>(launch, {2, 2, 3, 64, 64}, {});
   // As above: weights that stay, that come anew, and that are of one tile of several.
-  check_convolution<T>(launch, {29, 7, 9, 64, 64}, kForward);
+  check_convolution<T>(launch, {29, 7, 9, 64, 64}, kFprop);
   check_convolution<T>(launch, {13, 7, 9, 192, 64}, {.bias = true});
-  check_convolution<T>(launch, {9, 13, 5, 64, 192}, {.bias = true, .mask = true, .gate = true});
-  check_input_gradient<T>(launch, {17, 7, 9, 128, 64}, kGradient);
+  check_convolution<T>(launch, {9, 13, 5, 64, 192}, {.bias = true, .mask_out = true, .mask_in = true});
+  check_input_gradient<T>(launch, {17, 7, 9, 128, 64}, kDgrad);
 }
 
 TEST_P(ConvolutionWgmmaTest, LargeBlocksMatchReference) {
@@ -92,22 +92,22 @@ TEST_P(ConvolutionWgmmaTest, LargeBlocksMatchReference) {
   check_shapes_of_large_blocks<kernels::Bfloat16>();
 }
 
-// The wider the map, the fewer tiles of weights have room beside the strips.
+// The wider the map, the fewer tiles of weights have room beside the halo tiles.
 TEST_P(ConvolutionWgmmaTest, WideMaps) {
   using kernels::Half;
   const test::ConvolutionLaunch<Half> launch = kernels::convolution_wgmma<Half>;
-  check_convolution<Half>(launch, {1, 3, 101, 64, 64}, kForward);
-  check_convolution<Half>(launch, {2, 2, 112, 64, 128}, kForward);
+  check_convolution<Half>(launch, {1, 3, 101, 64, 64}, kFprop);
+  check_convolution<Half>(launch, {2, 2, 112, 64, 128}, kFprop);
   int widest = 112;
   while (takes(widest + 1, 64, 128)) ++widest;
-  check_convolution<Half>(launch, {1, 2, widest, 64, 128}, kForward);
+  check_convolution<Half>(launch, {1, 2, widest, 64, 128}, kFprop);
   while (takes(widest + 1, 64, 64)) ++widest;
-  check_convolution<Half>(launch, {1, 2, widest, 64, 64}, kForward);
+  check_convolution<Half>(launch, {1, 2, widest, 64, 64}, kFprop);
   EXPECT_LT(widest, 1000);
   EXPECT_FALSE(takes(16384, 64, 64));
   widest = 96;
   while (kernels::convolution_wgmma_large_takes({2, widest + 1, 64, 64})) ++widest;
-  check_convolution<Half>(kernels::convolution_wgmma_large<Half>, {1, 2, widest, 64, 64}, kForward);
+  check_convolution<Half>(kernels::convolution_wgmma_large<Half>, {1, 2, widest, 64, 64}, kFprop);
   EXPECT_LT(widest, 1000);
   EXPECT_FALSE(kernels::convolution_wgmma_large_takes({16384, 16384, 64, 64}));
 }
@@ -118,10 +118,10 @@ TEST_P(ConvolutionWgmmaTest, WideMaps) {
 TEST_P(ConvolutionWgmmaTest, ReadsPositionsWithoutBankConflicts) {
   const test::ConvolutionLaunch<kernels::Half> launch = kernels::convolution_wgmma<kernels::Half>;
   const long before = emulation::ldmatrix_bank_conflicts();
-  check_convolution<kernels::Half>(launch, {1, 6, 24, 64, 128}, kForward);
-  check_convolution<kernels::Half>(launch, {1, 4, 48, 64, 64}, kForward);
+  check_convolution<kernels::Half>(launch, {1, 6, 24, 64, 128}, kFprop);
+  check_convolution<kernels::Half>(launch, {1, 4, 48, 64, 64}, kFprop);
   check_convolution<kernels::Half>(kernels::convolution_wgmma_large<kernels::Half>, {1, 4, 48, 64, 64},
-                                   kForward);
+                                   kFprop);
   EXPECT_EQ(emulation::ldmatrix_bank_conflicts(), before);
 }
 #endif
@@ -163,8 +163,8 @@ void check_output_pool(const kernels::ConvolutionKernel<T>& kernel, const Convol
                                              .weights = weights.data(),
                                              .bias = bias.data(),
                                              .output = map.data(),
-                                             .mask = nullptr,
-                                             .gate = nullptr,
+                                             .mask_out = nullptr,
+                                             .mask_in = nullptr,
                                              .images_count = shape.images,
                                              .height = shape.height,
                                              .width = shape.width,
@@ -173,8 +173,8 @@ void check_output_pool(const kernels::ConvolutionKernel<T>& kernel, const Convol
   kernels::convolution_wgmma<T>(arguments, nullptr);
   struct Pooled {
     decltype(test::poisoned<T>(0)) output;
-    decltype(test::poisoned<std::uint32_t>(0)) winners;
-    decltype(test::poisoned<std::uint32_t>(0)) open;
+    decltype(test::poisoned<std::uint32_t>(0)) argmax;
+    decltype(test::poisoned<std::uint32_t>(0)) active;
   };
   const auto pooled = [&] {
     return Pooled{test::poisoned<T>(outputs / 4), test::poisoned<std::uint32_t>(outputs / 4 / 16),
@@ -183,8 +183,8 @@ void check_output_pool(const kernels::ConvolutionKernel<T>& kernel, const Convol
   const Pooled expected = pooled();
   kernels::max_pool<T>({.input = map.data(),
                         .output = expected.output.data(),
-                        .winners = expected.winners.data(),
-                        .open = expected.open.data(),
+                        .argmax = expected.argmax.data(),
+                        .active = expected.active.data(),
                         .images_count = shape.images,
                         .height = shape.height,
                         .width = shape.width,
@@ -192,16 +192,16 @@ void check_output_pool(const kernels::ConvolutionKernel<T>& kernel, const Convol
                        nullptr);
   const Pooled got = pooled();
   arguments.output = got.output.data();
-  arguments.output_pool = {got.winners.data(), got.open.data()};
+  arguments.output_pool = {got.argmax.data(), got.active.data()};
   kernel.launch(arguments, nullptr);
   EXPECT_EQ(test::widen(test::download(got.output)), test::widen(test::download(expected.output)));
-  EXPECT_EQ(test::download(got.winners), test::download(expected.winners));
-  EXPECT_EQ(test::download(got.open), test::download(expected.open));
+  EXPECT_EQ(test::download(got.argmax), test::download(expected.argmax));
+  EXPECT_EQ(test::download(got.active), test::download(expected.active));
 }
 
 template <class T>
 void check_input_pool(const kernels::ConvolutionKernel<T>& kernel, const ConvolutionShape& shape,
-                      bool gated) {
+                      bool masked) {
   SCOPED_TRACE(testing::Message() << kernel.name << " gradient " << shape.images << "x" << shape.height << "x"
                                   << shape.width << ", " << shape.in_channels << " -> "
                                   << shape.out_channels);
@@ -216,15 +216,15 @@ void check_input_pool(const kernels::ConvolutionKernel<T>& kernel, const Convolu
     return result;
   };
   const auto gradient = test::upload(test::round_to<T>(test::random_values(inputs / 4, 4, -1.f)));
-  const auto winners = test::upload(words(inputs / 4 / 16, 5));
-  const auto open = test::upload(words(inputs / 4 / 32, 6));
-  const auto gate = test::upload(words(outputs / 32, 7));
+  const auto argmax = test::upload(words(inputs / 4 / 16, 5));
+  const auto active = test::upload(words(inputs / 4 / 32, 6));
+  const auto mask_in = test::upload(words(outputs / 32, 7));
   const auto weights = test::upload(test::round_to<T>(
       test::random_values(std::size_t{9} * shape.in_channels * shape.out_channels, 8, -1.f)));
   const auto map = test::poisoned<T>(inputs);
   kernels::max_pool_gradient<T>({.output_gradient = gradient.data(),
-                                 .winners = winners.data(),
-                                 .open = open.data(),
+                                 .argmax = argmax.data(),
+                                 .active = active.data(),
                                  .input_gradient = map.data(),
                                  .images_count = shape.images,
                                  .height = shape.height,
@@ -237,8 +237,8 @@ void check_input_pool(const kernels::ConvolutionKernel<T>& kernel, const Convolu
                                              .weights = weights.data(),
                                              .bias = nullptr,
                                              .output = expected.data(),
-                                             .mask = nullptr,
-                                             .gate = gated ? gate.data() : nullptr,
+                                             .mask_out = nullptr,
+                                             .mask_in = masked ? mask_in.data() : nullptr,
                                              .images_count = shape.images,
                                              .height = shape.height,
                                              .width = shape.width,
@@ -246,7 +246,7 @@ void check_input_pool(const kernels::ConvolutionKernel<T>& kernel, const Convolu
                                              .out_channels = shape.out_channels};
   kernels::convolution_wgmma<T>(arguments, nullptr);
   arguments.input = gradient.data();
-  arguments.input_pool = {winners.data(), open.data()};
+  arguments.input_pool = {argmax.data(), active.data()};
   arguments.output = got.data();
   kernel.launch(arguments, nullptr);
   EXPECT_EQ(test::widen(test::download(got)), test::widen(test::download(expected)));
@@ -285,9 +285,9 @@ TEST_P(ConvolutionWgmmaTest, PoolsWideMaps) {
   }
 }
 
-// A block with several tiles goes on with rings, strips and weights that the last one has left; images few
-// enough for a tile each do not. On a device there is work for some tens of milliseconds, time and again: for
-// what goes wrong once in many times.
+// A block with several tiles goes on with rings, halo tiles and weights that the last one has left; images
+// few enough for a tile each do not. On a device there is work for some tens of milliseconds, time and again:
+// for what goes wrong once in many times.
 class ManyTiles {
  public:
   using T = kernels::Half;
@@ -301,8 +301,8 @@ class ManyTiles {
             test::random_values(std::size_t{9} * shape.in_channels * shape.out_channels, 2, -0.1f, 0.1f)))),
         bias_(test::upload(test::random_values(shape.out_channels, 3, -1.f))),
         bits_(test::upload(words(elements(map_elements()) / 32))),
-        winners_(test::upload(words(elements(input_elements()) / 16))),
-        open_(test::upload(words(elements(input_elements()) / 32))),
+        argmax_(test::upload(words(elements(input_elements()) / 16))),
+        active_(test::upload(words(elements(input_elements()) / 32))),
         expected_(run(usual<T>(), few)) {}
 
   void check(const kernels::ConvolutionKernel<T>& kernel) {
@@ -335,28 +335,28 @@ class ManyTiles {
     const bool forward = pool_ != kernels::FusedPool::input;
     const bool pools = pool_ == kernels::FusedPool::output;
     const auto output = test::poisoned<T>(elements(output_elements()));
-    const auto mask = test::poisoned<std::uint32_t>(elements(map_elements()) / 32);
-    const auto winners = test::poisoned<std::uint32_t>(elements(output_elements()) / 16);
-    const auto open = test::poisoned<std::uint32_t>(elements(output_elements()) / 32);
+    const auto mask_out = test::poisoned<std::uint32_t>(elements(map_elements()) / 32);
+    const auto argmax = test::poisoned<std::uint32_t>(elements(output_elements()) / 16);
+    const auto active = test::poisoned<std::uint32_t>(elements(output_elements()) / 32);
     for (int first = 0; first < shape_.images; first += at_once) {
       kernels::ConvolutionArguments<T> arguments{
           .input = input_.data() + first * input_elements(),
           .weights = weights_.data(),
           .bias = forward ? bias_.data() : nullptr,
           .output = output.data() + first * output_elements(),
-          .mask = forward && !pools ? mask.data() + first * map_elements() / 32 : nullptr,
-          .gate = forward ? nullptr : bits_.data() + first * map_elements() / 32,
+          .mask_out = forward && !pools ? mask_out.data() + first * map_elements() / 32 : nullptr,
+          .mask_in = forward ? nullptr : bits_.data() + first * map_elements() / 32,
           .images_count = std::min(at_once, shape_.images - first),
           .height = shape_.height,
           .width = shape_.width,
           .in_channels = shape_.in_channels,
           .out_channels = shape_.out_channels};
       if (pools)
-        arguments.output_pool = {winners.data() + first * output_elements() / 16,
-                                 open.data() + first * output_elements() / 32};
+        arguments.output_pool = {argmax.data() + first * output_elements() / 16,
+                                 active.data() + first * output_elements() / 32};
       if (!forward)
-        arguments.input_pool = {winners_.data() + first * input_elements() / 16,
-                                open_.data() + first * input_elements() / 32};
+        arguments.input_pool = {argmax_.data() + first * input_elements() / 16,
+                                active_.data() + first * input_elements() / 32};
       kernel.launch(arguments, nullptr);
     }
     std::vector<std::byte> all;
@@ -366,9 +366,9 @@ class ManyTiles {
       all.insert(all.end(), bytes.begin(), bytes.end());
     };
     append(output);
-    append(mask);
-    append(winners);
-    append(open);
+    append(mask_out);
+    append(argmax);
+    append(active);
     return all;
   }
 
@@ -378,8 +378,8 @@ class ManyTiles {
   cuda::DeviceBuffer<T> weights_;
   cuda::DeviceBuffer<float> bias_;
   cuda::DeviceBuffer<std::uint32_t> bits_;
-  cuda::DeviceBuffer<std::uint32_t> winners_;
-  cuda::DeviceBuffer<std::uint32_t> open_;
+  cuda::DeviceBuffer<std::uint32_t> argmax_;
+  cuda::DeviceBuffer<std::uint32_t> active_;
   std::vector<std::byte> expected_;
 };
 

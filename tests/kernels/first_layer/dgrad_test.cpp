@@ -16,7 +16,7 @@
 namespace filterscope {
 namespace {
 
-class LastGradientTest : public test::DeviceTest {
+class FirstLayerDgradTest : public test::DeviceTest {
  protected:
 #if defined(FILTERSCOPE_EMULATED)
   void SetUp() override {
@@ -33,7 +33,7 @@ class LastGradientTest : public test::DeviceTest {
   long bank_conflicts_ = 0;
 #endif
 };
-FILTERSCOPE_DEVICE_TEST_SUITE(LastGradientTest);
+FILTERSCOPE_DEVICE_TEST_SUITE(FirstLayerDgradTest);
 
 struct Case {
   int images;
@@ -50,12 +50,12 @@ struct Result {
 };
 
 template <class T>
-using Kernel = kernels::LastGradientKernel<T>;
+using Kernel = kernels::FirstLayerDgradKernel<T>;
 
 /// All kernels of a type.
 template <class T, class Body>
 void for_each_kernel(const Body& body) {
-  for (const Kernel<T>& kernel : kernels::last_gradient_kernels<T>()) {
+  for (const Kernel<T>& kernel : kernels::first_layer_dgrad_kernels<T>()) {
     SCOPED_TRACE(testing::Message() << kernel.name << ", " << sizeof(T) << " bytes");
     body(kernel);
   }
@@ -64,17 +64,17 @@ void for_each_kernel(const Body& body) {
 template <class T>
 Result run(const Kernel<T>& kernel, const Case& shape, const std::vector<T>& gradient,
            const std::vector<float>& weights, const std::vector<float>& factors,
-           const std::vector<std::uint32_t>& gate = {}) {
+           const std::vector<std::uint32_t>& mask = {}) {
   const auto device_gradient = test::upload(gradient);
   const auto device_weights = test::upload(weights);
   const auto device_factors = test::upload(factors);
-  const auto device_gate = test::upload(gate);
+  const auto device_mask = test::upload(mask);
   const auto image_gradients = test::poisoned<float>(shape.positions() * 3);
   const auto squares =
       test::poisoned<float>(shape.images * static_cast<std::size_t>(kernels::image_gradient_parts(
                                                shape.extent.height, shape.extent.width)));
   kernel.launch({.gradient = device_gradient.data(),
-                 .gate = device_gate.data(),
+                 .mask = device_mask.data(),
                  .weights = device_weights.data(),
                  .map = test::to_input_map(shape.mapping),
                  .factors = device_factors.data(),
@@ -93,18 +93,18 @@ std::vector<T> random_gradient(const Case& shape, std::uint64_t seed) {
   return test::round_to<T>(
       test::random_values(shape.positions() * static_cast<std::size_t>(shape.channels), seed, -1.f));
 }
-// One in three is open.
-std::vector<std::uint32_t> random_gate(const Case& shape, std::uint64_t seed) {
+// One in three is active.
+std::vector<std::uint32_t> random_mask(const Case& shape, std::uint64_t seed) {
   const auto values = test::random_values(shape.positions() * static_cast<std::size_t>(shape.channels), seed);
-  std::vector<std::uint32_t> gate(values.size() / 32, 0);
-  for (std::size_t i = 0; i < values.size(); ++i) gate[i / 32] |= std::uint32_t{values[i] < 0.33f} << i % 32;
-  return gate;
+  std::vector<std::uint32_t> mask(values.size() / 32, 0);
+  for (std::size_t i = 0; i < values.size(); ++i) mask[i / 32] |= std::uint32_t{values[i] < 0.33f} << i % 32;
+  return mask;
 }
-// Gradients whose gate is closed become `value`.
+// Gradients whose mask is inactive become `value`.
 template <class T>
-std::vector<T> with_closed(std::vector<T> gradient, const std::vector<std::uint32_t>& gate, float value) {
+std::vector<T> with_closed(std::vector<T> gradient, const std::vector<std::uint32_t>& mask, float value) {
   for (std::size_t i = 0; i < gradient.size(); ++i) {
-    if ((gate[i / 32] >> i % 32 & 1u) == 0) gradient[i] = kernels::from_float<T>(value);
+    if ((mask[i / 32] >> i % 32 & 1u) == 0) gradient[i] = kernels::from_float<T>(value);
   }
   return gradient;
 }
@@ -117,8 +117,8 @@ void check(const Kernel<T>& kernel, const Case& shape) {
   if (!kernel.supports(shape.channels)) return;
   SCOPED_TRACE(testing::Message() << testing::PrintToString(shape.extent) << ", " << shape.channels
                                   << " channels, " << shape.mapping.name);
-  const std::vector<std::uint32_t> gate = random_gate(shape, 4);
-  const std::vector<T> gradient = with_closed(random_gradient<T>(shape, 1), gate, 0.f);
+  const std::vector<std::uint32_t> mask = random_mask(shape, 4);
+  const std::vector<T> gradient = with_closed(random_gradient<T>(shape, 1), mask, 0.f);
   const std::vector<float> weights = random_weights(shape, 2);
   const std::vector<float> factors =
       test::random_values(static_cast<std::size_t>(shape.images), 3, 0.001f, 0.01f);
@@ -147,10 +147,10 @@ void check(const Kernel<T>& kernel, const Case& shape) {
   test::expect_squares(actual.squares, actual.gradients, shape.images, shape.extent);
 
   // Gated by the kernel: what does not pass may be anything.
-  const std::vector<T> ungated = with_closed(gradient, gate, std::numeric_limits<float>::quiet_NaN());
-  const Result gated = run(kernel, shape, ungated, weights, factors, gate);
-  EXPECT_EQ(gated.gradients, actual.gradients);
-  EXPECT_EQ(gated.squares, actual.squares);
+  const std::vector<T> ungated = with_closed(gradient, mask, std::numeric_limits<float>::quiet_NaN());
+  const Result masked = run(kernel, shape, ungated, weights, factors, mask);
+  EXPECT_EQ(masked.gradients, actual.gradients);
+  EXPECT_EQ(masked.squares, actual.squares);
 }
 
 template <class T>
@@ -168,13 +168,13 @@ void check_all() {
   });
 }
 
-TEST_P(LastGradientTest, IsTheReferenceInFloat) {
+TEST_P(FirstLayerDgradTest, IsTheReferenceInFloat) {
   check_all<float>();
 }
-TEST_P(LastGradientTest, IsTheReferenceInHalf) {
+TEST_P(FirstLayerDgradTest, IsTheReferenceInHalf) {
   check_all<kernels::Half>();
 }
-TEST_P(LastGradientTest, IsTheReferenceInBfloat16) {
+TEST_P(FirstLayerDgradTest, IsTheReferenceInBfloat16) {
   check_all<kernels::Bfloat16>();
 }
 
@@ -192,8 +192,8 @@ void check_impulse(const Kernel<T>& kernel, float factor, double loss, double sm
     std::vector<T> gradient(shape.positions() * 64, kernels::from_float<T>(0.f));
     const int at = (y * shape.extent.width + x) * 64 + channel;
     gradient[at] = kernels::from_float<T>(1.f);
-    std::vector<std::uint32_t> gate(gradient.size() / 32, 0);
-    gate[at / 32] = 1u << at % 32;
+    std::vector<std::uint32_t> mask(gradient.size() / 32, 0);
+    mask[at / 32] = 1u << at % 32;
     std::vector<float> expected(shape.positions() * 3, 0.f);
     for (int tap = 0; tap < 9; ++tap) {
       const int to_y = y + tap / 3 - 1;
@@ -204,7 +204,7 @@ void check_impulse(const Kernel<T>& kernel, float factor, double loss, double sm
       }
     }
     for (const Result& actual :
-         {run(kernel, shape, gradient, weights, {1.f}), run(kernel, shape, gradient, weights, {1.f}, gate)}) {
+         {run(kernel, shape, gradient, weights, {1.f}), run(kernel, shape, gradient, weights, {1.f}, mask)}) {
       for (std::size_t i = 0; i < expected.size(); ++i) {
         EXPECT_NEAR(actual.gradients[i], expected[i], loss * std::abs(expected[i]) + smallest * largest) << i;
       }
@@ -212,7 +212,7 @@ void check_impulse(const Kernel<T>& kernel, float factor, double loss, double sm
   }
 }
 
-TEST_P(LastGradientTest, OfOnePositionIsTheFilter) {
+TEST_P(FirstLayerDgradTest, OfOnePositionIsTheFilter) {
   for (const float factor : {1.f, 0x1p-30f, 0x1p30f}) {
     for_each_kernel<float>([&](const auto& kernel) { check_impulse(kernel, factor, 0, 0); });
     for_each_kernel<kernels::Half>([&](const auto& kernel) {
@@ -248,7 +248,7 @@ void check_nan() {
   });
 }
 
-TEST_P(LastGradientTest, KeepsNaN) {
+TEST_P(FirstLayerDgradTest, KeepsNaN) {
   check_nan<float>();
   check_nan<kernels::Half>();
   check_nan<kernels::Bfloat16>();
@@ -265,7 +265,7 @@ void check_dead() {
   });
 }
 
-TEST_P(LastGradientTest, OfADeadFilterIsExactlyZero) {
+TEST_P(FirstLayerDgradTest, OfADeadFilterIsExactlyZero) {
   check_dead<float>();
   check_dead<kernels::Half>();
   check_dead<kernels::Bfloat16>();
@@ -287,7 +287,7 @@ void check_batch() {
   });
 }
 
-TEST_P(LastGradientTest, DoesNotDependOnTheBatch) {
+TEST_P(FirstLayerDgradTest, DoesNotDependOnTheBatch) {
   check_batch<float>();
   check_batch<kernels::Half>();
   check_batch<kernels::Bfloat16>();

@@ -15,8 +15,8 @@
 namespace filterscope {
 namespace {
 
-class FirstConvolutionTest : public test::DeviceTest {};
-FILTERSCOPE_DEVICE_TEST_SUITE(FirstConvolutionTest);
+class FirstLayerFpropTest : public test::DeviceTest {};
+FILTERSCOPE_DEVICE_TEST_SUITE(FirstLayerFpropTest);
 
 struct Case {
   int images;
@@ -36,7 +36,7 @@ struct Result {
 };
 
 template <class T>
-using Kernel = kernels::FirstConvolutionKernel<T>;
+using Kernel = kernels::FirstLayerFpropKernel<T>;
 
 /// All kernels of all types.
 template <class Body>
@@ -47,9 +47,9 @@ void for_each_kernel(const Body& body) {
       body(kernel);
     }
   };
-  for_each_of(kernels::first_convolution_kernels<float>());
-  for_each_of(kernels::first_convolution_kernels<kernels::Half>());
-  for_each_of(kernels::first_convolution_kernels<kernels::Bfloat16>());
+  for_each_of(kernels::first_layer_fprop_kernels<float>());
+  for_each_of(kernels::first_layer_fprop_kernels<kernels::Half>());
+  for_each_of(kernels::first_layer_fprop_kernels<kernels::Bfloat16>());
 }
 
 template <class T>
@@ -137,7 +137,7 @@ void check(const Kernel<T>& kernel, const Case& shape, const std::vector<float>&
   EXPECT_EQ(run(kernel, shape, images, parameters, false).output, actual.output);
 }
 
-TEST_P(FirstConvolutionTest, IsTheReference) {
+TEST_P(FirstLayerFpropTest, IsTheReference) {
   for_each_kernel([](const auto& kernel) {
     const auto check_random = [&](const Case& shape) {
       check(kernel, shape, random_images(shape, 1), random_parameters(shape, 2));
@@ -150,7 +150,7 @@ TEST_P(FirstConvolutionTest, IsTheReference) {
 }
 
 // Where large products cancel, what a product loses shows, which the output's rounding covers elsewhere.
-TEST_P(FirstConvolutionTest, IsTheReferenceWhereProductsCancel) {
+TEST_P(FirstLayerFpropTest, IsTheReferenceWhereProductsCancel) {
   const Case shape{1, {7, 18}, 64};
   Parameters parameters = random_parameters(shape, 8);
   for (std::size_t i = 0; i < parameters.weights.size(); ++i) {
@@ -162,7 +162,7 @@ TEST_P(FirstConvolutionTest, IsTheReferenceWhereProductsCancel) {
   for_each_kernel([&](const auto& kernel) { check(kernel, shape, images, parameters); });
 }
 
-TEST_P(FirstConvolutionTest, IsTheReferenceBesideABrightPixel) {
+TEST_P(FirstLayerFpropTest, IsTheReferenceBesideABrightPixel) {
   const Case shape{1, {5, 7}, 64};
   Parameters parameters = random_parameters(shape, 10);
   std::ranges::fill(parameters.bias, 0.f);
@@ -174,7 +174,7 @@ TEST_P(FirstConvolutionTest, IsTheReferenceBesideABrightPixel) {
   }
 }
 
-TEST_P(FirstConvolutionTest, TakesImagesOfAnyRange) {
+TEST_P(FirstLayerFpropTest, TakesImagesOfAnyRange) {
   const Case shape{1, {3, 9}, 64};
   const Parameters parameters = random_parameters(shape, 12);
   const std::vector<float> images = random_images(shape, 13);
@@ -207,7 +207,7 @@ TEST_P(FirstConvolutionTest, TakesImagesOfAnyRange) {
   });
 }
 
-TEST_P(FirstConvolutionTest, IsClosedAtExactlyZero) {
+TEST_P(FirstLayerFpropTest, IsClosedAtExactlyZero) {
   const Case shape{1, {3, 9}, 64};
   Parameters parameters = random_parameters(shape, 3);
   for (int filter = 0; filter < shape.filters; ++filter) {
@@ -226,7 +226,7 @@ TEST_P(FirstConvolutionTest, IsClosedAtExactlyZero) {
 }
 
 // A pixel that is not finite shows where it belongs, and elsewhere the image is as if it were zero.
-TEST_P(FirstConvolutionTest, KeepsNaN) {
+TEST_P(FirstLayerFpropTest, KeepsNaN) {
   const Case shape{1, {7, 33}, 64};
   const Parameters parameters = random_parameters(shape, 4);
   std::vector<float> images = random_images(shape, 5);
@@ -252,7 +252,7 @@ TEST_P(FirstConvolutionTest, KeepsNaN) {
   });
 }
 
-TEST_P(FirstConvolutionTest, DoesNotDependOnTheBatch) {
+TEST_P(FirstLayerFpropTest, DoesNotDependOnTheBatch) {
   const Case one{1, {5, 7}, 64, keras_mapping()};
   const Case three{3, {5, 7}, 64, keras_mapping()};
   const Parameters parameters = random_parameters(one, 5);

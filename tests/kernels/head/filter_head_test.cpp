@@ -12,8 +12,8 @@
 namespace filterscope {
 namespace {
 
-using kernels::GateKind;
 using kernels::kFilterHeadParts;
+using kernels::MaskFormat;
 
 class FilterHeadTest : public test::DeviceTest {};
 FILTERSCOPE_DEVICE_TEST_SUITE(FilterHeadTest);
@@ -41,13 +41,14 @@ std::size_t words(Extent extent) {
   return static_cast<std::size_t>((extent.positions() + 31) / 32);
 }
 
-bool is_open(std::span<const std::uint32_t> open, std::size_t image, Extent extent, std::size_t position) {
-  return (open[image * words(extent) + position / 32] >> position % 32 & 1u) != 0;
+bool is_active(std::span<const std::uint32_t> active, std::size_t image, Extent extent,
+               std::size_t position) {
+  return (active[image * words(extent) + position / 32] >> position % 32 & 1u) != 0;
 }
 
 struct Head {
   std::vector<float> sums;
-  std::vector<std::uint32_t> open;
+  std::vector<std::uint32_t> active;
 };
 
 // The input is that of the target layer, whatever made it.
@@ -70,11 +71,11 @@ void expect_head(const Head& actual, Extent extent, const std::vector<reference:
       sums[part] += std::max(response.values[position], 0.0);
       magnitudes[part] += magnitude.values[position];
       const double tolerance = test::sum_tolerance<float>(0, magnitude.values[position], terms);
-      const bool open = is_open(actual.open, image, extent, position);
-      if (open ? response.values[position] < -tolerance : response.values[position] > tolerance) ++wrong;
+      const bool active = is_active(actual.active, image, extent, position);
+      if (active ? response.values[position] < -tolerance : response.values[position] > tolerance) ++wrong;
     }
     for (std::size_t position = positions; position < words(extent) * 32; ++position) {
-      if (is_open(actual.open, image, extent, position)) ++wrong;
+      if (is_active(actual.active, image, extent, position)) ++wrong;
     }
   }
   EXPECT_EQ(wrong, 0u) << "bits";
@@ -92,19 +93,19 @@ Head run(const std::vector<T>& input, const Parameters& parameters, Extent exten
   const auto bias = test::upload(parameters.bias);
   const auto device_filters = test::upload(filters);
   const auto sums = test::poisoned<float>(filters.size() * kFilterHeadParts);
-  const auto open = test::poisoned<std::uint32_t>(filters.size() * words(extent));
+  const auto active = test::poisoned<std::uint32_t>(filters.size() * words(extent));
   kernels::filter_head<T>({.input = device_input.data(),
                            .weights = weights.data(),
                            .bias = bias.data(),
                            .filters = device_filters.data(),
                            .sums = sums.data(),
-                           .open = open.data(),
+                           .active = active.data(),
                            .images_count = static_cast<int>(filters.size()),
                            .height = extent.height,
                            .width = extent.width,
                            .channels = channels},
                           nullptr);
-  return {test::download(sums), test::download(open)};
+  return {test::download(sums), test::download(active)};
 }
 
 // As after a ReLU, half of it zero.
@@ -158,12 +159,12 @@ TEST_P(FilterHeadTest, IsClosedAtExactlyZero) {
   for (const int filter : {0, 1, 2}) {
     const Head actual = run<float>(input, parameters, extent, 64, {filter});
     EXPECT_THAT(actual.sums, testing::Each(0.f));
-    EXPECT_THAT(actual.open, testing::Each(0u));
+    EXPECT_THAT(actual.active, testing::Each(0u));
   }
-  EXPECT_THAT(run<float>(input, parameters, extent, 64, {3}).open, testing::ElementsAre(0xffffffffu, 7u));
-  const Head open = run<float>(input, parameters, extent, 64, {4});
-  EXPECT_THAT(open.open, testing::ElementsAre(0xffffffffu, 7u));
-  EXPECT_THAT(open.sums, testing::ElementsAre(32.f, 3.f, 0.f, 0.f, 0.f, 0.f, 0.f, 0.f));
+  EXPECT_THAT(run<float>(input, parameters, extent, 64, {3}).active, testing::ElementsAre(0xffffffffu, 7u));
+  const Head active = run<float>(input, parameters, extent, 64, {4});
+  EXPECT_THAT(active.active, testing::ElementsAre(0xffffffffu, 7u));
+  EXPECT_THAT(active.sums, testing::ElementsAre(32.f, 3.f, 0.f, 0.f, 0.f, 0.f, 0.f, 0.f));
 }
 
 // A loss must not stay finite where a response is not.
@@ -183,20 +184,20 @@ TEST_P(FilterHeadTest, DoesNotDependOnTheBatch) {
   const Head alone = run<kernels::Half>(input, parameters, extent, 64, {kFilters.back()});
   const Head last = run<kernels::Half>(inputs, parameters, extent, 64);
   EXPECT_TRUE(std::ranges::equal(alone.sums, std::span(last.sums).last(alone.sums.size())));
-  EXPECT_TRUE(std::ranges::equal(alone.open, std::span(last.open).last(alone.open.size())));
+  EXPECT_TRUE(std::ranges::equal(alone.active, std::span(last.active).last(alone.active.size())));
 }
 
 // ---- backward
 
-std::vector<std::uint32_t> random_open(Extent extent, std::uint64_t seed) {
+std::vector<std::uint32_t> random_active(Extent extent, std::uint64_t seed) {
   const auto values = test::random_values(static_cast<std::size_t>(kImages * extent.positions()), seed);
-  std::vector<std::uint32_t> open(kImages * words(extent), 0);
+  std::vector<std::uint32_t> active(kImages * words(extent), 0);
   for (std::size_t i = 0; i < values.size(); ++i) {
     const std::size_t image = i / extent.positions();
     const std::size_t position = i % extent.positions();
-    if (values[i] < 0.6f) open[image * words(extent) + position / 32] |= 1u << position % 32;
+    if (values[i] < 0.6f) active[image * words(extent) + position / 32] |= 1u << position % 32;
   }
-  return open;
+  return active;
 }
 
 // Which images have sums that are all zero; of the others one part alone is not, each time another. The
@@ -221,23 +222,23 @@ std::vector<float> sums_of(Rescue rescue, std::uint64_t seed) {
   return sums;
 }
 
-// The gradient of the responses that the open positions have, or all of them.
-reference::Map response_gradient(std::span<const std::uint32_t> open, bool rescued, std::size_t image,
+// The gradient of the responses that the active positions have, or all of them.
+reference::Map response_gradient(std::span<const std::uint32_t> active, bool rescued, std::size_t image,
                                  Extent extent, float scale) {
   reference::Map gradient(extent, 1);
   for (std::size_t position = 0; position < gradient.values.size(); ++position) {
-    gradient.values[position] = rescued || is_open(open, image, extent, position) ? double{scale} : 0.0;
+    gradient.values[position] = rescued || is_active(active, image, extent, position) ? double{scale} : 0.0;
   }
   return gradient;
 }
 
 template <class T>
-void check_gradient(Extent extent, int channels, GateKind kind, Rescue rescue = Rescue::off) {
-  SCOPED_TRACE(testing::Message() << testing::PrintToString(extent) << ", " << channels << " channels, gate "
-                                  << static_cast<int>(kind) << ", " << sizeof(T) << " bytes, rescue "
+void check_gradient(Extent extent, int channels, MaskFormat format, Rescue rescue = Rescue::off) {
+  SCOPED_TRACE(testing::Message() << testing::PrintToString(extent) << ", " << channels << " channels, mask "
+                                  << static_cast<int>(format) << ", " << sizeof(T) << " bytes, rescue "
                                   << static_cast<int>(rescue));
   constexpr float kScale = 0.37f;
-  const std::vector<std::uint32_t> open = random_open(extent, 1);
+  const std::vector<std::uint32_t> active = random_active(extent, 1);
   const Parameters parameters = random_parameters(channels, 2);
   const std::vector<T> activation = random_input<T>(extent, channels, kImages, 3);
   std::vector<std::uint8_t> bytes(activation.size());
@@ -251,18 +252,18 @@ void check_gradient(Extent extent, int channels, GateKind kind, Rescue rescue = 
   const auto device_bits = test::upload(bits);
   const void* const data[] = {nullptr, device_bits.data(), device_bytes.data(), device_activation.data()};
 
-  const auto device_open = test::upload(open);
+  const auto device_active = test::upload(active);
   const auto weights = test::upload(parameters.weights);
   const auto filters = test::upload(kFilters);
   const auto response_sums =
       test::upload(sums_of(rescue, static_cast<std::uint64_t>(channels + extent.width)));
   const auto gradient = test::poisoned<T>(activation.size());
   kernels::filter_head_gradient<T>(
-      {.open = device_open.data(),
+      {.active = device_active.data(),
        .sums = rescue == Rescue::off ? nullptr : response_sums.data() + kFilterHeadParts,
        .weights = weights.data(),
        .filters = filters.data(),
-       .gate = {kind, data[static_cast<int>(kind)]},
+       .mask = {format, data[static_cast<int>(format)]},
        .scale = kScale,
        .gradient = gradient.data(),
        .images_count = kImages,
@@ -275,13 +276,13 @@ void check_gradient(Extent extent, int channels, GateKind kind, Rescue rescue = 
   std::vector<double> magnitudes;
   for (int image = 0; image < kImages; ++image) {
     const reference::Map response =
-        response_gradient(open, is_rescued(rescue, image), static_cast<std::size_t>(image), extent, kScale);
+        response_gradient(active, is_rescued(rescue, image), static_cast<std::size_t>(image), extent, kScale);
     const std::span<const float> filter = parameters.filter(kFilters[image]);
     const reference::Map sums = reference::convolve_input_gradient(response, filter, channels);
     const reference::Map magnitude =
         reference::convolve_input_gradient(response, test::magnitudes(filter), channels);
     for (std::size_t i = 0; i < sums.values.size(); ++i) {
-      const bool passes = kind == GateKind::none || bytes[image * sums.values.size() + i] != 0;
+      const bool passes = format == MaskFormat::none || bytes[image * sums.values.size() + i] != 0;
       expected.push_back(passes ? sums.values[i] : 0);
       magnitudes.push_back(passes ? magnitude.values[i] : 0);
     }
@@ -291,23 +292,24 @@ void check_gradient(Extent extent, int channels, GateKind kind, Rescue rescue = 
 
 template <class T>
 void check_backward() {
-  for (const GateKind kind : {GateKind::none, GateKind::bits, GateKind::bytes, GateKind::activation}) {
-    check_gradient<T>({15, 17}, 64, kind);
-    check_gradient<T>({5, 5}, 96, kind);
+  for (const MaskFormat format :
+       {MaskFormat::none, MaskFormat::bits, MaskFormat::bytes, MaskFormat::activation}) {
+    check_gradient<T>({15, 17}, 64, format);
+    check_gradient<T>({5, 5}, 96, format);
   }
   for (const Extent extent : {Extent{1, 1}, Extent{2, 3}, Extent{9, 1}}) {
-    check_gradient<T>(extent, 128, GateKind::bits);
+    check_gradient<T>(extent, 128, MaskFormat::bits);
   }
-  check_gradient<T>({33, 35}, 32, GateKind::bits);
+  check_gradient<T>({33, 35}, 32, MaskFormat::bits);
 }
 
 template <class T>
 void check_rescue() {
   for (const Rescue rescue : kRescues) {
-    check_gradient<T>({15, 17}, 64, GateKind::bits, rescue);
-    check_gradient<T>({5, 5}, 96, GateKind::bytes, rescue);
-    check_gradient<T>({1, 1}, 32, GateKind::activation, rescue);
-    check_gradient<T>({2, 3}, 128, GateKind::none, rescue);
+    check_gradient<T>({15, 17}, 64, MaskFormat::bits, rescue);
+    check_gradient<T>({5, 5}, 96, MaskFormat::bytes, rescue);
+    check_gradient<T>({1, 1}, 32, MaskFormat::activation, rescue);
+    check_gradient<T>({2, 3}, 128, MaskFormat::none, rescue);
   }
 }
 
@@ -343,14 +345,14 @@ void check_image_head(Extent extent, const InputMapping& mapping) {
   const auto bias = test::upload(parameters.bias);
   const auto filters = test::upload(kFilters);
   const auto sums = test::poisoned<float>(static_cast<std::size_t>(kImages * kFilterHeadParts));
-  const auto open = test::poisoned<std::uint32_t>(kImages * words(extent));
+  const auto active = test::poisoned<std::uint32_t>(kImages * words(extent));
   kernels::image_head({.images = device_images.data(),
                        .weights = weights.data(),
                        .bias = bias.data(),
                        .filters = filters.data(),
                        .map = test::to_input_map(mapping),
                        .sums = sums.data(),
-                       .open = open.data(),
+                       .active = active.data(),
                        .images_count = kImages,
                        .height = extent.height,
                        .width = extent.width},
@@ -362,7 +364,7 @@ void check_image_head(Extent extent, const InputMapping& mapping) {
     inputs.push_back(reference::apply_mapping(mapping, image));
     magnitudes.push_back(reference::apply_mapping(test::magnitudes(mapping), image));
   }
-  expect_head({test::download(sums), test::download(open)}, extent, inputs, magnitudes, parameters, 30);
+  expect_head({test::download(sums), test::download(active)}, extent, inputs, magnitudes, parameters, 30);
 }
 
 TEST_P(FilterHeadTest, OfImagesIsTheReference) {
@@ -376,16 +378,16 @@ void check_image_gradient(Extent extent, const InputMapping& mapping, Rescue res
   SCOPED_TRACE(testing::Message() << testing::PrintToString(extent) << ", " << mapping.name << ", rescue "
                                   << static_cast<int>(rescue));
   constexpr float kScale = 0.37f;
-  const std::vector<std::uint32_t> open = random_open(extent, 1);
+  const std::vector<std::uint32_t> active = random_active(extent, 1);
   const Parameters parameters = random_parameters(3, 2);
-  const auto device_open = test::upload(open);
+  const auto device_active = test::upload(active);
   const auto weights = test::upload(parameters.weights);
   const auto filters = test::upload(kFilters);
   const auto gradients = test::poisoned<float>(static_cast<std::size_t>(kImages * extent.positions() * 3));
   const auto squares = test::poisoned<float>(
       static_cast<std::size_t>(kImages * kernels::image_gradient_parts(extent.height, extent.width)));
   const auto sums = test::upload(sums_of(rescue, static_cast<std::uint64_t>(extent.width)));
-  kernels::image_head_gradient({.open = device_open.data(),
+  kernels::image_head_gradient({.active = device_active.data(),
                                 .sums = rescue == Rescue::off ? nullptr : sums.data() + kFilterHeadParts,
                                 .weights = weights.data(),
                                 .filters = filters.data(),
@@ -401,7 +403,7 @@ void check_image_gradient(Extent extent, const InputMapping& mapping, Rescue res
   std::vector<double> magnitudes;
   for (int image = 0; image < kImages; ++image) {
     const reference::Map response =
-        response_gradient(open, is_rescued(rescue, image), static_cast<std::size_t>(image), extent, kScale);
+        response_gradient(active, is_rescued(rescue, image), static_cast<std::size_t>(image), extent, kScale);
     const std::span<const float> filter = parameters.filter(kFilters[image]);
     const reference::Map gradient =
         reference::mapping_gradient(mapping, reference::convolve_input_gradient(response, filter, 3));

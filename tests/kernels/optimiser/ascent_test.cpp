@@ -9,7 +9,8 @@
 #include <limits>
 
 #include "kernels/head/filter_head.h"
-#include "kernels/optimiser/ascent.h"
+#include "kernels/head/loss_trace.h"
+#include "kernels/optimiser/normalise_and_step.h"
 #include "tests/support/device.h"
 #include "tests/support/random_network.h"
 

@@ -1,7 +1,8 @@
+#include "kernels/picture/encode.h"
+
 #include <gtest/gtest.h>
 
 #include "host/ascent/ascent.h"
-#include "kernels/optimiser/ascent.h"
 #include "tests/support/device.h"
 #include "tests/support/random_network.h"
 

@@ -43,21 +43,21 @@ void check(const Shape& shape) {
   const auto output_gradient = test::upload(test::round_to<T>(gradients));
   const auto output = test::poisoned<T>(out_size * shape.images);
   const auto plain_output = test::poisoned<T>(out_size * shape.images);
-  const auto winners = test::poisoned<std::uint32_t>(out_size * shape.images / 16);
-  const auto open = test::poisoned<std::uint32_t>(out_size * shape.images / 32);
+  const auto argmax = test::poisoned<std::uint32_t>(out_size * shape.images / 16);
+  const auto active = test::poisoned<std::uint32_t>(out_size * shape.images / 32);
   const auto input_gradient = test::poisoned<T>(in_size * shape.images);
   kernels::MaxPoolArguments<T> forward{.input = input.data(),
                                        .output = output.data(),
-                                       .winners = winners.data(),
-                                       .open = open.data(),
+                                       .argmax = argmax.data(),
+                                       .active = active.data(),
                                        .images_count = shape.images,
                                        .height = shape.extent.height,
                                        .width = shape.extent.width,
                                        .channels = shape.channels};
   kernels::max_pool(forward, nullptr);
   kernels::max_pool_gradient<T>({.output_gradient = output_gradient.data(),
-                                 .winners = winners.data(),
-                                 .open = open.data(),
+                                 .argmax = argmax.data(),
+                                 .active = active.data(),
                                  .input_gradient = input_gradient.data(),
                                  .images_count = shape.images,
                                  .height = shape.extent.height,
@@ -65,8 +65,8 @@ void check(const Shape& shape) {
                                  .channels = shape.channels},
                                 nullptr);
   forward.output = plain_output.data();
-  forward.winners = nullptr;
-  forward.open = nullptr;
+  forward.argmax = nullptr;
+  forward.active = nullptr;
   kernels::max_pool(forward, nullptr);
 
   std::vector<float> expected_output;
@@ -99,29 +99,29 @@ TEST_P(MaxPoolTest, KeepsTwoBitsForTheWinnerAndOneForTheRelu) {
   // Channel c of a single window: its first maximum at c % 4, or all zero for every fifth channel.
   constexpr int kChannels = 64;
   std::vector<float> window(4 * kChannels, 0.f);
-  std::vector<std::uint32_t> expected_winners(kChannels / 16);
-  std::vector<std::uint32_t> expected_open(kChannels / 32);
+  std::vector<std::uint32_t> expected_argmax(kChannels / 16);
+  std::vector<std::uint32_t> expected_active(kChannels / 32);
   for (int c = 0; c < kChannels; ++c) {
     if (c % 5 == 0) continue;
     for (int i = c % 4; i < 4; ++i) window[i * kChannels + c] = 1.f;
-    expected_winners[c / 16] |= static_cast<std::uint32_t>(c % 4) << c % 16 * 2;
-    expected_open[c / 32] |= 1u << c % 32;
+    expected_argmax[c / 16] |= static_cast<std::uint32_t>(c % 4) << c % 16 * 2;
+    expected_active[c / 32] |= 1u << c % 32;
   }
   const auto input = test::upload(test::round_to<kernels::Half>(window));
   const auto output = test::poisoned<kernels::Half>(kChannels);
-  const auto winners = test::poisoned<std::uint32_t>(kChannels / 16);
-  const auto open = test::poisoned<std::uint32_t>(kChannels / 32);
+  const auto argmax = test::poisoned<std::uint32_t>(kChannels / 16);
+  const auto active = test::poisoned<std::uint32_t>(kChannels / 32);
   kernels::max_pool<kernels::Half>({.input = input.data(),
                                     .output = output.data(),
-                                    .winners = winners.data(),
-                                    .open = open.data(),
+                                    .argmax = argmax.data(),
+                                    .active = active.data(),
                                     .images_count = 1,
                                     .height = 2,
                                     .width = 2,
                                     .channels = kChannels},
                                    nullptr);
-  EXPECT_EQ(test::download(winners), expected_winners);
-  EXPECT_EQ(test::download(open), expected_open);
+  EXPECT_EQ(test::download(argmax), expected_argmax);
+  EXPECT_EQ(test::download(active), expected_active);
 }
 
 // Or it would be lost in a layer, and the filter go on with a picture of nothing.
@@ -133,8 +133,8 @@ TEST_P(MaxPoolTest, PassesNanOn) {
   const auto output = test::poisoned<kernels::Half>(kChannels);
   kernels::max_pool<kernels::Half>({.input = input.data(),
                                     .output = output.data(),
-                                    .winners = nullptr,
-                                    .open = nullptr,
+                                    .argmax = nullptr,
+                                    .active = nullptr,
                                     .images_count = 1,
                                     .height = 2,
                                     .width = 2,

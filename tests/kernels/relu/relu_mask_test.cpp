@@ -8,9 +8,8 @@
 namespace filterscope {
 namespace {
 
-using kernels::Gate;
-using kernels::GateKind;
-
+using kernels::MaskFormat;
+using kernels::ReluMask;
 class ReluMaskTest : public test::DeviceTest {};
 FILTERSCOPE_DEVICE_TEST_SUITE(ReluMaskTest);
 
@@ -59,23 +58,23 @@ void check_applying() {
     const std::vector<T> values = activation<T>(count);
     const std::vector<float> wide = test::widen(values);
     const std::vector<T> gradient = test::round_to<T>(test::random_values(count, 4, -1.f, 1.f));
-    std::vector<float> gated = test::widen(gradient);
+    std::vector<float> masked = test::widen(gradient);
     std::vector<std::uint8_t> bytes(count);
     for (std::size_t i = 0; i < count; ++i) {
       bytes[i] = wide[i] > 0.f;
-      if (!(wide[i] > 0.f)) gated[i] = 0.f;
+      if (!(wide[i] > 0.f)) masked[i] = 0.f;
     }
     const auto device_bits = test::upload(packed(wide));
     const auto device_bytes = test::upload(bytes);
     const auto device_values = test::upload(values);
-    for (const Gate& gate :
-         {Gate{}, Gate{GateKind::bits, device_bits.data()}, Gate{GateKind::bytes, device_bytes.data()},
-          Gate{GateKind::activation, device_values.data()}}) {
+    for (const ReluMask& mask : {ReluMask{}, ReluMask{MaskFormat::bits, device_bits.data()},
+                                 ReluMask{MaskFormat::bytes, device_bytes.data()},
+                                 ReluMask{MaskFormat::activation, device_values.data()}}) {
       const auto device_gradient = test::upload(gradient);
-      kernels::apply_relu_mask(device_gradient.data(), static_cast<std::int64_t>(count), gate, nullptr);
+      kernels::apply_relu_mask(device_gradient.data(), static_cast<std::int64_t>(count), mask, nullptr);
       EXPECT_EQ(test::widen(test::download(device_gradient)),
-                gate.kind == GateKind::none ? test::widen(gradient) : gated)
-          << count << " values, gate " << static_cast<int>(gate.kind);
+                mask.format == MaskFormat::none ? test::widen(gradient) : masked)
+          << count << " values, mask " << static_cast<int>(mask.format);
     }
   }
 }

@@ -15,9 +15,9 @@
 #include <vector>
 
 #include "host/base/error.h"
-#include "host/base/philox.h"
 #include "host/model/weights/formats.h"
 #include "host/model/weights/weights.h"
+#include "kernels/common/philox.h"
 #include "tests/support/temporary_folder.h"
 
 // Random damage to small weight files. Whatever the bytes, loading ends with whole, finite weights or with an

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "host/base/philox.h"
 #include "host/model/weights/weights.h"
+#include "kernels/common/philox.h"
 #include "tests/support/reference.h"
 
 namespace filterscope {

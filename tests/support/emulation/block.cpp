@@ -18,7 +18,7 @@ namespace filterscope::emulation {
 namespace {
 
 constexpr std::size_t kCommonSharedBytes = 99 * 1024;  // The most that a block of sm_86 and sm_89 may have.
-constexpr std::size_t kUnaskedSharedBytes = 48 * 1024;
+constexpr std::size_t kStaticSharedBytes = 48 * 1024;
 constexpr std::size_t kSharedAlignment = 1024;
 constexpr std::size_t kChunkBytes = 16;
 
@@ -35,10 +35,10 @@ struct StackAllocator {
   void deallocate(boost::context::stack_context& stack) { stacks->deallocate(stack); }
 };
 
-// Thrown in threads that wait when another one has failed.
+// Thrown in waiting threads after another one has failed.
 struct Abandoned {};
 
-// AddressSanitizer is told of every change of stack.
+// AddressSanitizer must be notified of every switch of stacks.
 #if defined(__SANITIZE_ADDRESS__)
 void start_switch(void** keep, const void* bottom, std::size_t size) {
   __sanitizer_start_switch_fiber(keep, bottom, size);
@@ -91,8 +91,8 @@ Block::Block(const char* name, std::size_t dynamic_bytes, const std::function<vo
   shared_begin_ = reinterpret_cast<std::byte*>(address);
 }
 
-// After a failure threads still wait. They leave the kernel by an exception; destroying their fibers would
-// do the same, but unknown to the sanitizer.
+// After a failure, other threads still wait. They leave the kernel by an exception; destroying their fibers
+// would do the same, but without notifying the sanitizer.
 Block::~Block() {
   abandoned_ = true;
   for (unsigned i = 0; i < threads_.size(); ++i) {
@@ -114,8 +114,8 @@ void Block::run() {
     threads_[i].index = {i % blockDim.x, i / blockDim.x % blockDim.y, i / blockDim.x / blockDim.y};
     ++warps_[i / kLanes].lanes;
   }
-  // Of the warps that can run it is always the first in this order that does, as far as it comes: nobody
-  // finds done by chance what it should have waited for.
+  // The first warp in this order that can run does so, as far as it gets: so no warp profits by chance from
+  // work that it should have waited for.
   const std::vector<unsigned> warp_order = in_order(static_cast<unsigned>(warps_.size()));
   const std::vector<unsigned> lane_order = in_order(kLanes);
   while (finished_ < count) {
@@ -129,7 +129,7 @@ void Block::run() {
   }
   if (!copies_.empty()) fail("the block ended before its copies");
   if (shared_used_ > kCommonSharedBytes && !hopper_)
-    fail("more shared memory than a block may have on some devices, and nothing that those lack");
+    fail("more shared memory than a block may have on some devices that could run the kernel");
 }
 
 void Block::block_barrier() {
@@ -177,7 +177,7 @@ void Block::arrive(MBarrier& barrier, int expected_bytes) {
   barrier.bytes += expected_bytes;
   --barrier.missing;
   if (!end_phase_if_over(barrier)) return;
-  // Whoever waited for that may come first.
+  // Threads that waited for this may come first.
   phase_ended_ = true;
   yield();
 }
@@ -204,7 +204,7 @@ void* Block::shared_memory(const void* tag, std::size_t bytes) {
   shared_used_ = (shared_used_ + 15) / 16 * 16;
   std::byte* const memory = shared_begin_ + shared_used_;
   shared_used_ += bytes;
-  if (shared_used_ - dynamic_bytes_ > kUnaskedSharedBytes) fail("more than 48 KiB of static shared memory");
+  if (shared_used_ - dynamic_bytes_ > kStaticSharedBytes) fail("more than 48 KiB of static shared memory");
   if (shared_used_ > kSharedBytes) fail("more shared memory than a block may have");
   std::memset(memory, 0xff, bytes);
   arrays_.emplace(tag, memory);
@@ -238,7 +238,7 @@ bool Block::run_ready_lanes(unsigned warp, const std::vector<unsigned>& lane_ord
     any = true;
     resume(i);
     if (failure_) std::rethrow_exception(failure_);
-    if (phase_ended_) break;  // The warp's other lanes are not ahead of those who waited.
+    if (phase_ended_) break;  // The warp's other lanes must not overtake those that waited.
   }
   return any;
 }
@@ -293,7 +293,7 @@ bool Block::end_phase_if_over(MBarrier& barrier) {
   if (barrier.missing > 0 || barrier.bytes != 0) return false;
   barrier.missing = barrier.arrivals;
   barrier.parity ^= 1;
-  // They look again.
+  // Waiting threads check again.
   for (Thread& thread : threads_) {
     if (thread.state == Thread::State::at_mbarrier) thread.state = Thread::State::ready;
   }

@@ -14,21 +14,21 @@
 
 #include "device.h"
 
-/// A block of threads on the emulated device: its threads are fibers, which it runs one after the other, and
-/// its shared memory, barriers and copies are kept here.
+/// A block of threads on the emulated device: its threads are fibers, run one after the other. It also holds
+/// its shared memory, barriers and copies.
 namespace filterscope::emulation {
 
 constexpr std::size_t kStackBytes = 64 * 1024;
 constexpr std::size_t kSharedBytes = 227 * 1024;  ///< The most that a block of sm_90 may have.
 constexpr std::size_t kBoxRowBytes = 128;
 
-/// Stacks with a guard page below, kept for the next block.
+/// The fibers' stacks, with a guard page below each, reused for the next block.
 class Stacks {
  public:
   ~Stacks();
   boost::context::stack_context allocate();
   void deallocate(const boost::context::stack_context& stack);
-  /// Bottom of the stack given out last.
+  /// The bottom of the stack allocated last.
   const void* newest() const { return newest_; }
 
  private:
@@ -36,7 +36,7 @@ class Stacks {
   const void* newest_ = nullptr;
 };
 
-/// What cp.async copies.
+/// A copy by cp.async.
 struct Copy {
   void* shared;
   const void* global;  ///< Null: zeros.
@@ -44,13 +44,13 @@ struct Copy {
 };
 
 struct MBarrier {
-  int arrivals = 0;  ///< That make a phase.
-  int missing = 0;   ///< Of the phase that goes on.
-  long bytes = 0;    ///< Announced and not there yet.
-  int parity = 0;    ///< Of the phase that goes on.
+  int arrivals = 0;  ///< The arrivals that complete a phase.
+  int missing = 0;   ///< Arrivals missing in the current phase.
+  long bytes = 0;    ///< Bytes announced but not yet copied.
+  int parity = 0;    ///< The parity of the current phase.
 };
 
-/// A box on its way to shared memory.
+/// A box being copied to shared memory.
 struct BoxCopy {
   std::byte* shared;
   TensorMap map;
@@ -67,8 +67,8 @@ struct WarpgroupProduct {
   bool add;
   float (*to_float)(std::uint16_t);
 };
-/// What products that are not done add to, while the thread's own sums are poisoned.
-struct PendingSums {
+/// The accumulators of unfinished products, while those of the thread are poisoned.
+struct PendingAccumulators {
   float* sums;
   std::vector<float> values;
   int products;
@@ -85,21 +85,21 @@ struct Thread {
   bool wgmma_fenced = false;
   std::vector<WarpgroupProduct> open_products;
   std::vector<std::vector<WarpgroupProduct>> product_groups;  ///< Committed, oldest first.
-  std::vector<PendingSums> pending_sums;
+  std::vector<PendingAccumulators> pending_accumulators;
   void* fake_stack = nullptr;  ///< AddressSanitizer's.
   const void* stack_bottom = nullptr;
 };
 
 struct Warp {
   const char* kind = nullptr;
-  int lanes = 0;  ///< That exist.
+  int lanes = 0;  ///< The number of lanes that exist.
   int arrived = 0;
   /// Two sets: a lane may still read one while another is already in the next operation.
   unsigned generation = 0;
   Deposit deposits[2][kLanes];
 };
 
-/// Every block of a launch after the other.
+/// Runs the blocks of a launch one after the other.
 class Block {
  public:
   Block(const char* name, std::size_t dynamic_bytes, const std::function<void()>& kernel, Stacks& stacks,
@@ -108,14 +108,14 @@ class Block {
   Block(const Block&) = delete;
   Block& operator=(const Block&) = delete;
 
-  /// The block that blockIdx names.
+  /// Runs the block that blockIdx names.
   void run();
   [[noreturn]] void fail(const std::string& what) const;
 
-  // For the thread that runs.
+  // For the running thread.
   Thread& thread() { return threads_[running_]; }
   int lane() const { return static_cast<int>(running_ % kLanes); }
-  /// The kernel uses what only sm_90 has.
+  /// Called when the kernel uses a feature that only sm_90 has.
   void use_hopper() { hopper_ = true; }
   void block_barrier();
   const Deposit* exchange(const char* kind, const Deposit& own);
@@ -132,11 +132,11 @@ class Block {
   std::uint64_t shared_address(const void* address) const {
     return static_cast<std::uint64_t>(static_cast<const std::byte*>(address) - shared_begin_);
   }
-  /// Element `k` of column `column` that a descriptor of a matrix with swizzled rows of 128 bytes stands for.
+  /// Element `k` of column `column` of the matrix that `descriptor` describes: swizzled rows of 128 bytes.
   std::uint16_t matrix_element(std::uint64_t descriptor, int column, int k) const {
     const std::uint64_t start = (descriptor & 0x3fff) << 4;
     const std::uint64_t eight_columns = (descriptor >> 32 & 0x3fff) << 4;
-    if (descriptor >> 62 != 1) fail("a matrix in another order than that of rows of 128 bytes, swizzled");
+    if (descriptor >> 62 != 1) fail("a matrix that is not in swizzled rows of 128 bytes");
     if ((descriptor >> 49 & 7) != 0) fail("a matrix descriptor with a base offset");
     std::uint64_t address = start + column / 8 * eight_columns + column % 8 * kBoxRowBytes + k * 2;
     address ^= (address >> 7 & 7) << 4;
@@ -154,15 +154,15 @@ class Block {
 
  private:
   std::vector<unsigned> in_order(unsigned count) const;
-  /// Whether there were any.
+  /// Returns whether there were any.
   bool run_ready_lanes(unsigned warp, const std::vector<unsigned>& lane_order);
   void resume(unsigned index);
   void run_thread();
   void yield();
   bool end_phase_if_over(MBarrier& barrier);
-  /// Copies overtake each other as they like. Whether there was one.
+  /// Finishes any copy, since copies may overtake each other. Returns whether there was one.
   bool finish_a_copy();
-  /// Nobody can run: all who are left must be at the barrier.
+  /// Called when no thread can run: all threads left must be at the barrier.
   void release_barrier();
 
   const char* name_;
@@ -182,7 +182,7 @@ class Block {
   unsigned running_ = 0;
   unsigned finished_ = 0;
   bool hopper_ = false;
-  bool phase_ended_ = false;  // Since the scheduler chose a warp.
+  bool phase_ended_ = false;  // Whether a phase has ended since the scheduler chose a warp.
   boost::context::fiber scheduler_;
   const void* scheduler_bottom_ = nullptr;
   std::size_t scheduler_size_ = 0;
@@ -191,7 +191,7 @@ class Block {
   bool abandoned_ = false;
 };
 
-/// The block whose thread runs; an Error outside of kernels.
+/// The block of the running thread; throws an Error outside of kernels.
 Block& block();
 
 }  // namespace filterscope::emulation

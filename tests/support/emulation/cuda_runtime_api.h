@@ -6,10 +6,10 @@
 
 #include "device.h"
 
-/// The part of the CUDA runtime that the engine uses, for one emulated device. Streams run at once what is
-/// enqueued, or late (set_lateness); a stream that is captured collects it, and a graph runs it again. Device
-/// memory is poisoned with 0xff when it is allocated; memory of the host is not device memory, so a kernel
-/// that touches it fails (except pinned memory, which is mapped).
+/// The part of the CUDA runtime that the engine uses, for one emulated device. Streams run operations at once
+/// or late (set_lateness); a stream that is being captured collects them, and a graph replays them. Device
+/// memory is poisoned with 0xff when it is allocated. A kernel that accesses host memory fails, except for
+/// pinned memory, which is mapped.
 
 enum cudaError_t {
   cudaSuccess = 0,
@@ -99,32 +99,30 @@ cudaError_t cudaProfilerStop();
 
 namespace filterscope::emulation {
 
-/// How much memory the device has; cudaMalloc fails beyond it. 4 GiB to begin with.
+/// Sets the size of the device's memory, initially 4 GiB; cudaMalloc fails beyond it.
 void set_memory(std::size_t bytes);
-/// When streams run what is enqueued. The default stream always runs it at once, and others do not wait for
-/// it.
+/// When streams run operations. The default stream always runs them at once, and others do not wait for it.
 enum class Lateness {
   none,  ///< At once.
-  /// As late as they may: when the host or another stream waits for it, or, a little at a time, when the host
-  /// asks how far it is. So nothing works by chance that lacks an event, or reuses memory too soon.
+  /// As late as possible: when the host or another stream waits, or, a little at a time, when the host
+  /// queries the progress. So code that lacks an event or reuses memory too early does not work by chance.
   late,
 };
-/// Waits for what is enqueued. Lateness::none to begin with.
+/// Waits for all operations first. Initially Lateness::none.
 void set_lateness(Lateness lateness);
-/// Whether the device is broken, as by a kernel that touched what is not its own: waiting for it fails, and
-/// so does asking how far it is.
+/// Sets whether the device is broken, as by a kernel's illegal access: then waiting for it and querying its
+/// progress fail.
 void set_broken(bool broken);
-/// Ranges of a profile, one within the other.
+/// Opens and closes nested ranges of a profile.
 void push_range(const std::string& name);
 void pop_range();
-/// All that there were since the last call, each as the names from the outermost to its own, with '/'
-/// between.
+/// Returns all ranges since the last call, each as the names from the outermost to its own, separated by '/'.
 std::set<std::string> take_ranges();
-/// The next graph that is to be instantiated finds no memory for it.
+/// Makes the next instantiation of a graph fail for lack of memory.
 void refuse_next_graph();
-/// From the next allocation of pinned memory on there is none, for so many times.
+/// Makes the next `times` allocations of pinned memory fail.
 void refuse_pinned(int times);
-/// What is allocated now, and how often anything was allocated, copied or waited for so far.
+/// The memory allocated now, and the numbers of allocations, copies and waits so far.
 struct Counters {
   std::size_t allocated_bytes = 0;
   long allocations = 0;

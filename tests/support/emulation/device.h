@@ -14,17 +14,17 @@
 #include <vector>
 
 /// The part of CUDA that the kernels use, for the host compiler: a device on which each thread of a block is
-/// a fiber. It is made to find mistakes, not to be fast:
-/// - every access to global memory is checked against the allocation its pointer came from, and for
-///   alignment; indices of shared arrays are checked, shared memory starts poisoned, and so does device
-///   memory;
+/// a fiber. It is built to find mistakes, not to be fast:
+/// - every access to global memory is checked for alignment and against the allocation its pointer came from;
+///   indices of shared arrays are checked; shared and device memory start poisoned;
 /// - a barrier or a warp operation that not all threads reach is an error, not a hang;
-/// - between barriers one warp after the other runs as far as it comes, and the order of warps and lanes can
+/// - between barriers, one warp after the other runs as far as it gets, and the order of warps and lanes can
 ///   be reversed or shuffled, which uncovers missing barriers;
-/// - what cp.async copies is not there before it was waited for, and must be waited for;
-/// - a copy of a box is as late as may be: its place is poisoned at once, and filled when nobody can run
-///   without it;
-/// - a product of a warpgroup reads its operands, and gives its sums, when it is waited for.
+/// - the copies of cp.async must be waited for, and do not arrive before;
+/// - a copy of a box is as late as possible: its destination is poisoned at once, and filled when no thread
+/// can
+///   run without it;
+/// - a product of a warpgroup reads its operands and writes its accumulators when it is waited for.
 /// A mistake throws emulation::Error out of the launch, naming kernel, block and thread.
 
 #define __global__
@@ -46,11 +46,11 @@ extern constinit thread_local uint3 blockIdx;
 extern constinit thread_local dim3 blockDim;
 extern constinit thread_local dim3 gridDim;
 
-/// IEEE binary16, as its bits.
+/// The bits of an IEEE binary16.
 struct __half {
   std::uint16_t bits = 0;
 };
-/// The upper half of a float, as its bits.
+/// The upper half of a float's bits.
 struct __nv_bfloat16 {
   std::uint16_t bits = 0;
 };
@@ -71,7 +71,7 @@ class Error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// In what order the threads of a block run between barriers.
+/// The order in which the threads of a block run between barriers.
 enum class Order { ascending, descending, shuffled };
 void set_order(Order order);
 
@@ -80,7 +80,7 @@ void set_order(Order order);
 void launch(const char* name, dim3 grid, dim3 block, std::size_t dynamic_shared_bytes, cudaStream_t stream,
             std::function<void()> kernel);
 
-/// An Error that names kernel, block and thread. Only inside a kernel.
+/// Throws an Error that names kernel, block and thread. Only inside a kernel.
 [[noreturn]] void fail(const std::string& what);
 
 // ---- global memory
@@ -89,7 +89,7 @@ struct Bounds {
   const std::byte* begin = nullptr;
   const std::byte* end = nullptr;
 };
-/// The live allocation that `pointer` lies in; empty for null. An Error for any other pointer.
+/// The live allocation that contains `pointer`; empty for null. Throws an Error for any other pointer.
 Bounds bounds_of(const volatile void* pointer);
 
 [[noreturn]] void fail_access(const Bounds& bounds, const void* address, std::size_t bytes);
@@ -114,7 +114,7 @@ class SharedArray {
     }
     return data_[index];
   }
-  /// An address for an instruction of the ptx wrappers, which checks it.
+  /// An address for an instruction's ptx wrapper, which checks it.
   T* operator+(std::ptrdiff_t offset) const { return data_ + offset; }
 
  private:
@@ -122,15 +122,14 @@ class SharedArray {
   std::size_t size_;
 };
 
-/// Memory of the running block for the array that `tag` stands for, poisoned when the block's first thread
-/// asks.
+/// The running block's memory for the array identified by `tag`, poisoned when the block's first thread asks.
 void* shared_memory(const void* tag, std::size_t bytes);
 void* dynamic_shared_memory();
 std::size_t dynamic_shared_bytes();
 
 template <class T, class Tag>
 SharedArray<T> shared_array(std::size_t count, Tag) {
-  static const char tag = 0;  // One per lambda type, that is, per place in the source and instantiation.
+  static const char tag = 0;  // One per lambda type, hence per place in the source and instantiation.
   return {static_cast<T*>(shared_memory(&tag, count * sizeof(T))), count};
 }
 template <class T>
@@ -142,7 +141,7 @@ SharedArray<T> dynamic_shared_array() {
 #define FILTERSCOPE_DYNAMIC_SHARED(Type, name) \
   const auto name = ::filterscope::emulation::dynamic_shared_array<Type>()
 
-/// The place in shared memory, from its beginning, as instructions count it.
+/// The offset in shared memory, as instructions use it.
 std::uint64_t shared_address(const void* shared);
 
 // ---- threads of a block
@@ -150,7 +149,7 @@ std::uint64_t shared_address(const void* shared);
 void block_barrier();
 
 constexpr int kLanes = 32;
-/// What a lane gives to the other lanes of its warp in one operation.
+/// The data that a lane gives to the other lanes of its warp in one operation.
 struct Deposit {
   std::uint32_t words[12];
 };
@@ -182,7 +181,7 @@ void cp_async(void* shared, const void* global, std::size_t bytes, bool valid);
 void cp_async_commit();
 void cp_async_wait(int pending);
 void ldmatrix(std::uint32_t (&fragment)[4], const void* row, bool transposed);
-/// How often two rows of one ldmatrix matrix, in different places, lay in the same banks, so far.
+/// How often so far two different rows of one ldmatrix matrix were in the same banks.
 long ldmatrix_bank_conflicts();
 
 template <class T>
@@ -211,7 +210,7 @@ void mma_m16n8k16(float (&sums)[4], const std::uint32_t (&a)[4], const std::uint
   const int group = lane() / 4;
   const int pair = lane() % 4 * 2;
   for (int k = 0; k < 16; ++k) {
-    // Which of the four lanes that share a row of A or a column of B holds element k, and where.
+    // The lane that holds element k, of the four that share a row of A or a column of B, and its place there.
     const int holder = k % 8 / 2;
     const int in_a = k / 8 * 4 + k % 2;
     const int in_b = 8 + k / 8 * 2 + k % 2;
@@ -221,18 +220,19 @@ void mma_m16n8k16(float (&sums)[4], const std::uint32_t (&a)[4], const std::uint
   }
 }
 
-/// 8 bytes of shared memory each.
+/// Each mbarrier takes 8 bytes of shared memory.
 void mbarrier_init(void* barrier, int arrivals);
 void mbarrier_arrive(void* barrier, int expected_bytes);
 void mbarrier_wait(void* barrier, int parity);
 
-/// A matrix of 16-bit elements in device memory, and the box that is copied of it.
+/// A matrix of 16-bit elements in device memory, and the box that is copied from it.
 struct TensorMap {
   const std::uint16_t* data = nullptr;
   std::int64_t rows = 0;
   std::int64_t columns = 0;
   int box_rows = 0;
-  int group_rows = 0;  ///< If not 0: the box has a pair of rows of each of several groups of so many rows.
+  int group_rows =
+      0;  ///< If not 0: the box has a pair of rows from each of several groups of this many rows.
 };
 void tma_load(void* shared, const TensorMap& map, int row, int column, void* barrier);
 void tma_load_pairs(void* shared, const TensorMap& map, int row, int column, void* barrier);
@@ -240,7 +240,7 @@ void tma_load_pairs(void* shared, const TensorMap& map, int row, int column, voi
 void wgmma_fence();
 void wgmma_commit();
 void wgmma_wait(int pending);
-/// As many sums per thread as half of the product's columns.
+/// Each thread has half as many accumulators as the product has columns.
 void wgmma_m64k16(float* sums, int sums_count, const std::uint32_t* a, std::uint64_t b, bool add,
                   float (*to_float)(std::uint16_t bits));
 template <class T>

@@ -3,18 +3,20 @@
 #include <chrono>
 #include <deque>
 #include <functional>
-#include <map>
 #include <memory>
-#include <mutex>
-#include <new>
 #include <random>
 #include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
-using filterscope::emulation::Bounds;
-using filterscope::emulation::Counters;
-using filterscope::emulation::Error;
+// Streams, events, graphs and the device itself; runtime_memory.cpp has the rest of the emulated CUDA
+// runtime.
+
+using filterscope::emulation::capturing;
+using filterscope::emulation::failed;
+using filterscope::emulation::run_all;
+using filterscope::emulation::run_all_streams;
 
 struct CUgraph_st {
   std::vector<std::function<void()>> operations;
@@ -24,9 +26,9 @@ struct CUgraphExec_st {
 };
 struct CUstream_st {
   CUgraph_st* capture = nullptr;
-  // What is enqueued and has not run, with Lateness::late.
+  // Operations that are enqueued but have not run, with Lateness::late.
   std::deque<std::function<void()>> pending;
-  unsigned asleep = 0;  // Questions during which it gets no further.
+  unsigned asleep = 0;  // The number of queries during which it makes no progress.
 };
 struct CUevent_st {
   // Shared with the operation that records it, which may outlive the event.
@@ -40,57 +42,27 @@ struct CUevent_st {
 
 namespace {
 
-// Every allocation lies between zones that nothing may write to.
-constexpr std::size_t kGuardBytes = 256;
-constexpr unsigned char kGuardByte = 0xa5;
-constexpr unsigned char kPoison = 0xff;
-
-struct Allocation {
-  std::size_t bytes;
-  bool pinned;
-};
-
-std::mutex g_mutex;
-std::map<const std::byte*, Allocation> g_allocations;
-std::size_t g_memory = std::size_t{4} << 30;
 bool g_broken = false;
 bool g_refuses_graph = false;
-int g_refused_pinned = 0;
 std::vector<std::string> g_open_ranges;
 std::set<std::string> g_ranges;
-Counters g_counters;
+filterscope::emulation::Counters g_counters;
 cudaError_t g_last_error = cudaSuccess;
-int g_captures = 0;  // Under way.
+int g_captures = 0;  // Streams being captured.
 filterscope::emulation::Lateness g_lateness = filterscope::emulation::Lateness::none;
 std::set<cudaStream_t> g_streams;
-std::minstd_rand g_progress(1);  // How far a stream gets between two questions.
-
-cudaError_t failed(cudaError_t error) {
-  g_last_error = error;
-  return error;
-}
-
-// What a device refuses while a stream is captured: allocating, and whatever waits.
-bool capturing() {
-  return g_captures > 0;
-}
+std::minstd_rand g_progress(1);  // Decides how far a stream gets between two queries.
 
 void run_next(cudaStream_t stream) {
   const auto operation = std::move(stream->pending.front());
   stream->pending.pop_front();
   operation();
 }
-void run_all(cudaStream_t stream) {
-  while (stream != nullptr && !stream->pending.empty()) run_next(stream);
-}
-void run_all_streams() {
-  for (const cudaStream_t stream : g_streams) run_all(stream);
-}
-// Up to and with the record.
+// Runs everything up to the record, including it.
 void run_to(const std::shared_ptr<CUevent_st::Record>& record) {
   while (record && !record->passed) run_next(record->stream);
 }
-// The device has got on a little meanwhile, or not at all, for a while of questions.
+// Lets the stream make a little progress, or none for a number of queries.
 void run_some(cudaStream_t stream) {
   constexpr unsigned kMost = 4;
   constexpr unsigned kLongestSleep = 50;
@@ -108,7 +80,7 @@ void run_some(cudaStream_t stream) {
   }
 }
 
-// Runs it now, or when the stream gets to it.
+// Runs `operation` now, or when the stream gets to it.
 void put(cudaStream_t stream, std::function<void()> operation) {
   if (stream == nullptr ||
       (stream->pending.empty() && g_lateness == filterscope::emulation::Lateness::none)) {
@@ -118,62 +90,24 @@ void put(cudaStream_t stream, std::function<void()> operation) {
   }
 }
 
-cudaError_t allocate(void** pointer, std::size_t bytes, bool pinned) {
-  if (capturing()) return failed(cudaErrorStreamCaptureUnsupported);
-  const std::lock_guard lock(g_mutex);
-  if (bytes == 0) {
-    *pointer = nullptr;
-    return cudaSuccess;
-  }
-  if (!pinned && bytes > g_memory - std::min(g_memory, g_counters.allocated_bytes)) {
-    return failed(cudaErrorMemoryAllocation);
-  }
-  auto* const memory = static_cast<std::byte*>(
-      ::operator new (bytes + 2 * kGuardBytes, std::align_val_t{kGuardBytes}, std::nothrow));
-  if (memory == nullptr) return failed(cudaErrorMemoryAllocation);
-  std::memset(memory, kGuardByte, kGuardBytes);
-  std::memset(memory + kGuardBytes, kPoison, bytes);
-  std::memset(memory + kGuardBytes + bytes, kGuardByte, kGuardBytes);
-  g_allocations.emplace(memory + kGuardBytes, Allocation{bytes, pinned});
-  if (!pinned) g_counters.allocated_bytes += bytes;
-  ++g_counters.allocations;
-  *pointer = memory + kGuardBytes;
-  return cudaSuccess;
-}
-
-cudaError_t release(void* pointer) {
-  if (pointer == nullptr) return cudaSuccess;
-  const std::lock_guard lock(g_mutex);
-  auto* const memory = static_cast<std::byte*>(pointer);
-  const auto found = g_allocations.find(memory);
-  if (found == g_allocations.end()) return failed(cudaErrorInvalidValue);
-  for (std::size_t i = 0; i < kGuardBytes; ++i) {
-    if (memory[found->second.bytes + i] != std::byte{kGuardByte} ||
-        memory[i - kGuardBytes] != std::byte{kGuardByte}) {
-      return failed(cudaErrorUnknown);
-    }
-  }
-  if (!found->second.pinned) g_counters.allocated_bytes -= found->second.bytes;
-  g_allocations.erase(found);
-  ::operator delete (memory - kGuardBytes, std::align_val_t{kGuardBytes});
-  return cudaSuccess;
-}
-
 }  // namespace
 
 namespace filterscope::emulation {
 
-Bounds bounds_of(const volatile void* pointer) {
-  if (pointer == nullptr) return {};
-  const auto* const address = const_cast<const std::byte*>(static_cast<const volatile std::byte*>(pointer));
-  const std::lock_guard lock(g_mutex);
-  auto found = g_allocations.upper_bound(address);
-  if (found != g_allocations.begin()) {
-    --found;
-    if (address <= found->first + found->second.bytes)
-      return {found->first, found->first + found->second.bytes};
-  }
-  throw Error("a kernel is given a pointer that is not to device memory");
+void run_all(cudaStream_t stream) {
+  while (stream != nullptr && !stream->pending.empty()) run_next(stream);
+}
+void run_all_streams() {
+  for (const cudaStream_t stream : g_streams) run_all(stream);
+}
+
+cudaError_t failed(cudaError_t error) {
+  g_last_error = error;
+  return error;
+}
+
+bool capturing() {
+  return g_captures > 0;
 }
 
 void enqueue(cudaStream_t stream, std::function<void()> operation) {
@@ -190,10 +124,6 @@ void set_lateness(Lateness lateness) {
   g_lateness = lateness;
 }
 
-void set_memory(std::size_t bytes) {
-  g_memory = bytes;
-}
-
 void set_broken(bool broken) {
   g_broken = broken;
 }
@@ -207,9 +137,6 @@ void pop_range() {
 std::set<std::string> take_ranges() {
   return std::exchange(g_ranges, {});
 }
-void refuse_pinned(int times) {
-  g_refused_pinned = times;
-}
 void refuse_next_graph() {
   g_refuses_graph = true;
 }
@@ -217,10 +144,11 @@ void refuse_next_graph() {
 Counters counters() {
   return g_counters;
 }
+Counters& mutable_counters() {
+  return g_counters;
+}
 
 }  // namespace filterscope::emulation
-
-using filterscope::emulation::enqueue;
 
 const char* cudaGetErrorName(cudaError_t error) {
   switch (error) {
@@ -262,7 +190,10 @@ cudaError_t cudaGetDevice(int* device) {
   return cudaSuccess;
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
-  *properties = {"emulated device", g_memory, 9, 0, 2, 1 << 20};
+  std::size_t free = 0;
+  std::size_t total = 0;
+  cudaMemGetInfo(&free, &total);
+  *properties = {"emulated device", total, 9, 0, 2, 1 << 20};
   return cudaSuccess;
 }
 cudaError_t cudaDeviceSynchronize() {
@@ -279,84 +210,6 @@ cudaError_t cudaDriverGetVersion(int* version) {
 cudaError_t cudaRuntimeGetVersion(int* version) {
   *version = 13000;
   return cudaSuccess;
-}
-cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
-  *total = g_memory;
-  *free = g_memory - std::min(g_memory, g_counters.allocated_bytes);
-  return cudaSuccess;
-}
-cudaError_t cudaMalloc(void** pointer, std::size_t bytes) {
-  return allocate(pointer, bytes, false);
-}
-cudaError_t cudaFree(void* pointer) {
-  run_all_streams();
-  return release(pointer);
-}
-cudaError_t cudaHostAlloc(void** pointer, std::size_t bytes, unsigned) {
-  if (g_refused_pinned > 0) {
-    --g_refused_pinned;
-    return failed(cudaErrorMemoryAllocation);
-  }
-  return allocate(pointer, bytes, true);
-}
-cudaError_t cudaFreeHost(void* pointer) {
-  run_all_streams();
-  return release(pointer);
-}
-cudaError_t cudaHostGetDevicePointer(void** device, void* host, unsigned) {
-  if (capturing()) return failed(cudaErrorStreamCaptureUnsupported);
-  *device = host;
-  return cudaSuccess;
-}
-cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind,
-                            cudaStream_t stream) {
-  ++g_counters.copies;
-  const auto is_allocated = [](const void* pointer) {
-    try {
-      return filterscope::emulation::bounds_of(pointer).begin != nullptr;
-    } catch (const Error&) {
-      return false;
-    }
-  };
-  const auto inside = [bytes](const void* pointer) {
-    return filterscope::emulation::bounds_of(pointer).end >= static_cast<const std::byte*>(pointer) + bytes;
-  };
-  if (kind != cudaMemcpyDeviceToHost && kind != cudaMemcpyDefault && bytes > 0 && !inside(to)) {
-    return failed(cudaErrorInvalidValue);
-  }
-  if (kind != cudaMemcpyHostToDevice && kind != cudaMemcpyDefault && bytes > 0 && !inside(from)) {
-    return failed(cudaErrorInvalidValue);
-  }
-  if (bytes == 0) return cudaSuccess;
-  // Memory that is not pinned is copied from before the call returns, and to before it returns as well.
-  const bool pageable_source = kind == cudaMemcpyHostToDevice && !is_allocated(from);
-  const bool pageable_target = kind == cudaMemcpyDeviceToHost && !is_allocated(to);
-  if (pageable_source) {
-    const auto* const first = static_cast<const std::byte*>(from);
-    enqueue(stream, [to, staged = std::vector<std::byte>(first, first + bytes)] {
-      std::memcpy(to, staged.data(), staged.size());
-    });
-  } else {
-    enqueue(stream, [=] { std::memmove(to, from, bytes); });
-  }
-  if (pageable_target && !capturing()) run_all(stream);
-  return cudaSuccess;
-}
-cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
-  if (capturing()) return failed(cudaErrorStreamCaptureUnsupported);
-  ++g_counters.synchronisations;
-  return cudaMemcpyAsync(to, from, bytes, kind, nullptr);
-}
-cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaStream_t stream) {
-  if (bytes == 0) return cudaSuccess;
-  if (filterscope::emulation::bounds_of(to).end < static_cast<std::byte*>(to) + bytes) {
-    return failed(cudaErrorInvalidValue);
-  }
-  enqueue(stream, [=] { std::memset(to, value, bytes); });
-  return cudaSuccess;
-}
-cudaError_t cudaMemset(void* to, int value, std::size_t bytes) {
-  return cudaMemsetAsync(to, value, bytes, nullptr);
 }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   *stream = new CUstream_st;

@@ -26,7 +26,7 @@ void ldmatrix(std::uint32_t (&fragment)[4], const void* row, bool transposed) {
   std::memcpy(own.elements, row, sizeof(own.elements));
   const Deposit* const warp = exchange(transposed ? "ldmatrix.trans" : "ldmatrix", deposit(own));
   if (lane() == 0) {
-    constexpr std::uintptr_t kBankBytes = 128;  // Of all banks.
+    constexpr std::uintptr_t kBankBytes = 128;  // All banks together.
     for (int i = 0; i < kLanes; ++i) {
       for (int j = i / 8 * 8; j < i; ++j) {
         const auto first = reinterpret_cast<std::uintptr_t>(value_of<Row>(warp[i]).address);
@@ -60,11 +60,11 @@ void wgmma_m64k16(float* sums, int sums_count, const std::uint32_t* a, std::uint
   Thread& thread = block().thread();
   if (!thread.wgmma_fenced) fail("a product of a warpgroup without a fence before");
   thread.open_products.push_back({sums, sums_count, a, b, add, to_float});
-  const auto pending = std::ranges::find(thread.pending_sums, sums, &PendingSums::sums);
-  if (pending != thread.pending_sums.end()) {
+  const auto pending = std::ranges::find(thread.pending_accumulators, sums, &PendingAccumulators::sums);
+  if (pending != thread.pending_accumulators.end()) {
     ++pending->products;
   } else {
-    thread.pending_sums.push_back({sums, std::vector<float>(sums, sums + sums_count), 1});
+    thread.pending_accumulators.push_back({sums, std::vector<float>(sums, sums + sums_count), 1});
     std::fill_n(sums, sums_count, std::numeric_limits<float>::quiet_NaN());
   }
 }
@@ -91,27 +91,29 @@ void wgmma_wait(int pending) {
       for (int k = 0; k < 16; ++k) {
         for (int half = 0; half < 2; ++half) rows[half][k] = a(half, k);
       }
-      const auto pending_sums = std::ranges::find(thread.pending_sums, product.sums, &PendingSums::sums);
-      if (!product.add) std::ranges::fill(pending_sums->values, 0.f);
+      const auto pending_accumulators =
+          std::ranges::find(thread.pending_accumulators, product.sums, &PendingAccumulators::sums);
+      if (!product.add) std::ranges::fill(pending_accumulators->values, 0.f);
       for (int i = 0; i < product.sums_count; i += 4) {
         for (int column = 0; column < 2; ++column) {
           for (int k = 0; k < 16; ++k) {
             const float b =
                 product.to_float(block().matrix_element(product.b, i / 4 * 8 + lane() % 4 * 2 + column, k));
             for (int half = 0; half < 2; ++half) {
-              pending_sums->values[static_cast<std::size_t>(i + 2 * half + column)] += rows[half][k] * b;
+              pending_accumulators->values[static_cast<std::size_t>(i + 2 * half + column)] +=
+                  rows[half][k] * b;
             }
           }
         }
       }
-      if (--pending_sums->products == 0) {
-        std::ranges::copy(pending_sums->values, product.sums);
-        thread.pending_sums.erase(pending_sums);
+      if (--pending_accumulators->products == 0) {
+        std::ranges::copy(pending_accumulators->values, product.sums);
+        thread.pending_accumulators.erase(pending_accumulators);
       }
     }
     thread.product_groups.erase(thread.product_groups.begin());
   }
-  // Lanes wait together: none goes on before all have read what they multiply.
+  // Lanes wait together: none continues before all have read their operands.
   exchange("wgmma.wait", {});
 }
 

@@ -21,8 +21,9 @@ __half __float2half_rn(float value) {
   const auto sign = static_cast<std::uint16_t>(bits >> 31 << 15);
   const float magnitude = std::abs(value);
   if (std::isnan(value)) return {static_cast<std::uint16_t>(sign | 0x7fffu)};
-  if (magnitude >= 65520.f) return {static_cast<std::uint16_t>(sign | 0x7c00u)};  // Rounds beyond 65504.
-  // The spacing of binary16 around the value; below 2^-14 it stays that of the subnormals.
+  if (magnitude >= 65520.f)
+    return {static_cast<std::uint16_t>(sign | 0x7c00u)};  // Rounds to more than 65504.
+  // The exponent of binary16's spacing around the value; below 2^-14, it stays that of subnormals.
   const int exponent = magnitude < 0x1p-14f ? -14 : std::ilogb(magnitude);
   const float in_units = std::nearbyint(std::ldexp(magnitude, 10 - exponent));  // Ties to even; exact.
   const auto units = static_cast<std::uint32_t>(in_units);                      // At most 2048.
