@@ -159,11 +159,11 @@ without_known_hazards() {
   local log=$out/hazards-$BASHPID.tmp code known
   "$@" 2>&1 | tee "$log"
   code=${PIPESTATUS[0]}
-  known=$(grep -c 'Error: Race reported between Write access at .*wgmma::make_halo_tiles<' "$log")
+  known=$(grep -c 'Error: Race reported between Write access at .*wgmma::unpool_halo_tiles<' "$log")
   if ((code == 99 && known > 0 && known == $(grep -c '========= Error:' "$log"))) &&
     ! grep '=========     and ' "$log" | grep -qv 'Read access at .*ldmatrix' &&
     ! grep -q -e '\[  FAILED  \]' -e 'Target application returned an error' "$log"; then
-    echo "check_gpu.sh: only the reports of wgmma::make_halo_tiles that are known to be none"
+    echo "check_gpu.sh: only the reports of wgmma::unpool_halo_tiles that are known to be none"
     code=0
   fi
   rm -f "$log"

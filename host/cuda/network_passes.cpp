@@ -6,6 +6,7 @@
 
 #include "first_layer.h"
 #include "kernels/head/filter_head.h"
+#include "kernels/head/image_head.h"
 #include "kernels/pool/max_pool.h"
 #include "layer_masks.h"
 #include "nvtx.h"

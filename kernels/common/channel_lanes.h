@@ -5,41 +5,41 @@
 
 #include "types.h"
 
-/// How kernels share out channels-last maps: eight lanes take one position, 16 bytes of neighbouring channels
-/// each, so that a warp's access is four positions of 128 bytes, whole lines. What belongs to the channels in
-/// fp32 (weights) is handled in quads of four.
+/// How warps access channels-last maps: eight lanes share one position, each with 16 bytes of consecutive
+/// channels, so that a warp's access covers four positions of 128 bytes, whole cache lines. fp32 values per
+/// channel, such as weights, come in quads of four.
 namespace filterscope::kernels {
 
 constexpr int kChannelLanes = 8;
-/// Positions that a warp takes at a time.
+/// Positions in one access of a warp.
 constexpr int kPositionGroups = kWarpSize / kChannelLanes;
 
 using Quad = Vector<float, 4>;
 
-/// Channels of a 16-byte access.
+/// Channels in one lane's access.
 template <class T>
 constexpr int kVectorSize = static_cast<int>(16 / sizeof(T));
-/// Channels that the eight lanes take at a time: 64 of 16 bits, 32 of 32 bits.
+/// Channels in one access of the eight lanes: 64 of 16 bits, or 32 of 32 bits.
 template <class T>
 constexpr int kChannelChunk = kChannelLanes* kVectorSize<T>;
 template <class T>
 constexpr int kQuadsPerVector = kVectorSize<T> / 4;
 
-/// The first channel of a lane's quad number `quad`, counted over its vectors of consecutive chunks. Shared
-/// memory keeps quads as [quad][lane], which eight lanes read without bank conflicts.
+/// The first channel of a lane's quad `quad`, where a lane's quads are numbered over consecutive chunks.
+/// Shared memory stores quads as [quad][lane], which eight lanes read without bank conflicts.
 template <class T>
 __host__ __device__ constexpr int quad_channel(int quad, int lane) {
   return quad / kQuadsPerVector<T> * kChannelChunk<T> + lane * kVectorSize<T> + quad % kQuadsPerVector<T> * 4;
 }
-/// The place in [quad][lane] of the quad that has `channel`.
+/// The index in [quad][lane] of the quad that contains `channel`.
 template <class T>
 __host__ __device__ constexpr int quad_place(int channel) {
   const int quad = channel / kChannelChunk<T> * kQuadsPerVector<T> + channel % kVectorSize<T> / 4;
   return quad * kChannelLanes + channel % kChannelChunk<T> / kVectorSize<T>;
 }
 
-/// The 16 bytes of a vector as four registers. Where vectors are selected or kept, the compiler takes a
-/// Vector<T, ...> of 16-bit values apart and puts it together again.
+/// The 16 bytes of a vector as four registers. For selects and copies of a Vector of 16-bit values, the
+/// compiler would unpack and repack every element.
 using Words = Vector<std::uint32_t, 4>;
 using WordPair = Vector<std::uint32_t, 2>;
 
@@ -55,9 +55,9 @@ __device__ inline float word_value(const Words& words, int i) {
   }
 }
 
-/// Adds each of N values over the eight lanes; lane l gets the sums of values l * N / 8 and following in the
-/// first N / 8 places. In each of three steps a lane hands half of what it still has to its partner and adds
-/// what it gets to the other half. The order is fixed. All lanes of the warp must call it.
+/// Adds up each of N values over the eight lanes; lane l gets the sums of values l * N / 8 and following in
+/// its first N / 8 elements. In each of three steps a lane sends half of its remaining values to its partner
+/// and adds what it receives to the other half. The order is fixed. All lanes of the warp must call it.
 template <int kDistance = kChannelLanes / 2, int N>
 __device__ inline void sum_over_channel_lanes(float (&values)[N]) {
   static_assert(N % kChannelLanes == 0);

@@ -6,12 +6,12 @@
 
 namespace filterscope::kernels {
 
-/// A divisor that is known before a kernel starts: dividing by it is a multiplication (Granlund and
+/// A divisor known before a kernel starts, so that division by it is a multiplication (Granlund and
 /// Montgomery, "Division by invariant integers using multiplication", 1994).
 class Divisor {
  public:
   Divisor() = default;
-  /// 1 to 2^31 - 1.
+  /// `divisor`: 1 to 2^31 - 1.
   constexpr explicit Divisor(int divisor) : divisor_(divisor) {
     while (std::int64_t{1} << shift_ < divisor) ++shift_;
     shift_ += 31;
@@ -19,7 +19,7 @@ class Divisor {
   }
 
   __host__ __device__ constexpr int divisor() const { return divisor_; }
-  /// Of a dividend that is not negative.
+  /// dividend / divisor; `dividend` must not be negative.
   __host__ __device__ constexpr int quotient(int dividend) const {
     return static_cast<int>(static_cast<std::uint64_t>(dividend) * factor_ >> shift_);
   }

@@ -7,10 +7,10 @@
 
 namespace filterscope::kernels {
 
-/// An array in device memory as kernels see it. Every access of a kernel to global memory goes through it,
-/// which costs nothing on a device; in the emulation each one is checked against the allocation that the
-/// pointer lies in, and for its alignment. Made from a pointer where a kernel is launched; the pointer may be
-/// null if the kernel then uses none.
+/// A kernel's view of an array in device memory. Kernels access global memory only through it. On a device it
+/// costs nothing; the emulation checks each access against the allocation that the pointer lies in, and its
+/// alignment. Constructed from a pointer at the launch; the pointer may be null if the kernel then makes no
+/// access.
 template <class T>
 class Global {
  public:
@@ -33,7 +33,7 @@ class Global {
     *address(index, 1) = value;
   }
 
-  /// Elements index .. index + N - 1 by one instruction; index must be a multiple of N.
+  /// Loads or stores elements index .. index + N - 1 with one instruction; index must be a multiple of N.
   template <int N>
   __device__ Vector<Value, N> load_vector(std::int64_t index) const {
     return *reinterpret_cast<const Vector<Value, N>*>(vector_address<N>(index));
@@ -43,7 +43,7 @@ class Global {
     *reinterpret_cast<Vector<Value, N>*>(vector_address<N>(index)) = vector;
   }
 
-  /// For instructions that take an address and access N elements there, aligned to their size.
+  /// The address for instructions that access N elements themselves; index must be a multiple of N.
   template <int N>
   __device__ T* vector_address(std::int64_t index) const {
     T* const at = address(index, N);

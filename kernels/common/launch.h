@@ -9,7 +9,7 @@
 
 namespace filterscope::kernels {
 
-/// A launch that the device refused.
+/// Thrown where the device refuses a launch.
 class LaunchError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -21,8 +21,8 @@ struct LaunchShape {
   std::size_t dynamic_shared_bytes = 0;
 };
 
-/// Starts `kernel` on `stream`; all kernels start through here. `name` is what an error calls it. An empty
-/// grid starts nothing. Throws LaunchError.
+/// Starts `kernel` on `stream`; every kernel is launched through this function. Errors name the kernel
+/// `name`. An empty grid starts nothing. Throws LaunchError.
 template <class... Parameters, class... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), const LaunchShape& shape, cudaStream_t stream,
             Arguments&&... arguments) {
@@ -34,13 +34,13 @@ void launch(const char* name, void (*kernel)(Parameters...), const LaunchShape& 
 #else
   const auto require = [name](cudaError_t status) {
     if (status == cudaSuccess) return;
-    cudaGetLastError();  // The runtime would hand this error to whoever asks next.
+    cudaGetLastError();  // Clears the error, which the runtime would otherwise report to a later call.
     throw LaunchError(std::string("kernel ") + name + ": " + cudaGetErrorName(status) + ": " +
                       cudaGetErrorString(status));
   };
-  constexpr std::size_t kUnaskedSharedBytes = 48 * 1024;
-  if (shape.dynamic_shared_bytes > kUnaskedSharedBytes) {
-    // Never lowered: what was captured may need what an earlier launch asked for.
+  constexpr std::size_t kDefaultSharedBytes = 48 * 1024;
+  if (shape.dynamic_shared_bytes > kDefaultSharedBytes) {
+    // Never lowered: a captured graph may still rely on an earlier launch's limit.
     cudaFuncAttributes attributes{};
     require(cudaFuncGetAttributes(&attributes, kernel));
     const auto bytes = static_cast<int>(shape.dynamic_shared_bytes);

@@ -4,7 +4,7 @@
 
 namespace filterscope::kernels {
 
-/// What combines two values of a reduction.
+/// Combining functions of reductions.
 struct Sum {
   template <class T>
   __device__ T operator()(T a, T b) const {
@@ -18,7 +18,7 @@ struct Maximum {
   __device__ float operator()(float a, float b) const { return b > a ? b : a; }
 };
 
-/// The combination over the 32 lanes, in every lane; the order is fixed. All lanes must call it.
+/// Reduces over the 32 lanes, in a fixed order; every lane gets the result. All lanes must call it.
 template <class Combine, class T>
 __device__ inline T warp_reduce(T value, Combine combine = {}) {
   for (int distance = kWarpSize / 2; distance > 0; distance /= 2) {
@@ -27,7 +27,7 @@ __device__ inline T warp_reduce(T value, Combine combine = {}) {
   return value;
 }
 
-/// The bits that any of kLanes (a power of two) consecutive lanes has, in every one of them. All lanes of the
+/// Bitwise OR over kLanes (a power of two) consecutive lanes, each of which gets the result. All lanes of the
 /// warp must call it.
 template <int kLanes>
 __device__ inline std::uint32_t join_bits(std::uint32_t bits) {
@@ -38,8 +38,8 @@ __device__ inline std::uint32_t join_bits(std::uint32_t bits) {
   return bits;
 }
 
-/// The combination over all threads of a block of kThreads (a multiple of 32, one-dimensional), in every
-/// thread; the order is fixed. All threads must call it.
+/// Reduces over a one-dimensional block of kThreads (a multiple of 32), in a fixed order; every thread gets
+/// the result. All threads must call it.
 template <class Combine, int kThreads, class T>
 __device__ inline T block_reduce(T value, Combine combine = {}) {
   static_assert(kThreads % kWarpSize == 0 && kThreads <= kWarpSize * kWarpSize);
@@ -47,7 +47,7 @@ __device__ inline T block_reduce(T value, Combine combine = {}) {
   value = warp_reduce<Combine>(value, combine);
   if constexpr (kWarps > 1) {
     FILTERSCOPE_SHARED(T, warps, kWarps);
-    __syncthreads();  // An earlier call's readers are done.
+    __syncthreads();  // Readers of an earlier call are done.
     if (threadIdx.x % kWarpSize == 0) warps[threadIdx.x / kWarpSize] = value;
     __syncthreads();
     value = warps[0];

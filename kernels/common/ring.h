@@ -5,19 +5,21 @@
 
 namespace filterscope::kernels {
 
-/// Of the mbarriers of one buffer of a Ring.
+/// Bytes of the mbarriers of one buffer of a Ring.
 constexpr int kRingBarrierBytes = 2 * sizeof(ptx::MBarrier);
 
-/// Buffers in shared memory that go round between those who fill them and the warps that read them. Each has
-/// two mbarriers, for full and for empty. Every thread has a Ring of its own, which knows where it is.
+/// A ring of buffers in shared memory between producers, which fill them, and consumer warps, which read
+/// them. Each buffer has two mbarriers, full and empty. Every thread has its own Ring, which holds the
+/// thread's position.
 template <class Memory>
 class Ring {
  public:
-  /// The mbarriers are at byte `barriers` of `memory`.
+  /// The mbarriers of `size` buffers start at byte `barriers` of `memory`.
   __device__ Ring(const Memory& memory, int barriers, int size)
       : memory_(memory), barriers_(barriers), size_(size) {}
 
-  /// By one thread, before anything else. `writers` arrive when a buffer is full, `readers` when it is empty.
+  /// Called by one thread before anything else. `writers` arrive when a buffer is full, `readers` when it is
+  /// empty.
   __device__ void init(int writers, int readers) const {
     for (int i = 0; i < size_; ++i) {
       ptx::mbarrier_init(full(i), writers);
@@ -25,7 +27,7 @@ class Ring {
     }
   }
 
-  /// The buffer in turn.
+  /// The current buffer.
   __device__ int index() const { return index_; }
   __device__ void advance() {
     if (++index_ == size_) {
@@ -35,17 +37,18 @@ class Ring {
   }
 
   __device__ void wait_empty() const { ptx::mbarrier_wait(empty(index_), parity_ ^ 1); }
-  /// Announces what will be copied, as one of the writers; the copies arrive on what this returns.
+  /// Arrives as one writer and announces copies of `bytes` bytes, which are to complete on the mbarrier
+  /// returned.
   __device__ void* expect(int bytes) const {
     void* const barrier = full(index_);
     ptx::mbarrier_arrive_expecting(barrier, bytes);
     return barrier;
   }
-  /// By a writer that copies nothing, when all of its warp have written.
+  /// Arrives as one writer that fills the buffer without copies, once its whole warp has written.
   __device__ void fill() const { ptx::mbarrier_arrive(full(index_)); }
 
   __device__ void wait_full() const { ptx::mbarrier_wait(full(index_), parity_); }
-  /// By a reader, when all of its warp have read that buffer.
+  /// Arrives as one reader, once its whole warp has read the buffer `index`.
   __device__ void release(int index) const { ptx::mbarrier_arrive(empty(index)); }
 
  private:

@@ -4,9 +4,8 @@
 
 namespace filterscope::kernels {
 
-/// Which taps of a 3x3 kernel with padding 1 stay in the image, for the outputs (y, x) and those below: bit
-/// 3 r + s says that the input (y + r - 1, x + s - 1) does. One output takes three rows of inputs, two take
-/// four.
+/// Which taps of a 3x3 kernel with padding 1 stay in the image: bit 3 r + s is set where the input (y + r -
+/// 1, x + s - 1) lies inside. kRows is 3 for the output (y, x) alone, 4 for it and the output below.
 template <int kRows = 3>
 __device__ inline unsigned taps_inside(int y, int x, int height, int width) {
   const unsigned columns = (x > 0 ? 1u : 0u) | 2u | (x + 1 < width ? 4u : 0u);
@@ -18,7 +17,7 @@ __device__ inline unsigned taps_inside(int y, int x, int height, int width) {
   return inside;
 }
 
-/// For one output, counted over all images, one after the other.
+/// taps_inside() for an output given by its position over all images.
 __device__ inline unsigned taps_inside_at(int position, int height, int width) {
   const auto at = static_cast<unsigned>(position);
   const unsigned line = at / static_cast<unsigned>(width);

@@ -9,7 +9,7 @@
 namespace filterscope::kernels {
 namespace {
 
-/// What follows each other in a box: rows, or pairs of rows of one group after the other.
+/// Contents of a box: consecutive rows, or one pair of rows from each of consecutive groups.
 enum class Boxes { rows, pairs };
 
 #if defined(FILTERSCOPE_EMULATED)
@@ -19,13 +19,13 @@ TensorMap make(const T* data, std::int64_t rows, std::int64_t columns, Boxes box
   static_assert(sizeof(T) == sizeof(std::uint16_t));
   const emulation::Bounds bounds = emulation::bounds_of(data);
   if (reinterpret_cast<const std::byte*>(data + rows * columns) > bounds.end) {
-    throw LaunchError("a tensor map beyond the end of an allocation");
+    throw LaunchError("a tensor map reaches beyond the end of an allocation");
   }
   const bool pairs = boxes == Boxes::pairs;
   const int box_rows = pairs ? 2 * count : count;
   if (columns % 64 != 0 || box_rows < 1 || box_rows > 256 ||
       reinterpret_cast<std::uintptr_t>(data) % 16 != 0) {
-    throw LaunchError("a tensor map that the device would refuse");
+    throw LaunchError("the device would refuse this tensor map");
   }
   return {.data = reinterpret_cast<const std::uint16_t*>(data),
           .rows = rows,
@@ -40,7 +40,7 @@ using Encode = CUresult (*)(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*
                             const cuuint64_t*, const cuuint32_t*, const cuuint32_t*, CUtensorMapInterleave,
                             CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
 
-/// The driver's function, found at run time, so that nothing links to the driver.
+/// The driver's function, looked up at run time so that nothing links to the driver.
 Encode find_encode() {
   void* function = nullptr;
   cudaDriverEntryPointQueryResult result = cudaDriverEntryPointSymbolNotFound;
@@ -91,7 +91,7 @@ TensorMap make(const T* data, std::int64_t rows, std::int64_t columns, Boxes box
 template <class T>
 TensorMap make_pairs(const T* data, std::int64_t rows, std::int64_t columns, int box_groups) {
   if (rows % kGroupRows != 0) {
-    throw LaunchError(std::to_string(rows) + " rows are not groups of " + std::to_string(kGroupRows));
+    throw LaunchError(std::to_string(rows) + "  rows are not a multiple of  " + std::to_string(kGroupRows));
   }
   return make(data, rows, columns, Boxes::pairs, box_groups);
 }

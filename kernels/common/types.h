@@ -12,7 +12,7 @@ using Bfloat16 = __nv_bfloat16;  ///< The upper half of a float.
 constexpr int kWarpSize = 32;
 constexpr unsigned kFullWarp = 0xffffffffu;
 
-/// Up to 16 bytes that one instruction loads or stores.
+/// N elements that one instruction loads or stores, at most 16 bytes.
 template <class T, int N>
 struct alignas(sizeof(T) * N) Vector {
   static_assert(sizeof(T) * N <= 16 && (N & (N - 1)) == 0, "an access has 1, 2, 4, 8 or 16 bytes");
@@ -32,7 +32,7 @@ __host__ __device__ inline float to_float(Bfloat16 value) {
   return __bfloat162float(value);
 }
 
-/// Rounds to nearest, ties to even. Beyond Half's range: infinite.
+/// Rounds to nearest, ties to even; beyond the range of Half, to infinity.
 template <class T>
 __host__ __device__ inline T from_float(float value);
 template <>

@@ -5,13 +5,14 @@
 
 namespace filterscope::kernels {
 
-/// The 2x2 windows that cover maps [images][height][width], counted row by row and image by image. At an odd
-/// edge they reach out of the image; without one they are what a 2x2 max-pool of stride 2 has as its outputs.
+/// The 2x2 windows that cover maps [images][height][width], numbered row by row and image by image. At an odd
+/// edge they extend beyond the image; where height and width are even they are the outputs of a 2x2 max-pool
+/// of stride 2.
 class Windows {
  public:
-  /// Of a window's upper left element.
-  struct Place {
-    int position;  ///< Counted over all images.
+  /// A window's upper left element.
+  struct Origin {
+    int position;  ///< Over all images.
     int y;
     int x;
   };
@@ -20,12 +21,12 @@ class Windows {
   constexpr Windows(int height, int width)
       : height_(height), width_(width), columns_((width + 1) / 2), rows_((height + 1) / 2) {}
 
-  /// Windows in a row of them.
+  /// Number of windows per row, and per image.
   __host__ __device__ constexpr const Divisor& columns() const { return columns_; }
   __host__ __device__ constexpr int per_image() const { return columns_.divisor() * rows_.divisor(); }
 
-  /// Of any window, also of those beyond the last image.
-  __host__ __device__ constexpr Place place(int window) const {
+  /// The origin of any window, also beyond the last image.
+  __host__ __device__ constexpr Origin origin(int window) const {
     const int line = columns_.quotient(window);
     const int image = rows_.quotient(line);
     const int y = 2 * (line - image * rows_.divisor());

@@ -1,17 +1,18 @@
-// 3x3 convolution on CUDA cores: the one that serves any type and any number of channels, and what the faster
-// ones are checked with on a device.
+// 3x3 convolution on CUDA cores: it serves every type and number of channels, and the faster kernels are
+// checked against it on a device.
 //
-// Floor: 9 * in_channels multiply-adds an output, 32 to 4608 times the elements that move, so it is bound by
-// arithmetic; for float that is what CUDA cores can do at all. Bias, ReLU and masks are applied to the sums
-// in registers, where they cost nothing; as passes of their own each would read and write the output again.
+// Floor: 9 * in_channels multiply-adds per output, 32 to 4608 for each element moved, so the kernel is bound
+// by arithmetic; for float, by the peak rate of the CUDA cores. Bias, ReLU and masks are applied to the
+// accumulators in registers, where they cost nothing; as separate passes each would read and write the output
+// again.
 //
-// The convolution is the product of a matrix with one row for each position (of all images) and 9 *
-// in_channels columns with that of the weights; rows of the first are gathered from the input when a slice
-// of columns is brought to shared memory, and never stored. A block computes kPositions by kFilters sums, a
-// thread 8 by 8 (or 4) of them, so that each value from shared memory is used 8 times. A slice is 64 bytes of
-// one tap's channels; the taps follow each other before the channels advance, since they read the same lines.
-// The next slice is on its way to registers while the last is worked on. Every sum is added up by one thread
-// in the same order, wherever in the batch its image stands.
+// The convolution is a matrix product. The first matrix has one row per position (of all images) and 9 *
+// in_channels columns; its rows are gathered from the input when a slice of columns is loaded to shared
+// memory, and never stored. The second holds the weights. A block computes kPositions x kFilters outputs, a
+// thread 8 x 8 (or 8 x 4) of them, so that each value from shared memory is used 8 times (or 4). A slice is
+// 64 bytes of one tap's channels; all taps come before the channels advance, since they read the same lines.
+// The next slice is loaded to registers while the current one is multiplied. One thread adds up each output,
+// always in the same order, so that the result does not depend on the image's place in the batch.
 #include "../common/global.h"
 #include "../common/launch.h"
 #include "../common/reduce.h"
@@ -21,15 +22,14 @@ namespace filterscope::kernels {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kPositions = 128;  // Of a block.
+constexpr int kPositions = 128;  // Per block.
 constexpr int kTaps = 9;
-constexpr int kFilterThreads =
-    8;  // Threads side by side along the filters, 4 filters each, make a mask's word.
+constexpr int kFilterThreads = 8;  // Threads along the filters: 4 filters each, together a word of the mask.
 constexpr int kWordBits = 32;
-constexpr int kGroup = 4;  // Positions or filters that lie together in shared memory and in a thread.
+constexpr int kGroup = 4;  // Consecutive positions or filters in shared memory and in a thread.
 constexpr int kPositionGroups = kPositions / kGroup;
 constexpr int kThreadPositions = kPositions / (kThreads / kFilterThreads);
-constexpr int kSliceVectors = 4;  // Of 16 bytes: a slice's width.
+constexpr int kSliceVectors = 4;  // A slice's width in vectors of 16 bytes.
 constexpr int kRowsPerLoad = kThreads / kSliceVectors;
 constexpr int kInputLoads = kPositions / kRowsPerLoad;
 
@@ -38,9 +38,8 @@ using Group = Vector<float, kGroup>;
 template <class T>
 constexpr int kWidth = 16 / sizeof(T);
 
-/// Where group `group` of row `channel` of a tile in shared memory lies. Threads store a vector of channels
-/// of one position to as many rows; the exchange of groups puts what a warp stores at a time into different
-/// banks.
+/// Index of group `group` in row `channel` of a tile in shared memory. A thread stores a vector of one
+/// position's channels to as many rows; exchanging the groups spreads a warp's stores over different banks.
 template <class T, int kGroups>
 __device__ inline int tile_index(int channel, int group) {
   return channel * kGroups + (group ^ channel / kWidth<T> * 2);
@@ -61,16 +60,15 @@ __global__ void __launch_bounds__(kThreads)
   FILTERSCOPE_SHARED(Group, weight_tile, kSlice * kFilterGroups);
 
   const int thread = static_cast<int>(threadIdx.x);
-  // Blocks that read the same input run side by side.
+  // Neighbouring blocks read the same input.
   const int filter_blocks = out_channels / kFilters;
   const int first_filter = static_cast<int>(blockIdx.x) % filter_blocks * kFilters;
   const std::int64_t first_position = std::int64_t{static_cast<int>(blockIdx.x) / filter_blocks} * kPositions;
 
-  // What this thread brings: one vector of channels of each of kInputLoads positions and kWeightLoads
-  // filters.
+  // This thread loads one vector of channels for each of kInputLoads positions and kWeightLoads filters.
   const int load_vector = thread % kSliceVectors;
   const int load_row = thread / kSliceVectors;
-  unsigned taps_inside[kInputLoads];  // Bit 3 r + s: that neighbour of the position lies in the image.
+  unsigned taps_inside[kInputLoads];  // Bit 3 r + s: tap (r, s) of the position lies in the image.
 #pragma unroll
   for (int i = 0; i < kInputLoads; ++i) {
     const std::int64_t position = first_position + load_row + i * kRowsPerLoad;
@@ -106,7 +104,7 @@ __global__ void __launch_bounds__(kThreads)
     }
   };
 
-  // What it computes: positions and filters in groups of kGroup, groups of all threads side by side.
+  // It computes groups of kGroup positions and filters, interleaved with those of the other threads.
   const int filter_thread = thread % kFilterThreads;
   const int position_thread = thread / kFilterThreads;
   float accumulators[kThreadPositions][kWords * kGroup] = {};
@@ -184,7 +182,7 @@ __global__ void __launch_bounds__(kThreads)
         float value = accumulators[p][word * kGroup + f];
         if (bias) {
           value += biases[word * kGroup + f];
-          if (value <= 0.f) value = 0.f;  // What is not a number stays so, and is found in the loss.
+          if (value <= 0.f) value = 0.f;  // NaN stays NaN and shows in the loss.
         }
         if ((own_mask_in >> f & 1u) == 0) value = 0.f;
         values[f] = from_float<T>(value);

@@ -1,43 +1,47 @@
-// Convolution as a matrix product ("implicit GEMM") on Hopper's tensor cores: wgmma, fed by the copy engine.
-// Rows are output positions, 2x2 windows of them, of all images one after the other; columns are output
-// channels, and the sum runs over 9 taps x in_channels.
+// Convolution as a matrix product ("implicit GEMM") on Hopper's tensor cores: wgmma, fed by TMA. Its rows are
+// the output positions of all images, ordered by 2x2 windows, its columns the output channels, and its sum
+// runs over 9 taps x in_channels.
 //
-// The floor is that of convolution_implicit_gemm.cu: 18 C K FLOP per position against 2 (C + K) + K / 8 bytes
-// of memory, arithmetic from 64 channels on. mma.sync, the product of one warp, gets at most two thirds of
-// what an sm_90 can do; wgmma gets all of it if it is fed, and that is what this kernel is about:
-// - L2 to shared memory. A block has 64 windows, 256 positions, x 128 channels. Per slice of 64 inputs
-//   it loads the halo tile of positions that all nine taps need, once, and the weights of each tap: at 24x24
-//   197 FLOP per byte, so 800 TFLOP/s ask 4.1 TB/s of L2. Where all weights of a layer fit (64 to 64
-//   channels), a block keeps them for all its tiles, and the halo tiles alone are 280 FLOP per byte.
-// - Shared memory to tensor cores, 128 bytes per clock and SM. Per 16 input channels a warpgroup multiplies
-//   64 positions with 128 channels in 64 clocks, in which the weights are read once (4 KB) and the positions
-//   (2 KB, by ldmatrix) two times out of three: with their windows' upper row in one product and the lower in
-//   another, two rows of outputs take four rows of inputs for the three taps of a column, not six. That is
-//   two thirds of what the memory gives; with 64 channels it is five sixths, which is the bound there.
-// - Registers to memory. The sums go from registers to memory without a way through shared memory or other
-//   lanes: the copies of the weights put the channels in an order in which a lane has 16 bytes of the result.
-//   No barrier ties the warpgroups of a block together, and the copies for the next tile are under way.
-// - Somebody always multiplies. One warpgroup can keep the tensor cores busy, but while it stores another one
-//   has to: the fewer inputs, the more of the time. On an H200 512 inputs get 770 TFLOP/s, 256 get 740, 128
-//   get 690, and 64 to 64 at 96x96 with a pool, 4600 clocks of products to a tile, 540. (Warpgroups that
-//   begin up to 6144 clocks after each other, so that they do not store at the same time, changed nothing.)
-//   Where sums are few enough for it there are three (convolution_wgmma_large); at 96x96 their 96 windows are
-//   two whole rows, whose halo tile is no longer than that of 64, a third less of L2. 64 to 64 channels take
-//   7 to 12 % less time with them; at most the bound above can be reached, 650 TFLOP/s.
-// - Pools. Where a 2x2 max-pool follows, the epilogue takes it and writes a quarter of the map and 3 bits for
-//   each of its elements; a pass of its own would write the map and read it again. Two lanes exchange half of
-//   what they have of two windows, and that is all. Backward, halo tiles are not copied but made, by warps
-//   of their own, from the gradient of the pool's output and the bits; again the map is neither
-//   written nor read. At 96x96 and 64 channels that saves 4 x 1.2 MB of memory for each image and iteration,
-//   1.3 us on an H200.
+// Floor: as in implicit_gemm.cu, 18 C K FLOP per position against 2 (C + K) + K / 8 bytes of memory, so the
+// kernel is bound by arithmetic from 64 channels on. mma.sync, the product of one warp, reaches at most two
+// thirds of an sm_90's rate; wgmma reaches all of it if it is fed, and this kernel is about feeding it:
+// - L2 to shared memory. A tile has 64 windows (256 positions) x 128 channels. Per slice of 64 input channels
+//   a block loads one halo tile, the positions that all nine taps need, and the weights of each tap: 197 FLOP
+//   per byte at 24x24, so that 800 TFLOP/s need 4.1 TB/s from L2. Where all weights of a layer fit (64 to 64
+//   channels), they stay resident for all tiles of a block, and the halo tiles alone come to 280 FLOP per
+//   byte.
+// - Shared memory to tensor cores, at 128 bytes per clock and SM. Per 16 input channels a warpgroup
+//   multiplies 64 positions by 128 channels in 64 clocks. In that time the weights (4 KB) are read once and
+//   the positions (2 KB, by ldmatrix) two times out of three: the upper row of the windows is one product and
+//   the lower another, so for the three taps of a column two rows of outputs read four rows of inputs rather
+//   than six. This takes two thirds of the bandwidth of shared memory; with 64 channels it takes five sixths,
+//   which is the bound there.
+// - Registers to memory. The accumulators go to memory directly, not through shared memory or other lanes:
+//   the copies of the weights order the channels such that each lane ends up with 16 consecutive bytes of the
+//   result. No barrier ties the warpgroups of a block together, and the copies for the next tile proceed
+//   meanwhile.
+// - Overlap of products and stores. One warpgroup can keep the tensor cores busy, but while it stores,
+//   another must multiply; the fewer the input channels, the larger the share of stores. An H200 reaches 770
+//   TFLOP/s with 512 input channels, 740 with 256, 690 with 128, and 540 with 64 to 64 channels at 96x96 with
+//   a pool, where the products of a tile take 4600 clocks. (Starting the warpgroups up to 6144 clocks apart,
+//   so that they do not store at the same time, changed nothing.) Where the accumulators are few enough there
+//   are three warpgroups (convolution_wgmma_large); at 96x96 their 96 windows are two whole rows, whose halo
+//   tile is no longer than that of 64 windows: a third less traffic from L2. 64 to 64 channels take 7 to 12 %
+//   less time with them; the bound above allows at most 650 TFLOP/s.
+// - Pools. Where a 2x2 max-pool follows, the epilogue computes it and writes a quarter of the map and 3 bits
+//   for each element of that quarter; a separate pass would write the map and read it again. It only takes an
+//   exchange between pairs of lanes, each of which holds half of two windows. In dgrad, dedicated producer
+//   warps do not copy the halo tiles but compute them from the gradient of the pool's output and the bits;
+//   again the map is neither written nor read. At 96x96 and 64 channels this saves 4 x 1.2 MB of memory
+//   traffic per image and iteration, 1.3 us on an H200.
 //
-// Why positions come through registers: neighbours outside an image are not in the halo tile, which has those
-// of the next row or image there. ldmatrix takes such a row from a line of zeros, row by row; a matrix that
-// wgmma reads from shared memory by itself has no such exceptions, and padding maps with zeros would cost 8 %
-// of the products at 24x24 and 15 % at 12x12.
+// Positions come through registers because of the borders: where a tap leaves the image, the halo tile holds
+// a position of the next row or image instead of zeros. ldmatrix can read any row from a line of zeros
+// instead; a matrix that wgmma reads from shared memory allows no such exceptions, and padding the maps with
+// zeros would cost 8 % of the products at 24x24 and 15 % at 12x12.
 //
-// The parts are in wgmma/: tile.h (shapes, registers), tile_scheduler.h, producer.h (copied and made halo
-// tiles), mainloop.h and epilogue.h.
+// The parts are in wgmma/: tile.h (shapes, registers), tile_scheduler.h, producer.h (loads; halo tiles
+// through a pool), mainloop.h and epilogue.h.
 
 #include <algorithm>
 
@@ -56,12 +60,12 @@ namespace {
 
 using namespace wgmma;
 
-// Code for other architectures than sm_90a is empty, and never launched.
+// The code for architectures other than sm_90a is empty and never launched.
 #if defined(FILTERSCOPE_EMULATED) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 constexpr bool kHasWgmma = true;
 #else
 constexpr bool kHasWgmma = false;
-#pragma nv_diag_suppress 177  // Nothing that the kernel would need is used then.
+#pragma nv_diag_suppress 177  // The empty kernel uses none of its functions.
 #endif
 
 template <class T, class Tile, FusedPool kPool>
@@ -88,7 +92,7 @@ __global__ void __launch_bounds__(Threads<Tile, kPool>::kAll, 1)
       if (lane.warp == Tile::kTmaWarp) {
         if (lane.lane == 0) load_by_tma<Tile, kPool>(memory, params, input, weights, halo_tiles, stages);
       } else if constexpr (kPool == FusedPool::input) {
-        make_halo_tiles<T, Tile>(memory, params, pool_gradient, halo_tiles);
+        unpool_halo_tiles<T, Tile>(memory, params, pool_gradient, halo_tiles);
       }
       return;
     }
@@ -117,7 +121,7 @@ using Tile128 = TileShape<128, 2>;
 using Tile64 = TileShape<64, 2>;
 using LargeTile64 = TileShape<64, 3>;
 
-int multiprocessors() {
+int multiprocessor_count() {
 #if defined(FILTERSCOPE_EMULATED)
   return 2;
 #else
@@ -125,7 +129,7 @@ int multiprocessors() {
   int count = 0;
   if (cudaGetDevice(&device) != cudaSuccess ||
       cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) != cudaSuccess) {
-    throw LaunchError("convolution_wgmma: the device does not say how many multiprocessors it has");
+    throw LaunchError("convolution_wgmma: cannot query the device's number of multiprocessors");
   }
   return count;
 #endif
@@ -139,7 +143,8 @@ void launch_tile(const ConvolutionArguments<T>& arguments, cudaStream_t stream) 
                                                                    .out_channels = arguments.out_channels,
                                                                    .pool = kPool});
   if (params.tiles == 0) return;
-  if (params.stages < kFewestStages) throw LaunchError("convolution_wgmma: a map too wide for shared memory");
+  if (params.stages < kMinStages)
+    throw LaunchError("convolution_wgmma: the map is too wide for shared memory");
   const int input_rows = kPool == FusedPool::input
                              ? params.windows_count
                              : arguments.images_count * arguments.height * arguments.width;
@@ -158,7 +163,7 @@ void launch_tile(const ConvolutionArguments<T>& arguments, cudaStream_t stream) 
                              reinterpret_cast<std::uint8_t*>(arguments.output_pool.active)};
   const int shared_bytes = kWeights + params.stages * Tile::kStageBytes + kHaloTiles * params.halo_bytes();
   launch("convolution_wgmma", wgmma_kernel<T, Tile, kPool>,
-         {dim3(static_cast<unsigned>(std::min(params.tiles, multiprocessors()))),
+         {dim3(static_cast<unsigned>(std::min(params.tiles, multiprocessor_count()))),
           dim3(Threads<Tile, kPool>::kAll), static_cast<std::size_t>(shared_bytes)},
          stream, input, weights, pool_gradient, epilogue, params);
 }
@@ -183,9 +188,9 @@ void launch_two_warpgroups(const ConvolutionArguments<T>& arguments, cudaStream_
   }
 }
 
-/// Whether the program has code of such a kernel for the current device. An empty one, as for sm_90 without
-/// the a or from PTX for an older device, has next to no registers; and one with fewer than its warps hand
-/// to each other would wait for them forever.
+/// Whether the program contains such a kernel's code for the current device. An empty kernel, as for plain
+/// sm_90 or from PTX of an older architecture, has next to no registers; and one with fewer registers than
+/// its warps reallocate would wait for them forever.
 template <class Tile, FusedPool kPool>
 bool has_code() {
 #if defined(FILTERSCOPE_EMULATED)
@@ -211,15 +216,15 @@ bool has_code(FusedPool pool) {
   return has_code<Tile, FusedPool::none>();
 }
 
-/// Whether a kernel of such tiles computes it on the current device.
+/// Whether the kernel with this tile computes the shape on the current device.
 template <class Tile>
 bool takes(const ConvolutionShape& shape) {
   if (shape.in_channels % kSliceChannels != 0 || shape.out_channels % Tile::kChannels != 0) return false;
   if (shape.pool != FusedPool::none && (shape.height % 2 != 0 || shape.width % 2 != 0)) return false;
-  // A halo tile has more than two rows of the map; the geometry of much larger maps would take long to work
-  // out.
-  if (kHaloTiles * 2 * shape.width * kRowBytes > kSharedLimit) return false;
-  return has_code<Tile>(shape.pool) && make_params<Tile>(1, shape).stages >= kFewestStages;
+  // A halo tile holds more than two rows of the map. Checked first, since make_params() would take long for
+  // much larger maps.
+  if (kHaloTiles * 2 * shape.width * kRowBytes > kMaxSharedBytes) return false;
+  return has_code<Tile>(shape.pool) && make_params<Tile>(1, shape).stages >= kMinStages;
 }
 
 }  // namespace

@@ -1,18 +1,18 @@
-// Dgrad of the first layer in fp32. What an image of 96 x 96 costs at 64 channels: 32 MFLOP in fp32 and, in
-// 16 bits, 1.2 MB read; the ReLU's bits are 0.07 MB and the image's gradient 0.1 MB. On an H200 that is 0.48
-// us of arithmetic over 0.32 us of memory. A library's convolution would write at least 8 channels in the
-// compute type for the three that are wanted, rounded; the map to the image, the image's factor and the sum
-// of squares would be passes of their own. So would the ReLU, unless the convolution that made the gradient
-// can apply bits: it would read and write 2.4 MB (0.6 us).
+// Dgrad of the first layer in fp32. Floor: an image of 96 x 96 at 64 channels takes 32 MFLOP in fp32 and, in
+// 16 bits, 1.2 MB read; the ReLU mask is 0.07 MB and the image's gradient 0.1 MB. On an H200 that is 0.48 us
+// of arithmetic against 0.32 us of memory. A library's convolution would write at least 8 channels, rounded
+// to the compute type, where three are needed; the input map, the image's factor and the sum of squares would
+// be separate passes. So would the ReLU mask, unless the convolution that computed the gradient can apply it:
+// 2.4 MB read and written (0.6 us).
 //
-// Arithmetic is the limit again, but here the many channels are summed over. A block computes the 16 x 16
-// positions whose squares belong together. It fetches their gradients, with a halo of one, 128 bytes of
-// channels at a time: asynchronously, so that while one block waits the others of the multiprocessor compute.
-// Each thread then clears, of what it has fetched itself, the values that the ReLU mask does not let pass.
-// Eight lanes share the channels and a thread computes a row of 16 positions, 48 sums. For four channels and
-// one row of the filters it takes 36 weights into registers and walks along 18 positions: 9 + 18 accesses to
-// shared memory for 576 multiply-adds. In the end the eight lanes add up their sums by shuffles, each for two
-// of the positions.
+// Arithmetic is the limit, as in fprop, but here the sum runs over the many channels. A block computes a tile
+// of 16 x 16 positions, whose squares are summed together. It loads their gradients, with a halo of one, 128
+// bytes of channels at a time: asynchronously, so that while one block waits the multiprocessor's other
+// blocks compute. Each thread then zeroes the values that it loaded where the ReLU mask is inactive. Eight
+// lanes share the channels, and a thread computes a row of 16 positions, 48 sums. For four channels and one
+// row of the filters it loads 36 weights to registers and loops over 18 positions: 9 + 18 accesses to shared
+// memory for 576 multiply-adds. At the end the eight lanes add up their sums by shuffles, each for two of the
+// positions.
 #include "../common/channel_lanes.h"
 #include "../common/global.h"
 #include "../common/launch.h"
@@ -30,21 +30,21 @@ constexpr int kHaloTile = kTile + 2;
 constexpr int kThreads = kTile * kChannelLanes;
 constexpr int kTaps = 27;
 constexpr int kLanePositions = kTile / kChannelLanes;
-// Of the tile's positions, eight lanes to each, a thread fetches every 16th; kUnrolled of these at a time, as
-// many as there are registers for.
+// Eight lanes load a position of the tile, so that a thread loads every 16th position, kUnrolled at a time,
+// as many as registers allow.
 constexpr int kHaloPositions = kHaloTile * kHaloTile;
 constexpr int kPositionsAtOnce = kThreads / kChannelLanes;
 constexpr int kUnrolled = 4;
 
 template <class T>
 constexpr int kQuads = kChannelChunk<T> / 4;
-// One quad more than needed: neighbouring taps, which neighbouring threads write, start at other banks.
+// Padded by one quad, so that neighbouring taps, which neighbouring threads write, start in different banks.
 template <class T>
 constexpr int kWeightPitch = kQuads<T> + 1;
 
-/// Where the tile keeps a position's quad. Lanes read quads `lane` and, of 16 bits, `lane` + 8: 64 bytes of a
-/// position. The halves of a position change places in every other row, so that the rows that a warp reads
-/// at once lie in different banks.
+/// Index of a position's quad in the tile. Lanes read quad `lane` and, with 16 bits, then `lane` + 8: 64
+/// bytes of a position each time. In every other row the halves of a position are exchanged, so that the rows
+/// that a warp reads at once lie in different banks.
 template <class T>
 __device__ inline int tile_place(int row, int column, int quad) {
   if constexpr (kQuads < T >> kChannelLanes) quad ^= row % 2 * kChannelLanes;
@@ -78,8 +78,8 @@ __global__ void __launch_bounds__(kThreads, 4)
 
   float sums[kTile * 3] = {};
   for (int chunk = 0; chunk < channels; chunk += kChannelChunk<T>) {
-    if (chunk > 0) __syncthreads();  // The last chunk's readers are done.
-    // The lane's first element at a position of the tile; outside of the map -1.
+    if (chunk > 0) __syncthreads();  // Readers of the previous chunk are done.
+    // The lane's first element at a position of the tile; -1 outside the map.
     const auto element = [&](int position) {
       const int y = tile_y + position / kHaloTile - 1;
       const int x = tile_x + position % kHaloTile - 1;
@@ -142,8 +142,8 @@ __global__ void __launch_bounds__(kThreads, 4)
         }
 #pragma unroll
         for (int column = 0; column < kHaloTile; ++column) {
-          // What position y, x gave to y + r - 1, x + s - 1 comes back from there, with the halo from y + 2 -
-          // r, x + 2 - s.
+          // In fprop, input (y, x) contributes through tap (r, s) to output (y + 1 - r, x + 1 - s): (y + 2 -
+          // r, x + 2 - s) from the corner of the halo.
           const TileQuad values = tile[tile_place<T>(row + 2 - r, column, quad)];
 #pragma unroll
           for (int i = 0; i < 4; ++i) {

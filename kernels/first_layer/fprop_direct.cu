@@ -1,15 +1,15 @@
-// Fprop of the first layer in fp32. What an image of 96 x 96 costs at 64 filters: 32 MFLOP in fp32 and, in 16
-// bits, 1.2 MB written; the image itself is 0.1 MB and the mask 0.07 MB. On an H200 that is 0.48 us of
-// arithmetic over 0.32 us of memory. Separate passes for bias and ReLU and for the mask would move
-// another 3.5 MB (0.8 us), and a library's convolution wants an input of 8 channels in the compute type,
-// prepared by yet another pass.
+// Fprop of the first layer in fp32. Floor: an image of 96 x 96 at 64 filters takes 32 MFLOP in fp32 and, in
+// 16 bits, 1.2 MB written; the image itself is 0.1 MB and the mask 0.07 MB. On an H200 that is 0.48 us of
+// arithmetic against 0.32 us of memory. Separate passes for bias and ReLU and for the mask would move another
+// 3.5 MB (0.8 us), and a library's convolution needs an input of 8 channels in the compute type, prepared by
+// yet another pass.
 //
-// Since arithmetic is the limit, everything else must hide behind it. A block computes 32 x 16 positions of
-// 64 filters; it keeps the mapped image tile with its halo, one plane per channel, and the weights in shared
-// memory. A thread computes 8 neighbouring positions of 8 filters in 64 accumulators: for each row and input
-// channel of the filter it loads 10 pixels (broadcast to the 8 threads that share them) and 3 x 8 weights,
-// 9 accesses of 16 bytes, and does 192 multiply-adds. Eight lanes hold the 64 filters of a position, so
-// outputs leave as full 128-byte lines.
+// Arithmetic is the limit, so everything else must hide behind it. A block computes 32 x 16 positions of 64
+// filters, with the mapped image tile and its halo, one plane per channel, and the weights in shared memory.
+// A thread computes 8 neighbouring positions of 8 filters in 64 accumulators: for each row and input channel
+// of the filters it loads 10 pixels (broadcast to the 8 threads that share them) and 3 x 8 weights in 9
+// accesses of 16 bytes, and does 192 multiply-adds. Eight lanes hold the 64 filters of a position, so that
+// outputs are stored as full 128-byte lines.
 #include <bit>
 
 #include "../common/channel_lanes.h"
@@ -25,11 +25,11 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarpSize;
-constexpr int kChannels = 64;  // Of a block.
+constexpr int kChannels = 64;  // Per block.
 constexpr int kQuads = kChannels / 4;
 constexpr int kThreadQuads = kQuads / kChannelLanes;
 constexpr int kThreadChannels = 4 * kThreadQuads;
-constexpr int kRun = 8;  // Positions of a thread, neighbours in x.
+constexpr int kRun = 8;  // Consecutive positions of a thread, along x.
 constexpr int kTileWidth = kPositionGroups * kRun;
 constexpr int kTileHeight = 2 * kWarps;
 constexpr int kTaps = 27;
@@ -40,7 +40,7 @@ constexpr int kPlanePitch = kTileWidth / 4 + 1;
 constexpr int kRunQuads = 3;
 static_assert(kRun + 2 <= 4 * kRunQuads && kTileWidth + 2 <= 4 * kPlanePitch);
 
-// One quad more than needed: neighbouring taps, which neighbouring threads write, start at other banks.
+// Padded by one quad, so that neighbouring taps, which neighbouring threads write, start in different banks.
 constexpr int kTapPitch = kQuads + 1;
 
 static_assert(kRun == kChannelLanes && kThreadChannels == 8, "transpose_bytes is for 8 x 8");
@@ -49,10 +49,10 @@ static_assert(kRun == kChannelLanes && kThreadChannels == 8, "transpose_bytes is
 template <class T>
 constexpr std::uint32_t kSigns = sizeof(T) == 4 ? 0x80000000u : 0x80008000u;
 
-/// Of a word of outputs, the sign bits of those above zero: magnitudes other than zero carry into them. A
-/// zero may have either sign.
+/// Sets the sign bit of each element of a ReLU's output word that is above zero: a nonzero magnitude carries
+/// into it. A zero may have either sign.
 template <class T>
-__device__ inline std::uint32_t above_zero(std::uint32_t word) {
+__device__ inline std::uint32_t sign_bits_above_zero(std::uint32_t word) {
   constexpr std::uint32_t kMagnitudes = ~kSigns<T>;
   return ((word & kMagnitudes) + kMagnitudes) & kSigns<T>;
 }
@@ -70,7 +70,7 @@ __device__ inline std::uint32_t relu_word(const float* sums) {
 __device__ inline std::uint32_t interleave_halves(std::uint32_t bits) {
 #pragma unroll
   for (int distance = 8; distance > 0; distance /= 2) {
-    // Of each 4 * distance bits the second and third quarter change places.
+    // Exchanges the second and third quarter of every 4 * distance bits.
     const std::uint32_t second = (0xffffffffu / ((std::uint32_t{1} << distance) + 1) &
                                   0xffffffffu / ((std::uint32_t{1} << 2 * distance) + 1))
                                  << distance;
@@ -80,7 +80,7 @@ __device__ inline std::uint32_t interleave_halves(std::uint32_t bits) {
   return bits;
 }
 
-/// The low halves of the eight bytes, next to each other.
+/// The low nibbles of the eight bytes, packed.
 __device__ inline std::uint32_t low_nibbles(std::uint64_t bytes) {
   bytes &= 0x0f0f0f0f0f0f0f0f;
   bytes = (bytes | bytes >> 4) & 0x00ff00ff00ff00ff;
@@ -88,18 +88,19 @@ __device__ inline std::uint32_t low_nibbles(std::uint64_t bytes) {
   return static_cast<std::uint32_t>(bytes | bytes >> 16);
 }
 
-/// The bits of a position's 64 channels in order. Byte l: those of lane l's eight.
+/// The mask bits of a position's 64 channels in order. Byte l of `lanes` has those of lane l's eight
+/// channels.
 template <class T>
 __device__ inline Vector<std::uint32_t, 2> channel_bits(std::uint64_t lanes) {
-  if constexpr (kQuadsPerVector<T> == 2) {  // A lane's channels follow each other.
+  if constexpr (kQuadsPerVector<T> == 2) {  // A lane's channels are consecutive.
     return {static_cast<std::uint32_t>(lanes), static_cast<std::uint32_t>(lanes >> 32)};
   } else {  // A quad in the first 32 channels and one in the second.
     return {low_nibbles(lanes), low_nibbles(lanes >> 4)};
   }
 }
 
-/// Keeps a tile of the input, with its halo, as [channel][row][column]. A thread keeps its column and takes
-/// every seventh row, which spares it divisions; all its loads are under way before it uses the first.
+/// Stores a tile of the input, with its halo, as [channel][row][column]. A thread stays in one column and
+/// loads every seventh row, which avoids divisions; all its loads are in flight before it uses the first.
 __device__ inline void stage_pixels(const MappedImages& input, int image, int tile_y, int tile_x,
                                     auto&& planes) {
   constexpr int kColumns = kTileWidth + 2;
@@ -125,8 +126,8 @@ __device__ inline void stage_pixels(const MappedImages& input, int image, int ti
   }
 }
 
-/// Keeps the weights of the block's filters as [tap][quad][lane], and after the last tap the bias. A thread
-/// keeps its tap.
+/// Stores the weights of the block's filters as [tap][quad][lane], and the bias after the last tap. Each
+/// thread loads one tap.
 template <class T>
 __device__ inline void stage_filters(Global<const float> weights, Global<const float> bias, int block,
                                      auto&& taps) {
@@ -231,13 +232,13 @@ __global__ void __launch_bounds__(kThreads, 2)
       at += pitch;
     }
     if (mask) {
-      // Four positions to a word. Of 16-bit outputs the odd channels come out in the upper half.
+      // Four positions per word. With 16-bit outputs the odd channels end up in the upper half.
       std::uint32_t active[2] = {0, 0};
 #pragma unroll
       for (int x = 0; x < kRun; ++x) {
 #pragma unroll
         for (int i = 0; i < kWords; ++i) {
-          active[x / 4] = active[x / 4] >> 1 | above_zero<T>(words[x][i]);
+          active[x / 4] = active[x / 4] >> 1 | sign_bits_above_zero<T>(words[x][i]);
         }
       }
       if constexpr (kValuesPerWord<T> == 2) {

@@ -1,28 +1,28 @@
-// Fprop of the first layer by tensor cores. first_layer_fprop_direct.cu says what the operation costs: 0.32
-// us of an H200's memory for an image of 96 x 96, behind 0.48 us of fp32 arithmetic. Here images and weights
-// are sums of two fp16 parts (common/half_parts.h), and high x high + high x low + low x high is all but
-// 2^-22 of a product.
+// Fprop of the first layer on tensor cores. Floor, from fprop_direct.cu: for an image of 96 x 96, 0.32 us of
+// an H200's memory against 0.48 us of fp32 arithmetic. Here pixels and weights are sums of two fp16 parts
+// (common/half_parts.h), and high x high + high x low + low x high is within 2^-22 of a product.
 //
-// The rows of a product are 16 neighbours of an image row, its columns 8 filters. Its sum runs over four
-// pixels of the filter and four channels of each, of which the last is zero: so a lane has one pixel of each
-// of its positions, which is nothing but an address, and each register of it one load. The ninth pixel needs
-// no three products of its own: both its parts lie beside each other in one, against the filter's high and
-// low ones. That makes 7 products for 8 filters where 3 x 27 numbers would fill 5.1: 132 MFLOP, 0.20 us at
-// the two thirds of an H200's tensor cores that mma.sync reaches (convolution_implicit_gemm.cu).
+// The rows of a product are 16 consecutive positions of an image row, its columns 8 filters. Its sum runs
+// over four pixels of the filter with four channels each, of which the last is zero: a lane then needs one
+// pixel for each of its positions, so that each register takes a single load at an address without further
+// arithmetic. The ninth pixel does not need three products: one product holds both its parts, against the
+// filter's high and low parts. That makes 7 products for 8 filters, where 3 x 27 values would fill 5.1: 132
+// MFLOP, 0.20 us at the two thirds of the rate of an H200's tensor cores that mma.sync reaches
+// (implicit_gemm.cu).
 //
-// The other limit is how many instructions a warp scheduler starts, one per clock. For 16 positions and 64
+// The other limit is the issue rate, one instruction per clock and warp scheduler. For 16 positions and 64
 // filters that is 56 products and, in the code for sm_90a, 177 instructions around them: 22 loads from shared
-// memory, 32 multiply-adds for scale and bias, 16 roundings, 46 for the mask, 5 stores, and addresses. With a
-// half of a row's beginning and an eighth of a block's, 350: 0.20 us, where the direct kernel needs 864
-// multiply-adds alone.
+// memory, 32 multiply-adds for scale and bias, 16 roundings, 46 for the mask, 5 stores, and addresses. With
+// their share of the start of a row (a half) and of a block (an eighth) it is 350: 0.20 us, where the direct
+// kernel needs 864 multiply-adds alone.
 //
-// A block computes 32 x 16 positions of 64 filters. It keeps the parts of its pixels, with a halo, in shared
-// memory, and a lane the parts of its filters in 80 registers. The columns of the products are filters in
-// such an order that the sums of a lane are 8 neighbouring channels, and 8 more 32 channels further: outputs
-// leave in 16 bytes, by whole sectors of 64 bytes, without an exchange.
+// A block computes 32 x 16 positions of 64 filters. The parts of its pixels, with a halo, are in shared
+// memory, and each lane holds the parts of its filters in 80 registers. The columns of the products order the
+// filters such that a lane's accumulators are 8 consecutive channels, and 8 more 32 channels on: outputs are
+// stored 16 bytes at a time, in whole sectors of 64 bytes, without an exchange.
 //
-// The scales of the parts are the tile's and the filters' own. So images may have any range, and what becomes
-// of an image depends on nothing but itself.
+// Each tile and each block's filters have their own scale for the parts. Images may therefore have any range,
+// and an image's result does not depend on the other images.
 #include <bit>
 
 #include "../common/channel_lanes.h"
@@ -44,7 +44,7 @@ namespace {
 constexpr int kThreads = 128;
 constexpr int kBlocksPerSm = 3;
 constexpr int kWarps = kThreads / kWarpSize;
-constexpr int kChannels = 64;  // Of a block.
+constexpr int kChannels = 64;  // Per block.
 constexpr int kTileWidth = 32;
 constexpr int kTileHeight = 16;
 constexpr int kColumns = kTileWidth + 2;  // With the halo.
@@ -53,31 +53,31 @@ constexpr int kTaps = 9;
 
 constexpr int kMmaPositions = 16;  // Shape of ptx::mma_m16n8k16.
 constexpr int kMmaFilters = 8;
-constexpr int kMmaPixels = 4;  // Of four channels.
+constexpr int kMmaPixels = 4;  // With four channels each.
 constexpr int kProducts = kChannels / kMmaFilters;
 constexpr int kSteps = kTaps / kMmaPixels;
-static_assert(kTaps == kSteps * kMmaPixels + 1, "one pixel remains, whose parts are one more step");
+static_assert(kTaps == kSteps * kMmaPixels + 1, "one pixel remains, whose parts take one more step");
 
-// The lanes that share a row of sums, and how a lane's channels follow each other: as two chunks.
+// The lanes that share a row of accumulators; each lane's channels form two chunks.
 constexpr int kPairLanes = 4;
 constexpr int kChunks = kProducts / kPairLanes;
 constexpr int kChunkPairs = kPairLanes;
 static_assert(kChunks * kPairLanes * 2 * kChunkPairs == kChannels);
 
-/// The filter of the block that is column `column` of product `product`: lane l has the columns 2 (l % 4) and
-/// that + 1 of every product.
+/// The filter, within the block, in column `column` of product `product`. Lane l has columns 2 (l % 4) and 2
+/// (l % 4) + 1 of every product.
 __device__ inline int filter_of(int product, int column) {
   return product / kChunkPairs * (kChannels / kChunks) + column / 2 * (2 * kChunkPairs) +
          product % kChunkPairs * 2 + column % 2;
 }
 
-/// The pixels in shared memory: planes of words, [channels 0 and 1 of the high parts; channel 2; the same of
-/// the low parts][row][column].
+/// The pixels in shared memory are four planes of words [row][column]: high parts of channels 0 and 1, high
+/// part of channel 2, and the same for the low parts.
 constexpr int kPitch = 44;
 constexpr int kPlane = kRows * kPitch;
 constexpr int kLowPlanes = 2 * kPlane;
-/// Where in a plane lane l of a warp reads, from the first pixel of its positions' patches: pixel l % 4 of a
-/// step for position l / 4, or for step kSteps the ninth pixel, of which one lane in four reads the low part.
+/// Index in a plane, from the first pixel of the warp's patch, that lane l reads: pixel l % 4 of the step for
+/// position l / 4 or, for step kSteps, the ninth pixel, whose low part one lane in four reads.
 __host__ __device__ constexpr int patch_place(int step, int lane) {
   const int pixel = lane % kMmaPixels;
   const int tap = step < kSteps ? step * kMmaPixels + pixel : kTaps - 1;
@@ -98,12 +98,13 @@ constexpr bool reads_without_conflicts() {
 }
 static_assert(kPitch >= kColumns && reads_without_conflicts());
 
-/// The filters in shared memory, as lanes take them. The ninth pixel's high parts are for the lanes that have
-/// its high and low ones; its low parts are for the third lane, and the fourth gets zeros.
+/// The filters in shared memory, in the order in which lanes load them. The filters' high parts for the ninth
+/// pixel go to the lanes that hold its high and low parts, their low parts to the third lane; the fourth gets
+/// zeros.
 constexpr int kTapPlaces = kSteps * kProducts * kWarpSize;  // [step][product][lane]: high, low.
 constexpr int kNinthPlaces = kProducts * kWarpSize;         // [product][column][four lanes]
 
-/// Two maxima at once, of floats that are not negative, which compare as their bits do.
+/// Two maxima at once, of non-negative floats, which are ordered like their bits.
 struct Maxima {
   __device__ std::uint64_t operator()(std::uint64_t a, std::uint64_t b) const {
     const std::uint32_t upper = max(static_cast<std::uint32_t>(a >> 32), static_cast<std::uint32_t>(b >> 32));
@@ -112,7 +113,7 @@ struct Maxima {
   }
 };
 
-/// NaN does not count. It stays what it is, whatever the scale.
+/// Ignores NaN, which stays NaN at every scale.
 template <int kCount>
 __device__ inline float largest_magnitude(const Pixel (&pixels)[kCount]) {
   float largest = 0.f;
@@ -124,7 +125,7 @@ __device__ inline float largest_magnitude(const Pixel (&pixels)[kCount]) {
   return largest;
 }
 
-/// The parts of three values.
+/// The parts of a pixel's three values.
 struct PixelParts {
   HalfParts first_two;
   HalfParts third;
@@ -134,18 +135,19 @@ __device__ inline PixelParts parts_of(const Pixel& pixel, float scale) {
           half_parts(pixel.channels[2] * scale, 0.f)};
 }
 
-/// Keeps the parts of a tile of the input, with its halo, and those of the block's filters. All that a thread
-/// loads is under way before it uses the first. Returns what undoes the scales of a sum.
-__device__ inline float stage(const MappedImages& input, int image, int tile_y, int tile_x,
-                              Global<const float> weights, int block, auto&& pixels, auto&& taps,
-                              auto&& ninths) {
-  // A thread keeps its column and takes every third row.
+/// Stores the parts of a tile of the input, with its halo, and those of the block's filters. All of a
+/// thread's loads are in flight before it uses the first. Returns the factor that undoes the scales in an
+/// accumulator.
+__device__ inline float stage_pixels_and_filters(const MappedImages& input, int image, int tile_y, int tile_x,
+                                                 Global<const float> weights, int block, auto&& pixels,
+                                                 auto&& taps, auto&& ninths) {
+  // A thread stays in one column and loads every third row.
   constexpr int kRowsAtOnce = kThreads / kColumns;
   constexpr int kPixelLoads = kRows / kRowsAtOnce;
   constexpr int kTapLoads = kTapPlaces / kThreads;
   static_assert(kRows % kRowsAtOnce == 0 && kTapPlaces % kThreads == 0 && kThreads >= kChannels);
   static_assert(kTapLoads == kSteps * kChunks && kWarps == kChunkPairs,
-                "in number i, a warp has a product of chunk i % kChunks, step i / kChunks");
+                "load i of a warp is for a product of chunk i % kChunks, step i / kChunks");
   const unsigned thread = threadIdx.x;
   const int column = static_cast<int>(thread % kColumns);
   const int first_row = static_cast<int>(thread / kColumns);
@@ -173,10 +175,10 @@ __device__ inline float stage(const MappedImages& input, int image, int tile_y, 
   load_tap(kTapLoads, filter_of(static_cast<int>(ninth / kMmaFilters), static_cast<int>(ninth % kMmaFilters)),
            kTaps - 1);
 
-  const std::uint64_t own =
+  const std::uint64_t thread_largest =
       std::uint64_t{std::bit_cast<std::uint32_t>(has_pixels ? largest_magnitude(loaded) : 0.f)} << 32 |
       std::bit_cast<std::uint32_t>(largest_magnitude(loaded_taps));
-  const auto largest = block_reduce<Maxima, kThreads>(own);
+  const auto largest = block_reduce<Maxima, kThreads>(thread_largest);
   const int pixel_exponent = half_exponent(std::bit_cast<float>(static_cast<std::uint32_t>(largest >> 32)));
   const int tap_exponent = half_exponent(std::bit_cast<float>(static_cast<std::uint32_t>(largest)));
   const float pixel_scale = power_of_two(pixel_exponent);
@@ -209,7 +211,7 @@ __device__ inline float stage(const MappedImages& input, int image, int tile_y, 
   return power_of_two(-(pixel_exponent + tap_exponent));
 }
 
-/// What a lane has of the filters, as ptx::mma_m16n8k16 wants it.
+/// A lane's part of the filters, as operands of ptx::mma_m16n8k16.
 struct Filters {
   std::uint32_t high[kSteps][kProducts][2];
   std::uint32_t low[kSteps][kProducts][2];
@@ -255,7 +257,8 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm)
   const int tile_y = static_cast<int>(blockIdx.x / tiles_across) * kTileHeight;
   const int tile_x = static_cast<int>(blockIdx.x % tiles_across) * kTileWidth;
 
-  const float unscale = stage(input, image, tile_y, tile_x, weights, block, pixels, taps, ninths);
+  const float unscale =
+      stage_pixels_and_filters(input, image, tile_y, tile_x, weights, block, pixels, taps, ninths);
   if (threadIdx.x < kChannels / 4) {
     biases[threadIdx.x] = bias.load_vector<4>(block + 4 * static_cast<int>(threadIdx.x));
   }
@@ -270,7 +273,8 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm)
   const std::int64_t first_mask = first_position * mask_pitch;
 #pragma unroll 1
   for (int row = warp; row < kTileHeight && tile_y + row < input.height; row += kWarps) {
-    // Of the lane's first position and chunk; and, since it stores masks of another, of its word.
+    // Indices of the lane's first position and chunk, and of the mask word that it stores, which belongs to
+    // another position.
     const int first = (tile_y + row) * input.width + tile_x;
     std::int64_t output_at = first_output + static_cast<std::int64_t>(first + group) * output_pitch +
                              block / 2 + pair * kChunkPairs;
@@ -278,7 +282,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm)
                            block / 32 + pair % kChunks;
 #pragma unroll 1
     for (int x = 0; x < kTileWidth && tile_x + x < input.width; x += kMmaPositions) {
-      // Of the lane's two positions, in the upper and lower half of the rows.
+      // Operands of the lane's two positions, in the upper and lower half of the rows.
       std::uint32_t high[kSteps][4];
       std::uint32_t low[kSteps][4];
       std::uint32_t ninth[4];
@@ -294,7 +298,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm)
         ninth[i] = pixels[plane_place + patch_place(kSteps, lane)];
       }
 
-      // The small ones first.
+      // The smallest products first.
       float sums[kProducts][4] = {};
       const auto multiply = [&](const std::uint32_t(&positions)[4], const auto& factors) {
 #pragma unroll
@@ -311,8 +315,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm)
 #pragma unroll
       for (int step = 0; step < kSteps; ++step) multiply(high[step], filters.high[step]);
 
-      // Where outputs are above zero: a byte for each chunk, two to a word, whose odd bits begin in the upper
-      // half.
+      // Mask of the outputs: one byte per chunk, two per word, with the odd bits starting in the upper half.
       std::uint32_t active[2] = {0, 0};
 #pragma unroll
       for (int i = 0; i < kChunks; ++i) {
@@ -340,7 +343,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm)
       }
       output_at += kMmaPositions * output_pitch;
       if (mask) {
-        // From four lanes, the four words of their two positions.
+        // Collects the four words of two positions from four lanes.
         for (std::uint32_t& bits : active) bits = (bits | bits >> 16) & 0xffffu;
         const std::uint32_t word = transpose_bytes(active[0] | active[1] << 16, pair);
         if (tile_x + x + mask_position < input.width) mask.store(mask_at, word);

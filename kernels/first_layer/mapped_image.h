@@ -12,14 +12,14 @@ struct Pixel {
   float channels[3];
 };
 
-/// Images as the network reads them: mapped, and zero outside.
+/// Images as the network reads them: through the input map, and zero outside.
 struct MappedImages {
   Global<const float> images;  ///< [images][height][width][3]
   InputMap map;
   int height;
   int width;
 
-  /// Without a branch, so that several loads can be under way at once.
+  /// Loads a pixel without a branch, so that several loads can be in flight.
   __device__ Pixel load(int image, int y, int x) const {
     const bool inside = y >= 0 && y < height && x >= 0 && x < width;
     const int row = min(max(y, 0), height - 1);
@@ -35,7 +35,7 @@ struct MappedImages {
   }
 };
 
-/// The gradient with respect to an image's pixel, of that with respect to the network's input.
+/// The gradient with respect to an image's pixel, from that with respect to the network's input.
 __device__ inline Pixel image_gradient(const InputMap& map, const Pixel& input_gradient) {
   Pixel gradient{};
 #pragma unroll

@@ -1,10 +1,10 @@
-// The state of a batch's ascents at its start, and what each iteration records of its losses.
+// The state of a batch's ascents at its start, and the losses of each iteration.
 //
 // Floor: kFilterHeadParts sums, a weight and a few numbers of state per image, some 50 bytes: half a megabyte
-// for ten thousand images, beside gigabytes in every other kernel. What matters is that nothing is launched,
-// copied or waited for beyond it: sums are added up, tested, recorded and counted by one launch of one block,
-// which can be part of a replayed graph since the number of the iteration lives on the device. One block, so
-// that a barrier separates the last reader of that number from its writer.
+// for ten thousand images, against gigabytes in every other kernel. What matters is that it needs no other
+// launch, copy or wait. One launch adds up, tests, records and counts; it can be part of a replayed graph,
+// since the number of the iteration is stored on the device. It is a single block, so that a barrier
+// separates the last reader of that number from its writer.
 #include "../common/global.h"
 #include "../common/launch.h"
 #include "filter_head.h"
@@ -63,15 +63,15 @@ __global__ void __launch_bounds__(kTraceThreads, 1)
         status.store(image, AscentStatus::dead);
       }
     } else {
-      loss = losses.load(image);  // Its image no longer changes.
+      loss = losses.load(image);  // The image no longer changes.
     }
     if (traces) trace.store(row + image, loss);
   }
-  __syncthreads();  // All have read the counter, and the trace is written.
+  __syncthreads();  // All threads have read the counter, and the trace is written.
   if (counts && threadIdx.x == 0) {
     counter.store(0, iteration);
     if (progress) {
-      __threadfence_system();  // Whoever sees the iteration sees its row of the trace.
+      __threadfence_system();  // A reader that sees the iteration also sees its row of the trace.
       progress.store(0, iteration);
     }
   }

@@ -1,8 +1,8 @@
 // Start images.
 //
-// Floor: 4 bytes written a value, once in a run of hundreds of iterations. Made where it is needed it saves
-// the host's time for it and the copy to the device: 110 KB for an image of 96 x 96, 0.5 GB for all filters.
-// Each thread writes the four values that one call of the generator gives.
+// Floor: 4 bytes written per value, once in a run of hundreds of iterations. Generating the noise on the
+// device saves the host's time and a copy of 110 KB for an image of 96 x 96, 0.5 GB for all filters. Each
+// thread writes the four values that one call of the generator yields.
 #include "../common/global.h"
 #include "../common/launch.h"
 #include "../common/philox.h"
@@ -24,7 +24,7 @@ __global__ void noise_kernel(Global<float> images, Global<const int> layers, Glo
       static_cast<std::uint32_t>(filters.load(image)), static_cast<std::uint32_t>(first / kWords));
   for (int word = 0; word < kWords && first + word < values_per_image; ++word) {
     const float unit = to_unit_float(random.words[word]);
-    // Rounded twice, as the host does it, not fused.
+    // Rounded twice, as on the host, not fused.
     images.store(static_cast<std::int64_t>(image) * values_per_image + first + word,
                  __fadd_rn(low, __fmul_rn(high - low, unit)));
   }

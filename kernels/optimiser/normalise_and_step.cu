@@ -1,10 +1,10 @@
-// One step of every image that climbs.
+// One gradient step of every image that climbs.
 //
-// Floor: image and gradient are read and the image is written, 12 bytes a value, for one multiplication and
-// one addition. The norm costs no pass of its own: the gradient's kernel leaves sums of squares, of which
-// there are so few that every block adds up its image's again, in the same order and so to the same number.
-// That is the work of one warp, and the square root and the division, which are slow in double, that of one
-// thread, while the block's loads from images and gradients are under way.
+// Floor: image and gradient are read and the image is written, 12 bytes per value, for one multiplication and
+// one addition. The norm takes no separate pass: the dgrad kernel leaves partial sums of squares, so few that
+// every block adds up its image's anew, in the same order and hence to the same result. One warp does this,
+// and one thread the square root and division, which are slow in double, while the block's loads of images
+// and gradients are in flight.
 #include "../common/global.h"
 #include "../common/launch.h"
 #include "../common/reduce.h"
@@ -45,9 +45,9 @@ __global__ void __launch_bounds__(kThreads)
     }
     sum = warp_reduce<Sum>(sum);
     if (threadIdx.x == 0) {
-      // The image's first block may store a new status while its other blocks load it here. They find either
-      // value and do the same with both: it is only ever a stop, which they derive from the same numbers
-      // themselves if they still see the image climb. Nobody else reads steps or norms.
+      // The image's first block may store a new status while its other blocks load it here. Either value
+      // leads them to the same result: the new status only ever stops the image, and a block that still sees
+      // it climbing derives the stop from the same numbers. No other block reads steps or norms.
       const bool climbed = status.load(image) == AscentStatus::climbing;
       const float norm = static_cast<float>(sqrt(sum));
       const bool finite = isfinite(losses.load(image)) && isfinite(norm);
@@ -71,7 +71,7 @@ __global__ void __launch_bounds__(kThreads)
   for (int i = 0; i < kVectors; ++i) {
     const int at = first + i * kThreads * kWidth;
     if (at >= values_per_image) continue;
-    // Rounded twice, as the host does it, not fused.
+    // Rounded twice, as on the host, not fused.
     for (int j = 0; j < kWidth; ++j)
       values[i][j] = __fadd_rn(values[i][j], __fmul_rn(factor, gradient[i][j]));
     images.store_vector<kWidth>(begin + at, values[i]);
@@ -82,7 +82,7 @@ __global__ void __launch_bounds__(kThreads)
 
 void normalise_and_step(const NormaliseAndStepArguments& arguments, cudaStream_t stream) {
   const AscentState& state = arguments.state;
-  // Images follow each other without padding: all of them are aligned for vectors, or only the first.
+  // Images are stored without padding: either all of them are aligned for vectors or only the first is.
   const auto kernel =
       arguments.values_per_image % 4 == 0 ? normalise_and_step_kernel<4> : normalise_and_step_kernel<1>;
   const int blocks = ceil_div(arguments.values_per_image, kThreads * kValuesPerThread);

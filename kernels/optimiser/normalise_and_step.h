@@ -5,11 +5,11 @@
 
 namespace filterscope::kernels {
 
-/// Everything is fp32 and belongs to one image alone. Arrays are 16-byte aligned.
+/// Each image is processed independently, in fp32. Arrays are 16-byte aligned.
 struct NormaliseAndStepArguments {
   float* images;           ///< In and out. [images][values_per_image]
   const float* gradients;  ///< [images][values_per_image]
-  const float* squares;    ///< [images][parts] Sums of squares of gradients, to be added up.
+  const float* squares;    ///< [images][parts] Partial sums of the squares of gradients.
   int parts;
   float step;
   float epsilon;
@@ -18,8 +18,9 @@ struct NormaliseAndStepArguments {
   int values_per_image;
 };
 
-/// image += step * gradient / sqrt(max(sum of squares, epsilon)) for every image that climbs; one whose
-/// gradient is zero or not finite stops climbing and stays as it is. The norm is sqrt(sum of squares).
+/// image += step * gradient / sqrt(max(sum of squares, epsilon)) for every image that climbs. An image whose
+/// loss or gradient is not finite, or whose gradient is zero, stops climbing and remains unchanged. The norm
+/// recorded is sqrt(sum of squares). Throws LaunchError.
 void normalise_and_step(const NormaliseAndStepArguments& arguments, cudaStream_t stream);
 
 }  // namespace filterscope::kernels

@@ -1,8 +1,8 @@
-// Images to 8-bit pictures.
+// Encoding of images as 8-bit pictures.
 //
-// Floor: 4 bytes read and 1 written a value, once in a run of hundreds of iterations, which leaves a quarter
-// of the bytes to be copied to the host. One block finds an image's minimum and maximum and encodes it: the
-// second reading comes from the cache.
+// Floor: 4 bytes read and 1 written per value, once in a run of hundreds of iterations; only a quarter of the
+// bytes remain to be copied to the host. One block finds an image's minimum and maximum and then encodes it,
+// reading it again from the cache.
 #include "../common/global.h"
 #include "../common/launch.h"
 #include "../common/reduce.h"
@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(kThreads)
     if (range > 0.f) {
       const Vector<float, kWidth> values = images.load_vector<kWidth>(begin + at);
       for (int i = 0; i < kWidth; ++i) {
-        // The same operations as the host's, each rounded: an IEEE division, nothing fused.
+        // The host's operations, each rounded: an IEEE division, nothing fused.
         const float scaled = __fmul_rn(255.f, (values[i] - lowest) / range);
         bytes[i] = static_cast<std::uint8_t>(__fadd_rn(scaled, 0.5f));
       }
@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 void encode(const EncodeArguments& arguments, cudaStream_t stream) {
-  // Images follow each other without padding: all of them are aligned for vectors, or only the first.
+  // Images are stored without padding: either all of them are aligned for vectors or only the first is.
   const auto kernel = arguments.values_per_image % 4 == 0 ? encode_kernel<4> : encode_kernel<1>;
   launch("encode", kernel, {dim3(static_cast<unsigned>(arguments.images_count)), dim3(kThreads)}, stream,
          arguments.images, arguments.pictures, arguments.values_per_image);

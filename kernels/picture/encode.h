@@ -14,8 +14,8 @@ struct EncodeArguments {
   int values_per_image;
 };
 
-/// round(255 * (x - min) / (max - min)), halves up, with one minimum and maximum per image; a constant image
-/// is black. The same bytes as the CPU engine's.
+/// round(255 * (x - min) / (max - min)), halves up, with the minimum and maximum of each image; a constant
+/// image becomes black. The bytes are the CPU engine's. Throws LaunchError.
 void encode(const EncodeArguments& arguments, cudaStream_t stream);
 
 }  // namespace filterscope::kernels

@@ -1,12 +1,12 @@
 // 2x2 max-pool of stride 2 and its gradient.
 //
-// Floor: forward reads four elements and writes one and 3 bits for each output; backward reads one and the
-// bits and writes four. Kept apart and without the bits, backward would be the pool's gradient (six elements
-// read, four written) and the ReLU's (eight read, four written): 22 elements an output instead of 5.
+// Floor per output: the pool reads four elements and writes one and 3 bits; its gradient reads one and the
+// bits and writes four. Without the bits, separate gradients of pool (six elements read, four written) and
+// ReLU (eight read, four written) would move 22 elements instead of 5.
 //
-// A thread owns a vector of 16 bytes along the channels, of one window: neighbouring lanes own neighbouring
-// vectors, so all accesses are coalesced. A word of bits belongs to several lanes, which put their parts
-// together by shuffles. A block stays within one row of windows, so that it divides once to know where it is.
+// A thread computes 16 bytes of consecutive channels of one window; neighbouring lanes take neighbouring
+// vectors, so that all accesses are coalesced. Several lanes share a word of bits and combine their parts by
+// shuffles. A block stays within one row of windows, so that one division locates it.
 #include "../common/global.h"
 #include "../common/launch.h"
 #include "../common/reduce.h"
@@ -16,22 +16,22 @@ namespace filterscope::kernels {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kWindow = 4;          // Elements of a window, row by row.
-constexpr int kArgmaxPerWord = 16;  // In a word.
+constexpr int kWindow = 4;  // Elements per window, row by row.
+constexpr int kArgmaxPerWord = 16;
 constexpr int kActivePerWord = 32;
 
 template <class T>
 constexpr int kWidth = 16 / sizeof(T);
 
-// The vector of channels of one window that a thread owns.
-struct Place {
-  int row;     // Of windows, over all images.
-  int column;  // Of windows; beyond the last where the thread has nothing to do.
+// The vector of channels of one window that a thread computes.
+struct ThreadVector {
+  int row;     // Row of windows, over all images.
+  int column;  // Column of windows; beyond the last where the thread has nothing to do.
   int channel;
 };
 
 template <class T>
-__device__ inline Place place_of_thread(int channels) {
+__device__ inline ThreadVector thread_vector(int channels) {
   const int vectors = channels / kWidth<T>;
   const int at = static_cast<int>(blockIdx.y) * kThreads + static_cast<int>(threadIdx.x);
   return {static_cast<int>(blockIdx.x), at / vectors, at % vectors * kWidth<T>};
@@ -51,16 +51,16 @@ __global__ void __launch_bounds__(kThreads)
   using Values = Vector<T, kWidth<T>>;
   const int out_height = height / 2;
   const int out_width = width / 2;
-  const Place place = place_of_thread<T>(channels);
-  // Lanes that share a word all have something to do, or none has; all take part in the shuffles.
-  const bool inside = place.column < out_width;
-  const std::int64_t out = (std::int64_t{place.row} * out_width + place.column) * channels + place.channel;
-  std::uint32_t own_argmax = 0;
-  std::uint32_t own_active = 0;
+  const ThreadVector vector = thread_vector<T>(channels);
+  // Lanes that share a word are all inside or all outside; all take part in the shuffles.
+  const bool inside = vector.column < out_width;
+  const std::int64_t out = (std::int64_t{vector.row} * out_width + vector.column) * channels + vector.channel;
+  std::uint32_t argmax_bits = 0;
+  std::uint32_t active_bits = 0;
   if (inside) {
-    const std::int64_t image = place.row / out_height;
-    const int y = 2 * (place.row % out_height);
-    const std::int64_t in = ((image * height + y) * width + 2 * place.column) * channels + place.channel;
+    const std::int64_t image = vector.row / out_height;
+    const int y = 2 * (vector.row % out_height);
+    const std::int64_t in = ((image * height + y) * width + 2 * vector.column) * channels + vector.channel;
     Values window[kWindow];
 #pragma unroll
     for (int i = 0; i < kWindow; ++i) {
@@ -74,28 +74,28 @@ __global__ void __launch_bounds__(kThreads)
       best[c] = window[0][c];
       for (int i = 1; i < kWindow; ++i) {
         const float value = to_float(window[i][c]);
-        // A NaN wins, and stays: it is to be seen in the loss.
+        // A NaN wins and stays, so that it shows in the loss.
         if (value > to_float(best[c]) || value != value) {
           largest = static_cast<std::uint32_t>(i);
           best[c] = window[i][c];
         }
       }
-      own_argmax |= largest << 2 * c;
-      own_active |= std::uint32_t{to_float(best[c]) > 0.f} << c;
+      argmax_bits |= largest << 2 * c;
+      active_bits |= std::uint32_t{to_float(best[c]) > 0.f} << c;
     }
     output.template store_vector<kWidth<T>>(out, best);
   }
   if (!argmax) return;
-  own_argmax <<= 2 * (place.channel % kArgmaxPerWord);
-  own_active <<= place.channel % kActivePerWord;
-  own_argmax = join_bits<kArgmaxPerWord / kWidth<T>>(own_argmax);
-  own_active = join_bits<kActivePerWord / kWidth<T>>(own_active);
-  if (inside && place.channel % kArgmaxPerWord == 0) argmax.store(out / kArgmaxPerWord, own_argmax);
-  if (inside && place.channel % kActivePerWord == 0) active.store(out / kActivePerWord, own_active);
+  argmax_bits <<= 2 * (vector.channel % kArgmaxPerWord);
+  active_bits <<= vector.channel % kActivePerWord;
+  argmax_bits = join_bits<kArgmaxPerWord / kWidth<T>>(argmax_bits);
+  active_bits = join_bits<kActivePerWord / kWidth<T>>(active_bits);
+  if (inside && vector.channel % kArgmaxPerWord == 0) argmax.store(out / kArgmaxPerWord, argmax_bits);
+  if (inside && vector.channel % kActivePerWord == 0) active.store(out / kActivePerWord, active_bits);
 }
 
-// Runs over the windows that cover the whole input: those cut off by an odd edge have no output, and what is
-// there of them becomes zero.
+// Runs over the windows that cover the whole input. Those cut off by an odd edge have no output; the gradient
+// of their elements is zero.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     max_pool_gradient_kernel(Global<const T> output_gradient, Global<const std::uint32_t> argmax,
@@ -105,37 +105,37 @@ __global__ void __launch_bounds__(kThreads)
   const int out_height = height / 2;
   const int out_width = width / 2;
   const int covering_height = ceil_div(height, 2);
-  const Place place = place_of_thread<T>(channels);
-  if (2 * place.column >= width) return;
-  const std::int64_t image = place.row / covering_height;
-  const int row = place.row % covering_height;
+  const ThreadVector vector = thread_vector<T>(channels);
+  if (2 * vector.column >= width) return;
+  const std::int64_t image = vector.row / covering_height;
+  const int row = vector.row % covering_height;
   const T zero = from_float<T>(0.f);
   Values gradient{};
-  std::uint32_t own_argmax = 0;
-  std::uint32_t own_active = 0;
-  if (row < out_height && place.column < out_width) {
+  std::uint32_t argmax_bits = 0;
+  std::uint32_t active_bits = 0;
+  if (row < out_height && vector.column < out_width) {
     const std::int64_t out =
-        ((image * out_height + row) * out_width + place.column) * channels + place.channel;
+        ((image * out_height + row) * out_width + vector.column) * channels + vector.channel;
     gradient = output_gradient.template load_vector<kWidth<T>>(out);
-    own_argmax = argmax.load(out / kArgmaxPerWord) >> 2 * (place.channel % kArgmaxPerWord);
-    own_active = active.load(out / kActivePerWord) >> place.channel % kActivePerWord;
+    argmax_bits = argmax.load(out / kArgmaxPerWord) >> 2 * (vector.channel % kArgmaxPerWord);
+    active_bits = active.load(out / kActivePerWord) >> vector.channel % kActivePerWord;
   }
 #pragma unroll
   for (int c = 0; c < kWidth<T>; ++c) {
-    if ((own_active >> c & 1u) == 0) gradient[c] = zero;
+    if ((active_bits >> c & 1u) == 0) gradient[c] = zero;
   }
 #pragma unroll
   for (int i = 0; i < kWindow; ++i) {
     const int y = 2 * row + i / 2;
-    const int x = 2 * place.column + i % 2;
+    const int x = 2 * vector.column + i % 2;
     if (y >= height || x >= width) continue;
     Values values;
 #pragma unroll
     for (int c = 0; c < kWidth<T>; ++c) {
-      values[c] = (own_argmax >> 2 * c & 3u) == static_cast<std::uint32_t>(i) ? gradient[c] : zero;
+      values[c] = (argmax_bits >> 2 * c & 3u) == static_cast<std::uint32_t>(i) ? gradient[c] : zero;
     }
     input_gradient.template store_vector<kWidth<T>>(
-        ((image * height + y) * width + x) * channels + place.channel, values);
+        ((image * height + y) * width + x) * channels + vector.channel, values);
   }
 }
 

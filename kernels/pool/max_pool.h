@@ -8,21 +8,21 @@ namespace filterscope::kernels {
 
 template <class T>
 struct MaxPoolArguments {
-  const T* input;  ///< [images][height][width][channels]: a ReLU's output, 16-byte aligned.
+  const T* input;  ///< [images][height][width][channels]: a ReLU's output. Tensors are 16-byte aligned.
   T* output;       ///< Out. [images][height / 2][width / 2][channels]
   std::uint32_t*
-      argmax;  ///< Out. [images][height / 2][width / 2][channels / 16]: two bits a channel, the first
+      argmax;  ///< Out. [images][height / 2][width / 2][channels / 16]: two bits per channel, the first
                ///< channel lowest: 2 * row + column of the window's first maximum. Null: not written.
-  std::uint32_t* active;  ///< Out. [images][height / 2][width / 2][channels / 32]: bits of the outputs above
-                          ///< zero. Null where argmax is.
+  std::uint32_t* active;  ///< Out. [images][height / 2][width / 2][channels / 32]: one bit per channel: the
+                          ///< output is above zero. Null if argmax is null.
   int images_count;
   int height;  ///< Of the input; an odd last row or column is dropped.
   int width;
   int channels;  ///< A multiple of 32.
 };
 
-/// 2x2 max-pool of stride 2; what its gradient needs of it and of the ReLU below is kept in 3 bits per
-/// output.
+/// 2x2 max-pool of stride 2. Per output, 3 bits keep what the gradient through the pool and the ReLU below it
+/// needs. Throws LaunchError.
 template <class T>
 void max_pool(const MaxPoolArguments<T>& arguments, cudaStream_t stream);
 
@@ -31,16 +31,16 @@ struct MaxPoolGradientArguments {
   const T* output_gradient;  ///< [images][height / 2][width / 2][channels]
   const std::uint32_t* argmax;
   const std::uint32_t* active;
-  T* input_gradient;  ///< Out. [images][height][width][channels], every element: of the sum that the ReLU
-                      ///< below was given.
+  T* input_gradient;  ///< Out. [images][height][width][channels], every element: the gradient of the input of
+                      ///< the ReLU below.
   int images_count;
   int height;  ///< Of the pool's input.
   int width;
   int channels;  ///< A multiple of 32.
 };
 
-/// The gradient through the pool and the ReLU below it in one pass: it goes to the window's first maximum if
-/// that was above zero; everything else is zero.
+/// The gradient through the pool and the ReLU below it, in one pass: it goes to the window's first maximum if
+/// that is above zero; all other elements are zero. Throws LaunchError.
 template <class T>
 void max_pool_gradient(const MaxPoolGradientArguments<T>& arguments, cudaStream_t stream);
 

@@ -5,24 +5,25 @@
 #include "../common/chunk.h"
 #include "../common/types.h"
 
-/// A 2x2 max-pool and its gradient on words of two 16-bit elements, for kernels that have them in registers.
+/// A 2x2 max-pool and its gradient on words of two 16-bit elements in registers, for kernels that fuse them.
 /// Elements of a window are numbered 2 * row + column.
 namespace filterscope::kernels {
 
 constexpr int kPoolWindow = 4;
-constexpr int kArgmaxPerWord = 16;  ///< In a word of PoolIndices::argmax.
-constexpr int kActivePerWord = 32;  ///< In a word of PoolIndices::active.
+constexpr int kArgmaxPerWord = 16;  ///< Channels per word of PoolIndices::argmax.
+constexpr int kActivePerWord = 32;  ///< Channels per word of PoolIndices::active.
 
 struct PooledWord {
   std::uint32_t values;
-  std::uint32_t argmax;  ///< Two bits for the low half, two for the high one.
+  std::uint32_t argmax;  ///< Two bits for the low half, then two for the high half.
 };
 
-/// The maxima of a window's four words of a ReLU's output, and which element each is: the first of those that
-/// are equal. Such elements, but for the sign of a zero, are ordered as their bits are, and NaN is above all.
+/// The maxima over a window's four words of a ReLU's output, and the element that each comes from, the first
+/// of equal ones. Without the sign, which only a zero can have, such elements are ordered like their bits,
+/// with NaN above all.
 __device__ inline PooledWord pool_word(const std::uint32_t (&window)[kPoolWindow]) {
   constexpr std::uint32_t kMagnitude = 0x7fffu;
-  // An element above the number that makes it win over equal ones behind it.
+  // A key is an element followed by the order that makes it win over equal elements after it.
   std::uint32_t low = 0;
   std::uint32_t high = 0;
 #pragma unroll
@@ -36,11 +37,11 @@ __device__ inline PooledWord pool_word(const std::uint32_t (&window)[kPoolWindow
   return {.values = low >> 2 | high >> 2 << 16, .argmax = (~low & 3u) | (~high & 3u) << 2};
 }
 
-/// Of a chunk of eight channels of a pool's gradient, what goes through the pool and the ReLU below it to
-/// element `element` of the window. Of each channel `argmax` has two bits, `active` one.
+/// The part of a pool's gradient, for a chunk of eight channels, that goes through the pool and the ReLU
+/// below it to element `element` of the window. `argmax` has two bits per channel, `active` one.
 __device__ inline Chunk unpool_chunk(const Chunk& gradient, std::uint32_t argmax, std::uint32_t active,
                                      int element) {
-  // Bits 2 c say what is to be known of channel c.
+  // Bit 2 c belongs to channel c.
   active = (active | active << 4) & 0x0f0fu;
   active = (active | active << 2) & 0x3333u;
   active = (active | active << 1) & 0x5555u;

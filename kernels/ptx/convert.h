@@ -2,8 +2,8 @@
 
 #include "../common/types.h"
 
-/// Rounding of two values, with or without ReLU, in one instruction (PTX ISA, cvt, max; sm_80 and later). NaN
-/// stays NaN.
+/// Rounding of two values, with or without ReLU, in one instruction (PTX ISA, cvt and max; sm_80 and later).
+/// NaN stays NaN.
 namespace filterscope::kernels::ptx {
 
 /// max(value, +0)
@@ -17,8 +17,9 @@ __device__ inline float relu(float value) {
 #endif
 }
 
-/// Both ReLUs rounded to T (Half, Bfloat16), `low` in the lower half of the word. What rounds to zero from
-/// below may become -0: the PTX ISA only says that negative results become 0. In the emulation it does.
+/// The ReLUs of both values rounded to T (Half, Bfloat16), `low` in the lower half of the word. A negative
+/// value that rounds to zero may become -0, since the PTX ISA only says that negative results become 0; in
+/// the emulation it does.
 template <class T>
 __device__ inline std::uint32_t relu_pair(float low, float high) {
 #if defined(FILTERSCOPE_EMULATED)
@@ -39,7 +40,7 @@ __device__ inline std::uint32_t relu_pair(float low, float high) {
 #endif
 }
 
-/// Both rounded to T (Half, Bfloat16), `low` in the lower half of the word.
+/// Both values rounded to T (Half, Bfloat16), `low` in the lower half of the word.
 template <class T>
 __device__ inline std::uint32_t round_pair(float low, float high) {
 #if defined(FILTERSCOPE_EMULATED)

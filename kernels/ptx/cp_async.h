@@ -2,12 +2,11 @@
 
 #include "../common/types.h"
 
-/// Copies from global to shared memory that go on while the thread computes (PTX ISA, cp.async; sm_80 and
-/// later).
+/// Asynchronous copies from global to shared memory (PTX ISA, cp.async; sm_80 and later).
 namespace filterscope::kernels::ptx {
 
-/// Starts copying 16 bytes to shared memory, both addresses 16-byte aligned; where `valid` is false nothing
-/// is read and the 16 bytes become zero. Bypasses L1.
+/// Starts a copy of 16 bytes to shared memory, both addresses 16-byte aligned; where `valid` is false,
+/// nothing is read and the 16 bytes become zero. Bypasses L1.
 __device__ inline void cp_async_16(void* shared, const void* global, bool valid) {
 #if defined(FILTERSCOPE_EMULATED)
   emulation::cp_async(shared, global, 16, valid);
@@ -23,7 +22,7 @@ __device__ inline void cp_async_16(void* shared, const void* global, bool valid)
 #endif
 }
 
-/// The same with 8 bytes. Through L1.
+/// The same with 8 bytes, both addresses 8-byte aligned, through L1.
 __device__ inline void cp_async_8(void* shared, const void* global, bool valid) {
 #if defined(FILTERSCOPE_EMULATED)
   emulation::cp_async(shared, global, 8, valid);
@@ -39,7 +38,7 @@ __device__ inline void cp_async_8(void* shared, const void* global, bool valid) 
 #endif
 }
 
-/// cp_async_16 where `wanted` is true; elsewhere nothing happens, and the addresses may be any.
+/// cp_async_16 where `wanted` is true; otherwise it does nothing, whatever the addresses.
 __device__ inline void cp_async_16_if(bool wanted, void* shared, const void* global, bool valid) {
 #if defined(FILTERSCOPE_EMULATED)
   if (wanted) emulation::cp_async(shared, global, 16, valid);
@@ -56,7 +55,7 @@ __device__ inline void cp_async_16_if(bool wanted, void* shared, const void* glo
 #endif
 }
 
-/// Closes the group of the copies this thread started since the last group.
+/// Closes the group of the copies that this thread has started since its last group.
 __device__ inline void cp_async_commit() {
 #if defined(FILTERSCOPE_EMULATED)
   emulation::cp_async_commit();
@@ -65,8 +64,8 @@ __device__ inline void cp_async_commit() {
 #endif
 }
 
-/// Waits until at most kPending of this thread's groups are still under way. Other threads' copies need a
-/// barrier too.
+/// Waits until at most kPending of this thread's groups are in flight. Other threads' copies need a barrier
+/// as well.
 template <int kPending>
 __device__ inline void cp_async_wait() {
 #if defined(FILTERSCOPE_EMULATED)

@@ -5,7 +5,7 @@
 /// Loads of 8x8 matrices of 16-bit elements from shared memory into the fragments of mma (PTX ISA, ldmatrix).
 namespace filterscope::kernels::ptx {
 
-/// Four matrices. Lane 8 j + i gives the address of row i (16 bytes, 16-byte aligned) of matrix j;
+/// Loads four matrices. Lane 8 j + i passes the address of row i (16 bytes, 16-byte aligned) of matrix j;
 /// fragment[j] of lane l becomes elements 2 (l % 4) and 2 (l % 4) + 1 of row l / 4 of matrix j, the first in
 /// the low half.
 __device__ inline void ldmatrix_x4(std::uint32_t (&fragment)[4], const void* row) {

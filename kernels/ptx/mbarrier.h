@@ -2,9 +2,9 @@
 
 #include "../common/types.h"
 
-/// Barriers in shared memory on which copies arrive as threads do (PTX ISA, mbarrier; sm_90). A barrier
-/// counts phases. A phase is over when as many threads have arrived as it was initialised with and as many
-/// bytes as they announced; the next one then begins.
+/// Barriers in shared memory that count arriving threads and copied bytes (PTX ISA, mbarrier; sm_90). A phase
+/// of a barrier completes once as many threads have arrived as it was initialised with and all bytes that
+/// they announced have been copied; the next phase then begins.
 namespace filterscope::kernels::ptx {
 
 /// 8 bytes of shared memory, 8-byte aligned.
@@ -16,7 +16,7 @@ __device__ inline std::uint32_t shared_address(const void* shared) {
 }
 #endif
 
-/// By one thread, before anybody uses the barrier: mbarrier_init_fence() and __syncthreads() lie between.
+/// Called by one thread; mbarrier_init_fence() and __syncthreads() must follow before the barrier is used.
 __device__ inline void mbarrier_init(void* barrier, int arrivals) {
 #if defined(FILTERSCOPE_EMULATED)
   emulation::mbarrier_init(barrier, arrivals);
@@ -26,7 +26,7 @@ __device__ inline void mbarrier_init(void* barrier, int arrivals) {
 #endif
 }
 
-/// Makes initialised barriers known to copies.
+/// Makes initialised barriers visible to copies.
 __device__ inline void mbarrier_init_fence() {
 #if !defined(FILTERSCOPE_EMULATED)
   asm volatile("fence.mbarrier_init.release.cluster;\n" ::: "memory");
@@ -41,7 +41,7 @@ __device__ inline void mbarrier_arrive(void* barrier) {
 #endif
 }
 
-/// Arrives, and announces copies of so many bytes in all.
+/// Arrives and announces copies of `bytes` bytes in total.
 __device__ inline void mbarrier_arrive_expecting(void* barrier, int bytes) {
 #if defined(FILTERSCOPE_EMULATED)
   emulation::mbarrier_arrive(barrier, bytes);
@@ -52,9 +52,9 @@ __device__ inline void mbarrier_arrive_expecting(void* barrier, int bytes) {
 #endif
 }
 
-/// Waits until a phase with this parity is over: the first phase has parity 0, and before it one with parity
-/// 1 counts as over. A wait of 2^35 clocks (some 20 seconds) is a mistake, and stops the kernel with an
-/// error.
+/// Waits until a phase of this parity has completed. The first phase has parity 0, and the one before it
+/// counts as completed, with parity 1. A wait of 2^35 clocks (some 20 seconds) can only be an error and
+/// aborts the kernel.
 __device__ inline void mbarrier_wait(void* barrier, int parity) {
 #if defined(FILTERSCOPE_EMULATED)
   emulation::mbarrier_wait(barrier, parity);

@@ -2,12 +2,12 @@
 
 #include "../common/types.h"
 
-/// Registers handed from warps that need few to warps that need many (PTX ISA, setmaxnreg; sm_90a). All
-/// threads of a warpgroup ask for the same number, a multiple of 8; giving comes before taking.
+/// Reallocation of registers between warpgroups (PTX ISA, setmaxnreg; sm_90a). All threads of a warpgroup
+/// pass the same number per thread, a multiple of 8.
 namespace filterscope::kernels::ptx {
 
-constexpr int kFewestRegisters = 24;
-constexpr int kMostRegisters = 256;  // Of which 255 can be named.
+constexpr int kMinRegisters = 24;
+constexpr int kMaxRegisters = 256;  // 255 of them can be named.
 
 template <int kRegisters>
 __device__ inline void warpgroup_reg_dealloc() {
@@ -16,7 +16,7 @@ __device__ inline void warpgroup_reg_dealloc() {
 #endif
 }
 
-/// Waits until they are there.
+/// Waits until other warpgroups have released enough registers.
 template <int kRegisters>
 __device__ inline void warpgroup_reg_alloc() {
 #if !defined(FILTERSCOPE_EMULATED)

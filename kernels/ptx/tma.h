@@ -3,13 +3,13 @@
 #include "../common/tensor_map.h"
 #include "mbarrier.h"
 
-/// Copies of boxes from device to shared memory by the copy engine (PTX ISA, cp.async.bulk.tensor; sm_90).
+/// Copies of boxes from device to shared memory by TMA (PTX ISA, cp.async.bulk.tensor; sm_90).
 namespace filterscope::kernels::ptx {
 
-/// Starts copying the box whose first element is in this row and column; one thread does so for all. `shared`
-/// is aligned to 128 bytes; rows of 128 bytes follow each other, with their 16-byte chunks exchanged:
-/// chunk c lies at c ^ (address / 128 % 8). Elements outside the matrix are zero; the row may be negative.
-/// The bytes of the whole box arrive on `barrier`.
+/// Starts the copy of the box whose first element is at this row and column; called by one thread. `shared`
+/// is aligned to 128 bytes. The rows of 128 bytes are consecutive and swizzled: 16-byte chunk c lies at c ^
+/// (address / 128 % 8). Elements outside the matrix become zero; the row may be negative. The bytes of the
+/// whole box complete on `barrier`.
 __device__ inline void tma_load(void* shared, const TensorMap& map, int row, int column, void* barrier) {
 #if defined(FILTERSCOPE_EMULATED)
   emulation::tma_load(shared, map, row, column, barrier);
@@ -23,7 +23,8 @@ __device__ inline void tma_load(void* shared, const TensorMap& map, int row, int
 #endif
 }
 
-/// The same for pairs of rows (make_pairs_tensor_map), the first of which is in row `row`, an even one.
+/// The same for pairs of rows (make_pairs_tensor_map), the first of which starts at row `row`, an even
+/// number.
 __device__ inline void tma_load_pairs(void* shared, const TensorMap& map, int row, int column,
                                       void* barrier) {
 #if defined(FILTERSCOPE_EMULATED)
@@ -39,7 +40,7 @@ __device__ inline void tma_load_pairs(void* shared, const TensorMap& map, int ro
 #endif
 }
 
-/// Fetches the map itself ahead of its first use.
+/// Prefetches the tensor map itself.
 __device__ inline void tma_prefetch(const TensorMap& map) {
 #if defined(FILTERSCOPE_EMULATED)
   (void)map;

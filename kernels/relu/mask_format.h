@@ -4,7 +4,7 @@
 
 namespace filterscope::kernels {
 
-/// How the mask of a ReLU is stored: where it is active, that is, where its output is above zero.
+/// How a ReLU mask is stored. The mask is active where the ReLU's output is above zero.
 enum class MaskFormat {
   none,   ///< No mask: active everywhere.
   bits,   ///< uint32 words [position][channels / 32], bit c % 32 of word c / 32; channels a multiple of 32.
@@ -26,7 +26,7 @@ constexpr std::string_view to_string(MaskFormat format) {
   return "none";
 }
 
-/// What a gradient is multiplied with on its way down through a ReLU: 1 where it was active, else 0.
+/// The factor of a gradient on its way back through a ReLU: 1 where the mask is active, else 0.
 struct ReluMask {
   MaskFormat format = MaskFormat::none;
   const void* data = nullptr;  ///< In device memory; null for none.

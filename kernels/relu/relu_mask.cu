@@ -1,10 +1,10 @@
-// The ReLUs' masks as passes of their own, for convolutions whose epilogue cannot write or apply them.
+// ReLU masks in separate passes, for convolutions whose epilogue cannot write or apply them.
 //
 // Floor: packing reads an element and writes a bit; applying reads and writes an element and reads a bit (or
-// a byte, or the activation). A convolution that does it in its epilogue saves all but the bit; the bit saves
-// keeping and reading the activation.
+// a byte, or the activation). Fused into an epilogue, only the mask's bit travels through memory. With the
+// bit, the activation need not be kept and read again.
 //
-// Both run over vectors of 16 bytes, several a thread, all loaded before the first is used.
+// Both kernels process several vectors of 16 bytes per thread, all loaded before the first is used.
 #include "../common/global.h"
 #include "../common/launch.h"
 #include "../common/reduce.h"
@@ -15,13 +15,13 @@ namespace filterscope::kernels {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kVectors = 4;  // A thread's.
+constexpr int kVectors = 4;  // Per thread.
 constexpr int kWordBits = 32;
 
 template <class T>
 constexpr int kWidth = 16 / sizeof(T);
 
-// The first element of the thread's first vector; the next vector is kStride further.
+// First element of the thread's first vector; its vectors are kStride elements apart.
 template <class T>
 __device__ inline std::int64_t first_element() {
   return (std::int64_t{blockIdx.x} * kThreads * kVectors + threadIdx.x) * kWidth<T>;
@@ -48,12 +48,12 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
   for (int i = 0; i < kVectors; ++i) {
     const std::int64_t at = first + i * kStride<T>;
-    // Lanes that share a word all lie inside, or none does; all take part in the shuffles.
-    std::uint32_t own = 0;
+    // Lanes that share a word are all inside or all outside; all take part in the shuffles.
+    std::uint32_t lane_bits = 0;
     if (at < count) {
-      for (int c = 0; c < kWidth<T>; ++c) own |= std::uint32_t{to_float(loaded[i][c]) > 0.f} << c;
+      for (int c = 0; c < kWidth<T>; ++c) lane_bits |= std::uint32_t{to_float(loaded[i][c]) > 0.f} << c;
     }
-    const std::uint32_t word = join_bits<kWordBits / kWidth<T>>(own << at % kWordBits);
+    const std::uint32_t word = join_bits<kWordBits / kWidth<T>>(lane_bits << at % kWordBits);
     if (at < count && at % kWordBits == 0) bits.store(at / kWordBits, word);
   }
 }

@@ -7,7 +7,7 @@
 
 namespace filterscope::kernels {
 
-/// A mask as kernels read it: by as many elements at a time as make 16 bytes in the compute type T.
+/// A kernel's view of a mask. It reads as many elements at a time as 16 bytes of the compute type T hold.
 template <MaskFormat kFormat, class T>
 class ReluMaskReader {
   static constexpr int kWidth = static_cast<int>(16 / sizeof(T));
@@ -15,12 +15,13 @@ class ReluMaskReader {
                                     std::conditional_t<kFormat == MaskFormat::bytes, std::uint8_t, T>>;
 
  public:
-  /// What the memory holds, taken apart only when it is used, so that several loads can be under way.
+  /// The loaded memory, decoded only by active(), so that several loads can be in flight.
   using Loaded = std::conditional_t<kFormat == MaskFormat::bits, std::uint32_t, Vector<Stored, kWidth>>;
 
   explicit ReluMaskReader(const void* data) : data_(static_cast<const Stored*>(data)) {}
 
-  /// Of the elements index .. index + kWidth - 1 of [position][channels]; index is a multiple of kWidth.
+  /// Loads the mask of elements index .. index + kWidth - 1 of [position][channels]; index is a multiple of
+  /// kWidth.
   __device__ Loaded load([[maybe_unused]] std::int64_t index) const {
     if constexpr (kFormat == MaskFormat::none) {
       return {};

@@ -1,14 +1,13 @@
 #!/usr/bin/env bash
-# Compiles every kernel and prints what ptxas made of it; fails where a kernel spills registers or keeps anything on a
-# stack, and where its products of a warpgroup wait for each other.
+# Compiles every kernel and prints ptxas's report; fails where a kernel spills registers or uses a stack, and where its wgmma
+# products are serialised.
 #
 #   ptxas_report_test.sh NVCC
 #
-# Bytes of shared memory are those that the kernel declares; more may come with a launch. Exits with 77 (skipped) where
-# there is no NVCC.
+# Shared memory counts what the kernel declares; a launch may add more. Exits with 77 (skipped) without NVCC.
 set -euo pipefail
 
-readonly architectures=(80 89 90a)  # As in the flags below.
+readonly architectures=(80 89 90a)  # Those of the flags below.
 nvcc=${1-}
 if [[ ! -x $nvcc ]]; then
   echo "skipped: no nvcc"
@@ -18,7 +17,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
-# One report per source, with all architectures. No kernel asks for more than sm_80 has on sm_89: they share their PTX.
+# One report per source, with all architectures. No kernel needs features beyond sm_80 on sm_89: they share their PTX.
 flags=(-std=c++20 --expt-relaxed-constexpr -I "$root" -fatbin -Xptxas -v
        -gencode "arch=compute_80,code=[sm_80,sm_89]" -gencode arch=compute_90a,code=sm_90a)
 compile() {
@@ -32,11 +31,11 @@ printf '%s\0' "$root"/kernels/*/*.cu |
 
 if grep -h 'wgmma.*serialized' "$folder"/*.report; then exit 1; fi
 
-# Lines of: kernel, architecture, registers, shared, stack, spill stores, spill loads.
+# Columns: kernel, architecture, registers, shared, stack, spill stores, spill loads.
 for report in "$folder"/*.report; do
   c++filt <"$report" | awk -v OFS='\t' '
     function number_before(unit) { return match($0, "[0-9]+ (bytes )?" unit) ? substr($0, RSTART) + 0 : 0 }
-    # Without namespaces, return type and parameters.
+    # Removes namespaces, return type and parameters.
     function short(name,    i, c, depth) {
       gsub(/\(anonymous namespace\)::|<unnamed>::|filterscope::kernels::/, "", name)
       sub(/^void /, "", name)
@@ -67,7 +66,7 @@ if [[ ! -s $folder/table ]]; then
   exit 1
 fi
 sort -t $'\t' -k 1,1 -k 2,2 "$folder/table" | awk -F '\t' -v architectures="${architectures[*]/#/sm_}" '
-  # Of the kernel before: registers of every architecture, the worst of the rest.
+  # Prints the previous kernel: registers for each architecture, the maximum of the rest.
   function print_row(    i) {
     if (kernel == "") return
     printf "%-66s", kernel

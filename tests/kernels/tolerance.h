@@ -10,22 +10,21 @@
 #include "kernels/common/types.h"
 #include "tests/support/device.h"
 
-/// How far a sum of products may be off that a kernel computes in fp32 and rounds once to T.
+/// The tolerance of a sum of products that a kernel computes in fp32 and rounds once to T.
 namespace filterscope::test {
 
-/// What one rounding to T adds to a result below T's normal range.
+/// Absolute error of one rounding to T below its normal range.
 template <class T>
 constexpr double kSmallest = std::is_same_v<T, kernels::Half> ? 0x1p-25 : 0x1p-140;
 
-/// The bound for a sum of `terms` products whose magnitudes add up to `magnitude`: each of the additions and
-/// multiplications is off by at most 2^-24 of what is added up by then, whatever the order; and then the one
-/// rounding.
+/// The error bound of a sum of `terms` products whose magnitudes add up to `magnitude`: each addition and
+/// multiplication is off by at most 2^-24 of the sum so far, in any order, and the result is rounded once.
 template <class T>
 double sum_tolerance(double expected, double magnitude, int terms) {
   return terms * 0x1p-24 * magnitude + kRounding<T> * std::abs(expected) + kSmallest<T>;
 }
 
-/// Every element within sum_tolerance of what is expected.
+/// Expects every element to be within sum_tolerance of the expected value.
 template <class T, std::ranges::sized_range Actual, std::ranges::sized_range Expected>
 void expect_sums(const Actual& actual, const Expected& expected, const Expected& magnitudes, int terms) {
   ASSERT_EQ(std::ranges::size(actual), std::ranges::size(expected));

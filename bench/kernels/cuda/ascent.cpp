@@ -26,7 +26,7 @@ std::string value_name(int image, std::size_t value) {
   return fmt::format("image {}, value {}", image, value);
 }
 
-// The state of a batch whose images all climb.
+// The state of a batch in which every image climbs.
 class StateMemory {
  public:
   StateMemory(int images, const cuda::Stream& stream)
@@ -210,7 +210,7 @@ class Ascent {
       DeviceBuffer<float> sums, weights;
       StateMemory memory;
     };
-    // As in the engine, which uses the same few bytes in every iteration: nothing is rotated.
+    // A single set, as in the engine, which uses the same few bytes in every iteration.
     constexpr float kWeight = 0.125f;
     const auto state = std::make_shared<State>(
         State{random_values<float, 0.f>(static_cast<std::size_t>(kFilterHeadParts) * images_),

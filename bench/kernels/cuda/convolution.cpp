@@ -32,8 +32,8 @@ struct Buffers {
   DeviceBuffer<std::uint32_t> bits_out;
   DeviceBuffer<std::uint8_t> bytes_out;
   RandomMask<T> mask_in;
-  DeviceBuffer<std::uint32_t> argmax, active;  // Of a pool.
-  DeviceBuffer<T> map;                         // Before a pool, if the variant needs it.
+  DeviceBuffer<std::uint32_t> argmax, active;  // Indices of a pool.
+  DeviceBuffer<T> map;                         // Input of a pool, if the variant needs it.
 };
 
 template <class T>
@@ -43,14 +43,14 @@ struct State {
   DeviceBuffer<std::byte> workspace;
 };
 
-// Errors of products besides those of an fp32 sum. cuDNN's plans may use Winograd's algorithm in fp32.
+// Relative error of products beyond that of an fp32 sum. cuDNN's fp32 plans may use Winograd's algorithm.
 double product_error(const ConvolutionVariant& variant) {
   if (variant.problem().precision == Precision::tf32) return 0x1p-10;
   const bool cudnn = variant.name().starts_with("cudnn");
   return cudnn && variant.problem().precision == Precision::fp32 ? 0x1p-16 : 0;
 }
 
-// The gradient of a pool's output, [height / 2][width / 2][channels], taken through the pool to its input.
+// Takes the gradient of a pool's output, [height / 2][width / 2][channels], through the pool to its input.
 template <class T>
 std::vector<T> unpooled(const std::vector<T>& gradient, std::span<const std::uint32_t> argmax,
                         std::span<const std::uint32_t> active, const Extent& map, int channels) {
@@ -86,7 +86,7 @@ std::string check(const State<T>& state) {
     const auto stored = download(set.storage_bias.data(), set.storage_bias.size());
     for (int k = 0; k < to; ++k) bias[k] = floats.empty() ? kernels::to_float(stored[k]) : floats[k];
   }
-  // Graphs may round between convolution, bias and ReLU.
+  // cuDNN's graphs may round between convolution, bias and ReLU.
   const int roundings = variant.name().starts_with("cudnn") ? 3 : 1;
   Places places;
   Comparison comparison;
@@ -123,8 +123,8 @@ std::string check(const State<T>& state) {
         double expected;
         double tolerance;
       };
-      const auto element = [&](int map_y, int map_x, bool closed) -> Element {
-        if (closed) return {0, 0};
+      const auto element = [&](int map_y, int map_x, bool inactive) -> Element {
+        if (inactive) return {0, 0};
         Sum sum = convolve_at(map, map_y, map_x, from, value, weight);
         const double product = std::abs(sum.value);
         sum.add(bias[channel]);
@@ -176,11 +176,11 @@ Operation make(std::unique_ptr<ConvolutionVariant> variant, CudaDevice& device) 
   const std::size_t pool_outputs = problem.pooled ? problem.pooled_size(problem.out_channels) : 0;
   const std::size_t weights = std::size_t{9} * problem.in_channels * problem.out_channels;
   const kernels::MaskFormat format = problem.mask;
-  // Forward, the activation is the result itself.
+  // In fprop, the activation is the result itself.
   const std::size_t mask_bytes =
       fprop && format == kernels::MaskFormat::activation ? 0 : RandomMask<T>::bytes_of(format, to);
   const std::size_t map = variant->needs_map() ? problem.map_size(problem.out_channels) : 0;
-  // Of a map that is written and read between two passes, that is not to be.
+  // Excludes a map that is written and read between two passes: the ideal avoids it.
   const std::size_t bytes = (from + to + weights) * sizeof(T) + mask_bytes + pool_outputs * 3 / 8;
 
   const auto state = std::make_shared<State<T>>();
@@ -246,7 +246,7 @@ Operation convolution_operation(std::unique_ptr<ConvolutionVariant> variant, Cud
 
 namespace {
 
-// All of the project's own; with a pool both those that include it and those with a pass for it.
+// All native variants; with a pool, both those that fuse it and those with a separate pass.
 void add_variants(const ConvolutionProblem& problem, const std::string& layer,
                   const std::shared_ptr<CudaDevice>& device) {
   const std::size_t count = cuda::native_variants(problem).size();

@@ -1,5 +1,5 @@
-// Each graph in which cuDNN computes a convolution, with the plan that the engine would take: timed by it,
-// and kept in its cache.
+// Every graph in which cuDNN computes a convolution, with the plan that the engine would choose, time and
+// cache.
 
 #include <fmt/format.h>
 
@@ -22,14 +22,14 @@ using cuda::ConvolutionProblem;
 using cuda::Direction;
 using cuda::MaskFormat;
 
-// As the variant that runs the graph is called.
+// Name of the variant that runs the graph.
 std::string name_of(const cuda::GraphDescription& graph) {
   return fmt::format("cudnn {} {}{}", to_string(graph.formulation), to_string(graph.epilogue),
                      graph.bias_type == cuda::BiasType::fp32 ? " fp32-bias" : "");
 }
 
 Operation make(const ConvolutionProblem& problem, const std::string& graph, CudaDevice& device) {
-  // Never destroyed: at the end of the program the device may be gone before it.
+  // Never destroyed: at exit the device may be gone first.
   static const auto* const backend = new CudaBackend(cuda::make_backend(0, /*reproducible=*/false));
   for (const cuda::ConvolutionSource& source : backend->sources) {
     for (auto& variant : source(problem, cuda::PlanSearch::compiled, {})) {
@@ -48,7 +48,7 @@ void add_cudnn_convolutions(const Selection& selection, const std::shared_ptr<Cu
       for (const std::string& precision : selection.precisions) {
         for (const int images : selection.cuda_batches) {
           const bool masked = direction == Direction::fprop ? !layer->pool_after : layer->masked_on_cuda;
-          std::map<std::string, ConvolutionProblem> problems;  // By graph; masks share some.
+          std::map<std::string, ConvolutionProblem> problems;  // By graph; several masks may share one.
           for (const MaskFormat mask : {MaskFormat::none, MaskFormat::activation, MaskFormat::bytes}) {
             if (mask != MaskFormat::none && !masked) continue;
             const ConvolutionProblem problem{.images = images,

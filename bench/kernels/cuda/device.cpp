@@ -39,8 +39,8 @@ Stopwatch CudaDevice::stopwatch(const Operation& operation) {
     replay->stop.synchronise();
     return replay->stop.milliseconds_since(replay->start) * 1e-3;
   };
-  // Of a millisecond or more, so that the graph's own start does not count; every buffer as often as the
-  // others.
+  // At least a millisecond, so that the start of the graph does not count, with every buffer used equally
+  // often.
   constexpr double kReplaySeconds = 1e-3;
   constexpr double kMostRuns = 2000;
   const double alone = time([&] { operation.run(0); });

@@ -9,19 +9,19 @@
 
 namespace filterscope::bench {
 
-/// The current CUDA device, real or emulated: replays of a graph of runs on one buffer after another, timed
-/// by events.
+/// The current CUDA device, real or emulated. It replays a graph of runs that rotate through the buffers,
+/// timed by events.
 class CudaDevice final : public Device {
  public:
-  /// Operations per second of a large matrix product, by precision; 0 or no function at all: not known.
+  /// Operations per second of a large matrix product, by precision. 0 or no function: unknown.
   using MatrixProduct = std::function<double(Precision, const cuda::Stream&)>;
-  /// And bytes per second, read and written, of a large copy.
+  /// Bytes per second, read plus written, of a large copy. 0 or no function: unknown.
   using CopyBandwidth = std::function<double(const cuda::Stream&)>;
 
   CudaDevice(bool tiny, MatrixProduct matrix_product, CopyBandwidth copy_bandwidth);
   Stopwatch stopwatch(const Operation& operation) override;
 
-  /// Measured when first asked for.
+  /// Measured on first use.
   Ceilings ceilings(Precision precision);
   /// Where operations are enqueued.
   const cuda::Stream& stream() const { return stream_; }

@@ -7,6 +7,7 @@
 #include "families.h"
 #include "images.h"
 #include "kernels/first_layer/dgrad.h"
+#include "kernels/head/image_head.h"
 #include "memory.h"
 
 namespace filterscope::bench {
@@ -17,18 +18,18 @@ using cuda::DeviceBuffer;
 using kernels::kFilterHeadParts;
 using kernels::MaskFormat;
 
-// What a head of any layer is given: all filters' weights, and one filter for each image.
+// The arguments of a head of any layer: all filters' weights, and one filter per image.
 struct Head {
-  Head(const Layer& of_layer, int images_count)
-      : layer(of_layer),
+  Head(const Layer& head_layer, int images_count)
+      : layer(head_layer),
         images(images_count),
         weights(random_values<float>(std::size_t{9} * layer.in_channels * layer.out_channels)),
         bias(random_values<float>(layer.out_channels)),
         filter_numbers(images) {
-    // Neighbours differ.
+    // Neighbouring images have different filters.
     for (int i = 0; i < images; ++i) filter_numbers[i] = 7 * i % layer.out_channels;
     filters = upload(filter_numbers);
-    living_sums = upload(std::vector<float>(sums_count(), 1.f));
+    positive_sums = upload(std::vector<float>(sums_count(), 1.f));
   }
 
   std::size_t positions() const { return static_cast<std::size_t>(layer.map.positions()); }
@@ -43,7 +44,7 @@ struct Head {
     return download(weights.data() + size * filter_numbers[image], size);
   }
 
-  /// Bits as filter_head writes them: none past the end of a map.
+  /// Random active bits as filter_head writes them: none past the end of a map.
   DeviceBuffer<std::uint32_t> random_active() const {
     std::mt19937 generator(2);
     std::vector<std::uint32_t> active(active_words());
@@ -59,10 +60,10 @@ struct Head {
   DeviceBuffer<float> weights, bias;
   std::vector<int> filter_numbers;
   DeviceBuffer<int> filters;
-  DeviceBuffer<float> living_sums;  // Which rescue no image.
+  DeviceBuffer<float> positive_sums;  // Sums that rescue no image.
 };
 
-// Bits and sums of one image. input(y, x, channel): as the network reads it.
+// Checks the active bits and sums of one image. input(y, x, channel): the layer's input.
 template <class Input>
 void compare_forward(Comparison& comparison, const Head& head, int image,
                      const DeviceBuffer<std::uint32_t>& active, const DeviceBuffer<float>& sums,
@@ -93,7 +94,7 @@ void compare_forward(Comparison& comparison, const Head& head, int image,
                   [&] { return fmt::format("the sum of image {}", image); });
 }
 
-// The gradient of one input, of one image's filter.
+// The expected gradient of one input value.
 Sum gradient_at(const Head& head, const std::vector<float>& weights, std::span<const std::uint32_t> bits,
                 float scale, int y, int x, int channel) {
   const Extent map = head.layer.map;
@@ -134,31 +135,31 @@ Operation forward(const Layer& layer, int images, CudaDevice& device, Precision 
           .sets = static_cast<int>(state->sets.size()),
           .run =
               [state, &stream = device.stream()](int number) {
-                const Head& of = state->head;
+                const Head& head = state->head;
                 const Set& set = state->sets[number];
                 kernels::filter_head<T>({.input = set.input.data(),
-                                         .weights = of.weights.data(),
-                                         .bias = of.bias.data(),
-                                         .filters = of.filters.data(),
+                                         .weights = head.weights.data(),
+                                         .bias = head.bias.data(),
+                                         .filters = head.filters.data(),
                                          .sums = set.sums.data(),
                                          .active = set.active.data(),
-                                         .images_count = of.images,
-                                         .height = of.layer.map.height,
-                                         .width = of.layer.map.width,
-                                         .channels = of.layer.in_channels},
+                                         .images_count = head.images,
+                                         .height = head.layer.map.height,
+                                         .width = head.layer.map.width,
+                                         .channels = head.layer.in_channels},
                                         stream);
               },
           .check =
               [state] {
-                const Head& of = state->head;
+                const Head& head = state->head;
                 const Set& set = state->sets[0];
                 Comparison comparison;
-                for (const int image : checked_images(of.images)) {
-                  const auto input = download_image(set.input, image, of.input_size());
+                for (const int image : checked_images(head.images)) {
+                  const auto input = download_image(set.input, image, head.input_size());
                   compare_forward(
-                      comparison, of, image, set.active, set.sums, [&](int y, int x, int channel) {
-                        const std::size_t position = static_cast<std::size_t>(y) * of.layer.map.width + x;
-                        return kernels::to_float(input[position * of.layer.in_channels + channel]);
+                      comparison, head, image, set.active, set.sums, [&](int y, int x, int channel) {
+                        const std::size_t position = static_cast<std::size_t>(y) * head.layer.map.width + x;
+                        return kernels::to_float(input[position * head.layer.in_channels + channel]);
                       });
                 }
                 return comparison.complaint();
@@ -193,39 +194,39 @@ Operation gradient(const Layer& layer, MaskFormat format, int images, CudaDevice
           .sets = static_cast<int>(state->sets.size()),
           .run =
               [state, &stream = device.stream()](int number) {
-                const Head& of = state->head;
+                const Head& head = state->head;
                 const Set& set = state->sets[number];
                 kernels::filter_head_gradient<T>({.active = set.active.data(),
-                                                  .sums = of.living_sums.data(),
-                                                  .weights = of.weights.data(),
-                                                  .filters = of.filters.data(),
+                                                  .sums = head.positive_sums.data(),
+                                                  .weights = head.weights.data(),
+                                                  .filters = head.filters.data(),
                                                   .mask = set.mask.mask(),
                                                   .scale = kScale,
                                                   .gradient = set.gradient.data(),
-                                                  .images_count = of.images,
-                                                  .height = of.layer.map.height,
-                                                  .width = of.layer.map.width,
-                                                  .channels = of.layer.in_channels},
+                                                  .images_count = head.images,
+                                                  .height = head.layer.map.height,
+                                                  .width = head.layer.map.width,
+                                                  .channels = head.layer.in_channels},
                                                  stream);
               },
           .check =
               [state] {
-                const Head& of = state->head;
+                const Head& head = state->head;
                 const Set& set = state->sets[0];
                 Places places;
                 Comparison comparison;
-                for (const int image : checked_images(of.images)) {
-                  const auto weights = of.weights_of(image);
-                  const auto bits = download_image(set.active, image, of.words());
-                  const auto result = download_image(set.gradient, image, of.input_size());
-                  const std::vector<bool> active = set.mask.active(image, of.input_size());
+                for (const int image : checked_images(head.images)) {
+                  const auto weights = head.weights_of(image);
+                  const auto bits = download_image(set.active, image, head.words());
+                  const auto result = download_image(set.gradient, image, head.input_size());
+                  const std::vector<bool> active = set.mask.active(image, head.input_size());
                   for (int i = 0; i < Places::kCount; ++i) {
-                    const int y = places.coordinate(of.layer.map.height);
-                    const int x = places.coordinate(of.layer.map.width);
-                    const int channel = places.any(of.layer.in_channels);
-                    const Sum sum = gradient_at(of, weights, bits, kScale, y, x, channel);
-                    const std::size_t position = static_cast<std::size_t>(y) * of.layer.map.width + x;
-                    const std::size_t at = position * of.layer.in_channels + channel;
+                    const int y = places.coordinate(head.layer.map.height);
+                    const int x = places.coordinate(head.layer.map.width);
+                    const int channel = places.any(head.layer.in_channels);
+                    const Sum sum = gradient_at(head, weights, bits, kScale, y, x, channel);
+                    const std::size_t position = static_cast<std::size_t>(y) * head.layer.map.width + x;
+                    const std::size_t at = position * head.layer.in_channels + channel;
                     comparison.near(kernels::to_float(result[at]), active[at] ? sum.value : 0,
                                     active[at] ? sum.tolerance() + rounding<T>(sum.value) : 0,
                                     [&] { return place(image, y, x, channel); });
@@ -258,31 +259,32 @@ Operation image_forward(const Layer& layer, int images, CudaDevice& device) {
           .sets = static_cast<int>(state->sets.size()),
           .run =
               [state, &stream = device.stream()](int number) {
-                const Head& of = state->head;
+                const Head& head = state->head;
                 const Set& set = state->sets[number];
                 kernels::image_head({.images = set.images.data(),
-                                     .weights = of.weights.data(),
-                                     .bias = of.bias.data(),
-                                     .filters = of.filters.data(),
+                                     .weights = head.weights.data(),
+                                     .bias = head.bias.data(),
+                                     .filters = head.filters.data(),
                                      .map = kColours,
                                      .sums = set.sums.data(),
                                      .active = set.active.data(),
-                                     .images_count = of.images,
-                                     .height = of.layer.map.height,
-                                     .width = of.layer.map.width},
+                                     .images_count = head.images,
+                                     .height = head.layer.map.height,
+                                     .width = head.layer.map.width},
                                     stream);
               },
           .check =
               [state] {
-                const Head& of = state->head;
+                const Head& head = state->head;
                 const Set& set = state->sets[0];
                 Comparison comparison;
-                for (const int image : checked_images(of.images)) {
-                  const auto values = download_image(set.images, image, of.input_size());
-                  compare_forward(comparison, of, image, set.active, set.sums, [&](int y, int x, int colour) {
-                    const std::size_t position = static_cast<std::size_t>(y) * of.layer.map.width + x;
-                    return mapped(values, position, colour);
-                  });
+                for (const int image : checked_images(head.images)) {
+                  const auto values = download_image(set.images, image, head.input_size());
+                  compare_forward(
+                      comparison, head, image, set.active, set.sums, [&](int y, int x, int colour) {
+                        const std::size_t position = static_cast<std::size_t>(y) * head.layer.map.width + x;
+                        return mapped(values, position, colour);
+                      });
                 }
                 return comparison.complaint();
               }};
@@ -313,41 +315,41 @@ Operation image_gradient(const Layer& layer, int images, CudaDevice& device) {
           .sets = static_cast<int>(state->sets.size()),
           .run =
               [state, &stream = device.stream()](int number) {
-                const Head& of = state->head;
+                const Head& head = state->head;
                 const Set& set = state->sets[number];
                 kernels::image_head_gradient({.active = set.active.data(),
-                                              .sums = of.living_sums.data(),
-                                              .weights = of.weights.data(),
-                                              .filters = of.filters.data(),
+                                              .sums = head.positive_sums.data(),
+                                              .weights = head.weights.data(),
+                                              .filters = head.filters.data(),
                                               .map = kColours,
                                               .scale = kScale,
                                               .image_gradients = set.gradients.data(),
                                               .squares = set.squares.data(),
-                                              .images_count = of.images,
-                                              .height = of.layer.map.height,
-                                              .width = of.layer.map.width},
+                                              .images_count = head.images,
+                                              .height = head.layer.map.height,
+                                              .width = head.layer.map.width},
                                              stream);
               },
           .check =
               [state, parts] {
-                const Head& of = state->head;
+                const Head& head = state->head;
                 const Set& set = state->sets[0];
                 Places places;
                 Comparison comparison;
-                for (const int image : checked_images(of.images)) {
-                  const auto weights = of.weights_of(image);
-                  const auto bits = download_image(set.active, image, of.words());
-                  const auto result = download_image(set.gradients, image, of.input_size());
+                for (const int image : checked_images(head.images)) {
+                  const auto weights = head.weights_of(image);
+                  const auto bits = download_image(set.active, image, head.words());
+                  const auto result = download_image(set.gradients, image, head.input_size());
                   const auto squares = download_image(set.squares, image, parts);
                   for (int i = 0; i < Places::kCount; ++i) {
-                    const int y = places.coordinate(of.layer.map.height);
-                    const int x = places.coordinate(of.layer.map.width);
+                    const int y = places.coordinate(head.layer.map.height);
+                    const int x = places.coordinate(head.layer.map.width);
                     const int colour = places.any(3);
                     const int input = input_of_colour(colour);
-                    const Sum sum = gradient_at(of, weights, bits, kScale, y, x, input);
+                    const Sum sum = gradient_at(head, weights, bits, kScale, y, x, input);
                     const double factor = kColours.scale[input];
                     comparison.near(
-                        result[(static_cast<std::size_t>(y) * of.layer.map.width + x) * 3 + colour],
+                        result[(static_cast<std::size_t>(y) * head.layer.map.width + x) * 3 + colour],
                         factor * sum.value, 2 * factor * sum.tolerance(),
                         [&] { return place(image, y, x, colour); });
                   }

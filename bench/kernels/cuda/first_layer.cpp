@@ -25,7 +25,7 @@ float weight_at(const std::vector<float>& weights, int channel, int tap, int col
   return weights[(static_cast<std::size_t>(channel) * 9 + tap) * 3 + colour];
 }
 
-// Tensor cores that compute with two or three parts of fp32 values need as many products for one.
+// Tensor cores take two or three products for one, since fp32 values are split into as many parts.
 constexpr int kPartProducts = 3;
 constexpr double kPartError = 3 * 0x1p-22;
 template <class T>

@@ -7,10 +7,10 @@
 #include "../check.h"
 #include "kernels/first_layer/input_map.h"
 
-/// What the kernels that read images, or write their gradients, are checked with.
+/// Checks of the kernels that read images or write their gradients.
 namespace filterscope::bench {
 
-/// Colours in reverse order, scaled and shifted, so that an input map that is not applied shows.
+/// Colours in reverse order, scaled and shifted, so that a kernel that omits the input map fails.
 inline constexpr kernels::InputMap kColours{
     .source = {2, 1, 0}, .scale = {2.f, 0.5f, 1.f}, .offset = {-0.25f, 0.f, 0.5f}};
 
@@ -18,13 +18,13 @@ inline constexpr kernels::InputMap kColours{
 constexpr int input_of_colour(int colour) {
   return 2 - colour;
 }
-/// An input value. `image`: [positions][3].
+/// A value of the network's input. `image`: [positions][3].
 inline double mapped(std::span<const float> image, std::size_t position, int channel) {
   return double{kColours.scale[channel]} * image[position * 3 + kColours.source[channel]] +
          kColours.offset[channel];
 }
 
-/// The parts of the sum of squares that a kernel wrote beside one image's gradient.
+/// Compares a kernel's partial sums of squares with the image's gradient that it wrote.
 inline void compare_squares(Comparison& comparison, int image, std::span<const float> gradient,
                             std::span<const float> parts) {
   double actual = 0;

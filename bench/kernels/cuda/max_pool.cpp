@@ -17,7 +17,7 @@ using cuda::DeviceBuffer;
 template <class T>
 struct Set {
   DeviceBuffer<T> whole;   // The pool's input, or its gradient.
-  DeviceBuffer<T> pooled;  // Its output, or that one's gradient.
+  DeviceBuffer<T> pooled;  // The pool's output, or its gradient.
   DeviceBuffer<std::uint32_t> argmax, active;
 };
 
@@ -30,7 +30,7 @@ struct Shape {
   std::size_t pooled_size() const { return static_cast<std::size_t>(pooled().positions()) * channels; }
 };
 
-// Both directions move the same bytes: 3 bits beside every pooled element.
+// Both directions move the same bytes: the elements, and 3 bits per pooled element.
 std::size_t bytes_of(const Shape& shape, std::size_t element) {
   return shape.images * ((shape.size() + shape.pooled_size()) * element + shape.pooled_size() * 3 / 8);
 }

@@ -15,19 +15,19 @@
 #include "kernels/common/types.h"
 #include "kernels/relu/mask_format.h"
 
-/// Device memory of the CUDA benchmarks: filled with random values, and looked at.
+/// Device memory of the CUDA benchmarks: filling it with random values and reading it.
 namespace filterscope::bench {
 
-/// An array of T in device memory, full of `sequence` over and over.
+/// An array of `count` T in device memory that repeats `sequence`.
 template <class T>
 cuda::DeviceBuffer<T> repeated(std::span<const T> sequence, std::size_t count) {
   cuda::DeviceBuffer<T> buffer(count);
-  const auto copy = [&](std::size_t to, const T* from, std::size_t size, cudaMemcpyKind format) {
-    cuda::check(cudaMemcpy(buffer.data() + to, from, size * sizeof(T), format), "filling device memory");
+  const auto copy = [&](std::size_t to, const T* from, std::size_t size, cudaMemcpyKind kind) {
+    cuda::check(cudaMemcpy(buffer.data() + to, from, size * sizeof(T), kind), "filling device memory");
   };
   std::size_t done = std::min(sequence.size(), count);
   if (done > 0) copy(0, sequence.data(), done, cudaMemcpyHostToDevice);
-  // Whole sequences, doubling what is there.
+  // Doubles what has been written, in whole sequences.
   while (done < count) {
     const std::size_t more = std::min(done, count - done);
     copy(done, buffer.data(), more, cudaMemcpyDeviceToDevice);
@@ -37,8 +37,8 @@ cuda::DeviceBuffer<T> repeated(std::span<const T> sequence, std::size_t count) {
   return buffer;
 }
 
-/// `count` values that `draw(generator)` gives; a prime number of different ones, so that images differ. They
-/// are drawn once for each T and Draw.
+/// `count` values from `draw(generator)`, repeating after a prime number of values so that images differ.
+/// They are drawn once for each T and Draw.
 template <class T, class Draw>
 cuda::DeviceBuffer<T> random_array(std::size_t count, Draw draw) {
   static const std::vector<T> sequence = [&] {
@@ -57,7 +57,7 @@ cuda::DeviceBuffer<T> random_values(std::size_t count) {
     return kernels::from_float<T>(std::uniform_real_distribution<float>(low, 1.f)(generator));
   });
 }
-/// As a ReLU leaves them: half of them zero.
+/// As after a ReLU: half of them are zero.
 template <class T>
 cuda::DeviceBuffer<T> random_activations(std::size_t count) {
   return random_array<T>(count, [](std::mt19937& generator) {
@@ -68,12 +68,12 @@ inline cuda::DeviceBuffer<std::uint32_t> random_words(std::size_t count) {
   return random_array<std::uint32_t>(
       count, [](std::mt19937& generator) { return static_cast<std::uint32_t>(generator()); });
 }
-/// 0 or 1.
+/// Bytes that are 0 or 1.
 inline cuda::DeviceBuffer<std::uint8_t> random_mask_bytes(std::size_t count) {
   return random_array<std::uint8_t>(
       count, [](std::mt19937& generator) { return static_cast<std::uint8_t>(generator() & 1); });
 }
-/// Full of 0xff: NaN in every floating-point type.
+/// Filled with 0xff: NaN in every floating-point type.
 template <class T>
 cuda::DeviceBuffer<T> poisoned_values(std::size_t count) {
   cuda::DeviceBuffer<T> buffer(count);
@@ -86,7 +86,7 @@ cuda::DeviceBuffer<T> upload(const std::vector<T>& values) {
   return cuda::DeviceBuffer<T>(std::span<const T>(values));
 }
 
-/// Waits for the device.
+/// Waits for the device, then copies to the host.
 template <class T>
 std::vector<T> download(const T* from, std::size_t count) {
   std::vector<T> values(count);
@@ -95,13 +95,13 @@ std::vector<T> download(const T* from, std::size_t count) {
               "copying to the host");
   return values;
 }
-/// One image's part, `size` elements, of an array.
+/// The part of one image, `size` elements, of an array.
 template <class T>
 std::vector<T> download_image(const cuda::DeviceBuffer<T>& array, int image, std::size_t size) {
   return download(array.data() + size * image, size);
 }
 
-/// The images whose results are looked at: the first, the last, and one between.
+/// The images whose results are checked: the first, the last, and one in between.
 inline std::set<int> checked_images(int images) {
   return {0, images / 2, images - 1};
 }
@@ -113,7 +113,7 @@ inline std::string place(int image, int y, int x, int channel) {
   return fmt::format("image {}, row {}, column {}, channel {}", image, y, x, channel);
 }
 
-/// What one rounding to T loses of a value.
+/// Error of one rounding of a value to T.
 template <class T>
 double rounding(double value) {
   if constexpr (std::is_same_v<T, kernels::Half>) return 0x1p-11 * std::abs(value) + 0x1p-25;
@@ -121,7 +121,7 @@ double rounding(double value) {
   return 0x1p-24 * std::abs(value);
 }
 
-/// A mask of a map with `elements` elements, of one of the kinds.
+/// A random mask of a map, in any format.
 template <class T>
 struct RandomMask {
   kernels::MaskFormat format = kernels::MaskFormat::none;

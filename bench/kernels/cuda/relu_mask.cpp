@@ -61,7 +61,7 @@ Operation apply(std::size_t count, MaskFormat format, CudaDevice& device, Precis
     DeviceBuffer<T> before;  // Set 0's gradient.
   };
   const auto state = std::make_shared<State>();
-  // The gradient is read and written.
+  // The gradient is both read and written.
   const std::size_t bytes = 2 * count * sizeof(T) + RandomMask<T>::bytes_of(format, count);
   state->sets.resize(device.sets(bytes));
   for (Set& set : state->sets) set = {random_values<T>(count), RandomMask<T>(format, count)};

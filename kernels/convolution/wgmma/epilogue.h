@@ -10,7 +10,7 @@
 #include "mainloop.h"
 #include "tile_scheduler.h"
 
-/// What becomes of a tile's sums, on their way from registers to memory.
+/// Stores a tile's accumulators: bias, ReLU, masks, pool and rounding.
 namespace filterscope::kernels::wgmma {
 
 template <class T>
@@ -18,12 +18,12 @@ struct Epilogue {
   Global<T> output;
   Global<std::uint32_t> mask_out;
   Global<const std::uint32_t> mask_in;
-  Global<const float> bias;      ///< And ReLU.
-  Global<std::uint16_t> argmax;  ///< Of a pool, of a chunk.
-  Global<std::uint8_t> active;   ///< Of a chunk.
+  Global<const float> bias;      ///< Null: neither bias nor ReLU.
+  Global<std::uint16_t> argmax;  ///< Of a pool, per chunk.
+  Global<std::uint8_t> active;   ///< Of a pool, per chunk.
 };
 
-/// The biases of the chunk that a lane has of a word.
+/// The biases of a lane's chunk in a word of channels.
 using LaneBias = float[kChunkElements];
 
 template <class T>
@@ -33,25 +33,25 @@ __device__ inline void load_bias(LaneBias& bias, const Epilogue<T>& epilogue, co
 #pragma unroll
   for (int i = 0; i < kChunkElements; i += kAtOnce) {
     const auto part =
-        epilogue.bias.template load_vector<kAtOnce>(first_channel + lane.in_quad * kChunkElements + i);
+        epilogue.bias.template load_vector<kAtOnce>(first_channel + lane.quad_lane * kChunkElements + i);
 #pragma unroll
     for (int j = 0; j < kAtOnce; ++j) bias[i + j] = part[j];
   }
 }
 
-/// Which of a thread's sums of a product is the first of pair `pair` of the chunk that it has of `word`, of
-/// the upper or the lower eight rows.
+/// Index, among a thread's accumulators of a product, of the first element of pair `pair` in the thread's
+/// chunk of `word`, in the upper (half = 0) or lower eight rows.
 template <class Tile>
 __device__ constexpr int accumulator_index(int word, int pair, int half) {
   return (pair * Tile::kWords + word) * 4 + half * 2;
 }
 
-/// With `kGradient` there is neither bias nor mask.
+/// With kGradient there is neither bias nor mask_out.
 template <class T, class Tile, bool kGradient>
 __device__ inline void store_tile(const Epilogue<T>& epilogue, const Accumulators<Tile>& accumulators,
                                   const Params& params, const Lane& lane, int first_window,
                                   int first_channel) {
-  constexpr int kRows = 2 * kProducts;  // Of a lane.
+  constexpr int kRows = 2 * kProducts;  // Rows of a lane.
   constexpr int kOutside = -1;
   const bool has_bias = !kGradient && epilogue.bias;
   const bool has_mask_out = !kGradient && epilogue.mask_out;
@@ -61,26 +61,26 @@ __device__ inline void store_tile(const Epilogue<T>& epilogue, const Accumulator
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int window = first_window + lane.first_window + half * (kWarpWindows / 2) + lane.quad / 2;
-    const Windows::Place place = params.windows.place(window);
+    const Windows::Origin origin = params.windows.origin(window);
     const int x = lane.quad % 2;
-    const bool inside = window < params.windows_count && place.x + x < params.width;
+    const bool inside = window < params.windows_count && origin.x + x < params.width;
 #pragma unroll
     for (int product = 0; product < kProducts; ++product) {
-      positions[2 * product + half] = inside && place.y + product < params.height
-                                          ? place.position + product * params.width + x
+      positions[2 * product + half] = inside && origin.y + product < params.height
+                                          ? origin.position + product * params.width + x
                                           : kOutside;
     }
   }
   const auto word_of = [&](int position) {
-    return static_cast<std::int64_t>(position) * words + (first_channel / 32 + lane.in_quad);
+    return static_cast<std::int64_t>(position) * words + (first_channel / 32 + lane.quad_lane);
   };
-  const bool has_word = lane.in_quad < Tile::kWords;
-  std::uint32_t masks_in[kRows];  // A byte for each word.
+  const bool has_word = lane.quad_lane < Tile::kWords;
+  std::uint32_t masks_in[kRows];  // One byte per word.
 #pragma unroll
   for (int row = 0; row < kRows; ++row) {
     const bool wanted = epilogue.mask_in && has_word && positions[row] != kOutside;
     masks_in[row] = wanted ? epilogue.mask_in.load(word_of(positions[row])) : 0;
-    if (epilogue.mask_in) masks_in[row] = transpose_bytes(masks_in[row], lane.in_quad);
+    if (epilogue.mask_in) masks_in[row] = transpose_bytes(masks_in[row], lane.quad_lane);
   }
   std::uint32_t masks_out[kRows] = {};  // Likewise.
 #pragma unroll
@@ -108,7 +108,7 @@ __device__ inline void store_tile(const Epilogue<T>& epilogue, const Accumulator
         const std::int64_t first =
             static_cast<std::int64_t>(positions[row]) * params.out_channels + first_channel;
         epilogue.output.template store_vector<kChunkElements>(
-            first + word * 32 + lane.in_quad * kChunkElements,
+            first + word * 32 + lane.quad_lane * kChunkElements,
             __builtin_bit_cast(Vector<T, kChunkElements>, chunk));
       }
       if (has_mask_out) masks_out[row] |= above_zero(chunk) << 8 * word;
@@ -117,14 +117,15 @@ __device__ inline void store_tile(const Epilogue<T>& epilogue, const Accumulator
   if (has_mask_out) {
 #pragma unroll
     for (int row = 0; row < kRows; ++row) {
-      const std::uint32_t mask_out = transpose_bytes(masks_out[row], lane.in_quad);
+      const std::uint32_t mask_out = transpose_bytes(masks_out[row], lane.quad_lane);
       if (has_word && positions[row] != kOutside) epilogue.mask_out.store(word_of(positions[row]), mask_out);
     }
   }
 }
 
-/// The same for a pool's output. A lane has of two windows the left elements or the right ones; it gets the
-/// others of one of them from the lane beside it, quad / 2 of the first four or of the second four.
+/// Stores the 2x2 max-pool of a tile. A lane holds the left or the right elements of two windows, numbers
+/// quad / 2 of the first four and of the second four. It exchanges half of them with its neighbour and then
+/// holds one whole window.
 template <class T, class Tile>
 __device__ inline void store_pooled_tile(const Epilogue<T>& epilogue, const Accumulators<Tile>& accumulators,
                                          const Params& params, const Lane& lane, int first_window,
@@ -151,18 +152,18 @@ __device__ inline void store_pooled_tile(const Epilogue<T>& epilogue, const Accu
       for (int product = 0; product < kProducts; ++product) {
         const std::uint32_t first_half = pair(product, 0);
         const std::uint32_t second_half = pair(product, 1);
-        const std::uint32_t own = right == 0 ? first_half : second_half;
-        const std::uint32_t beside =
+        const std::uint32_t own_half = right == 0 ? first_half : second_half;
+        const std::uint32_t other_half =
             __shfl_xor_sync(kFullWarp, right == 0 ? second_half : first_half, kQuadLanes);
-        elements[2 * product] = right == 0 ? own : beside;
-        elements[2 * product + 1] = right == 0 ? beside : own;
+        elements[2 * product] = right == 0 ? own_half : other_half;
+        elements[2 * product + 1] = right == 0 ? other_half : own_half;
       }
       const PooledWord result = pool_word(elements);
       chunk[i] = result.values;
       argmax |= result.argmax << 4 * i;
     }
     if (!inside) continue;
-    const std::int64_t at = first + word * 32 + lane.in_quad * kChunkElements;
+    const std::int64_t at = first + word * 32 + lane.quad_lane * kChunkElements;
     epilogue.output.template store_vector<kChunkElements>(
         at, __builtin_bit_cast(Vector<T, kChunkElements>, chunk));
     epilogue.argmax.store(at / kChunkElements, static_cast<std::uint16_t>(argmax));

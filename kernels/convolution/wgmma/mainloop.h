@@ -9,21 +9,21 @@
 /// The products of a tile: positions from registers, weights from shared memory.
 namespace filterscope::kernels::wgmma {
 
-/// Which thread of the block has what.
+/// A thread's place in its block and in the output tile.
 struct Lane {
   int lane = static_cast<int>(threadIdx.x % kWarpSize);
   int warp = static_cast<int>(threadIdx.x / kWarpSize);
-  int first_window = warp * kWarpWindows;  ///< Of the tile: the warp's first.
+  int first_window = warp * kWarpWindows;  ///< The warp's first window of the tile.
   int quad = lane / kQuadLanes;
-  int in_quad = lane % kQuadLanes;
+  int quad_lane = lane % kQuadLanes;
 };
 
-/// Of a thread, as ptx::wgmma_m64k16 has them.
+/// A thread's accumulators, as ptx::wgmma_m64k16 distributes them.
 template <class Tile>
 using Accumulators = float[kProducts][Tile::kAccumulators];
 using Fragments = std::uint32_t[kSteps][4];
 
-/// Reads what the warp's rows have of the input, shifted by a tap. Where a tap leaves the image, lanes read
+/// Loads fragments of the warp's input positions, shifted by a tap. Where a tap leaves the image, lanes read
 /// zeros instead of the halo tile.
 template <FusedPool kPool>
 class FragmentLoader {
@@ -32,14 +32,14 @@ class FragmentLoader {
 
   __device__ void begin_tile(const Params& params, const Lane& lane, int first_window) {
     const int row = lane.lane % kWarpRows;
-    const Windows::Place place = params.windows.place(first_window + lane.first_window + row / 2);
+    const Windows::Origin origin = params.windows.origin(first_window + lane.first_window + row / 2);
     const int margin = halo_margin<kPool>(params.width) - params.width - 1;
-    row_ = place.position + row % 2 - params.windows.place(first_window).position + margin;
-    inside_ = taps_inside<kInputRows>(place.y, place.x + row % 2, params.height, params.width);
+    row_ = origin.position + row % 2 - params.windows.origin(first_window).position + margin;
+    inside_ = taps_inside<kInputRows>(origin.y, origin.x + row % 2, params.height, params.width);
   }
 
-  /// All channels of the slice. `input_row` is a row of the windows and their neighbours, counted from the
-  /// one above them, `column` one of the taps', and the halo tile begins at byte `halo`.
+  /// Loads all channels of the slice. `input_row` counts the rows of inputs from the one above the windows,
+  /// `column` is that of the taps, and the halo tile begins at byte `halo`.
   template <class Memory>
   __device__ void load(Fragments& fragments, const Memory& memory, const Params& params, int halo,
                        int input_row, int column) const {
@@ -54,39 +54,40 @@ class FragmentLoader {
   }
 
  private:
-  int chunk_;        // Byte in a row of the halo tile.
-  int row_;          // Of the halo tile, for the first tap.
-  unsigned inside_;  // Bit 3 r + s: whether column s of input row r is in the image.
+  int chunk_;        // Byte offset in a row of the halo tile.
+  int row_;          // Row of the halo tile for the first tap.
+  unsigned inside_;  // Bit 3 r + s: column s of input row r is in the image.
 };
 
-/// Adds the whole product of a tile to the sums.
+/// Computes the whole product of a tile. `weights_loaded`: resident weights that an earlier tile has
+/// waited for.
 template <class T, class Tile, class Loader, class Memory>
 __device__ inline void mainloop(Accumulators<Tile>& accumulators, const Memory& memory, const Params& params,
                                 const Lane& lane, const Loader& loader, Ring<Memory>& halo_tiles,
-                                Ring<Memory>& stages, bool weights_are_there) {
+                                Ring<Memory>& stages, bool weights_loaded) {
   const int first_halo = kWeights + params.stages * Tile::kStageBytes;
   const std::uint64_t descriptor = ptx::wgmma_descriptor(memory + kWeights);
   const bool releases = lane.lane == 0;
   const bool releases_stages = releases && !params.resident_weights;
-  // While one row of inputs is multiplied, the next one is read to other registers.
+  // While one row of inputs is multiplied, the next is loaded to the other set of registers.
   Fragments fragments[2];
-  int last_stage = -1;  // Of the column before.
+  int last_stage = -1;  // The last tap of the previous column.
   for (int slice = 0; slice < params.slices; ++slice) {
     halo_tiles.wait_full();
     const int halo = first_halo + halo_tiles.index() * params.halo_bytes();
 #pragma unroll 1
     for (int column = 0; column < kKernelSize; ++column) {
       int stage[kKernelSize];
-      // An input row is that of tap row i for the upper outputs, and of i - 1 for the lower ones.
+      // Input row i meets tap row i for the upper row of outputs, tap row i - 1 for the lower.
 #pragma unroll
       for (int input_row = 0; input_row < kInputRows; ++input_row) {
         loader.load(fragments[input_row % 2], memory, params, halo, input_row, column);
-        // Not tap by tap: with waits among the products ptxas would run them one after the other.
+        // Waits for a whole column: with waits among the products, ptxas would serialise them.
         if (input_row == 0) {
 #pragma unroll
-          for (int& of_tap : stage) {
-            if (!weights_are_there) stages.wait_full();
-            of_tap = stages.index();
+          for (int& tap_stage : stage) {
+            if (!weights_loaded) stages.wait_full();
+            tap_stage = stages.index();
             stages.advance();
           }
         }
@@ -106,13 +107,13 @@ __device__ inline void mainloop(Accumulators<Tile>& accumulators, const Memory& 
         }
         ptx::wgmma_commit();
         ptx::wgmma_wait<1>();
-        // The row before is done, and with it the taps of the row before that one.
+        // The previous row's products are done; they were the last to read this tap's weights.
         if (input_row == 0 && last_stage >= 0 && releases_stages) stages.release(last_stage);
         if (input_row >= 2 && releases_stages) stages.release(stage[input_row - 2]);
       }
       last_stage = stage[kKernelSize - 1];
     }
-    // What is still multiplied is in registers.
+    // Products in flight read their positions from registers.
     if (releases) halo_tiles.release(halo_tiles.index());
     halo_tiles.advance();
   }

@@ -10,11 +10,11 @@
 #include "../../ptx/tma.h"
 #include "tile_scheduler.h"
 
-/// How input and weights come into shared memory, by the warps that do not multiply.
+/// Producer warps: they bring input and weights to shared memory.
 namespace filterscope::kernels::wgmma {
 
-/// What one thread does: it starts all copies of the block, as soon as there is room for them. Of the taps
-/// those of a column follow each other.
+/// One thread starts all TMA copies of the block, each as soon as a buffer is free. Weights come column by
+/// column of the taps.
 template <class Tile, FusedPool kPool, class Memory>
 __device__ inline void load_by_tma(const Memory& memory, const Params& params, const TensorMap& input,
                                    const TensorMap& weights, Ring<Memory>& halo_tiles, Ring<Memory>& stages) {
@@ -53,32 +53,32 @@ __device__ inline void load_by_tma(const Memory& memory, const Params& params, c
   }
 }
 
-/// The gradient of a pool's output.
+/// The gradient of a pool's output, and the indices that lead it back through the pool.
 template <class T>
 struct PoolGradient {
   Global<const T> gradient;
-  Global<const std::uint16_t> argmax;  ///< Of a chunk.
-  Global<const std::uint8_t> active;   ///< Of a chunk.
+  Global<const std::uint16_t> argmax;  ///< Per chunk.
+  Global<const std::uint8_t> active;   ///< Per chunk.
   int channels;
 };
 
-/// What the producer warps of halo tiles do: each halo tile is the gradient of the pool's output, taken
-/// through pool and ReLU.
+/// The remaining producer warps compute the halo tiles: the gradient of the pool's output, taken through pool
+/// and ReLU.
 template <class T, class Tile, class Memory>
-__device__ inline void make_halo_tiles(const Memory& memory, const Params& params,
-                                       const PoolGradient<T>& source, Ring<Memory>& halo_tiles) {
-  // A thread makes pairs of positions side by side, which are half a window, for one chunk of channels.
+__device__ inline void unpool_halo_tiles(const Memory& memory, const Params& params,
+                                         const PoolGradient<T>& source, Ring<Memory>& halo_tiles) {
+  // A thread computes pairs of adjacent positions, half a window each, for one chunk of channels.
   constexpr int kChunks = kSliceChannels / kChunkElements;
-  constexpr int kPairs = Tile::kHaloProducerWarps * kWarpSize / kChunks;  // At a time.
-  constexpr int kUnrolled = 2;  // As many as there are registers for.
+  constexpr int kPairs = Tile::kHaloProducerWarps * kWarpSize / kChunks;  // Computed at a time.
+  constexpr int kUnrolled = 2;                                            // As many as registers allow.
   static_assert(2 * kPairs % kSwizzleRows == 0, "all rows of a thread are swizzled alike");
   const int thread = static_cast<int>(threadIdx.x) - (Tile::kTmaWarp + 1) * kWarpSize;
   const int chunk = thread % kChunks;
-  const int own_pair = thread / kChunks;
-  const int own_row = 2 * own_pair;
-  const int to = kWeights + params.stages * Tile::kStageBytes + own_row * kRowBytes;
-  const int left = (chunk ^ (own_row & (kSwizzleRows - 1))) * kChunkBytes;
-  const int right = kRowBytes + (chunk ^ ((own_row + 1) & (kSwizzleRows - 1))) * kChunkBytes;
+  const int thread_pair = thread / kChunks;
+  const int thread_row = 2 * thread_pair;
+  const int to = kWeights + params.stages * Tile::kStageBytes + thread_row * kRowBytes;
+  const int left = (chunk ^ (thread_row & (kSwizzleRows - 1))) * kChunkBytes;
+  const int right = kRowBytes + (chunk ^ ((thread_row + 1) & (kSwizzleRows - 1))) * kChunkBytes;
   const int columns = params.windows.columns().divisor();
   const int pairs = params.halo_rows() / 2;
   const int all_pairs = params.windows_count * 2;
@@ -88,16 +88,16 @@ __device__ inline void make_halo_tiles(const Memory& memory, const Params& param
       halo_tiles.wait_empty();
       const int halo = to + halo_tiles.index() * params.halo_bytes();
       const int first_chunk = slice * kChunks + chunk;
-      for (int done = 0; own_pair + done < pairs; done += kUnrolled * kPairs) {
+      for (int done = 0; thread_pair + done < pairs; done += kUnrolled * kPairs) {
         Chunk gradient[kUnrolled] = {};
         std::uint32_t argmax[kUnrolled] = {};
         std::uint32_t active[kUnrolled] = {};
         int row_of_window[kUnrolled] = {};
 #pragma unroll
         for (int i = 0; i < kUnrolled; ++i) {
-          const int pair = first_pair + own_pair + done + i * kPairs;
+          const int pair = first_pair + thread_pair + done + i * kPairs;
           if (pair < 0 || pair >= all_pairs) continue;
-          const int line = params.windows.columns().quotient(pair);  // Of positions, over all images.
+          const int line = params.windows.columns().quotient(pair);  // Row of the maps, over all images.
           row_of_window[i] = line % 2;
           const int window = line / 2 * columns + pair - line * columns;
           const std::int64_t at =
@@ -109,7 +109,7 @@ __device__ inline void make_halo_tiles(const Memory& memory, const Params& param
         }
 #pragma unroll
         for (int i = 0; i < kUnrolled; ++i) {
-          if (own_pair + done + i * kPairs >= pairs) continue;
+          if (thread_pair + done + i * kPairs >= pairs) continue;
           const int pair_at = halo + (done + i * kPairs) * 2 * kRowBytes;
           const auto store = [&](int at, int column) {
             *reinterpret_cast<Chunk*>(&memory[pair_at + at]) =
@@ -119,8 +119,8 @@ __device__ inline void make_halo_tiles(const Memory& memory, const Params& param
           store(right, 1);
         }
       }
-      // One lane arrives for all. compute-sanitizer's racecheck does not see that, and reports the halo
-      // tiles.
+      // One lane arrives for its warp. compute-sanitizer's racecheck does not model this, and reports the
+      // halo tiles.
       __syncwarp();
       if (thread % kWarpSize == 0) halo_tiles.fill();
       halo_tiles.advance();

@@ -7,44 +7,45 @@
 #include "../convolution.h"
 #include "tile.h"
 
-/// What a launch of convolution_wgmma is given, what is where in shared memory, and which tiles a block has.
+/// The parameters of a launch of convolution_wgmma, the layout of shared memory, and the tiles of each block.
 namespace filterscope::kernels::wgmma {
 
-/// What the host works out once per launch.
+/// Parameters that the host computes once per launch.
 struct Params {
   int height;
   int width;
   Windows windows;
-  int windows_count;  ///< Of all images.
+  int windows_count;  ///< Over all images.
   int out_channels;
-  int slices;  ///< Of the input channels.
+  int slices;  ///< in_channels / kSliceChannels
   int channel_tiles;
   int tiles;
-  int boxes;  ///< Of a halo tile.
+  int boxes;  ///< TMA boxes per halo tile.
   int box_rows;
-  int stages;             ///< Tiles of weights that shared memory has room for.
-  bool resident_weights;  ///< It has room for all there are.
+  int stages;             ///< Weight tiles that shared memory has room for.
+  bool resident_weights;  ///< All weight tiles fit, and are loaded only once.
 
   __host__ __device__ constexpr int halo_rows() const { return boxes * box_rows; }
   __host__ __device__ constexpr int halo_bytes() const { return halo_rows() * kRowBytes; }
 };
 
-/// How far before its first position a tile's halo tile begins: a row and a position, or, for halo tiles that
-/// are made of pairs of positions, two.
+/// Number of positions by which a halo tile begins before its tile: a row and one position, or a row and two
+/// where pairs of positions are unpooled.
 template <FusedPool kPool>
 __host__ __device__ constexpr int halo_margin(int width) {
   return width + (kPool == FusedPool::input ? 2 : 1);
 }
 
-// Dynamic shared memory in bytes: a line of zeros, the mbarriers, the stages of weights, two halo tiles.
+// Byte offsets in dynamic shared memory: a line of zeros, the mbarriers, the stages of weights, two halo
+// tiles.
 constexpr int kZeros = 0;
 constexpr int kWeights = kSwizzleBytes;
 constexpr int kHaloBarriers = kZeros + kLineBytes;
 constexpr int kStageBarriers = kHaloBarriers + kHaloTiles * kRingBarrierBytes;
-static_assert(kStageBarriers + kMostStages * kRingBarrierBytes <= kWeights);
+static_assert(kStageBarriers + kMaxStages * kRingBarrierBytes <= kWeights);
 
-/// The tiles of a block, one after the other. Blocks at the same time have the same positions, if the
-/// channels need several tiles, so that they find their input in L2.
+/// Persistent tile scheduler: the tiles that a block computes in turn. Where the output channels take several
+/// tiles, blocks that run at the same time share their positions, so that they find the input in L2.
 template <class Tile>
 struct TileScheduler {
   int tile = static_cast<int>(blockIdx.x);
@@ -60,18 +61,18 @@ struct TileScheduler {
   }
   template <FusedPool kPool>
   __device__ int halo_position(const Params& params) const {
-    return params.windows.place(first_window(params)).position - halo_margin<kPool>(params.width);
+    return params.windows.origin(first_window(params)).position - halo_margin<kPool>(params.width);
   }
 };
 
-/// Rows of a halo tile: what the tile with the furthest reach needs.
+/// Rows of a halo tile: as many as the tile with the longest reach needs.
 template <class Tile>
 constexpr int halo_rows(const ConvolutionShape& shape, const Windows& windows) {
-  int reach = 0;  // From a tile's first position to its last.
+  int reach = 0;  // From a tile's first position to the last that it needs.
   int first = 0;
   do {
-    const int last = windows.place(first + Tile::kWindows - 1).position + shape.width + 1;
-    reach = std::max(reach, last - windows.place(first).position);
+    const int last = windows.origin(first + Tile::kWindows - 1).position + shape.width + 1;
+    reach = std::max(reach, last - windows.origin(first).position);
     first += Tile::kWindows;
   } while (first % windows.per_image() != 0);
   const int before = shape.pool == FusedPool::input ? halo_margin<FusedPool::input>(shape.width)
@@ -96,11 +97,11 @@ constexpr Params make_params(int images, const ConvolutionShape& shape) {
                 .resident_weights = false};
   params.tiles = ceil_div(params.windows_count, Tile::kWindows) * params.channel_tiles;
   const int rows = halo_rows<Tile>(shape, windows);
-  params.boxes = ceil_div(rows, kMostBoxRows);
+  params.boxes = ceil_div(rows, kMaxBoxRows);
   params.box_rows = ceil_div(ceil_div(rows, params.boxes), kSwizzleRows) * kSwizzleRows;
-  const int left = kSharedLimit - kWeights - kHaloTiles * params.halo_bytes();
+  const int left = kMaxSharedBytes - kWeights - kHaloTiles * params.halo_bytes();
   const int weight_tiles = kTaps * params.slices;
-  params.stages = std::clamp(left / Tile::kStageBytes, 0, std::min(kMostStages, weight_tiles));
+  params.stages = std::clamp(left / Tile::kStageBytes, 0, std::min(kMaxStages, weight_tiles));
   params.resident_weights = params.channel_tiles == 1 && params.stages == weight_tiles;
   return params;
 }

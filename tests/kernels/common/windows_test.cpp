@@ -8,7 +8,7 @@
 namespace filterscope::kernels {
 namespace {
 
-TEST(Divisor, DividesAsTheProcessorDoes) {
+TEST(Divisor, MatchesIntegerDivision) {
   constexpr int kLargest = std::numeric_limits<int>::max();
   std::vector<int> divisors{46340,   46341,         65535,        65536,   65537,
                             1 << 30, (1 << 30) + 1, kLargest - 1, kLargest};
@@ -16,7 +16,7 @@ TEST(Divisor, DividesAsTheProcessorDoes) {
   for (const int divisor : divisors) {
     const Divisor by(divisor);
     EXPECT_EQ(by.divisor(), divisor);
-    // Where quotients change, from both ends and in the middle.
+    // Around changes of the quotient, at both ends and in the middle.
     for (const int quotient :
          {0, 1, 2, 3, kLargest / divisor / 2, kLargest / divisor - 1, kLargest / divisor}) {
       for (const int offset : {-1, 0, 1}) {
@@ -30,7 +30,7 @@ TEST(Divisor, DividesAsTheProcessorDoes) {
   }
 }
 
-TEST(Windows, AreCountedRowByRowAndImageByImage) {
+TEST(Windows, AreNumberedByRowAndImage) {
   constexpr int kImages = 3;
   for (int height = 1; height < 8; ++height) {
     for (int width = 1; width < 8; ++width) {
@@ -39,10 +39,10 @@ TEST(Windows, AreCountedRowByRowAndImageByImage) {
       for (int image = 0; image < kImages; ++image) {
         for (int y = 0; y < height; y += 2) {
           for (int x = 0; x < width; x += 2, ++window) {
-            const Windows::Place place = windows.place(window);
-            EXPECT_EQ(place.position, (image * height + y) * width + x);
-            EXPECT_EQ(place.y, y);
-            EXPECT_EQ(place.x, x);
+            const Windows::Origin origin = windows.origin(window);
+            EXPECT_EQ(origin.position, (image * height + y) * width + x);
+            EXPECT_EQ(origin.y, y);
+            EXPECT_EQ(origin.x, x);
           }
         }
       }

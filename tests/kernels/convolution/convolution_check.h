@@ -11,13 +11,13 @@
 #include "tests/support/random_network.h"
 #include "tests/support/reference.h"
 
-/// What every way to compute a convolution is checked with.
+/// The checks that every convolution kernel must pass.
 namespace filterscope::test {
 
 template <class T>
 using ConvolutionLaunch = std::function<void(const kernels::ConvolutionArguments<T>&, cudaStream_t)>;
 
-struct ConvolutionShape {
+struct ConvolutionCase {
   int images;
   int height;
   int width;
@@ -27,7 +27,7 @@ struct ConvolutionShape {
   std::size_t positions() const { return static_cast<std::size_t>(images) * height * width; }
 };
 
-/// Which of the optional arguments are given.
+/// The optional arguments of a launch.
 struct ConvolutionOptions {
   bool bias = false;
   bool mask_out = false;
@@ -35,8 +35,7 @@ struct ConvolutionOptions {
 };
 
 /// [out][3][3][in] from the reference's [3][3][in][out].
-inline std::vector<float> forward_weights(const std::vector<float>& kernel, int in_channels,
-                                          int out_channels) {
+inline std::vector<float> fprop_weights(const std::vector<float>& kernel, int in_channels, int out_channels) {
   std::vector<float> weights(kernel.size());
   for (int k = 0; k < out_channels; ++k) {
     for (int tap = 0; tap < 9; ++tap) {
@@ -49,8 +48,7 @@ inline std::vector<float> forward_weights(const std::vector<float>& kernel, int 
 }
 
 /// The weights of the dgrad, [in][3][3][out], from the reference's [3][3][in][out].
-inline std::vector<float> gradient_weights(const std::vector<float>& kernel, int in_channels,
-                                           int out_channels) {
+inline std::vector<float> dgrad_weights(const std::vector<float>& kernel, int in_channels, int out_channels) {
   std::vector<float> weights(kernel.size());
   for (int c = 0; c < in_channels; ++c) {
     for (int tap = 0; tap < 9; ++tap) {
@@ -62,7 +60,7 @@ inline std::vector<float> gradient_weights(const std::vector<float>& kernel, int
   return weights;
 }
 
-/// What a kernel is given and gave, as floats and words.
+/// Results of a kernel, and its mask_in.
 struct ConvolutionRun {
   std::vector<float> output;
   std::vector<std::uint32_t> mask_out;
@@ -70,7 +68,7 @@ struct ConvolutionRun {
 };
 
 template <class T>
-ConvolutionRun run_convolution(const ConvolutionLaunch<T>& launch, const ConvolutionShape& shape,
+ConvolutionRun run_convolution(const ConvolutionLaunch<T>& launch, const ConvolutionCase& shape,
                                const ConvolutionOptions& options, const std::vector<float>& input,
                                const std::vector<float>& weights, const std::vector<float>& bias) {
   const std::size_t outputs = shape.positions() * shape.out_channels;
@@ -102,11 +100,11 @@ ConvolutionRun run_convolution(const ConvolutionLaunch<T>& launch, const Convolu
   return run;
 }
 
-/// Compares with expected sums and the sums of the magnitudes of what was added, one pair of maps per image.
-/// fp32 sums of 9 in_channels products and a bias lose at most 2^-23 of the magnitudes with each addition
-/// (tensor cores cut off where others round), and the output is rounded once.
+/// Compares a run with the expected sums and the sums of the magnitudes of their terms, one pair of maps per
+/// image. In fp32 sums of 9 in_channels products and a bias, each addition loses at most 2^-23 of the
+/// magnitudes (tensor cores truncate instead of rounding), and the output is rounded once.
 template <class T>
-void expect_convolution(const ConvolutionRun& run, const ConvolutionShape& shape,
+void expect_convolution(const ConvolutionRun& run, const ConvolutionCase& shape,
                         const ConvolutionOptions& options, const std::vector<reference::Map>& sums,
                         const std::vector<reference::Map>& magnitudes) {
   const double additions = 9.0 * shape.in_channels + 1;
@@ -137,9 +135,9 @@ inline std::vector<float> magnitudes_of(std::vector<float> values) {
   return values;
 }
 
-/// Runs a convolution of random values and compares it with the reference.
+/// Runs a convolution of random values and compares the result with the reference.
 template <class T>
-void check_convolution(const ConvolutionLaunch<T>& launch, const ConvolutionShape& shape,
+void check_convolution(const ConvolutionLaunch<T>& launch, const ConvolutionCase& shape,
                        const ConvolutionOptions& options) {
   SCOPED_TRACE(testing::Message() << shape.images << "x" << shape.height << "x" << shape.width << ", "
                                   << shape.in_channels << " -> " << shape.out_channels
@@ -152,7 +150,7 @@ void check_convolution(const ConvolutionLaunch<T>& launch, const ConvolutionShap
   const std::vector<float> kernel = rounded(std::size_t{9} * shape.in_channels * shape.out_channels, 2);
   const std::vector<float> bias = random_values(shape.out_channels, 3, -1.f);
   const ConvolutionRun run = run_convolution<T>(
-      launch, shape, options, input, forward_weights(kernel, shape.in_channels, shape.out_channels), bias);
+      launch, shape, options, input, fprop_weights(kernel, shape.in_channels, shape.out_channels), bias);
   const std::vector<float> used_bias = options.bias ? bias : std::vector<float>(shape.out_channels);
   std::vector<reference::Map> sums;
   std::vector<reference::Map> magnitudes;
@@ -168,11 +166,11 @@ void check_convolution(const ConvolutionLaunch<T>& launch, const ConvolutionShap
   expect_convolution<T>(run, shape, options, sums, magnitudes);
 }
 
-/// The same with the dgrad of a convolution from out_channels to in_channels, which is computed as
-/// a convolution of `shape`.
+/// The same for the dgrad of a convolution from shape.out_channels to shape.in_channels, itself a
+/// convolution of size `shape`.
 template <class T>
-void check_input_gradient(const ConvolutionLaunch<T>& launch, const ConvolutionShape& shape,
-                          const ConvolutionOptions& options) {
+void check_dgrad(const ConvolutionLaunch<T>& launch, const ConvolutionCase& shape,
+                 const ConvolutionOptions& options) {
   SCOPED_TRACE(testing::Message() << "gradient " << shape.images << "x" << shape.height << "x" << shape.width
                                   << ", " << shape.in_channels << " -> " << shape.out_channels);
   const auto rounded = [](std::size_t count, std::uint64_t seed) {
@@ -182,7 +180,7 @@ void check_input_gradient(const ConvolutionLaunch<T>& launch, const ConvolutionS
   // [3][3][in][out] of the convolution whose gradient this is.
   const std::vector<float> kernel = rounded(std::size_t{9} * shape.in_channels * shape.out_channels, 5);
   const ConvolutionRun run = run_convolution<T>(
-      launch, shape, options, gradient, gradient_weights(kernel, shape.out_channels, shape.in_channels), {});
+      launch, shape, options, gradient, dgrad_weights(kernel, shape.out_channels, shape.in_channels), {});
   std::vector<reference::Map> sums;
   std::vector<reference::Map> magnitudes;
   const std::size_t image_size = gradient.size() / shape.images;

@@ -1,4 +1,4 @@
-// Every way to compute a convolution on the same cases.
+// All convolution kernels on the same cases.
 #include "kernels/convolution/convolution.h"
 
 #include <gtest/gtest.h>
@@ -15,9 +15,9 @@ using kernels::Bfloat16;
 using kernels::ConvolutionKernel;
 using kernels::Half;
 using test::check_convolution;
-using test::check_input_gradient;
+using test::check_dgrad;
+using test::ConvolutionCase;
 using test::ConvolutionOptions;
-using test::ConvolutionShape;
 
 class ConvolutionTest : public test::DeviceTest {};
 FILTERSCOPE_DEVICE_TEST_SUITE(ConvolutionTest);
@@ -25,13 +25,13 @@ FILTERSCOPE_DEVICE_TEST_SUITE(ConvolutionTest);
 constexpr ConvolutionOptions kFprop{.bias = true, .mask_out = true};
 constexpr ConvolutionOptions kDgrad{.mask_in = true};
 
-// Positions without neighbours; images that share a tile with others; tiles that begin and end within an
-// image; one filter tile and several of both sizes.
-const std::vector<ConvolutionShape> kShapes{{1, 1, 1, 64, 64},   {3, 2, 1, 32, 32},   {4, 5, 7, 32, 64},
-                                            {2, 13, 11, 64, 64}, {2, 3, 67, 64, 128}, {3, 6, 6, 96, 96},
-                                            {1, 9, 5, 128, 192}, {3, 9, 7, 64, 128}};
+// Positions without neighbours; several images in a tile; tiles that begin and end within an image; one and
+// several filter tiles of both sizes.
+const std::vector<ConvolutionCase> kShapes{{1, 1, 1, 64, 64},   {3, 2, 1, 32, 32},   {4, 5, 7, 32, 64},
+                                           {2, 13, 11, 64, 64}, {2, 3, 67, 64, 128}, {3, 6, 6, 96, 96},
+                                           {1, 9, 5, 128, 192}, {3, 9, 7, 64, 128}};
 
-kernels::ConvolutionShape shape_of(const ConvolutionShape& shape) {
+kernels::ConvolutionShape shape_of(const ConvolutionCase& shape) {
   return {shape.height, shape.width, shape.in_channels, shape.out_channels};
 }
 
@@ -42,9 +42,9 @@ void for_each_kernel(const Check& check) {
     check(kernel);
   }
 }
-// Those that take as many channels.
+// Runs the kernels that support these numbers of channels.
 template <class T, class Check>
-void for_each_kernel(const ConvolutionShape& shape, const Check& check) {
+void for_each_kernel(const ConvolutionCase& shape, const Check& check) {
   for_each_kernel<T>([&](const ConvolutionKernel<T>& kernel) {
     if (kernel.supports(shape_of(shape))) check(kernel);
   });
@@ -54,11 +54,11 @@ template <class T>
 void check_all() {
   for_each_kernel<T>([](const ConvolutionKernel<T>& kernel) {
     int checked = 0;
-    for (const ConvolutionShape& shape : kShapes) {
+    for (const ConvolutionCase& shape : kShapes) {
       if (!kernel.supports(shape_of(shape))) continue;
       ++checked;
       check_convolution<T>(kernel.launch, shape, kFprop);
-      check_input_gradient<T>(kernel.launch, shape, kDgrad);
+      check_dgrad<T>(kernel.launch, shape, kDgrad);
     }
     EXPECT_GE(checked, 2);
     check_convolution<T>(kernel.launch, {2, 5, 13, 64, 128}, {});
@@ -67,20 +67,20 @@ void check_all() {
   });
 }
 
-TEST_P(ConvolutionTest, AgreesWithTheReference) {
+TEST_P(ConvolutionTest, MatchesReference) {
   check_all<float>();
   check_all<Half>();
   check_all<Bfloat16>();
 }
 
-// What no tolerance can tell: a sum of exactly zero is inactive, and so is one that T rounds to zero.
+// Beyond any tolerance: a sum of exactly zero is inactive, and so is one that rounds to zero in T.
 template <class T>
 void check_zeros() {
-  const ConvolutionShape shape{1, 3, 3, 64, 64};
+  const ConvolutionCase shape{1, 3, 3, 64, 64};
   std::vector<float> bias(shape.out_channels, 0.f);
   bias[1] = 1.f;
   bias[2] = -0x1p-12f;
-  bias[33] = 0x1p-30f;  // Zero in Half alone.
+  bias[33] = 0x1p-30f;  // Zero only in Half.
   for_each_kernel<T>(shape, [&](const ConvolutionKernel<T>& kernel) {
     const test::ConvolutionRun run = test::run_convolution<T>(
         kernel.launch, shape, kFprop, std::vector<float>(shape.positions() * shape.in_channels),
@@ -96,7 +96,7 @@ void check_zeros() {
   });
 }
 
-TEST_P(ConvolutionTest, ClosesAtExactlyZero) {
+TEST_P(ConvolutionTest, ExactlyZeroIsInactive) {
   check_zeros<float>();
   check_zeros<Half>();
   check_zeros<Bfloat16>();
@@ -104,9 +104,9 @@ TEST_P(ConvolutionTest, ClosesAtExactlyZero) {
 
 template <class T>
 void check_places() {
-  // 35 positions an image: tiles cut images anywhere.
-  const ConvolutionShape one{1, 5, 7, 64, 64};
-  const ConvolutionShape many{9, 5, 7, 64, 64};
+  // 35 positions per image: tiles cut images anywhere.
+  const ConvolutionCase one{1, 5, 7, 64, 64};
+  const ConvolutionCase many{9, 5, 7, 64, 64};
   const std::vector<float> image = test::random_values(one.positions() * one.in_channels, 6, -1.f);
   const std::vector<float> weights = test::random_values(std::size_t{9} * 64 * 64, 7, -1.f);
   const std::vector<float> bias = test::random_values(64, 8, -1.f);
@@ -124,16 +124,16 @@ void check_places() {
   });
 }
 
-TEST_P(ConvolutionTest, AnImageIsTheSameWhereverItStands) {
+TEST_P(ConvolutionTest, DoesNotDependOnTheBatch) {
   check_places<float>();
   check_places<Half>();
   check_places<Bfloat16>();
 }
 
-// A number that is not finite must reach the loss, where it is found, not end as an inactive ReLU.
+// A value that is not finite must reach the loss, where it is detected, rather than end at an inactive ReLU.
 template <class T>
 void check_not_a_number() {
-  const ConvolutionShape shape{1, 1, 1, 64, 64};
+  const ConvolutionCase shape{1, 1, 1, 64, 64};
   std::vector<float> input(shape.positions() * shape.in_channels, 1.f);
   input[5] = std::numeric_limits<float>::quiet_NaN();
   for_each_kernel<T>(shape, [&](const ConvolutionKernel<T>& kernel) {
@@ -145,7 +145,7 @@ void check_not_a_number() {
   });
 }
 
-TEST_P(ConvolutionTest, PassesOnWhatIsNotANumber) {
+TEST_P(ConvolutionTest, KeepsNaN) {
   check_not_a_number<float>();
   check_not_a_number<Half>();
   check_not_a_number<Bfloat16>();

@@ -24,8 +24,7 @@ class FirstLayerDgradTest : public test::DeviceTest {
     bank_conflicts_ = emulation::ldmatrix_bank_conflicts();
   }
   void TearDown() override {
-    EXPECT_EQ(emulation::ldmatrix_bank_conflicts(), bank_conflicts_)
-        << "the layout of shared memory is for no conflicts";
+    EXPECT_EQ(emulation::ldmatrix_bank_conflicts(), bank_conflicts_) << "ldmatrix has bank conflicts";
     test::DeviceTest::TearDown();
   }
 
@@ -52,7 +51,7 @@ struct Result {
 template <class T>
 using Kernel = kernels::FirstLayerDgradKernel<T>;
 
-/// All kernels of a type.
+/// Calls body(kernel) for all kernels of a type.
 template <class T, class Body>
 void for_each_kernel(const Body& body) {
   for (const Kernel<T>& kernel : kernels::first_layer_dgrad_kernels<T>()) {
@@ -100,9 +99,9 @@ std::vector<std::uint32_t> random_mask(const Case& shape, std::uint64_t seed) {
   for (std::size_t i = 0; i < values.size(); ++i) mask[i / 32] |= std::uint32_t{values[i] < 0.33f} << i % 32;
   return mask;
 }
-// Gradients whose mask is inactive become `value`.
+// Sets gradients where the mask is inactive to `value`.
 template <class T>
-std::vector<T> with_closed(std::vector<T> gradient, const std::vector<std::uint32_t>& mask, float value) {
+std::vector<T> with_inactive(std::vector<T> gradient, const std::vector<std::uint32_t>& mask, float value) {
   for (std::size_t i = 0; i < gradient.size(); ++i) {
     if ((mask[i / 32] >> i % 32 & 1u) == 0) gradient[i] = kernels::from_float<T>(value);
   }
@@ -118,7 +117,7 @@ void check(const Kernel<T>& kernel, const Case& shape) {
   SCOPED_TRACE(testing::Message() << testing::PrintToString(shape.extent) << ", " << shape.channels
                                   << " channels, " << shape.mapping.name);
   const std::vector<std::uint32_t> mask = random_mask(shape, 4);
-  const std::vector<T> gradient = with_closed(random_gradient<T>(shape, 1), mask, 0.f);
+  const std::vector<T> gradient = with_inactive(random_gradient<T>(shape, 1), mask, 0.f);
   const std::vector<float> weights = random_weights(shape, 2);
   const std::vector<float> factors =
       test::random_values(static_cast<std::size_t>(shape.images), 3, 0.001f, 0.01f);
@@ -140,15 +139,15 @@ void check(const Kernel<T>& kernel, const Case& shape) {
     for (const double value : image_gradient.values) expected.push_back(value * double{factors[i]});
     for (const double value : magnitude.values) magnitudes.push_back(value * double{factors[i]});
   }
-  // The products of nine taps, then the map and the factor. Tensor cores add 17 at a time, and cut each off
-  // at 2^-23 of the sum; parts lose 2^-22 of a weight.
+  // The products of nine taps, then the map and the factor. Tensor cores add 17 terms at a time and truncate
+  // each at 2^-23 of the sum; the split loses 2^-22 of a weight.
   const int terms = kernel.name == "direct" ? 9 * shape.channels + 5 : 4 * 17 * 2 + 4 + 2 + 9 + 5;
   test::expect_sums<float>(actual.gradients, expected, magnitudes, terms);
   test::expect_squares(actual.squares, actual.gradients, shape.images, shape.extent);
 
-  // Gated by the kernel: what does not pass may be anything.
-  const std::vector<T> ungated = with_closed(gradient, mask, std::numeric_limits<float>::quiet_NaN());
-  const Result masked = run(kernel, shape, ungated, weights, factors, mask);
+  // The kernel applies the mask: inactive elements may have any value.
+  const std::vector<T> unmasked = with_inactive(gradient, mask, std::numeric_limits<float>::quiet_NaN());
+  const Result masked = run(kernel, shape, unmasked, weights, factors, mask);
   EXPECT_EQ(masked.gradients, actual.gradients);
   EXPECT_EQ(masked.squares, actual.squares);
 }
@@ -157,9 +156,9 @@ template <class T>
 void check_all() {
   for_each_kernel<T>([](const Kernel<T>& kernel) {
     for (const Extent extent : {Extent{1, 1}, Extent{2, 3}, Extent{15, 17}}) check(kernel, {2, extent, 64});
-    check(kernel, {1, {16, 16}, 64});  // One whole part of the squares,
-    check(kernel, {1, {33, 35}, 64});  // more than two each way,
-    check(kernel, {1, {1, 70}, 64});   // and one way alone.
+    check(kernel, {1, {16, 16}, 64});  // One whole tile of squares,
+    check(kernel, {1, {33, 35}, 64});  // more than two in each direction,
+    check(kernel, {1, {1, 70}, 64});   // and in one direction only.
     check(kernel, {1, {70, 1}, 64});
     for (const InputMapping& mapping : test::mappings()) {
       check(kernel, {2, {3, 5}, 64, mapping});
@@ -168,17 +167,18 @@ void check_all() {
   });
 }
 
-TEST_P(FirstLayerDgradTest, IsTheReferenceInFloat) {
+TEST_P(FirstLayerDgradTest, MatchesReferenceInFloat) {
   check_all<float>();
 }
-TEST_P(FirstLayerDgradTest, IsTheReferenceInHalf) {
+TEST_P(FirstLayerDgradTest, MatchesReferenceInHalf) {
   check_all<kernels::Half>();
 }
-TEST_P(FirstLayerDgradTest, IsTheReferenceInBfloat16) {
+TEST_P(FirstLayerDgradTest, MatchesReferenceInBfloat16) {
   check_all<kernels::Bfloat16>();
 }
 
-// What a weight loses shows where it is alone: `loss` of itself, and `smallest` of the largest.
+// A single active position shows the error of each weight: at most `loss` of itself plus `smallest` of the
+// largest.
 template <class T>
 void check_impulse(const Kernel<T>& kernel, float factor, double loss, double smallest) {
   SCOPED_TRACE(factor);
@@ -212,7 +212,7 @@ void check_impulse(const Kernel<T>& kernel, float factor, double loss, double sm
   }
 }
 
-TEST_P(FirstLayerDgradTest, OfOnePositionIsTheFilter) {
+TEST_P(FirstLayerDgradTest, GradientOfOnePositionIsTheFilter) {
   for (const float factor : {1.f, 0x1p-30f, 0x1p30f}) {
     for_each_kernel<float>([&](const auto& kernel) { check_impulse(kernel, factor, 0, 0); });
     for_each_kernel<kernels::Half>([&](const auto& kernel) {
@@ -223,7 +223,7 @@ TEST_P(FirstLayerDgradTest, OfOnePositionIsTheFilter) {
   }
 }
 
-// A gradient that is NaN shows where it belongs, and elsewhere is as if it were zero.
+// A NaN gradient shows in the outputs that depend on it; for all others it counts as zero.
 template <class T>
 void check_nan() {
   const Case shape{1, {5, 18}, 64};
@@ -265,7 +265,7 @@ void check_dead() {
   });
 }
 
-TEST_P(FirstLayerDgradTest, OfADeadFilterIsExactlyZero) {
+TEST_P(FirstLayerDgradTest, GradientOfADeadFilterIsExactlyZero) {
   check_dead<float>();
   check_dead<kernels::Half>();
   check_dead<kernels::Bfloat16>();

@@ -10,7 +10,7 @@
 #include "kernels/first_layer/input_map.h"
 #include "tests/support/reference.h"
 
-/// What the tests of the first layer's kernels share.
+/// Helpers of the tests of the first layer's kernels.
 namespace filterscope::test {
 
 inline kernels::InputMap to_input_map(const InputMapping& mapping) {
@@ -21,7 +21,7 @@ inline kernels::InputMap to_input_map(const InputMapping& mapping) {
   return map;
 }
 
-/// All ways in which images become input, and one that uses a channel twice and one not at all.
+/// All input mappings, and one that uses one channel twice and another not at all.
 inline std::vector<InputMapping> mappings() {
   return {identity_mapping(),
           keras_mapping(),
@@ -44,7 +44,7 @@ inline InputMapping magnitudes(InputMapping mapping) {
   return mapping;
 }
 
-/// [filter][row][column][channel] as the reference wants it, [row][column][channel][filter].
+/// Transposes [filter][row][column][channel] to the reference's [row][column][channel][filter].
 inline std::vector<float> filters_last(std::span<const float> weights, int filters) {
   const std::size_t count = static_cast<std::size_t>(filters);
   const std::size_t taps = weights.size() / count;
@@ -55,8 +55,8 @@ inline std::vector<float> filters_last(std::span<const float> weights, int filte
   return result;
 }
 
-/// Squares are of what the kernel itself wrote, added up by tile of 16 x 16 positions: at most 768 additions
-/// in fp32.
+/// Expects the sums of squares of the kernel's own gradients by tile of 16 x 16 positions: at most 768
+/// additions in fp32.
 inline void expect_squares(std::span<const float> squares, std::span<const float> gradients, int images,
                            Extent extent) {
   constexpr int kTile = 16;

@@ -38,7 +38,7 @@ struct Result {
 template <class T>
 using Kernel = kernels::FirstLayerFpropKernel<T>;
 
-/// All kernels of all types.
+/// Calls the body for all kernels of all types.
 template <class Body>
 void for_each_kernel(const Body& body) {
   const auto for_each_of = [&]<class T>(std::span<const Kernel<T>> all) {
@@ -79,13 +79,13 @@ std::vector<float> random_images(const Case& shape, std::uint64_t seed) {
   return test::random_values(static_cast<std::size_t>(shape.images) * shape.extent.positions() * 3, seed);
 }
 
-// Filters answer to the input's range: about half of the outputs are zero.
+// Weights match the input's range, so that about half of the outputs are zero.
 Parameters random_parameters(const Case& shape, std::uint64_t seed) {
   const std::size_t filters = static_cast<std::size_t>(shape.filters);
   return {test::random_values(filters * 27, seed, -1.f), test::random_values(filters, seed + 1, -1.f)};
 }
 
-// The largest magnitude that the network sees.
+// The largest magnitude in the network's input.
 float largest(const InputMapping& mapping, const std::vector<float>& images) {
   float largest = 0;
   for (std::size_t i = 0; i < images.size(); ++i) {
@@ -106,10 +106,11 @@ void check(const Kernel<T>& kernel, const Case& shape, const std::vector<float>&
 
   const std::vector<float> filters = test::filters_last(parameters.weights, shape.filters);
   const std::size_t image_size = images.size() / shape.images;
-  // 27 products, the bias, and two roundings in the map. Parts lose 3 * 2^-22, and each of the 17 that a
-  // tensor core adds is cut off at 2^-23 of the sum: three times, since what is added before is 2^-10 of it.
+  // 27 products, the bias, and two roundings in the map. The split loses 3 * 2^-22, and tensor cores truncate
+  // each of the 17 terms that they add at 2^-23 of the sum; this happens three times, since the earlier
+  // products are 2^-10 of the sum.
   const int terms = kernel.name == "direct" ? 30 : 30 + 12 + 3 * 17 * 2;
-  // What fp16 cannot hold of parts: 2^-39 of the largest of the block, in each of the factors.
+  // The low parts' underflow in fp16: 2^-39 of the block's largest value, in each of the factors.
   const double smallest = kernel.name == "direct"
                               ? 0
                               : 54 * 0x1p-39 * largest(shape.mapping, images) *
@@ -137,20 +138,20 @@ void check(const Kernel<T>& kernel, const Case& shape, const std::vector<float>&
   EXPECT_EQ(run(kernel, shape, images, parameters, false).output, actual.output);
 }
 
-TEST_P(FirstLayerFpropTest, IsTheReference) {
+TEST_P(FirstLayerFpropTest, MatchesReference) {
   for_each_kernel([](const auto& kernel) {
     const auto check_random = [&](const Case& shape) {
       check(kernel, shape, random_images(shape, 1), random_parameters(shape, 2));
     };
     for (const Extent extent : {Extent{1, 1}, Extent{2, 3}, Extent{15, 17}}) check_random({2, extent, 64});
     check_random({1, {16, 32}, 64});  // One whole tile,
-    check_random({1, {33, 35}, 64});  // and more each way.
+    check_random({1, {33, 35}, 64});  // and more in each direction.
     for (const InputMapping& mapping : test::mappings()) check_random({2, {3, 5}, 128, mapping});
   });
 }
 
-// Where large products cancel, what a product loses shows, which the output's rounding covers elsewhere.
-TEST_P(FirstLayerFpropTest, IsTheReferenceWhereProductsCancel) {
+// Where large products cancel, their errors show, which the output's rounding hides elsewhere.
+TEST_P(FirstLayerFpropTest, MatchesReferenceWhereProductsCancel) {
   const Case shape{1, {7, 18}, 64};
   Parameters parameters = random_parameters(shape, 8);
   for (std::size_t i = 0; i < parameters.weights.size(); ++i) {
@@ -162,7 +163,7 @@ TEST_P(FirstLayerFpropTest, IsTheReferenceWhereProductsCancel) {
   for_each_kernel([&](const auto& kernel) { check(kernel, shape, images, parameters); });
 }
 
-TEST_P(FirstLayerFpropTest, IsTheReferenceBesideABrightPixel) {
+TEST_P(FirstLayerFpropTest, MatchesReferenceBesideABrightPixel) {
   const Case shape{1, {5, 7}, 64};
   Parameters parameters = random_parameters(shape, 10);
   std::ranges::fill(parameters.bias, 0.f);
@@ -190,7 +191,7 @@ TEST_P(FirstLayerFpropTest, TakesImagesOfAnyRange) {
       EXPECT_EQ(actual.output, expected.output);
       EXPECT_EQ(actual.mask, expected.mask);
     }
-    // So small that only the bias remains, and so large that it does not count.
+    // Images so small that only the bias remains, and so large that it does not matter.
     const auto scaled = [&](float factor) {
       std::vector<float> other = images;
       for (float& value : other) value *= factor;
@@ -207,16 +208,16 @@ TEST_P(FirstLayerFpropTest, TakesImagesOfAnyRange) {
   });
 }
 
-TEST_P(FirstLayerFpropTest, IsClosedAtExactlyZero) {
+TEST_P(FirstLayerFpropTest, ExactlyZeroIsInactive) {
   const Case shape{1, {3, 9}, 64};
   Parameters parameters = random_parameters(shape, 3);
   for (int filter = 0; filter < shape.filters; ++filter) {
-    // The last four round to zero in one type or another.
+    // The last four round to zero in some type.
     const float biases[] = {0.f, -0.f, 0x1p-14f, -0x1p-14f, -1e-9f, -0x1p-25f, -0x1p-26f, -0x1p-149f};
     parameters.bias[filter] = biases[filter % 8];
   }
   for_each_kernel([&](const auto& kernel) {
-    // A black image: what remains is the bias.
+    // A black image leaves only the bias.
     const Result actual = run(kernel, shape, std::vector<float>(3 * 9 * 3, 0.f), parameters);
     for (std::size_t i = 0; i < actual.output.size(); ++i) {
       EXPECT_EQ(actual.output[i], i % 8 == 2 ? 0x1p-14f : 0.f) << i;
@@ -225,7 +226,7 @@ TEST_P(FirstLayerFpropTest, IsClosedAtExactlyZero) {
   });
 }
 
-// A pixel that is not finite shows where it belongs, and elsewhere the image is as if it were zero.
+// A pixel that is not finite shows in the outputs that depend on it; for all others it counts as zero.
 TEST_P(FirstLayerFpropTest, KeepsNaN) {
   const Case shape{1, {7, 33}, 64};
   const Parameters parameters = random_parameters(shape, 4);

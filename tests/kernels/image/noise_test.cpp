@@ -11,7 +11,7 @@ namespace {
 class NoiseTest : public test::DeviceTest {};
 FILTERSCOPE_DEVICE_TEST_SUITE(NoiseTest);
 
-TEST_P(NoiseTest, IsTheHostsBitForBit) {
+TEST_P(NoiseTest, MatchesTheHostBitForBit) {
   const std::vector<int> layers{0, 3, 12};
   const std::vector<int> filters{0, 57, 511};
   constexpr std::uint64_t kSeed = 0x123456789abcdef0;

@@ -1,4 +1,4 @@
-// The state of the ascents: its start, the losses' trace and the step. Encoding has its own test.
+// The state of the ascents: its start, the trace of the losses, and the step.
 #include "host/ascent/ascent.h"
 
 #include <gmock/gmock.h>
@@ -25,7 +25,7 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 class AscentTest : public test::DeviceTest {};
 FILTERSCOPE_DEVICE_TEST_SUITE(AscentTest);
 
-// An AscentState with its memory, poisoned to begin with.
+// An AscentState with its memory, initially poisoned.
 struct State {
   explicit State(int images)
       : count(images),
@@ -80,7 +80,7 @@ TEST_P(AscentTest, StartsClimbing) {
 }
 
 TEST_P(AscentTest, RecordsLossesAndTheirTrace) {
-  constexpr int kImages = 1500;  // More than the block has threads.
+  constexpr int kImages = 1500;  // More than threads in the block.
   constexpr int kParts = kernels::kFilterHeadParts;
   constexpr int kIterations = 7;
   constexpr int kTraceEvery = 3;
@@ -121,7 +121,7 @@ TEST_P(AscentTest, RecordsLossesAndTheirTrace) {
         double expected = 0;
         for (int part = 0; part < kParts; ++part) expected += sums[image * kParts + part];
         expected *= weights[image];
-        // Positive terms: each of the additions and the product rounds once.
+        // The terms are positive; each addition and the product round once.
         EXPECT_NEAR(losses[iteration][image], expected, kParts * 0x1p-24 * expected) << "image " << image;
       }
     }
@@ -135,7 +135,7 @@ TEST_P(AscentTest, RecordsLossesAndTheirTrace) {
         << "row " << row;
   }
 
-  // The finished images' losses are no iteration, but may stop an image too.
+  // The losses of finished images do not count as an iteration, but may stop an image too.
   std::vector<float> sums = test::random_values(kImages * kParts, 99);
   sums[kParts] = std::numeric_limits<float>::quiet_NaN();
   const std::vector<float> final = losses_of(sums, false);
@@ -176,12 +176,12 @@ TEST_P(AscentTest, CountsWithoutATraceAndFinishesWithoutIterations) {
   }
 }
 
-// An image without a position above zero, in iterations at the beginning, in the middle and at the end.
+// No position is above zero in iterations at the beginning, in the middle and at the end.
 TEST_P(AscentTest, CountsIterationsWithoutAPositionAboveZero) {
   constexpr int kParts = kernels::kFilterHeadParts;
   constexpr float kSmallest = 0x1p-149f;  // The loss is zero, the sum is not.
   struct Case {
-    std::vector<float> sums;  // By iteration, the last one of the finished image.
+    std::vector<float> sums;  // By iteration; the last is that of the finished image.
     int inactive;
     int alive_from;
     AscentStatus status;
@@ -203,7 +203,7 @@ TEST_P(AscentTest, CountsIterationsWithoutAPositionAboveZero) {
   const auto weights = test::upload(std::vector<float>(cases.size(), 0.25f));
   for (std::size_t iteration = 0; iteration < 4; ++iteration) {
     std::vector<float> sums(cases.size() * kParts, 0.f);
-    // Each time in another part, so that none of them is passed over.
+    // In a different part each time, so that every part counts.
     for (std::size_t i = 0; i < cases.size(); ++i)
       sums[i * kParts + (3 * i + iteration) % kParts] = cases[i].sums[iteration];
     const auto device_sums = test::upload(sums);
@@ -235,11 +235,11 @@ std::vector<std::uint32_t> bits(std::span<const float> values) {
 TEST_P(AscentTest, StepsLikeTheHostBitForBit) {
   enum Image { climbs, climbs_too, shallow, dies, overflows, loses, was_dead, was_nonfinite, kImages };
   const Recipe recipe;
-  // More parts than a warp has lanes. Their numbers add up exactly, whatever the order.
+  // More parts than lanes in a warp. Their values add up exactly in any order.
   constexpr int kParts = 37;
   constexpr int kEarlierSteps = 41;
   constexpr float kEarlierNorm = 0.5f;
-  for (const int size : {33 * 35 * 3, 1, 60 * 60 * 3}) {  // The last with several blocks of whole vectors.
+  for (const int size : {33 * 35 * 3, 1, 60 * 60 * 3}) {  // The last takes several blocks of whole vectors.
     std::vector<float> squares = test::random_values(kImages * kParts, 5, 0.f, 100.f);
     for (float& square : squares) square = std::floor(square) / 128.f;
     const auto of = [&](Image image) { return std::span(squares).subspan(image * kParts, kParts); };

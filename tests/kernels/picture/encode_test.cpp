@@ -12,13 +12,13 @@ namespace {
 class EncodeTest : public test::DeviceTest {};
 FILTERSCOPE_DEVICE_TEST_SUITE(EncodeTest);
 
-TEST_P(EncodeTest, GivesTheHostsBytes) {
-  // Odd, and a multiple of the vector width; fewer values than threads, and many times as many.
+TEST_P(EncodeTest, MatchesTheHostByteForByte) {
+  // Sizes that are odd and multiples of the vector width; fewer values than threads, and many times as many.
   for (const std::size_t size : {1u, 7u * 5 * 3, 33u * 35 * 3, 24u * 40 * 3}) {
     std::vector<std::vector<float>> images{test::random_values(size, 1, -0.3f, 1.7f),
                                            test::random_values(size, 2, 1e-3f, 1.1e-3f),
                                            std::vector<float>(size, -0.25f), std::vector<float>(size)};
-    // Halves between bytes: 0, 0.5, 1, ... 255.
+    // All halves between bytes: 0, 0.5, 1, ... 255.
     for (std::size_t i = 0; i < size; ++i) images.back()[i] = static_cast<float>(i % 511) / 2.f;
     std::vector<float> all;
     std::vector<std::uint8_t> expected;

@@ -21,11 +21,11 @@ struct Shape {
   int channels;
 };
 
-// Even and odd edges; maps without a whole window; several blocks to a row of windows.
+// Even and odd edges; maps without a whole window; several blocks per row of windows.
 const std::vector<Shape> kShapes{{3, {4, 6}, 64}, {2, {7, 5}, 32}, {2, {5, 4}, 96}, {3, {2, 2}, 32},
                                  {1, {1, 5}, 32}, {2, {4, 1}, 64}, {2, {3, 52}, 96}};
 
-// Nothing is rounded: every output is one of the inputs, every gradient is passed on or not.
+// Nothing is rounded: every output is one of the inputs, and every gradient is passed on or zero.
 template <class T>
 void check(const Shape& shape) {
   SCOPED_TRACE(testing::Message() << shape.images << " images " << testing::PrintToString(shape.extent)
@@ -33,7 +33,7 @@ void check(const Shape& shape) {
   const Extent pooled{shape.extent.height / 2, shape.extent.width / 2};
   const std::size_t in_size = static_cast<std::size_t>(shape.extent.positions()) * shape.channels;
   const std::size_t out_size = static_cast<std::size_t>(pooled.positions()) * shape.channels;
-  // Few distinct values, so that windows have ties, many exact zeros, and windows of nothing else.
+  // Few distinct values, so that there are ties within windows, many exact zeros, and windows of zeros only.
   std::vector<float> inputs = test::random_values(in_size * shape.images, 1, -2.f, 1.f);
   for (float& value : inputs) value = value > 0.f ? std::ceil(value * 4.f) / 4.f : 0.f;
   const std::vector<float> gradients =
@@ -87,7 +87,7 @@ void check(const Shape& shape) {
   EXPECT_EQ(test::widen(test::download(input_gradient)), expected_gradient);
 }
 
-TEST_P(MaxPoolTest, AgreesWithTheReference) {
+TEST_P(MaxPoolTest, MatchesReference) {
   for (const Shape& shape : kShapes) {
     check<float>(shape);
     check<kernels::Half>(shape);
@@ -95,7 +95,7 @@ TEST_P(MaxPoolTest, AgreesWithTheReference) {
   }
 }
 
-TEST_P(MaxPoolTest, KeepsTwoBitsForTheWinnerAndOneForTheRelu) {
+TEST_P(MaxPoolTest, KeepsTwoBitsOfArgmaxAndOneOfTheRelu) {
   // Channel c of a single window: its first maximum at c % 4, or all zero for every fifth channel.
   constexpr int kChannels = 64;
   std::vector<float> window(4 * kChannels, 0.f);
@@ -124,8 +124,8 @@ TEST_P(MaxPoolTest, KeepsTwoBitsForTheWinnerAndOneForTheRelu) {
   EXPECT_EQ(test::download(active), expected_active);
 }
 
-// Or it would be lost in a layer, and the filter go on with a picture of nothing.
-TEST_P(MaxPoolTest, PassesNanOn) {
+// Otherwise a NaN would be lost in a layer and the ascent would continue towards a meaningless picture.
+TEST_P(MaxPoolTest, KeepsNaN) {
   constexpr int kChannels = 32;
   std::vector<float> window(4 * kChannels, 1.f);
   for (int c = 0; c < kChannels; c += 2) window[c / 2 % 4 * kChannels + c] = std::nanf("");

@@ -13,10 +13,10 @@ using kernels::ReluMask;
 class ReluMaskTest : public test::DeviceTest {};
 FILTERSCOPE_DEVICE_TEST_SUITE(ReluMaskTest);
 
-// One word; less than a block; several blocks and a rest.
+// One word; less than a block; several blocks and a remainder.
 constexpr std::size_t kCounts[] = {32, 32 * 7, 32 * 601};
 
-// A ReLU's output with many exact zeros, some of them negative, and the smallest numbers of T.
+// A ReLU's output with many exact zeros, some of them negative, and the smallest values of T.
 template <class T>
 std::vector<T> activation(std::size_t count) {
   std::vector<float> values = test::random_values(count, 3, -1.f, 1.f);
@@ -46,7 +46,7 @@ void check_packing() {
   }
 }
 
-TEST_P(ReluMaskTest, PacksWhatIsAboveZero) {
+TEST_P(ReluMaskTest, PacksElementsAboveZero) {
   check_packing<float>();
   check_packing<kernels::Half>();
   check_packing<kernels::Bfloat16>();
@@ -79,7 +79,7 @@ void check_applying() {
   }
 }
 
-TEST_P(ReluMaskTest, ClosesTheGradient) {
+TEST_P(ReluMaskTest, ZeroesInactiveGradients) {
   check_applying<float>();
   check_applying<kernels::Half>();
   check_applying<kernels::Bfloat16>();
