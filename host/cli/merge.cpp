@@ -167,7 +167,7 @@ struct Gathered {
   std::set<FilterId> selected;
   std::map<FilterId, Source> sources;
   bool any_images = false;
-  int frame_every = 0;  ///< That of the first animations; 0: there are none.
+  int frame_every = 0;  ///< Taken from the first animations; 0: there are none.
 };
 
 Gathered gather(const std::vector<StoredRun>& runs) {

@@ -67,7 +67,7 @@ inline constexpr int kResults = 1;
 /// settings, came about.
 struct Manifest {
   std::string version;                            ///< The program's version.
-  int results = kResults;                         ///< That version's kResults.
+  int results = kResults;                         ///< kResults of that version.
   std::vector<std::string> command_lines;         ///< Those of all runs, in order, without duplicates.
   std::chrono::system_clock::time_point started;  ///< The first of them.
   Network network;

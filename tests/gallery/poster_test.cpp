@@ -42,7 +42,7 @@ TEST_F(PosterTest, HoldsEveryPicture) {
     const int expected = id == FilterId{4, 39} ? 0 : static_cast<int>(kExtent.positions());
     if (id == FilterId{4, 20})
       EXPECT_LT(area(colour_of(id)), expected);  // The mark of dead ones covers a part.
-    else if (id == FilterId{4, 21})              // That of rescued ones covers a corner.
+    else if (id == FilterId{4, 21})              // The mark of rescued filters covers a corner.
       EXPECT_EQ(area(colour_of(id)) + area({122, 170, 214}), expected);
     else
       EXPECT_EQ(area(colour_of(id)), expected) << id.layer << ' ' << id.filter;
