@@ -43,7 +43,7 @@ std::vector<float> torchvision_kernel(const LayerWeights& weights, const Convolu
 // any sensible weight is.
 std::uint16_t to_float16(float value) {
   constexpr int kMantissaBits = 10;
-  constexpr int kSmallestExponent = -14;  // That of a normal number.
+  constexpr int kSmallestExponent = -14;  // The smallest of a normal number.
   const std::uint16_t sign = std::signbit(value) ? 0x8000 : 0;
   int exponent = 0;
   std::frexp(value, &exponent);  // The magnitude is in [2^(exponent - 1), 2^exponent).

@@ -257,7 +257,7 @@ side_by_side fidelity with_own_cache fidelity "$build/bench/fidelity" --device c
   --expected bench/expected_losses.json --filters 2 --iterations 100 --size 48 --json "$out/fidelity.json"
 finish
 
-# What is timed, one after the other. First some filters of every layer, short: what goes wrong shows early.
+# Timed steps run one after the other. A short run of some filters of every layer comes first, to reveal problems early.
 step render-few with_own_cache few render '*:0-7' --iterations 20 --out "$out/render-few"
 # All filters, first with no timings of earlier runs, then with those of the first.
 step render-cold with_own_cache render render all --iterations "$iterations" --out "$out/render-cold"
@@ -267,14 +267,14 @@ if command -v nsys >/dev/null; then
 else
   skip profile "nsys is not in PATH"
 fi
-# What of a render is left to this machine's processors.
+# The part of a render that is left to this machine's CPUs.
 step host "$build/bench/bench_host_stages" --weights "$weights"
 # cuDNN's are the next step's.
 step kernels "$build/bench/bench_kernels" --benchmark_filter="^cuda/([^c]|convolution/.*/$fastest/)" --precisions fp16 --cuda-batches 512 \
   --benchmark_min_time=0.02 --benchmark_out="$out/kernels.json" --benchmark_out_format=json
 step plans "$build/bench/bench_cudnn_plans" --precisions fp16 --images 512 --precompiled 10 --compiled 2
 
-# Of the pictures the manifests and the layers' sheets stay; the rest is large.
+# Only the manifests and the layers' sheets are kept, since the pictures are large.
 for run in render-few render-cold render-warm; do
   [[ -f $out/$run/manifest.json ]] && cp "$out/$run/manifest.json" "$out/$run.json"
 done

@@ -4,8 +4,8 @@
 #
 #   tools/check_style.sh [BUILD_FOLDER]
 #
-# BUILD_FOLDER (default: build/release) is where CMake made version.h; without it, headers that include it are left out. The
-# format is only checked by clang-format 14, Debian 12's, since it depends on the release.
+# BUILD_FOLDER (default: build/release) is where CMake made version.h and found the libraries; without it, headers that
+# include those are left out. The format is only checked by clang-format 14, Debian 12's, since it depends on the release.
 set -uo pipefail
 
 case ${1-} in
@@ -28,10 +28,16 @@ python3 tests/project/includes_test.py . || status=1
 
 # Headers of the CUDA side are compiled as the emulation builds them, except those that need the toolkit.
 mapfile -t headers < <(find host kernels -name '*.h' -not -path 'host/cuda/cudnn/*' -not -name nvtx.h -not -name check.h)
-[[ -e $build/host/version.h ]] || mapfile -t headers < <(grep -L '"version.h"' "${headers[@]}")
+if [[ -e $build/compile_commands.json ]]; then
+  libraries=$(grep -oh -- '-isystem [^ ]*' "$build/compile_commands.json" | sort -u | tr '\n' ' ')
+else
+  mapfile -t headers < <(printf '%s\n' "${headers[@]}" | grep -v weights/keras/ | xargs grep -L '"version.h"')
+fi
+export libraries=${libraries-}
 compile_header() {
   local output
-  output=$(c++ -std=c++20 -fsyntax-only -Wall -x c++ -include "$2" -I . -I "$1/host" -I tests/support -I tests/support/emulation \
+  # shellcheck disable=SC2086
+  output=$(c++ $libraries -std=c++20 -fsyntax-only -Wall -x c++ -include "$2" -I . -I "$1/host" -I tests/support -I tests/support/emulation \
     -DFILTERSCOPE_EMULATED /dev/null 2>&1) && return
   echo "$2 does not compile by itself:"
   head -5 <<<"$output"

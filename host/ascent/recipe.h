@@ -9,7 +9,7 @@
 
 namespace filterscope {
 
-/// Where an image starts.
+/// The image that an ascent starts from.
 struct InitialImage {
   enum class Kind { uniform };  ///< Independent uniform values in [low, high).
   Kind kind = Kind::uniform;
@@ -17,12 +17,12 @@ struct InitialImage {
   float high = 1.f;
 };
 
-/// What is climbed.
+/// The function that the ascent maximises.
 enum class Objective {
   mean_activation,  ///< Mean over all positions of the target filter's map after its ReLU.
 };
 
-/// What happens to the gradient before the optimiser sees it.
+/// How the gradient is normalised before the optimiser's step.
 struct GradientNormalisation {
   enum class Kind {
     l2_per_image
@@ -31,7 +31,7 @@ struct GradientNormalisation {
   float epsilon = 1e-12f;
 };
 
-/// How a step is made from the normalised gradient.
+/// How the normalised gradient changes the image.
 struct Optimiser {
   enum class Kind { gradient_ascent };  ///< image += step * gradient.
   Kind kind = Kind::gradient_ascent;
@@ -43,16 +43,16 @@ enum class PictureMapping {
   min_max,  ///< (x - min) / (max - min) over all three channels; a constant image becomes black.
 };
 
-/// What one ascent does, as data. Picture channel c is image channel c.
+/// An ascent as data. Picture channel c is image channel c.
 struct Recipe {
   std::string name;
   std::string source;  ///< Where the recipe was published.
   InitialImage initial_image;
   InputMapping input_mapping;
   Objective objective = Objective::mean_activation;
-  /// In an iteration in which no position of the filter's map is above zero, and so nothing has a gradient,
-  /// the mean of the map before its ReLU is climbed instead, bias included. Normalisation and step stay the
-  /// same.
+  /// In an iteration in which no position of the filter's map is above zero, so that there is no gradient,
+  /// the ascent maximises the mean of the map before its ReLU instead, bias included. Normalisation and step
+  /// stay the same.
   bool rescue = true;
   GradientNormalisation gradient_normalisation;
   Optimiser optimiser;

@@ -13,7 +13,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Where a control group hierarchy is mounted, and which of its groups is the mount's root.
+// Where a control group hierarchy is mounted, and the group that is the mount's root.
 struct Mount {
   std::string root;
   std::string point;
@@ -68,7 +68,7 @@ std::vector<fs::path> find_groups(std::string_view controller, const fs::path& r
   const auto mount = find_mount(root / "proc", controller);
   auto group = find_group(root / "proc", controller);
   if (!mount || !group) return {};
-  // In a container that sees only its own part of the hierarchy, the path may still be that of the host.
+  // In a container that sees only its own part of the hierarchy, the path may still be the host's.
   if (mount->root != "/") {
     const bool below = group->starts_with(mount->root) &&
                        (group->size() == mount->root.size() || (*group)[mount->root.size()] == '/');

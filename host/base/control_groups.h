@@ -9,9 +9,9 @@
 /// proc/ and sys/ are looked for.
 namespace filterscope {
 
-/// Of cgroup v2.
+/// The groups of cgroup v2.
 std::vector<std::filesystem::path> unified_groups(const std::filesystem::path& root = "/");
-/// Of cgroup v1, for one controller such as "cpu" or "memory".
+/// The groups of cgroup v1 for one controller, such as "cpu" or "memory".
 std::vector<std::filesystem::path> legacy_groups(std::string_view controller,
                                                  const std::filesystem::path& root = "/");
 

@@ -42,10 +42,10 @@ std::string exhaustion_advice(int error) {
                          limit ? fmt::format(", now {}", *limit) : "");
     }
     case ENFILE:
-      return "the machine has too many files open; end other programs";
+      return "the machine has too many files open: end other programs";
     case EAGAIN: {
       const auto limit = limit_of(RLIMIT_NPROC);
-      // A thread without memory for its stack is told of in the same way.
+      // The system reports a thread without memory for its stack in the same way.
       return fmt::format(
           "end some of your processes, or raise the limit of processes and threads (`ulimit -u`{}, "
           "or that of the container){}",

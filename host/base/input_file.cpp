@@ -18,8 +18,8 @@ namespace {
                                             std::generic_category().message(error), reading_advice(error)));
 }
 
-// The rest of a file, into a std::string or a vector of bytes; false where it cannot be read. The standard
-// library's string streams take a lack of memory for the end of the file.
+// Reads the rest of a file into a std::string or a vector of bytes; false if it cannot be read. The standard
+// library's string streams would take a lack of memory for the end of the file.
 template <class Bytes>
 bool read_rest(std::ifstream& file, Bytes& bytes) {
   constexpr std::size_t kLeast = std::size_t{1} << 16;
@@ -59,7 +59,7 @@ std::optional<std::string> read_file(const std::filesystem::path& path) {
   const std::filesystem::file_status status = std::filesystem::status(path, error);
   if (status.type() == std::filesystem::file_type::not_found) return std::nullopt;
   if (!std::filesystem::exists(status)) fail(path, error.value());
-  // Reading a pipe or a device could wait for ever.
+  // Reading a pipe or a device could wait forever.
   if (!std::filesystem::is_regular_file(status))
     throw Error(ErrorKind::input,
                 fmt::format("{}: expected a file, found something else; move it away or give "

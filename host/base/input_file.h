@@ -9,15 +9,14 @@
 
 namespace filterscope {
 
-/// A file of results, open for reading, or not where it cannot be opened. An input Error where nothing else
-/// could be either, since the process may not open more files or has no memory: what the file holds is then
-/// not to be judged, nor replaced.
+/// Opens a file of results for reading; the stream is not open if that fails. An input Error if the process
+/// has reached its limit of open files or memory: the file must not be taken for damaged, and replaced, then.
 std::ifstream open_result(const std::filesystem::path& path);
 
-/// All that is in such a file, or nothing.
+/// The contents of such a file; empty if it cannot be read.
 std::vector<std::uint8_t> read_result_file(const std::filesystem::path& path);
 
-/// All that is in a file; nothing where there is none. An input Error where it cannot be read.
+/// The contents of a file, if it exists. An input Error if it cannot be read.
 std::optional<std::string> read_file(const std::filesystem::path& path);
 
 }  // namespace filterscope

@@ -11,7 +11,7 @@
 
 namespace filterscope {
 
-/// Insertions, deletions and substitutions that lead from `a` to `b`, letters compared without their case.
+/// The least number of insertions, deletions and substitutions that turn `a` into `b`, ignoring case.
 inline std::size_t edit_distance(std::string_view a, std::string_view b) {
   const auto lower = [](char c) { return std::tolower(static_cast<unsigned char>(c)); };
   std::vector<std::size_t> row(b.size() + 1);
@@ -28,10 +28,10 @@ inline std::size_t edit_distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
-/// The one of `known` that a misspelt or shortened name most likely means; none when nothing is near.
+/// The one of `known` that a misspelt or shortened name most likely means, if one is close.
 inline std::optional<std::string> nearest_name(std::string_view name, std::span<const std::string> known) {
   constexpr std::size_t kFarthest = 3;
-  constexpr std::size_t kShortest = 3;  // That is a beginning rather than a mistake.
+  constexpr std::size_t kShortest = 3;  // Taken for an abbreviation rather than a mistake.
   const auto begins = [&](const std::string& candidate) { return candidate.starts_with(name); };
   if (name.size() >= kShortest && std::ranges::count_if(known, begins) == 1)
     return *std::ranges::find_if(known, begins);

@@ -14,7 +14,7 @@
 
 namespace filterscope {
 
-/// body(0) to body(count - 1), spread over all cores; the first exception is thrown again when all are done.
+/// Calls body(0) to body(count - 1) on all cores. The first exception ends the loop and is rethrown.
 template <typename Body>
 void for_each_parallel(std::size_t count, Body body) {
   std::atomic<std::size_t> next{0};
@@ -35,7 +35,7 @@ void for_each_parallel(std::size_t count, Body body) {
   const std::size_t wanted = std::min<std::size_t>(count, available_processors());
   try {
     while (threads.size() + 1 < wanted) threads.emplace_back(work);
-  } catch (const std::system_error&) {  // No more threads to be had; fewer will do.
+  } catch (const std::system_error&) {  // The system allows no more threads; fewer will do.
   } catch (const std::bad_alloc&) {
   }
   work();

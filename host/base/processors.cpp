@@ -23,9 +23,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Enough for any machine; beyond it a mask is refused by sched_getaffinity().
+// Enough for any machine; sched_getaffinity() rejects larger masks.
 constexpr int kMostProcessors = 1 << 16;
-// As many as --threads takes.
+// The most that --threads accepts.
 constexpr int kMostThreads = 4096;
 
 int online_processors() {
@@ -54,7 +54,7 @@ std::optional<double> number_in(const fs::path& file, int position = 0) {
                                                                                : std::nullopt;
 }
 
-// The quota of one group; "max" and -1 mean that there is no limit.
+// The quota of one group; "max" and -1 mean no limit.
 std::optional<double> quota_of(const fs::path& group, bool v2) {
   const auto quota = v2 ? number_in(group / "cpu.max") : number_in(group / "cpu.cfs_quota_us");
   const auto period = v2 ? number_in(group / "cpu.max", 1) : number_in(group / "cpu.cfs_period_us");
@@ -75,7 +75,7 @@ std::optional<double> least_quota(const fs::path& root, bool v2) {
                   kMostThreads, std::getenv(name)));
 }
 
-// The first number of a list such as "8,2", which is for nested loops.
+// The first number of the variable, which may be a list for nested loops, such as "8,2".
 std::optional<int> threads_in_variable(const char* name) {
   const char* const text = std::getenv(name);
   if (text == nullptr || *text == '\0') return std::nullopt;

@@ -55,7 +55,7 @@ bool is_utf8(std::string_view text) {
       if (byte(i) >> 6 != 2) return false;
       code = code << 6 | (byte(i) & 0x3f);
     }
-    // Each number has but one form; some are none of a character's.
+    // Each code point has only one valid form, and some are not characters.
     constexpr std::array<unsigned, 5> kLeast{0, 0, 0x80, 0x800, 0x10000};
     if (code < kLeast[length] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) return false;
     text.remove_prefix(length);

@@ -17,8 +17,8 @@ namespace filterscope {
 
 namespace {
 
-// Some 10 to 50 microseconds: about what the serial steps between two loops of an iteration take. Threads
-// that have no core of their own should let others run instead.
+// Some 10 to 50 microseconds, about as long as the serial steps between two loops of an iteration. Threads
+// without a core to themselves should let others run instead.
 constexpr int kSpins = 1000;
 constexpr int kSpinsWithoutCore = 100;
 
@@ -45,7 +45,7 @@ void WaitableNumber::wait_while(std::uint32_t old) {
     pause_processor();
   }
   ++sleepers_;
-  // Sleeps only if the number still is `old`; comes back for no reason at times.
+  // Sleeps only if the number is still `old`; may wake up spuriously.
   while (get() == old) syscall(SYS_futex, &value_, FUTEX_WAIT_PRIVATE, old, nullptr, nullptr, 0);
   --sleepers_;
 }
@@ -62,11 +62,11 @@ ThreadTeam::ThreadTeam(int count) : loops_(spins_of(count)), running_(spins_of(c
     const int started = this->count();
     stop();
     throw Error(ErrorKind::device,
-                fmt::format("expected to start {} threads, found that the system allows {}: {}; give at most "
+                fmt::format("expected to start {} threads, but the system allows {}: {}; give at most "
                             "--threads {}, or {}",
                             count, started, error.code().message(), started,
                             exhaustion_advice(error.code().value())));
-  } catch (...) {  // Memory; threads must have ended before they are destroyed.
+  } catch (...) {  // No memory. Threads must end before they are destroyed.
     stop();
     throw;
   }
@@ -88,7 +88,7 @@ ThreadTeam* ThreadTeam::current() {
 }
 
 void ThreadTeam::share(int count, const Piece& piece) {
-  // A loop inside of this one is not shared.
+  // Loops inside this one are not shared.
   const Scope alone(nullptr);
   piece_ = &piece;
   count_ = count;

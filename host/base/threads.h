@@ -11,20 +11,20 @@
 
 namespace filterscope {
 
-/// A number that threads wait for to change: for a while awake, then asleep. std::atomic's wait() yields its
-/// core before it sleeps, and a process that is busy beside this one keeps it for milliseconds.
+/// A number whose change threads wait for, first spinning, then asleep. std::atomic's wait() yields its core
+/// before it sleeps, and another busy process then keeps the core for milliseconds.
 class WaitableNumber {
  public:
-  /// `spins`: looks at the number, with a pause after each, before the thread sleeps.
+  /// `spins`: how often a thread reads the number, with a pause after each, before it sleeps.
   explicit WaitableNumber(int spins) : spins_(spins) {}
 
   std::uint32_t get() const { return value_.load(std::memory_order_acquire); }
-  /// Returns once the number is another than `old`; what was written before it changed is visible.
+  /// Returns once the number differs from `old`; what was written before the change is visible.
   void wait_while(std::uint32_t old);
   /// Adds to the number, modulo 2^32, and returns what it was.
   std::uint32_t add(std::uint32_t summand) { return value_.fetch_add(summand); }
   void set(std::uint32_t value) { value_.store(value); }
-  /// Wakes those who sleep. Who changes the number without it leaves them asleep.
+  /// Wakes sleeping threads. Call it after each change; the other members do not.
   void wake();
 
  private:
@@ -33,13 +33,13 @@ class WaitableNumber {
   std::atomic<int> sleepers_{0};
 };
 
-/// Threads that share the loops of an engine. They start with the team and end with it: no loop can fail
-/// because a thread cannot be had (where oneTBB ends the process). Between two loops they spin for
-/// microseconds and then sleep, so that a process beside this one gets its core.
+/// Threads that share the loops of an engine. They start and end with the team, so no loop can fail because a
+/// thread cannot be started (where oneTBB ends the process). Between two loops they spin for microseconds and
+/// then sleep, so that other processes get their cores.
 class ThreadTeam {
  public:
-  /// `count` threads, the calling one included. Where the system does not allow as many, an Error of kind
-  /// device says how many it does.
+  /// `count` threads, including the calling one. If the system does not allow so many, a device Error says
+  /// how many it does.
   explicit ThreadTeam(int count);
   ~ThreadTeam();
   ThreadTeam(const ThreadTeam&) = delete;
@@ -47,8 +47,8 @@ class ThreadTeam {
 
   int count() const { return static_cast<int>(workers_.size()) + 1; }
 
-  /// While it lives, the loops of the thread that made it are shared by `team`, or by nobody where that is
-  /// null. A team can serve one thread at a time.
+  /// During its lifetime, `team` shares the loops of the thread that made it; null: nobody does. A team can
+  /// serve one thread at a time.
   class Scope {
    public:
     explicit Scope(ThreadTeam* team);
@@ -73,25 +73,26 @@ class ThreadTeam {
 
   std::vector<std::thread> workers_;
 
-  // The loop, written by the thread that shares it before `loops_` tells the workers.
+  // The current loop, written by the thread that shares it before it changes `loops_`.
   const Piece* piece_ = nullptr;
   int count_ = 0;
   bool stopping_ = false;
   std::mutex error_mutex_;
   std::exception_ptr error_;
 
-  // On cache lines of their own: all workers read the first while they wait and write the second.
+  // On separate cache lines: waiting workers read the first while finishing ones write the second.
   alignas(64) WaitableNumber loops_;    // Started so far.
-  alignas(64) WaitableNumber running_;  // Workers that have not finished the last one.
+  alignas(64) WaitableNumber running_;  // Workers that have not finished the current one.
 };
 
-/// How many threads share the loops of the calling thread, and which of them it is in such a loop, from 0.
+/// The number of threads that share the calling thread's loops, and the calling thread's number in such a
+/// loop, from 0.
 int thread_count();
 int thread_number();
 
-/// Calls body(i) for each i in [0, count). Each thread takes one contiguous part, the same ones whenever
-/// count and team are the same. The first exception is thrown again when all threads are done. Inside a loop
-/// that is shared, and without a team, the calling thread does all.
+/// Calls body(i) for each i in [0, count). Each thread takes one contiguous part, which depends only on count
+/// and team. The first exception is rethrown when all threads are done. Inside a shared loop, and without a
+/// team, the calling thread does everything.
 template <typename Body>
 void parallel_for(int count, const Body& body) {
   const auto piece = [&body](int begin, int end) {
@@ -102,13 +103,13 @@ void parallel_for(int count, const Body& body) {
   team->share(count, piece);
 }
 
-/// Calls body(i, j) for each i in [0, rows) and j in [0, columns), as parallel_for() does for all of them.
+/// Calls body(i, j) for each i in [0, rows) and j in [0, columns), like parallel_for() over all pairs.
 template <typename Body>
 void parallel_for(int rows, int columns, const Body& body) {
   parallel_for(rows * columns, [&](int i) { body(i / columns, i % columns); });
 }
 
-/// Calls body(image, begin, end) for pieces of at most `tile` of each image's [0, rows). The pieces do not
+/// Calls body(image, begin, end) for ranges of at most `tile` of each image's [0, rows). The ranges do not
 /// depend on the number of threads.
 template <typename Body>
 void parallel_tiles(int images, int rows, int tile, const Body& body) {

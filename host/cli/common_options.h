@@ -20,7 +20,7 @@ inline constexpr int kLargestBatch = 65536;
 inline constexpr int kMostThreads = 4096;
 /// Exit code of a command that was interrupted.
 inline constexpr int kInterrupted = 130;
-/// Where `render` writes and `gallery` looks.
+/// The folder that `render` writes and `gallery` reads by default.
 inline constexpr const char* kDefaultOut = "filterscope-out";
 
 /// The square that --size asks for; without it, one of size `fallback`.

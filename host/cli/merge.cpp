@@ -87,7 +87,7 @@ void require_same_settings(const StoredRun& first, const StoredRun& other) {
                           first.folder.string(), other.folder.string(), fmt::join(texts, "; ")));
 }
 
-/// Where a filter's result comes from.
+/// The origin of a filter's result.
 struct Source {
   const StoredRun* run;
   std::size_t row;
@@ -167,7 +167,7 @@ struct Gathered {
   std::set<FilterId> selected;
   std::map<FilterId, Source> sources;
   bool any_images = false;
-  int frame_every = 0;  ///< That of the first animations; 0: there are none.
+  int frame_every = 0;  ///< Taken from the first animations; 0: there are none.
 };
 
 Gathered gather(const std::vector<StoredRun>& runs) {

@@ -15,7 +15,7 @@ namespace filterscope::cli {
 namespace {
 
 constexpr std::size_t kHelpWidth = 100;
-constexpr std::size_t kHelpColumn = 24;  // Where explanations start.
+constexpr std::size_t kHelpColumn = 24;  // The column of the explanations.
 
 [[noreturn]] void fail(const std::string& message) {
   throw Error(ErrorKind::usage, message);

@@ -201,7 +201,7 @@ double estimate_and_print(Renderer& renderer, const RenderRequest& request,
       "This will take about {} for {}. Ctrl-C stops and keeps what is finished.\n"
       "To shorten it: {}smaller --iterations or --size.\n",
       duration_text(seconds), counted(std::ssize(filters), "filter"),
-      std::ssize(filters) > kFewFilters ? fmt::format("fewer filters, as '{}:0-7' or '*:random3', or ",
+      std::ssize(filters) > kFewFilters ? fmt::format("fewer filters, such as '{}:0-7' or '*:random3', or ",
                                                       network.convolutions[filters.front().layer].name)
                                         : "");
   return seconds;

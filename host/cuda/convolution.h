@@ -39,9 +39,9 @@ std::string_view to_string(BiasType type);
 
 struct ConvolutionProblem {
   int images = 0;
-  int height = 0;  ///< Of the map; input and output have the same extent.
+  int height = 0;  ///< Height of the map; input and output have the same extent.
   int width = 0;
-  int in_channels = 0;  ///< Of the layer, in both directions.
+  int in_channels = 0;  ///< The layer's, in both directions.
   int out_channels = 0;
   Precision precision = Precision::fp32;  ///< Not automatic.
   Direction direction = Direction::fprop;

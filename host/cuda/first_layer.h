@@ -23,7 +23,7 @@ struct FirstLayerProblem {
   int images = 0;
   int height = 0;
   int width = 0;
-  int channels = 0;                       ///< Of the layer's output.
+  int channels = 0;                       ///< Output channels of the layer.
   Precision precision = Precision::fp32;  ///< Not automatic.
 
   bool operator==(const FirstLayerProblem&) const = default;

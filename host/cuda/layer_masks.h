@@ -18,8 +18,8 @@ template <class T>
 struct LayerMasks {
   /// How many elements each array is for; 0: none.
   struct Sizes {
-    std::size_t map = 0;         ///< Of the layer's output before its pool, if its ReLU mask is stored.
-    std::size_t pooled = 0;      ///< Of the pool's output, if a pool follows.
+    std::size_t map = 0;         ///< Elements of the output before its pool, if its ReLU mask is stored.
+    std::size_t pooled = 0;      ///< Elements of the pool's output, if a pool follows.
     std::size_t head_words = 0;  ///< Words of the active positions of the heads at this layer.
   };
 
@@ -41,10 +41,10 @@ struct LayerMasks {
   DeviceBuffer<std::uint32_t> bits;
   DeviceBuffer<std::uint8_t> bytes;
   DeviceBuffer<T> activation;
-  // Of the pool after it: kernels::MaxPoolArguments has the same.
+  // The pool after it: as in kernels::MaxPoolArguments.
   DeviceBuffer<std::uint32_t> argmax;
   DeviceBuffer<std::uint32_t> active;
-  // Of the heads at this layer, as kernels::FilterHeadArguments::active.
+  // The heads at this layer: as kernels::FilterHeadArguments::active.
   DeviceBuffer<std::uint32_t> head_active;
 };
 

@@ -18,9 +18,10 @@ namespace {
 
 constexpr int kWidth = 960;
 constexpr int kHeight = 540;
-constexpr int kLeft = 72, kRight = kWidth - 96, kTop = 98, kBottom = kHeight - 52;  ///< Of the curves.
-constexpr int kNamed = 3;         ///< Filters whose numbers stand beside their curves.
-constexpr double kLabelGap = 16;  ///< Between the base lines of neighbouring numbers.
+constexpr int kLeft = 72, kRight = kWidth - 96, kTop = 98,
+              kBottom = kHeight - 52;  ///< Edges of the curves' area.
+constexpr int kNamed = 3;              ///< Filters whose numbers are next to their curves.
+constexpr double kLabelGap = 16;       ///< Between the baselines of neighbouring numbers.
 
 constexpr std::string_view kStyle = R"(
 text { font: 13px system-ui, sans-serif; fill: #555b66; }
@@ -58,7 +59,7 @@ std::string escaped(std::string_view text) {
       case '>':
         safe += "&gt;";
         break;
-      default:  // XML has no place for control characters, however written; names may hold them.
+      default:  // XML allows no control characters, but names may have them.
         safe += static_cast<unsigned char>(character) < 0x20 ? '?' : character;
     }
   }
@@ -69,7 +70,7 @@ std::string loss_text(float loss) {
   return std::isfinite(loss) ? fmt::format("{:.4g}", loss) : "not finite";
 }
 
-/// Round numbers from 0 to `high`, about five.
+/// About five round numbers from 0 to `high`.
 std::vector<double> ticks(double high) {
   if (!(high > 0)) return {0};
   const double power = std::pow(10, std::floor(std::log10(high / 5)));
@@ -81,7 +82,7 @@ std::vector<double> ticks(double high) {
   return values;
 }
 
-/// Thinned evenly to kCurvePoints; without values that are not finite.
+/// The points that are drawn: thinned evenly to kCurvePoints, without values that are not finite.
 std::vector<CurvePoint> shown(const std::vector<CurvePoint>& curve) {
   std::vector<CurvePoint> some;
   const std::size_t count = std::min(curve.size(), kCurvePoints);
@@ -132,7 +133,7 @@ class Axes {
   double top_;  ///< Loss at the upper edge.
 };
 
-/// At each step that most of the curves have: the median of their losses.
+/// The median of the losses at each step that most of the curves have.
 std::vector<CurvePoint> median_of(const std::vector<std::vector<CurvePoint>>& curves) {
   std::map<int, std::vector<float>> losses;
   for (const auto& curve : curves)
@@ -149,7 +150,7 @@ std::vector<CurvePoint> median_of(const std::vector<std::vector<CurvePoint>>& cu
   return median;
 }
 
-/// The numbers of the filters with the highest final losses, at the ends of their curves, kept apart.
+/// The numbers of the filters with the highest final losses, at the ends of their curves, without overlaps.
 std::string names_of(const Axes& axes, std::span<const FilterRecord> filters) {
   std::vector<const FilterRecord*> highest;
   for (const FilterRecord& entry : filters)
@@ -225,12 +226,12 @@ std::string draw_curves(const StoredRun& run, std::size_t first, std::size_t cou
         kWidth - 190, kWidth - 105);
   }
   svg += axes.draw();
-  // The more lines, the fainter, so that one can see where they lie dense.
+  // The more lines, the fainter they are, so that dense regions remain visible.
   fmt::format_to(std::back_inserter(svg), "<g class=\"curves\" stroke-opacity=\"{:.2f}\">\n",
                  std::clamp(4 / std::sqrt(static_cast<double>(curves.size())), .2, .9));
   for (std::size_t i = 0; i < curves.size(); ++i) {
     if (curves[i].empty()) continue;
-    // The loss of a dead filter stays, so that even a single point becomes a line over the whole width.
+    // A dead filter's loss does not change, so its curve is extended over the whole width.
     std::vector<CurvePoint> curve = curves[i];
     if (filters[i].status == FilterStatus::dead) curve.push_back({last_step, curve.back().loss});
     fmt::format_to(std::back_inserter(svg), "<path{} d=\"{}\"><title>{}: {} to {}</title></path>\n",

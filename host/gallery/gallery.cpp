@@ -33,12 +33,12 @@ void count(GalleryCounts& counts, const StoredRun& run, const PictureSurvey& sur
       }));
 }
 
-/// From `page` to `run`, with '/' at the end.
-std::string way_to(const fs::path& run, const fs::path& page) {
-  std::error_code ignored;  // What cannot be looked at cannot be linked to by a better way.
-  const fs::path way =
+/// The relative path from `page` to `run`, with '/' at the end.
+std::string path_to(const fs::path& run, const fs::path& page) {
+  std::error_code ignored;  // A path that cannot be resolved is used as it is.
+  const fs::path path =
       fs::weakly_canonical(run, ignored).lexically_relative(fs::weakly_canonical(page, ignored));
-  return (way / "").generic_string();
+  return (path / "").generic_string();
 }
 
 std::string name_of(const fs::path& folder) {
@@ -47,7 +47,7 @@ std::string name_of(const fs::path& folder) {
   return (error ? folder : known).filename().string();
 }
 
-/// With pictures that are not there, so that these can be told from those that were never made.
+/// Includes filters whose pictures are missing, to distinguish them from unfinished filters.
 StoredRun run_in(const fs::path& folder) {
   std::optional<StoredRun> run = read_records(folder, vgg16());
   if (!run) throw_no_run(folder);
@@ -59,7 +59,7 @@ StoredRun run_in(const fs::path& folder) {
 GalleryCounts write_gallery(const fs::path& folder) {
   const StoredRun run = run_in(folder);
   const PictureSurvey survey = survey_pictures(run, folder, kGalleryFolder, poster_tile(run));
-  // Takes as long as everything after it.
+  // In parallel, since it takes as long as everything after it.
   std::future<void> poster = std::async([&] {
     const Picture picture = draw_poster(run, survey);
     write_png(folder / kPosterFile, picture.pixels, picture.extent);
@@ -85,8 +85,8 @@ GalleryCounts write_comparison(const fs::path& first, const fs::path& second, co
   const PictureSurvey survey_a = survey_pictures(a, out, std::string(kGalleryFolder) + "/a");
   const PictureSurvey survey_b = survey_pictures(b, out, std::string(kGalleryFolder) + "/b");
   const std::array pages{
-      PageRun{.run = a, .survey = survey_a, .folder = way_to(first, out), .name = name_of(first)},
-      PageRun{.run = b, .survey = survey_b, .folder = way_to(second, out), .name = name_of(second)}};
+      PageRun{.run = a, .survey = survey_a, .folder = path_to(first, out), .name = name_of(first)},
+      PageRun{.run = b, .survey = survey_b, .folder = path_to(second, out), .name = name_of(second)}};
   write_file(out / kPageFile, build_page(pages));
   GalleryCounts counts;
   count(counts, a, survey_a);

@@ -25,7 +25,7 @@
 namespace filterscope {
 namespace {
 
-/// Six digits, more than a reader compares; null if not finite.
+/// Rounded to six digits; null if not finite.
 Json rounded(double value) {
   if (!std::isfinite(value)) return nullptr;
   return Json::parse(fmt::format("{:.6g}", value));
@@ -144,8 +144,9 @@ Json layer_data(const LayerAtlases& layer, const PageRun& page, const std::vecto
           {"curves", base64(losses)}};
 }
 
-/// The options that make `filterscope render` do what this run did: the seed, what is found by looking around
-/// (weights and device), and all that is not the default. Each as for a shell, with its value.
+/// The options with which `filterscope render` repeats this run: seed, weights and device, whose defaults
+/// depend on the machine, and all others that are not the default. Each is quoted for a shell, with its
+/// value.
 std::vector<std::string> options_of(const Manifest& manifest) {
   std::vector<std::string> options;
   const auto add = [&](const char* flag, std::string value) {
@@ -165,7 +166,7 @@ std::vector<std::string> options_of(const Manifest& manifest) {
     add("--step", fmt::format("{}", recipe.optimiser.step));
   if (!usual || recipe.rescue != usual->rescue) add("--rescue", recipe.rescue ? "on" : "off");
   if (manifest.init) {
-    add("--init", manifest.init->file);  // It has the size, too.
+    add("--init", manifest.init->file);  // Also sets the size.
   } else if (!usual || manifest.extent != Extent{usual->size, usual->size}) {
     add("--size", std::to_string(manifest.extent.height));
   }
@@ -208,7 +209,7 @@ Json run_data(const PageRun& page) {
           {"seed", std::to_string(manifest.seed)},
           {"start", manifest.init ? Json(start_file_name(*manifest.init)) : Json(nullptr)},
           {"start_sha256", manifest.init ? manifest.init->sha256 : ""},
-          // Filters with a start image each cannot be rendered alone.
+          // With one start image per filter, filters cannot be rendered alone.
           {"selectors", manifest.init ? manifest.init->filters : ""},
           {"options", options_of(manifest)},
           {"reproducible", manifest.reproducible},
@@ -225,7 +226,7 @@ Json run_data(const PageRun& page) {
 
 Json network_data(const Network& network) {
   Json layers = Json::array();
-  int field = 1;   // Pixels each way that a position of the layer sees.
+  int field = 1;   // Side of a position's receptive field, in pixels.
   int stride = 1;  // Pixels between neighbouring positions.
   for (const Convolution& convolution : network.convolutions) {
     field += 2 * stride;
@@ -242,7 +243,7 @@ Json network_data(const Network& network) {
   return {{"name", network.name}, {"layers", std::move(layers)}};
 }
 
-/// Text that may stand in a script element: no "<", which could begin "</script" or "<!--".
+/// Text for a script element, without "<", which could begin "</script" or "<!--".
 std::string in_script(const Json& json) {
   const std::string text = json.dump(-1, ' ', true, Json::error_handler_t::replace);
   std::string safe;
@@ -267,7 +268,7 @@ std::string build_page(std::span<const PageRun> runs) {
   for (const PageRun& run : runs) json["runs"].push_back(run_data(run));
 
   const std::string data = in_script(json);
-  // Each mark stands once in tools/gallery/index.html, alone on its line.
+  // Each mark is in tools/gallery/index.html once, alone on its line.
   std::string page;
   std::string_view rest = kPageHtml;
   for (const auto& [mark, content] :

@@ -21,7 +21,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The noise of the pictures hides what this leaves out; 20 MB for 4224 pictures of 96 x 96.
+// The pictures' noise hides the loss; 4224 pictures of 96 x 96 take 20 MB.
 constexpr int kJpegQuality = 80;
 
 std::vector<std::uint8_t> encode_jpeg(const Picture& picture) {
@@ -38,7 +38,7 @@ std::vector<std::uint8_t> encode_jpeg(const Picture& picture) {
   return file;
 }
 
-/// Reads the picture of one filter; `thumbnail` is where its small version goes.
+/// Reads the picture of one filter, and stores its small version in `thumbnail`.
 PictureRecord survey_picture(const StoredRun& run, const FilterRecord& filter, int largest_small,
                              Picture& thumbnail) {
   PictureRecord record;
@@ -90,7 +90,7 @@ PictureSurvey survey_pictures(const StoredRun& run, const fs::path& page_folder,
   survey.pictures.resize(run.manifest.filters.size());
 
   struct Task {
-    std::size_t first = 0, count = 0;  ///< Of the manifest's filters.
+    std::size_t first = 0, count = 0;  ///< Rows of the manifest.
     std::string file;
   };
   std::vector<Task> tasks;

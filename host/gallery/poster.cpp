@@ -21,7 +21,7 @@ using namespace palette;
 
 constexpr int kMostColumns = 64;
 constexpr int kFewestColumns = 8;
-constexpr int kStripWidth = 2048;  ///< Of the pictures of a full strip.
+constexpr int kStripWidth = 2048;  ///< Width of a full strip's pictures.
 constexpr int kMargin = 40;
 constexpr int kGap = 2;        ///< Between pictures: room for their frames.
 constexpr int kStripGap = 20;  ///< Between strips.
@@ -32,7 +32,7 @@ constexpr int kTitleLine = kGlyphHeight * kTitleScale + 10;
 constexpr int kBadgeScale = kTitleScale - 1;
 constexpr int kBadgePadding = 12;
 
-/// Pictures in a row: a power of two, so that rows of full layers begin with round numbers.
+/// Pictures per row: a power of two, so that rows of full layers begin with round numbers.
 int columns_of(const StoredRun& run) {
   int most = 0;
   int count = 0;
@@ -48,8 +48,8 @@ int columns_of(const StoredRun& run) {
 /// One layer on the poster.
 struct Strip {
   const LayerAtlases& layer;
-  std::vector<std::string>
-      text;        ///< Beside it, line by line: its name, "512 filters", "40 rescued", "6 dead", "1 missing".
+  /// Lines to its left: its name, "512 filters", "40 rescued", "6 dead", "1 missing".
+  std::vector<std::string> text;
   int height = 0;  ///< Pixels.
 };
 

@@ -6,13 +6,13 @@
 
 namespace filterscope {
 
-/// The longest side of a picture on the poster of `run`, in pixels: what survey_pictures() needs. The more
-/// filters a layer has, the smaller, so that all posters are about equally wide.
+/// The longest side of a picture on the poster of `run`, in pixels, for survey_pictures(). The more filters a
+/// layer has, the smaller it is, so that all posters have about the same width.
 int poster_tile(const StoredRun& run);
 
-/// All filters of a run in one picture: a strip for each layer, from the first, in it every filter by
-/// ascending number. Marks rescued, dead and nonfinite filters and leaves the places of missing ones empty,
-/// as sheets do.
+/// All filters of a run in one picture: one strip per layer, from the first, with its filters in the order of
+/// their numbers. Like sheets, it marks rescued, dead and nonfinite filters and leaves the places of missing
+/// ones empty.
 Picture draw_poster(const StoredRun& run, const PictureSurvey& survey);
 
 }  // namespace filterscope

@@ -15,14 +15,14 @@ struct InputMapping {
   bool operator==(const InputMapping&) const = default;
 };
 
-/// The image as it is.
+/// The image unchanged.
 InputMapping identity_mapping();
-/// What Keras' VGG16 was trained on, from an RGB image in 0..1: BGR in 0..255 minus the ImageNet mean.
+/// From an RGB image in 0..1 to what Keras' VGG16 was trained on: BGR in 0..255 minus the ImageNet mean.
 InputMapping keras_mapping();
-/// What torchvision's VGG16 was trained on, from an RGB image in 0..1: RGB minus mean over standard
+/// From an RGB image in 0..1 to what torchvision's VGG16 was trained on: RGB minus mean, divided by standard
 /// deviation.
 InputMapping torchvision_mapping();
-/// What torchvision's weights IMAGENET1K_FEATURES of VGG16 were trained on: RGB in 0..255 minus the mean.
+/// The same for torchvision's weights IMAGENET1K_FEATURES of VGG16: RGB in 0..255 minus the mean.
 InputMapping torchvision_features_mapping();
 
 }  // namespace filterscope

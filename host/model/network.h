@@ -11,8 +11,8 @@
 
 namespace filterscope {
 
-/// One 3x3 convolution, stride 1, zero padding 1, bias, ReLU; then, if `pool_after`, a 2x2 max-pool of stride
-/// 2 (floor).
+/// One 3x3 convolution with stride 1, zero padding 1, bias and ReLU; then, if `pool_after`, a 2x2 max-pool
+/// with stride 2, whose output size is rounded down.
 struct Convolution {
   std::string name;  ///< Keras' name, such as "block3_conv1".
   int in_channels;
@@ -34,14 +34,13 @@ struct Network {
 
   /// Extent of the map that `layer` computes (before its pool) for an input image of extent `image`.
   Extent map_extent(int layer, Extent image) const;
-  /// The smallest square image whose every map has at least one position.
+  /// The side of the smallest square image for which every map has at least one position.
   int smallest_image() const;
 
   /// Multiply-adds of one forward convolution of `layer` on one image.
   double forward_macs(int layer, Extent image) const;
-  /// Floating-point operations (2 per multiply-add) of one ascent iteration of one filter of `layer`: forward
-  /// and input gradient through the layers before it, and the filter head (one output channel) at the layer
-  /// itself.
+  /// Floating-point operations (2 per multiply-add) of one ascent iteration of one filter of `layer`: fprop
+  /// and dgrad of the layers before it, and the filter head (one output channel) at the layer itself.
   double iteration_flops(int layer, Extent image) const;
 };
 
@@ -53,8 +52,9 @@ struct FilterId {
   auto operator<=>(const FilterId&) const = default;
 };
 
-/// VGG with 11, 13, 16 or 19 weight layers (K. Simonyan, A. Zisserman, arXiv:1409.1556, table 1, columns A,
-/// B, D, E), the convolutional part, with Keras' layer names. Throws std::invalid_argument for another depth.
+/// The convolutional part of VGG with 11, 13, 16 or 19 weight layers (K. Simonyan, A. Zisserman,
+/// arXiv:1409.1556, table 1, columns A, B, D, E), with Keras' layer names. Throws std::invalid_argument for
+/// another depth.
 Network vgg(int depth);
 
 /// The network of the program: vgg(16). 13 convolutions, 4224 filters, 14,714,688 parameters.

@@ -19,15 +19,15 @@ using Bytes = std::vector<std::uint8_t>;
 
 constexpr std::size_t kSignatureBytes = 8;
 constexpr std::size_t kHeaderBytes = 8 + 13 + 4;  // The chunk IHDR.
-constexpr std::size_t kAroundData = 8 + 4;        // Length and type before a chunk's data, its CRC behind.
+constexpr std::size_t kAroundData = 8 + 4;        // Length and type before a chunk's data, CRC after it.
 
-// Milliseconds. Browsers show a frame for 20 at least, and for 100 where less is asked for.
+// Milliseconds. Browsers show frames of less than 20 for 100.
 constexpr int kAnimation = 4000;
 constexpr int kShortestFrame = 20;
 constexpr int kLongestFrame = 400;
 constexpr int kLastFrame = 2000;
 
-/// CRC-32 as of PNG's section 5.5, of each byte.
+/// The CRC-32 of PNG's section 5.5 for each byte.
 constexpr std::array<std::uint32_t, 256> kCrcTable = [] {
   std::array<std::uint32_t, 256> table{};
   for (std::uint32_t byte = 0; byte < table.size(); ++byte) {
@@ -70,7 +70,7 @@ struct Chunk {
   std::span<const std::uint8_t> data;
 };
 
-/// Takes the first chunk off `bytes`; throws std::invalid_argument where there is none whose CRC is right.
+/// Takes the first chunk off `bytes`; throws std::invalid_argument if it is cut off or its CRC is wrong.
 Chunk take_chunk(std::span<const std::uint8_t>& bytes) {
   if (bytes.size() < kAroundData) throw std::invalid_argument("a chunk is cut off");
   const std::uint32_t size = number_at(bytes);
@@ -84,11 +84,11 @@ Chunk take_chunk(std::span<const std::uint8_t>& bytes) {
 Bytes animation_control(int frames) {
   Bytes data;
   append_number(data, static_cast<std::uint32_t>(frames));
-  append_number(data, 0);  // Again and again.
+  append_number(data, 0);  // Repeat forever.
   return data;
 }
 
-/// What an animation of that size and number of frames begins with.
+/// The start of an animation: everything before the frames.
 Bytes beginning(std::span<const std::uint8_t> png, int frames) {
   Bytes file(png.begin(), png.begin() + kSignatureBytes + kHeaderBytes);
   append_chunk(file, "acTL", animation_control(frames));
@@ -103,13 +103,13 @@ Bytes frame_control(std::uint32_t sequence, Extent extent, int milliseconds) {
   append_number(data, 0);  // Offsets.
   append_number(data, 0);
   append_number(data, static_cast<std::uint32_t>(milliseconds), 2);
-  append_number(data, 1000, 2);  // Parts of a second.
-  data.push_back(0);             // Leave the frame as it is,
-  data.push_back(0);             // and put the next one in its place.
+  append_number(data, 1000, 2);  // Denominator: the unit is a millisecond.
+  data.push_back(0);             // APNG_DISPOSE_OP_NONE
+  data.push_back(0);             // APNG_BLEND_OP_SOURCE
   return data;
 }
 
-/// Of a file of encode_apng() the image data of each frame, without the sequence numbers.
+/// The image data of each frame in a file of encode_apng(), without sequence numbers.
 std::vector<Bytes> image_data(std::span<const std::uint8_t> chunks) {
   std::vector<Bytes> frames;
   while (!chunks.empty()) {

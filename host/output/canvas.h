@@ -19,7 +19,7 @@ struct Colour {
 namespace palette {
 inline constexpr Colour kBackground{24, 25, 28};
 inline constexpr Colour kEmpty{34, 36, 40};    ///< The place of a missing filter.
-inline constexpr Colour kOutline{62, 65, 71};  ///< Around it.
+inline constexpr Colour kOutline{62, 65, 71};  ///< Around that place.
 inline constexpr Colour kTitle{240, 240, 242};
 inline constexpr Colour kText{172, 176, 184};
 inline constexpr Colour kFaint{110, 114, 122};
@@ -30,7 +30,7 @@ inline constexpr Colour kBadge{245, 180, 60};
 inline constexpr Colour kBadgeText{24, 20, 8};
 }  // namespace palette
 
-/// A picture to draw on. Coordinates are pixels from the upper left corner; what lies outside is not drawn.
+/// A picture to draw on. Coordinates are pixels from the upper left corner; drawing is clipped.
 class Canvas {
  public:
   /// Filled with palette::kBackground.
@@ -43,11 +43,11 @@ class Canvas {
   void corner(int top, int left, int side, Colour colour);
   /// `picture` must lie within the canvas.
   void paste(int top, int left, const Picture& picture);
-  /// Printable ASCII in glyphs enlarged `scale` times.
+  /// Draws printable ASCII, with glyphs enlarged `scale` times.
   void text(int top, int left, int scale, std::string_view text, Colour colour);
 
-  /// text() with `padding` of `ground` around it: twice as much before and behind it, half as much above and
-  /// below.
+  /// text() on a rectangle of `ground` that extends beyond it by twice `padding` on the left and right, and
+  /// by half of it above and below.
   void label(int top, int left, int scale, std::string_view text, int padding, Colour colour, Colour ground);
 
   Picture take() { return std::move(picture_); }
@@ -59,13 +59,13 @@ class Canvas {
   Picture picture_;
 };
 
-/// Pixels that Canvas::text() takes.
+/// Width of Canvas::text() in pixels.
 int text_width(std::string_view text, int scale);
 
-/// What every picture of a run with stand-in weights is marked with.
+/// Marks every sheet and poster of a run with synthetic weights.
 inline constexpr std::string_view kSyntheticLabel = "SYNTHETIC WEIGHTS";
 
-/// Lines of at most `columns` characters, broken at spaces; a longer word is broken anywhere.
+/// Breaks text at spaces into lines of at most `columns` characters; longer words are broken anywhere.
 std::vector<std::string> wrap(std::string_view text, std::size_t columns);
 
 }  // namespace filterscope

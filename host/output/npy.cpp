@@ -26,11 +26,12 @@
 namespace filterscope {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "values go to .npy files as they lie in memory");
+static_assert(std::endian::native == std::endian::little,
+              "values are written to .npy files without conversion");
 
 constexpr std::string_view kMagic{"\x93NUMPY", 6};
 constexpr int kChannels = 3;
-/// Of the whole header of a file written here: room for every shape, and a multiple of 64 as numpy wants it.
+/// The size of the headers written here: room for every shape, and a multiple of 64, as NumPy requires.
 constexpr std::size_t kHeaderSize = 128;
 /// More start images than any run needs: 4224 of 448 x 448.
 constexpr std::uint64_t kMaxBytes = std::uint64_t{10} << 30;
@@ -55,7 +56,7 @@ std::string header(std::int64_t rows, Extent extent) {
   return bytes + text;
 }
 
-/// What the header of a .npy file says, as far as it concerns us.
+/// The contents of a .npy header.
 struct Header {
   std::string descr;
   bool fortran_order = false;
@@ -63,7 +64,7 @@ struct Header {
 };
 
 /// Reads the dictionary of a .npy header: a Python literal with the keys 'descr', 'fortran_order' and
-/// 'shape', in any order. Nothing for anything else, such as the list that describes a structured type.
+/// 'shape', in any order. Rejects anything else, such as the list that describes a structured type.
 class HeaderParser {
  public:
   explicit HeaderParser(std::string_view text) : rest_(text) {}
@@ -171,13 +172,14 @@ NpyImageWriter::NpyImageWriter(std::filesystem::path path, int rows, Extent exte
 
 void NpyImageWriter::append(std::span<const float> image) {
   if (image.size() != values_of(extent_))
-    throw std::invalid_argument("NpyImageWriter: an image of another size");
+    throw std::invalid_argument("NpyImageWriter: the image has another size");
   file_.append(std::as_bytes(image));
   ++written_;
 }
 
 void NpyImageWriter::finish() {
-  if (written_ != rows_) throw std::logic_error("NpyImageWriter: another number of images than announced");
+  if (written_ != rows_)
+    throw std::logic_error("NpyImageWriter: the number of images is not the one announced");
   file_.commit();
 }
 
@@ -210,7 +212,7 @@ InitialImages read_initial_images(const std::filesystem::path& path) {
   if (!std::filesystem::exists(status))
     throw Error(ErrorKind::input,
                 fmt::format("--init {}: {}; {}", path.string(), missing_text(path), kExpected));
-  // Reading a pipe or a device could wait for ever.
+  // Reading a pipe or a device could wait forever.
   if (!std::filesystem::is_regular_file(status)) refuse(path, "something that is not a regular file");
   const std::uint64_t file_size = std::filesystem::file_size(path, error);
   errno = error.value();
@@ -219,7 +221,7 @@ InitialImages read_initial_images(const std::filesystem::path& path) {
     throw Error(ErrorKind::input, fmt::format("--init {}: the file cannot be read: {}{}", path.string(),
                                               std::generic_category().message(errno), reading_advice(errno)));
 
-  // Format 1 has a length of two bytes, formats 2 and 3 of four.
+  // The length of the header has two bytes in format 1, four in formats 2 and 3.
   std::array<unsigned char, 12> start{};
   file.read(reinterpret_cast<char*>(start.data()), start.size());
   if (file.bad())
@@ -234,7 +236,7 @@ InitialImages read_initial_images(const std::filesystem::path& path) {
   const std::uint64_t prefix = format == 1 ? 10 : 12;
   std::uint64_t header_size = start[8] | start[9] << 8;
   if (format > 1) header_size |= std::uint64_t{start[10]} << 16 | std::uint64_t{start[11]} << 24;
-  // A shape of up to four numbers needs far less; numpy itself reads at most 10000.
+  // A shape of up to four numbers needs far less; NumPy itself reads at most 10000 bytes.
   constexpr std::uint64_t kMaxHeader = 65536;
   if (header_size > kMaxHeader || prefix + header_size > file_size)
     refuse(path, fmt::format("a header of {} in a file of {} (damaged or cut off)", bytes_text(header_size),
@@ -259,8 +261,8 @@ InitialImages read_initial_images(const std::filesystem::path& path) {
     refuse(path, fmt::format("shape [{}]", printable(fmt::format("{}", fmt::join(shape, ", ")))),
            channels_first
                ? (axes == 3 ? kTransposeOne : kTransposeMany)
-               : fmt::format("save an array of such a shape, with three channels last and at most {} "
-                             "of everything",
+               : fmt::format("save an array of such a shape, with three channels last and no dimension "
+                             "above {}",
                              with_thousands(kMaxSide)));
   }
 
@@ -286,7 +288,7 @@ InitialImages read_initial_images(const std::filesystem::path& path) {
     throw Error(
         ErrorKind::input,
         fmt::format("--init {}: expected finite values; found {} at value {} (counted from 0, in C order); "
-                    "remove what is infinite or not a number",
+                    "remove values that are infinite or not a number",
                     path.string(), *bad, bad - images.values.begin()));
   return images;
 }

@@ -11,17 +11,17 @@
 
 namespace filterscope {
 
-/// A float32 array [rows, height, width, 3] written to a .npy file (format 1.0, little-endian, C order) image
-/// by image, so that no more than one image is in memory. Failures are output Errors.
+/// Writes a float32 array [rows, height, width, 3] to a .npy file (format 1.0, little-endian, C order) image
+/// by image, so that only one image is in memory. Failures are output Errors.
 class NpyImageWriter {
  public:
-  /// For exactly `rows` images of `extent`.
+  /// The file will have exactly `rows` images of `extent`.
   NpyImageWriter(std::filesystem::path path, int rows, Extent extent);
 
-  /// The next image, row-major [height, width, 3]. Throws std::invalid_argument for another size.
+  /// Writes the next image, row-major [height, width, 3]. Throws std::invalid_argument for another size.
   void append(std::span<const float> image);
 
-  /// Gives the file its name. Throws std::logic_error when images are missing or were too many.
+  /// Gives the file its name. Throws std::logic_error if the number of images is wrong.
   void finish();
 
  private:
@@ -31,16 +31,16 @@ class NpyImageWriter {
   int written_ = 0;
 };
 
-/// Whether the file has the header and the size that NpyImageWriter gives it for so many images.
+/// Whether the file has the header and the size of a file that NpyImageWriter wrote for `rows` images.
 bool holds_images(const std::filesystem::path& path, std::int64_t rows, Extent extent);
 
 /// Image `row`, row-major [height, width, 3], of a file that NpyImageWriter wrote for `rows` images; an input
-/// Error when it is not such a file or cannot be read.
+/// Error if it is not such a file or cannot be read.
 std::vector<float> read_image(const std::filesystem::path& path, int rows, int row, Extent extent);
 
-/// Start images from a .npy file (format 1.0 to 3.0): float32 [height, width, 3] or [n, height, width, 3],
-/// little-endian, C order, every value finite. Anything else, whatever the bytes, is an input Error that
-/// names the file, what was expected and what was found.
+/// Reads start images from a .npy file (format 1.0 to 3.0): float32 [height, width, 3] or [n, height, width,
+/// 3], little-endian, C order, every value finite. Anything else is an input Error that names the file, what
+/// was expected and what was found. Safe for untrusted files.
 InitialImages read_initial_images(const std::filesystem::path& path);
 
 }  // namespace filterscope

@@ -20,7 +20,7 @@ namespace {
 
 constexpr int kChannels = 3;
 
-/// Takes over what stb_image gives; nothing where that is nothing.
+/// Takes ownership of the pixels that stb_image returned; null means that it failed.
 std::optional<Picture> picture_of(stbi_uc* pixels, Extent extent) {
   const std::unique_ptr<stbi_uc, decltype(&stbi_image_free)> owner(pixels, stbi_image_free);
   if (pixels == nullptr) {
@@ -41,7 +41,7 @@ std::vector<std::uint8_t> encode_png(std::span<const std::uint8_t> pixels, Exten
     const auto* bytes = static_cast<const std::uint8_t*>(data);
     static_cast<std::vector<std::uint8_t>*>(context)->assign(bytes, bytes + size);
   };
-  // All that can fail is memory.
+  // Only the allocation can fail.
   if (stbi_write_png_to_func(append, &file, extent.width, extent.height, kChannels, pixels.data(),
                              extent.width * kChannels) == 0)
     throw std::bad_alloc();

@@ -16,22 +16,21 @@ struct Picture {
   std::vector<std::uint8_t> pixels;
 };
 
-/// The PNG file of `pixels`, row-major [height, width, 3], RGB. Throws std::invalid_argument when the extent
-/// is empty or does not match. Safe to call from several threads.
+/// The PNG file of `pixels`, row-major [height, width, 3], RGB. Throws std::invalid_argument if the extent is
+/// empty or does not match. Thread-safe.
 std::vector<std::uint8_t> encode_png(std::span<const std::uint8_t> pixels, Extent extent);
 
-/// Writes that file whole; an output Error when it cannot be written.
+/// Writes such a file as an AtomicFile; an output Error if that fails.
 void write_png(const std::filesystem::path& path, std::span<const std::uint8_t> pixels, Extent extent);
 
-/// Reads a PNG file as 8-bit RGB, whatever its own channels and depth; what is transparent keeps its colour.
-/// Nothing where the file cannot be read or is no whole PNG file. Safe to call from several threads.
+/// Reads a PNG file as 8-bit RGB, whatever its own channels and depth; transparent pixels keep their colour.
+/// Empty if the file cannot be read or is not a whole PNG file. Thread-safe.
 std::optional<Picture> read_png(const std::filesystem::path& path);
 
-/// The same of a file in memory.
+/// The same for a file in memory.
 std::optional<Picture> decode_png(std::span<const std::uint8_t> file);
 
-/// Whether the file has the beginning and the end of a PNG file of that size; a quick look, without reading
-/// what is between.
+/// Whether the file starts and ends like a PNG file of that size; what is between is not read.
 bool is_whole_png(const std::filesystem::path& path, Extent extent);
 
 }  // namespace filterscope

@@ -1,5 +1,4 @@
-// The one place where the code of stb_image is compiled; its includes count as system headers, so its
-// warnings are not ours.
+// Compiles the code of stb_image. Its headers count as system headers, so their warnings are suppressed.
 #include <cstdlib>
 
 #include "stb_memory.h"
@@ -36,6 +35,6 @@ bool stb_lacked_memory() {
 #define STBI_FREE(memory) std::free(memory)
 #define STB_IMAGE_IMPLEMENTATION
 #define STBI_ONLY_PNG
-// Far above any picture of this program; keeps a damaged header from asking for all memory.
+// Far above any picture of this program; keeps a damaged header from requesting all memory.
 #define STBI_MAX_DIMENSIONS 16384
 #include <stb_image.h>

@@ -1,5 +1,5 @@
-// The one place where the code of stb_image_write is compiled; its includes count as system headers, so its
-// warnings are not ours. In place of its own deflate it is given zlib's.
+// Compiles the code of stb_image_write, with zlib's deflate in place of its own. Its headers count as system
+// headers, so their warnings are suppressed.
 
 #include <zlib.h>
 
@@ -17,17 +17,17 @@ namespace {
 
 using Bytes = std::vector<unsigned char>;
 
-/// Sheets and posters, of dozens of megabytes, are compressed in pieces of so many bytes at the same time.
+/// Sheets and posters of dozens of megabytes are compressed in parallel, in pieces of so many bytes.
 constexpr std::size_t kPiece = std::size_t{4} << 20;
 
-/// stb's own deflate has fixed codes: noise, which most of these pictures are, it leaves as it is after
-/// several times the work. There is next to nothing to find in it but bytes that are rarer than others, and
-/// runs of the same one in what is drawn on sheets: zlib looks for no more (Z_RLE). All pieces but the last
-/// end on a byte, for the next one to follow.
+/// stb's own deflate has fixed codes, so it cannot compress noise, which most of these pictures are, and
+/// takes several times as long. Noise has only unequal frequencies of bytes to exploit, and the drawings on
+/// sheets have runs of the same byte, so zlib looks for nothing else (Z_RLE). All pieces but the last end on
+/// a byte boundary, so that the next one can follow.
 Bytes deflate_piece(std::span<unsigned char> data, bool last) {
   z_stream stream{};
   if (deflateInit2(&stream, Z_BEST_SPEED, Z_DEFLATED, -MAX_WBITS, 8, Z_RLE) != Z_OK) throw std::bad_alloc();
-  constexpr uLong kFlush = 16;  // What ends a piece takes at most.
+  constexpr uLong kFlush = 16;  // The most that the end of a piece takes.
   Bytes compressed(deflateBound(&stream, static_cast<uLong>(data.size())) + kFlush);
   stream.next_in = data.data();
   stream.avail_in = static_cast<uInt>(data.size());
@@ -37,11 +37,11 @@ Bytes deflate_piece(std::span<unsigned char> data, bool last) {
                      stream.avail_in == 0 && stream.avail_out > 0;
   compressed.resize(stream.total_out);
   deflateEnd(&stream);
-  if (!whole) throw std::logic_error("zlib compressed to more than it said");
+  if (!whole) throw std::logic_error("zlib compressed to more than its bound");
   return compressed;
 }
 
-/// As STBIW_ZLIB_COMPRESS: a stream as of RFC 1950, to be freed with free(); null where there is no memory.
+/// As STBIW_ZLIB_COMPRESS: a stream as in RFC 1950, to be freed with free(); null if memory ran out.
 unsigned char* deflate_png(unsigned char* data, int size, int* compressed_size, int /* quality */) try {
   const auto all = std::span(data, static_cast<std::size_t>(size));
   const std::size_t count = std::max<std::size_t>((all.size() + kPiece - 1) / kPiece, 1);

@@ -2,9 +2,9 @@
 
 namespace filterscope {
 
-/// stb_image gives no reason for some of its failures, and a lack of memory is not the file's fault.
-/// After start_noting_stb_memory(), stb_lacked_memory() tells whether stb_image asked for memory in vain, on
-/// this thread.
+/// stb_image does not say whether it failed for lack of memory, which is not the file's fault.
+/// stb_lacked_memory() returns whether an allocation of stb_image failed on this thread since
+/// start_noting_stb_memory().
 void start_noting_stb_memory();
 bool stb_lacked_memory();
 

@@ -51,7 +51,8 @@ std::optional<int> parse_number(std::string_view text) {
   return result.ec == std::errc{} ? value : std::numeric_limits<int>::max();
 }
 
-// What `pattern` was probably meant to be: a block's layers, the paper's name of a layer, or a typing error.
+// The probable intention of `pattern`: a block's layers, the paper's name of a layer, or a name with a typing
+// error.
 std::optional<std::string> likely_pattern(std::string_view pattern, const std::vector<std::string>& names) {
   if (pattern.find('*') != std::string_view::npos) return std::nullopt;
   const auto is_name = [&](const std::string& name) { return std::ranges::find(names, name) != names.end(); };

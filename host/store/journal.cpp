@@ -16,8 +16,8 @@
 namespace filterscope {
 namespace {
 
-/// Whether `path` is still the file that was opened: its last owner may have removed it before the lock came
-/// free.
+/// Whether `path` is still the file that was opened: its last owner may have removed it before releasing the
+/// lock.
 bool has_its_name(int descriptor, const std::filesystem::path& path) {
   struct stat opened {};
   struct stat named {};
@@ -34,7 +34,7 @@ Journal::Journal(std::filesystem::path path) : path_(std::move(path)) {
       if (errno == EINTR) continue;
       throw_output_error(path_, "cannot open the file", errno);
     }
-    // A file system that has no locks is used without.
+    // File systems without locks are used without one.
     if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
       ::close(std::exchange(descriptor_, -1));
       throw Error(ErrorKind::output,
@@ -63,7 +63,7 @@ void Journal::append(std::string_view line) {
     if (count < 0 && errno == EINTR) continue;
     if (count <= 0) {
       const int error = count < 0 ? errno : ENOSPC;
-      // Should this fail too, the next line ends the torn one, and readers stop there.
+      // If this fails too, the next line ends the torn one, and readers stop there.
       [[maybe_unused]] const int truncated = ::ftruncate(descriptor_, static_cast<off_t>(size_));
       throw_output_error(path_, "cannot write the file", error);
     }
@@ -78,7 +78,7 @@ void Journal::clear() {
 }
 
 void Journal::remove() {
-  // In this order: once the lock is free, the name may be another's.
+  // In this order: once the lock is released, another process may use the name.
   if (::unlink(path_.c_str()) != 0) throw_output_error(path_, "cannot remove the file", errno);
   ::close(std::exchange(descriptor_, -1));
 }

@@ -6,31 +6,31 @@
 
 namespace filterscope {
 
-/// A file to which lines are appended, and a lock: only one Journal of a path can be there at a time,
-/// whatever the process. An empty file goes with the object.
+/// A file to which lines are appended, and a lock: only one Journal of a path can exist at a time, across
+/// processes. The destructor removes an empty file.
 ///
-/// A line is complete once append() returns, and stays so even when the process is killed then. A process
-/// that is killed within append() leaves part of a line, without its line feed, at the end of the file.
+/// A line is complete once append() returns, even if the process is killed afterwards. A process that is
+/// killed within append() leaves part of a line, without its line feed, at the end of the file.
 class Journal {
  public:
-  /// Opens the file, or creates it. An output Error when that fails, or when another Journal has it.
+  /// Opens the file, or creates it. An output Error if that fails, or if another Journal has it open.
   explicit Journal(std::filesystem::path path);
   ~Journal();
   Journal(const Journal&) = delete;
   Journal& operator=(const Journal&) = delete;
 
-  /// Adds `line`, which must not hold a line feed, and a line feed. When that fails (an output Error) the
-  /// file is as it was before.
+  /// Appends `line`, which must not contain a line feed, and a line feed. If that fails (an output Error),
+  /// the file is unchanged.
   void append(std::string_view line);
   /// Empties the file.
   void clear();
-  /// Removes the file, and with it the lock. Nothing may be appended after it.
+  /// Removes the file, and with it the lock. Call append() no more.
   void remove();
 
  private:
   std::filesystem::path path_;
   int descriptor_ = -1;
-  std::uint64_t size_ = 0;  ///< Of the complete lines.
+  std::uint64_t size_ = 0;  ///< Bytes of complete lines.
 };
 
 }  // namespace filterscope

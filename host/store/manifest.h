@@ -66,9 +66,9 @@ inline constexpr int kResults = 1;
 /// The contents of manifest.json: how the results in a folder, of one run or of several with the same
 /// settings, came about.
 struct Manifest {
-  std::string version;                            ///< Of the program.
-  int results = kResults;                         ///< That version's kResults.
-  std::vector<std::string> command_lines;         ///< Of each run, in order, each once.
+  std::string version;                            ///< The program's version.
+  int results = kResults;                         ///< kResults of that version.
+  std::vector<std::string> command_lines;         ///< Those of all runs, in order, without duplicates.
   std::chrono::system_clock::time_point started;  ///< The first of them.
   Network network;
   WeightsRecord weights;
@@ -82,8 +82,8 @@ struct Manifest {
   /// At least one; all have the same kind of device and the same precision. During a run, plans used since
   /// the last finished filter may be missing.
   std::vector<EngineDescription> engines;
-  double wall_seconds = 0;  ///< Of all runs together.
-  PhaseSeconds phases{};    ///< Of all runs together except killed ones.
+  double wall_seconds = 0;  ///< Sum over all runs.
+  PhaseSeconds phases{};    ///< Sum over all runs except killed ones.
   bool complete = false;    ///< Every selected filter is finished.
 
   std::vector<FilterRecord> filters;  ///< All finished ones and the last selection; ascending.

@@ -20,8 +20,8 @@ struct RunRecords {
   std::vector<bool> selected;                   ///< One per row of manifest.filters.
   std::vector<FilterId> remaining;              ///< Selected and not finished at the start; ascending.
   std::map<FilterId, RawPlace> images;          ///< Unscaled images.
-  std::map<FilterId, int> animations;  ///< Of earlier runs, with the iterations between their frames.
-  bool traces_lost = false;            ///< As in StoredRun.
+  std::map<FilterId, int> animations;           ///< Those of earlier runs: iterations per frame.
+  bool traces_lost = false;                     ///< As in StoredRun.
 
   /// The row of a filter that is in the manifest.
   std::size_t row_of(FilterId id) const;

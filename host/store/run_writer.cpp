@@ -250,7 +250,7 @@ class RunWriter::Implementation {
     } else if (const auto kept = records_.animations.find(result.id); kept != records_.animations.end()) {
       record.frame_every = kept->second;
     } else {
-      remove_file(file);  // Of results that --force discarded.
+      remove_file(file);  // Belongs to results that --force discarded.
     }
   }
 

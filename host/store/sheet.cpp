@@ -22,16 +22,16 @@ using namespace palette;
 constexpr int kMargin = 24;
 constexpr int kGap = 10;         ///< Between tiles: room for two frames and a dark line between them.
 constexpr int kFrame = 3;        ///< Width of the frame of a marked tile, outside its picture.
-constexpr int kLabelSpace = 5;   ///< Between a picture and its label: clear of the frame.
+constexpr int kLabelSpace = 5;   ///< Between a picture and its label: room for the frame.
 constexpr int kNarrowest = 520;  ///< Room for the heading of a sheet of few tiles.
 
-/// Pixels each way that scale_tile() makes one of.
+/// The side of the squares of pixels that scale_tile() averages.
 int reduction(Extent extent, int largest) {
   return (std::max(extent.height, extent.width) + largest - 1) / largest;
 }
 
-/// Up to four tiles stand in one row. More stand in a power of two of columns, so that every row of a full
-/// layer starts with a round filter number: 64 in 8 x 8, 256 in 16 x 16, 512 in 32 x 16.
+/// Up to four tiles are in one row. The columns of more are a power of two, so that every row of a full layer
+/// starts with a round filter number: 64 in 8 x 8, 256 in 16 x 16, 512 in 32 x 16.
 int columns_of(int tiles) {
   if (tiles <= 4) return std::max(tiles, 1);
   int columns = 4;
@@ -45,7 +45,7 @@ std::string label_of(const SheetTile& tile) {
       return fmt::format("{} dead", tile.filter);
     case FilterStatus::nonfinite:
       return fmt::format("{} NaN", tile.filter);
-    case FilterStatus::ok:  // As missing ones.
+    case FilterStatus::ok:  // Also for missing filters.
     case FilterStatus::rescued:
       break;
   }
@@ -87,7 +87,7 @@ Picture scale_tile(std::span<const std::uint8_t> pixels, Extent extent, int larg
       const int right = std::min((x + 1) * factor, extent.width);
       const int count = (bottom - y * factor) * (right - x * factor);
       for (int c = 0; c < 3; ++c) {
-        int sum = count / 2;  // Rounds to the nearest.
+        int sum = count / 2;  // Rounds to nearest.
         for (int v = y * factor; v < bottom; ++v)
           for (int u = x * factor; u < right; ++u)
             sum += pixels[(static_cast<std::size_t>(v) * static_cast<std::size_t>(extent.width) +
@@ -111,7 +111,7 @@ Picture draw_sheet(const SheetHeading& heading, const std::vector<SheetTile>& ti
   const int grid_width = columns * (cell_width + kGap) - kGap;
   const int content = std::max(grid_width, kNarrowest - 2 * kMargin);
 
-  // Large sheets are looked at from further away.
+  // Large sheets are viewed from further away.
   const int scale = content < 1000 ? 1 : 2;
   const int title_scale = scale + 1;
   const int line = kGlyphHeight * scale + 4 * scale;
@@ -126,7 +126,7 @@ Picture draw_sheet(const SheetHeading& heading, const std::vector<SheetTile>& ti
   const int title_width = title.empty() ? 0 : text_width(title.back(), title_scale);
   const int badge_padding = 4 * scale;
   const int badge_width = text_width(kSyntheticLabel, title_scale) + 4 * badge_padding;
-  // Beside the title where there is room, else below it.
+  // To the right of the title if there is room, else below it.
   const bool badge_beside = title_width + kGlyphWidth * title_scale * 2 + badge_width <= content;
   const int badge_line = heading.synthetic && !badge_beside ? title_line + 2 * badge_padding : 0;
   const int heading_height = static_cast<int>(title.size()) * title_line + badge_line + 4 * scale +
@@ -163,7 +163,7 @@ Picture draw_sheet(const SheetHeading& heading, const std::vector<SheetTile>& ti
       canvas.fill(cell_top + 1, left + 1, tile.height - 2, tile.width - 2, kEmpty);
       label = kFaint;
     } else {
-      if (one.picture.extent != tile) throw std::invalid_argument("draw_sheet: a tile of another extent");
+      if (one.picture.extent != tile) throw std::invalid_argument("draw_sheet: a tile has another extent");
       canvas.paste(cell_top, left, one.picture);
       const int side = std::min(tile.height, tile.width);
       if (*one.status == FilterStatus::rescued) {

@@ -25,10 +25,10 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kOtherFolder = "give another folder";
 constexpr std::string_view kOrForce =
-    "give another folder, or begin anew in this one with `filterscope render --force`";
+    "give another folder, or start over in this one with `filterscope render --force`";
 
 [[noreturn]] void refuse(const fs::path& path, std::string_view reason, std::string_view advice = kOrForce) {
-  throw Error(ErrorKind::input, fmt::format("{}: this is not what a run of this program leaves: {}; {}",
+  throw Error(ErrorKind::input, fmt::format("{}: this is not what a run of this program writes: {}; {}",
                                             path.string(), reason, advice));
 }
 
@@ -43,7 +43,7 @@ Number parse_whole(std::string_view text) {
   Number value{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc{} || end != text.data() + text.size())
-    throw std::invalid_argument(fmt::format("\"{}\" is no number", printable(text)));
+    throw std::invalid_argument(fmt::format("\"{}\" is not a number", printable(text)));
   return value;
 }
 
@@ -53,7 +53,7 @@ std::optional<std::size_t> row_of(const Manifest& manifest, FilterId id) {
   return static_cast<std::size_t>(found - manifest.filters.begin());
 }
 
-/// Of filters that the manifest does not know, or knows as missing, a killed run may have left traces.
+/// Ignores filters that the manifest does not have as finished: a killed run may have left their traces.
 void parse_trace(std::string_view line, StoredRun& run) {
   const Network& network = run.manifest.network;
   const std::string_view name = take_until(line, ',');
@@ -91,7 +91,7 @@ void replay(const Json& line, StoredRun& run, double& seconds) {
     const FilterRecord record = parse_filter(line.at("filter"), network);
     const auto row = row_of(manifest, record.id);
     if (!row || !record.status || record.engine >= manifest.engines.size())
-      throw std::invalid_argument("a filter or an engine that was not announced");
+      throw std::invalid_argument("a filter or an engine that is unknown");
     std::vector<TracePoint> trace;
     for (const Json& point : line.at("trace"))
       trace.push_back({point.at(0).get<int>(), parse_number(point.at(1))});
@@ -108,7 +108,7 @@ void replay(const Json& line, StoredRun& run, double& seconds) {
   }
 }
 
-/// Up to the first line that is not whole: what comes after it cannot be trusted, and is rendered again.
+/// Stops at the first line that is not whole: what follows cannot be trusted, and will be rendered again.
 void replay_journal(std::string_view text, StoredRun& run) {
   double seconds = 0;
   while (text.find('\n') != std::string_view::npos) {
@@ -123,7 +123,7 @@ void replay_journal(std::string_view text, StoredRun& run) {
   run.manifest.wall_seconds += seconds;
 }
 
-/// Before damaged pictures are dropped: an animation may outlast its picture.
+/// Called before damaged pictures are dropped, since an animation may outlast its picture.
 void find_animations(StoredRun& run) {
   for (FilterRecord& record : run.manifest.filters) {
     if (!record.status || record.frame_every == 0) continue;
@@ -150,7 +150,7 @@ void drop_damaged_pictures(StoredRun& run) {
   }
 }
 
-/// A later file takes the place of earlier ones of the same filter.
+/// For the same filter, a later file replaces earlier ones.
 void find_images(StoredRun& run) {
   const Network& network = run.manifest.network;
   std::vector<RawRecord> damaged;
@@ -192,8 +192,7 @@ std::optional<StoredRun> read_records(const fs::path& folder, const Network& net
   }
   run.traces.resize(run.manifest.filters.size());
 
-  // Until something is finished the file may be absent, or that of another run: the manifest is written
-  // first.
+  // Until a filter is finished, traces.csv may be missing, or another run's: the manifest is written first.
   if (std::ranges::any_of(run.manifest.filters,
                           [](const FilterRecord& record) { return record.status.has_value(); })) {
     const fs::path traces_path = folder / kTracesFile;
@@ -202,7 +201,7 @@ std::optional<StoredRun> read_records(const fs::path& folder, const Network& net
     try {
       if (traces) parse_traces(*traces, run);
     } catch (const std::invalid_argument& problem) {
-      refuse(traces_path, problem.what(), "move it away to go on with the pictures alone");
+      refuse(traces_path, problem.what(), "move it away to continue with the pictures alone");
     }
   }
   if (const auto journal = read_file(folder / kJournalFile)) replay_journal(*journal, run);
@@ -246,8 +245,8 @@ Picture read_picture(const fs::path& folder, const std::string& file, Extent ext
   std::optional<Picture> picture = read_png(folder / file);
   if (!picture || picture->extent != extent)
     throw Error(ErrorKind::input,
-                fmt::format("{}: this is no picture of {}, as the manifest says; delete it and render it "
-                            "again",
+                fmt::format("{}: this is not a picture of {}, as the manifest says; delete it and render "
+                            "it again",
                             (folder / file).string(), size_text(extent)));
   return std::move(*picture);
 }
@@ -277,7 +276,7 @@ FilterResult read_result(const StoredRun& run, std::size_t row) {
     if (result.frames.empty())
       throw Error(
           ErrorKind::input,
-          fmt::format("{}: this is no animation of {} of {}, as the manifest says; delete "
+          fmt::format("{}: this is not an animation of {} of {}, as the manifest says; delete "
                       "it and render it again with --animate {}",
                       file.string(), counted(frame_count(record.iterations, record.frame_every), "frame"),
                       size_text(run.manifest.extent), record.frame_every));

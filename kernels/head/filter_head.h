@@ -41,7 +41,7 @@ struct FilterHeadGradientArguments {
                       ///< is, no position is active, every position counts as active. Null: no rescue.
   const float* weights;  ///< As filter_head's.
   const int* filters;
-  ReluMask mask;  ///< Of the layer that computed the input; its data is 16-byte aligned.
+  ReluMask mask;  ///< The mask of the layer that computed the input; its data is 16-byte aligned.
   float scale;  ///< The loss gradient at each active position, of the response and hence of its value before
                 ///< the ReLU.
   T* gradient;  ///< Out. [images][height][width][channels], 16-byte aligned.

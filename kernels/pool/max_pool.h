@@ -16,7 +16,7 @@ struct MaxPoolArguments {
   std::uint32_t* active;  ///< Out. [images][height / 2][width / 2][channels / 32]: one bit per channel: the
                           ///< output is above zero. Null if argmax is null.
   int images_count;
-  int height;  ///< Of the input; an odd last row or column is dropped.
+  int height;  ///< Input height; an odd last row or column is dropped.
   int width;
   int channels;  ///< A multiple of 32.
 };
@@ -34,7 +34,7 @@ struct MaxPoolGradientArguments {
   T* input_gradient;  ///< Out. [images][height][width][channels], every element: the gradient of the input of
                       ///< the ReLU below.
   int images_count;
-  int height;  ///< Of the pool's input.
+  int height;  ///< Height of the pool's input.
   int width;
   int channels;  ///< A multiple of 32.
 };

@@ -10,7 +10,7 @@
 namespace filterscope {
 namespace {
 
-TEST(Ascent, NoiseIsTheReferences) {
+TEST(Ascent, NoiseEqualsTheReferences) {
   for (const Extent extent : {Extent{1, 1}, Extent{7, 5}, Extent{96, 96}}) {
     std::vector<float> image(static_cast<std::size_t>(extent.positions()) * 3, NAN);
     const InitialImage recipe{.low = -0.5f, .high = 1.5f};
@@ -33,7 +33,7 @@ TEST(Ascent, StepHasTheRecipesLength) {
   EXPECT_LT(test::max_relative_error(image, expected.values), 1e-6);
 }
 
-TEST(Ascent, TinyGradientIsDividedByTheFloor) {
+TEST(Ascent, TinyGradientIsDividedByEpsilon) {
   const Recipe recipe = find_recipe("seed");
   const std::vector<float> gradient(12, 1e-8f);  // norm 3.5e-8, below sqrt(1e-12)
   std::vector<float> image(12, 0.f);
@@ -41,7 +41,7 @@ TEST(Ascent, TinyGradientIsDividedByTheFloor) {
   EXPECT_NEAR(image[0], 0.1 * 1e-8 / 1e-6, 1e-9);
 }
 
-TEST(Ascent, PictureIsTheReferencesOnHalvesAndConstants) {
+TEST(Ascent, PictureEqualsTheReferencesForHalvesAndConstants) {
   const std::vector<float> image = test::random_values(300, 3, -2.f, 5.f);
   std::vector<std::uint8_t> picture(image.size(), 77);
   encode_picture(PictureMapping::min_max, image, picture);

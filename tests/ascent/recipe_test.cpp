@@ -56,7 +56,7 @@ TEST(Recipes, TheSeedIsTheDefaultAndNamesAreUnique) {
   }
 }
 
-TEST(Recipes, AnUnknownNameIsAUsageErrorThatListsTheKnown) {
+TEST(Recipes, AnUnknownNameIsAUsageErrorThatListsKnownOnes) {
   try {
     find_recipe("sead");
     FAIL() << "no error";

@@ -21,7 +21,7 @@ std::span<const std::byte> bytes(const std::string& text) {
   return std::as_bytes(std::span(text));
 }
 
-TEST(AtomicFile, HasItsNameOnlyWhenCommitted) {
+TEST(AtomicFile, HasItsNameOnlyAfterCommit) {
   const TemporaryFolder folder;
   AtomicFile file(folder / "a.txt");
   file.append(bytes("hello"));
@@ -49,7 +49,7 @@ TEST(AtomicFile, ReplacesAFileOfItsName) {
   EXPECT_EQ(read_text(folder / "a.txt"), "new");
 }
 
-TEST(AtomicFile, HoldsWhatIsAppended) {
+TEST(AtomicFile, HoldsAllAppendedBytes) {
   const TemporaryFolder folder;
   AtomicFile file(folder / "a.txt");
   for (const char* part : {"abc", "", "defgh"}) file.append(bytes(part));
@@ -95,7 +95,7 @@ TEST(AtomicFile, NamesAFolderInTheWay) {
   EXPECT_THAT(files_below(folder.path()), IsEmpty());
 }
 
-TEST(AtomicFile, NoticesAFullDisk) {
+TEST(AtomicFile, ReportsAFullDisk) {
   const TemporaryFolder folder;
   write_text(folder / "a.txt", "before");
   {

@@ -15,7 +15,7 @@ using testing::AllOf;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-/// While it lives, this process cannot open files.
+/// During its lifetime, this process cannot open files.
 class NoMoreFiles {
  public:
   NoMoreFiles() {
@@ -31,7 +31,7 @@ class NoMoreFiles {
   rlimit before_{};
 };
 
-TEST(InputFile, GivesAllThatIsInAFile) {
+TEST(InputFile, ReadsTheWholeFile) {
   const TemporaryFolder folder;
   write_text(folder / "a", std::string("a\0b\n", 4));
   write_text(folder / "empty", "");
@@ -42,7 +42,7 @@ TEST(InputFile, GivesAllThatIsInAFile) {
   EXPECT_THAT(read_result_file(folder / "none"), IsEmpty());
 }
 
-TEST(InputFile, WhatCannotBeReadIsAnError) {
+TEST(InputFile, UnreadableFilesAreErrors) {
   const TemporaryFolder folder;
   const auto expect_error = [&](const std::string& name, const std::string& reason) {
     EXPECT_THAT(error_of(ErrorKind::input, [&] { read_file(folder / name); }),
@@ -53,12 +53,12 @@ TEST(InputFile, WhatCannotBeReadIsAnError) {
   expect_error("folder", "expected a file, found something else");
   std::filesystem::create_symlink("loop", folder / "loop");
   expect_error("loop", "symbolic links");
-  // A regular file of which nothing can be read, like one on a failing disk.
+  // A regular file that cannot be read, like one on a failing disk.
   std::filesystem::create_symlink("/proc/self/mem", folder / "bad");
   expect_error("bad", "Input/output error");
 }
 
-TEST(InputFile, NothingIsJudgedWithoutFilesToOpen) {
+TEST(InputFile, LimitOfOpenFilesIsNotTakenForDamage) {
   const TemporaryFolder folder;
   write_png(folder / "a.png", std::vector<std::uint8_t>(3), {1, 1});
   const auto path = folder / "a.png";

@@ -15,7 +15,7 @@
 namespace filterscope {
 namespace {
 
-// A made-up root with the files of /proc and /sys that tell of control groups.
+// A made-up root with the files of /proc and /sys that describe control groups.
 class CpuQuota : public testing::Test {
  protected:
   void write(const std::string& path, const std::string& text) const {
@@ -35,7 +35,7 @@ constexpr const char* kV1 =
     "33 31 0:30 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
     "34 31 0:31 / /sys/fs/cgroup/cpu,cpuacct rw shared:5 - cgroup cgroup rw,cpu,cpuacct";
 
-TEST_F(CpuQuota, NothingIsKnownIsNoLimit) {
+TEST_F(CpuQuota, UnknownMeansNoLimit) {
   EXPECT_EQ(quota(), std::nullopt);
   write("proc/self/cgroup", "0::/user.slice");
   EXPECT_EQ(quota(), std::nullopt);
@@ -43,7 +43,7 @@ TEST_F(CpuQuota, NothingIsKnownIsNoLimit) {
   EXPECT_EQ(quota(), std::nullopt);
 }
 
-TEST_F(CpuQuota, OfV2TheLeastOfTheGroupAndThoseAboveIt) {
+TEST_F(CpuQuota, V2IsTheLeastOfTheGroupAndThoseAboveIt) {
   write("proc/self/mountinfo", kV2);
   write("proc/self/cgroup", "0::/user.slice/job/step");
   EXPECT_EQ(quota(), std::nullopt);
@@ -59,7 +59,7 @@ TEST_F(CpuQuota, OfV2TheLeastOfTheGroupAndThoseAboveIt) {
   EXPECT_EQ(quota(), 0.1);
 }
 
-TEST_F(CpuQuota, InAContainerTheMountsRootIsThePathsBeginning) {
+TEST_F(CpuQuota, InAContainerThePathBeginsWithTheMountsRoot) {
   write("proc/self/mountinfo", "31 24 0:27 /docker/abc /sys/fs/cgroup ro - cgroup2 cgroup rw");
   write("proc/self/cgroup", "0::/docker/abc/worker");
   write("sys/fs/cgroup/worker/cpu.max", "150000 100000");
@@ -69,14 +69,14 @@ TEST_F(CpuQuota, InAContainerTheMountsRootIsThePathsBeginning) {
   EXPECT_EQ(quota(), 3);
 }
 
-TEST_F(CpuQuota, AnotherGroupWithTheSameBeginningIsAnother) {
+TEST_F(CpuQuota, GroupsWithACommonPrefixDiffer) {
   write("proc/self/mountinfo", "31 24 0:27 /docker/abc /sys/fs/cgroup ro - cgroup2 cgroup rw");
   write("proc/self/cgroup", "0::/docker/abcdef");
   write("sys/fs/cgroup/def/cpu.max", "150000 100000");
   EXPECT_EQ(quota(), std::nullopt);
 }
 
-TEST_F(CpuQuota, OfV1TheCpuController) {
+TEST_F(CpuQuota, V1UsesTheCpuController) {
   write("proc/self/mountinfo", kV1);
   write("proc/self/cgroup", "8:memory:/elsewhere\n4:cpu,cpuacct:/docker/abc\n0::/");
   EXPECT_EQ(quota(), std::nullopt);
@@ -129,7 +129,7 @@ TEST_F(DefaultThreads, AreTheProcessorsUnlessOpenMpsVariablesSayOtherwise) {
   setenv("OMP_NUM_THREADS", "", 1);
   unsetenv("OMP_THREAD_LIMIT");
   EXPECT_EQ(default_threads(), available_processors());
-  // Where OpenMP's own threads would be bound, and how they wait, says nothing of these.
+  // Variables for the binding and waiting of OpenMP's own threads have no effect.
   setenv("OMP_PROC_BIND", "close", 1);
   setenv("OMP_WAIT_POLICY", "passive", 1);
   EXPECT_EQ(default_threads(), available_processors());
@@ -137,14 +137,14 @@ TEST_F(DefaultThreads, AreTheProcessorsUnlessOpenMpsVariablesSayOtherwise) {
   unsetenv("OMP_WAIT_POLICY");
 }
 
-TEST_F(DefaultThreads, MoreThanCanBeGivenIsAnError) {
+TEST_F(DefaultThreads, TooManyIsAnError) {
   for (const char* text : {"4097", "99999999999"}) {
     setenv("OMP_NUM_THREADS", text, 1);
     EXPECT_THROW(default_threads(), Error) << text;
   }
 }
 
-TEST_F(DefaultThreads, AVariableThatIsNoNumberIsAnErrorThatNamesIt) {
+TEST_F(DefaultThreads, AnInvalidVariableIsAnErrorThatNamesIt) {
   for (const char* name : {"OMP_NUM_THREADS", "OMP_THREAD_LIMIT"}) {
     for (const char* text : {"all", "0", "-2", "2.5", "4x", "-99999999999"}) {
       clear();

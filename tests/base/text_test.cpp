@@ -64,7 +64,7 @@ TEST(Text, ShellWordsAreThoseThatWereQuoted) {
   }
 }
 
-TEST(Text, WhatIsUtf8) {
+TEST(Text, Utf8) {
   for (const char* text :
        {"", "a", "\xc3\xa9", "e\xcc\x81", "\xe2\x82\xac", "\xf0\x9f\x8e\xa8", "\xf4\x8f\xbf\xbf"})
     EXPECT_TRUE(is_utf8(text)) << text;
@@ -73,7 +73,7 @@ TEST(Text, WhatIsUtf8) {
     EXPECT_FALSE(is_utf8(text)) << percent_encoded(text);
 }
 
-TEST(Text, AddressesOfPaths) {
+TEST(Text, PercentEncodedPaths) {
   EXPECT_EQ(percent_encoded("../lat\xe9/caf\xc3\xa9/"), "../lat%E9/caf%C3%A9/");
   EXPECT_EQ(percent_encoded("c:foo?#&%41 \"'\\<\n"), "c%3Afoo%3F%23%26%2541%20%22%27%5C%3C%0A");
   EXPECT_EQ(percent_encoded("~a_B-9.png"), "~a_B-9.png");

@@ -18,7 +18,7 @@ namespace {
 
 constexpr int kThreads = 3;
 
-TEST(Threads, WithoutATeamTheCallerDoesAll) {
+TEST(Threads, WithoutATeamTheCallerDoesEverything) {
   EXPECT_EQ(thread_count(), 1);
   std::vector<int> order;
   parallel_for(5, [&](int i) {
@@ -28,7 +28,7 @@ TEST(Threads, WithoutATeamTheCallerDoesAll) {
   EXPECT_EQ(order, (std::vector{0, 1, 2, 3, 4}));
 }
 
-TEST(Threads, EachTakesOnePartAndTheSameOneEachTime) {
+TEST(Threads, EachAlwaysTakesTheSamePart) {
   ThreadTeam team(kThreads);
   EXPECT_EQ(team.count(), kThreads);
   const ThreadTeam::Scope scope(&team);
@@ -46,7 +46,7 @@ TEST(Threads, EachTakesOnePartAndTheSameOneEachTime) {
       EXPECT_TRUE(std::ranges::is_sorted(thread));
       if (run == 0) expected = thread;
       EXPECT_EQ(thread, expected);
-      // Parts differ by one at most.
+      // The sizes of the parts differ by at most one.
       for (int number = 0; number < kThreads; ++number) {
         const auto part = std::ranges::count(thread, number);
         if (count > 1) {
@@ -58,14 +58,14 @@ TEST(Threads, EachTakesOnePartAndTheSameOneEachTime) {
   }
 }
 
-// Loops of next to nothing, and pauses that send the workers to sleep.
+// Loops that do almost nothing, and pauses in which the workers fall asleep.
 TEST(Threads, NoLoopStartsBeforeTheLastOneHasEnded) {
   ThreadTeam team(kThreads);
   const ThreadTeam::Scope scope(&team);
   std::vector<int> values(64, 0);
   std::vector<int> next(64, 0);
   for (int loop = 1; loop <= 20000; ++loop) {
-    // Each reads what another thread wrote in the loop before.
+    // Each reads what another thread wrote in the previous loop.
     parallel_for(64, [&](int i) { next[i] = values[63 - i] + 1; });
     std::swap(values, next);
     if (loop % 4000 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));
@@ -93,7 +93,7 @@ TEST(Threads, RowsAndTilesCoverEverythingOnce) {
   EXPECT_EQ(rows, std::vector(20, 1));
 }
 
-TEST(Threads, ALoopInsideOfALoopIsNotShared) {
+TEST(Threads, ALoopInsideALoopIsNotShared) {
   ThreadTeam team(kThreads);
   const ThreadTeam::Scope scope(&team);
   std::vector<int> inner(kThreads * 10, -1);
@@ -102,8 +102,8 @@ TEST(Threads, ALoopInsideOfALoopIsNotShared) {
   for (int i = 0; i < kThreads * 10; ++i) EXPECT_EQ(inner[i], i / 10);
 }
 
-// There is nothing to share in a loop of one.
-TEST(Threads, ALoopInsideOfALoopOfOneIsShared) {
+// A loop of one is not shared, so the loop inside it can be.
+TEST(Threads, ALoopInsideALoopOfOneIsShared) {
   ThreadTeam team(kThreads);
   const ThreadTeam::Scope scope(&team);
   std::vector<int> thread(kThreads, -1);
@@ -111,7 +111,7 @@ TEST(Threads, ALoopInsideOfALoopOfOneIsShared) {
   EXPECT_EQ(thread, (std::vector{0, 1, 2}));
 }
 
-TEST(Threads, TheFirstExceptionComesOutAndTheTeamGoesOn) {
+TEST(Threads, TheFirstExceptionIsRethrownAndTheTeamRemainsUsable) {
   ThreadTeam team(kThreads);
   const ThreadTeam::Scope scope(&team);
   for (const int bad : {0, 5, 8}) {
@@ -143,7 +143,7 @@ TEST(Threads, ScopesNestAndEnd) {
 }
 
 #if !defined(__SANITIZE_ADDRESS__)  // It reserves terabytes of address space.
-TEST(Threads, WhatTheSystemDoesNotAllowIsAnErrorThatSaysWhatItDoes) {
+TEST(Threads, TooManyIsAnErrorThatSaysHowManyAreAllowed) {
   const auto start_many = [] {
     const rlimit limit{std::size_t{1} << 30, std::size_t{1} << 30};
     setrlimit(RLIMIT_AS, &limit);
@@ -156,7 +156,7 @@ TEST(Threads, WhatTheSystemDoesNotAllowIsAnErrorThatSaysWhatItDoes) {
     std::exit(0);
   };
   EXPECT_EXIT(start_many(), testing::ExitedWithCode(4),
-              "expected to start 4096 threads, found that the system allows [0-9]+: .*--threads [0-9]+");
+              "expected to start 4096 threads, but the system allows [0-9]+: .*--threads [0-9]+");
 }
 #endif
 

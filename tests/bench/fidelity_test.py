@@ -58,7 +58,7 @@ class Fidelity(unittest.TestCase):
         # Weights rounded to 16 bits count as the same, but are judged less strictly.
         rounded = self.run_fidelity("--weights", small, "--expected", stored)
         self.assertEqual(rounded.returncode, 0, rounded.stdout)
-        self.assertIn("weights of 16 bits", rounded.stdout)
+        self.assertIn("16-bit weights", rounded.stdout)
         self.assertIn("limit 0.01", rounded.stdout)
 
         def change(which):
@@ -99,7 +99,7 @@ class Fidelity(unittest.TestCase):
                 path.write_text(text)
             answer = self.run_fidelity("--weights", "synthetic", "--expected", path)
             self.assertEqual(answer.returncode, 3)
-            self.assertIn(f"--expected {path}: expected a file as --write-expected writes it, found", answer.stderr)
+            self.assertIn(f"--expected {path}: expected a file written by --write-expected, found", answer.stderr)
             self.assertIn(found, answer.stderr)
 
     def test_float16_is_rounded_to_nearest(self):

@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
-"""Counts the instructions of a small fixed render by callgrind, and compares them with those stored in instructions.json: a
-change that makes the CPU engine do more work shows, however busy the machine is.
+"""Counts the instructions of a small fixed render with callgrind, and compares them with those stored in instructions.json.
+Additional work of the CPU engine is noticed, however busy the machine is.
 
   instructions_test.py PROGRAM [--store]
 
-Counted is what the engine's render() does, on one thread with the portable kernels (FILTERSCOPE_CPU_KERNELS=generic) and a
-plan that is the same everywhere (--reproducible). The count depends on the compiler: with one that has none stored, or without
-valgrind, the test is skipped (exit code 77). --store measures and replaces the figure, which goes with the change that explains
-it.
+Counts the engine's ascend(), on one thread with the portable kernels (FILTERSCOPE_CPU_KERNELS=generic) and with a plan that is
+the same everywhere (--reproducible). The count depends on the compiler: if none is stored for it, or without valgrind, the test
+is skipped (exit code 77). --store measures and replaces the stored count, to be committed with the change that explains it.
 """
 import json
 import os
@@ -22,7 +21,7 @@ STORED = pathlib.Path(__file__).with_name("instructions.json")
 TOLERANCE = 0.03
 WORKLOAD = ["render", "block2_conv2:0-1", "--weights", "synthetic", "--size", "32", "--iterations", "3", "--device", "cpu",
             "--threads", "1", "--reproducible", "--quiet"]
-COUNTED = "*CpuEngine::render(*"
+COUNTED = "*CpuEngine::ascend(filterscope::BatchGroup*"
 SKIPPED = 77
 
 
@@ -61,12 +60,12 @@ def main():
         print(f"stored {stored[compiler]} for {compiler}")
         return
     if compiler not in stored:
-        skip(f"no figure is stored for {compiler}; stored are those for {', '.join(stored)}")
+        skip(f"no count is stored for {compiler}, only for {', '.join(stored)}")
     counted = count(program)
     ratio = counted / stored[compiler]
     print(f"{counted} instructions, {ratio:.4f} of the {stored[compiler]} stored for {compiler}")
     if abs(ratio - 1) > TOLERANCE:
-        sys.exit(f"More than {TOLERANCE:.0%} apart. If the change is meant, store the new figure: {sys.argv[0]} {program} --store")
+        sys.exit(f"More than {TOLERANCE:.0%} apart. If the change is intended, store the new count: {sys.argv[0]} {program} --store")
 
 
 if __name__ == "__main__":

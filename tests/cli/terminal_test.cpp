@@ -1,4 +1,4 @@
-// What a user sees of a run on a terminal: the program writes to a pseudo-terminal, and an emulated one shows
+// Runs as a user sees them on a terminal: the program writes to a pseudo-terminal, and an emulated one shows
 // it.
 
 #include "tests/support/terminal.h"

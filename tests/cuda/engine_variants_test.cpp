@@ -180,7 +180,7 @@ class Mistaken final : public cuda::ConvolutionVariant {
     if (mistake_ != Mistake::masks_left_active) return;
     const unsigned words = problem_.height * problem_.width * problem_.out_channels / 32;
     kernels::launch("activate_all", activate_all, {dim3(words), dim3(1)}, stream,
-                    static_cast<std::uint32_t*>(arguments.mask_out));  // Of the first image.
+                    static_cast<std::uint32_t*>(arguments.mask_out));  // The first image only.
   }
 
  private:

@@ -1,8 +1,8 @@
 // make_run FOLDER SIZE SEED [FILTERS [RESCUE]]
-// Writes a run of all 4224 filters (or the first FILTERS of each layer) in seconds: nothing is rendered, the
-// pictures are stripes and the losses a curve, different for each filter. block3_conv1:20 has an animation.
-// Of each layer with more than 100 filters a few are rescued (dead if RESCUE is "off") and a few dead;
-// block5_conv2:7 is nonfinite; block5_conv3's last three are missing.
+// Writes a run of all 4224 filters (or the first FILTERS of each layer) in seconds, without rendering: each
+// filter has its own stripes as a picture, and its own loss curve. block3_conv1:20 has an animation. In each
+// layer with more than 100 filters a few are rescued (dead if RESCUE is "off") and a few dead; block5_conv2:7
+// is nonfinite; block5_conv3's last three are missing.
 
 #include <fmt/format.h>
 
@@ -22,7 +22,7 @@ using namespace filterscope;
 
 constexpr int kIterations = 500;
 
-/// Independent numbers in [0, 1) for each filter, its own and the seed's.
+/// Independent numbers in [0, 1) for each filter and seed.
 class Numbers {
  public:
   Numbers(std::uint64_t seed, FilterId id)
@@ -38,7 +38,7 @@ class Numbers {
   std::uint64_t state_;
 };
 
-/// How a filter's ascent went, in the iterations that climbed its map before the ReLU.
+/// The course of a filter's ascent: its status, and the iterations that climbed the map before the ReLU.
 struct Course {
   FilterStatus status = FilterStatus::ok;
   int iterations = kIterations;
@@ -53,8 +53,8 @@ Course course_of(FilterId id, const Recipe& recipe, const Network& network) {
   const Course no_gradient{.status = dead, .iterations = 0, .rescued = recipe.rescue ? 1 : 0};
   if (id.filter % 97 == 11) {
     if (!recipe.rescue || id.filter < 100) return no_gradient;
-    if (id.filter < 200) return {.status = dead, .rescued = kIterations};  // Never alive,
-    return {.status = dead, .rescued = 20};                                // not to the end.
+    if (id.filter < 200) return {.status = dead, .rescued = kIterations};  // Never alive.
+    return {.status = dead, .rescued = 20};                                // Alive, but not at the end.
   }
   if (id.filter % 97 != 8) return {};
   if (!recipe.rescue) return no_gradient;
@@ -76,7 +76,7 @@ Course course_of(FilterId id, const Recipe& recipe, const Network& network) {
 
 FilterResult result_of(FilterId id, Extent extent, std::uint64_t seed, const Recipe& recipe,
                        const Network& network) {
-  Numbers of_filter(0, id);  // What the filter looks for, whatever the seed.
+  Numbers of_filter(0, id);  // What the filter looks for does not depend on the seed.
   Numbers noise(seed + 1, id);
   FilterResult result;
   result.id = id;
@@ -93,7 +93,7 @@ FilterResult result_of(FilterId id, Extent extent, std::uint64_t seed, const Rec
   const double strength = dead ? 0 : .15 + .3 * of_filter.next();
   const double gain = dead ? 0 : 5 + 40 * of_filter.next();
   const double start = dead ? 0 : .2 + noise.next();
-  // The rescued iterations are all before alive_from, and the last of them just before it.
+  // All rescued iterations are before alive_from, the last of them just before it.
   const auto loss = [&](int steps) {
     const int iteration = steps + 1;
     if (iteration < course.alive_from && iteration >= course.alive_from - course.rescued) return 0.f;

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "gallery_fixture.h"
-#include "host/gallery/page.h"
 #include "host/gallery/curves.h"
+#include "host/gallery/page.h"
 #include "host/gallery/pictures.h"
 
 namespace filterscope {
@@ -54,7 +54,7 @@ TEST_F(PageTest, HoldsTheRun) {
   EXPECT_EQ(data["format"], 1);
   ASSERT_THAT(data["network"]["layers"], SizeIs(13));
   EXPECT_EQ(data["network"]["name"], "vgg16");
-  // Receptive fields of VGG16's layers, as the literature has them.
+  // The receptive fields of VGG16's layers, as in the literature.
   std::vector<int> fields;
   for (const json& layer : data["network"]["layers"]) fields.push_back(layer["field"]);
   EXPECT_THAT(fields, ElementsAre(3, 5, 10, 14, 24, 32, 40, 60, 76, 92, 132, 164, 196));
@@ -133,7 +133,7 @@ TEST_F(PageTest, HoldsTheOptionsThatRenderItAgain) {
             json({"--weights '/data of/it'\\''s.h5'", "--step 0.25", "--size 40", "--seed 7",
                   "--trace-every 3", "--device cuda", "--precision bf16", "--reproducible"}));
 
-  // A start image for each filter.
+  // With one start image per filter.
   const std::vector<FilterId> selection{{0, 0}, {0, 1}, {3, 9}};
   options_ = {};
   options_.extent = {40, 56};

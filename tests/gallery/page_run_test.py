@@ -221,7 +221,7 @@ class Run(Page):
         self.one("#ascent").click()
         self.assertEqual(source(), "block3_conv1_f0020.apng")
         self.assertEqual(self.one("#ascent").get_attribute("aria-pressed"), "true")
-        self.assertIn("animation", self.one("#pictures img").get_attribute("alt"))
+        self.assertIn("Animation", self.one("#pictures img").get_attribute("alt"))
         self.until(lambda: self.one("#pictures img").get_property("naturalWidth") == 32)
         self.keys(Keys.ARROW_RIGHT)
         self.until(lambda: source() == "block3_conv1_f0021.png")
@@ -247,7 +247,7 @@ class Run(Page):
                            ("block5_conv1/108", "No position of its map rose above zero in 500 steps, although"),
                            ("block5_conv1/205", "No position of its map is above zero in the finished picture."),
                            ("block5_conv2/7", "last finite"),
-                           ("block5_conv3/510", "before this filter was done"), ("block2_conv1/5", "is not there"),
+                           ("block5_conv3/510", "before this filter was done"), ("block2_conv1/5", "is missing"),
                            ("block2_conv1/6", "is damaged")):
             self.open(link)
             self.assertIn(text, self.text("#pictures"))

@@ -33,7 +33,7 @@ TEST(PictureColours, OppositeColoursCancelAndContrastRemains) {
   EXPECT_NEAR(colours_of(picture).contrast, 0.5, 1e-6);
   EXPECT_NEAR(colours_of(picture).chroma, 0, 1e-6);
   EXPECT_NEAR(colours_of(uniform(kExtent, {12, 200, 90})).contrast, 0, 1e-6);
-  // Half red, half cyan: grey as a whole.
+  // Half red and half cyan is grey overall.
   for (std::size_t i = 0; i < picture.pixels.size(); i += 3)
     for (std::size_t c = 0; c < 3; ++c) picture.pixels[i + c] = (i % 2 == 0) == (c == 0) ? 255 : 0;
   EXPECT_NEAR(colours_of(picture).chroma, 0, 1e-6);

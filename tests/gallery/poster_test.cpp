@@ -41,18 +41,18 @@ TEST_F(PosterTest, HoldsEveryPicture) {
   for (const FilterId id : selection) {
     const int expected = id == FilterId{4, 39} ? 0 : static_cast<int>(kExtent.positions());
     if (id == FilterId{4, 20})
-      EXPECT_LT(area(colour_of(id)), expected);  // The mark of dead ones lies over it.
-    else if (id == FilterId{4, 21})              // That of rescued ones over a corner.
+      EXPECT_LT(area(colour_of(id)), expected);  // The mark of dead ones covers a part.
+    else if (id == FilterId{4, 21})              // The mark of rescued filters covers a corner.
       EXPECT_EQ(area(colour_of(id)) + area({122, 170, 214}), expected);
     else
       EXPECT_EQ(area(colour_of(id)), expected) << id.layer << ' ' << id.filter;
   }
   EXPECT_GT(area({240, 82, 74}), 2 * (kExtent.height + kExtent.width));
   EXPECT_GT(area({122, 170, 214}), 3);
-  EXPECT_GT(area({245, 180, 60}), 10000);  // The label of stand-in weights.
+  EXPECT_GT(area({245, 180, 60}), 10000);  // The label of synthetic weights.
   EXPECT_EQ(area({34, 36, 40}), kExtent.positions());
 
-  // Of few filters, larger ones.
+  // Few filters have larger pictures.
   render({{0, 0}, {0, 1}});
   EXPECT_EQ(poster_tile(stored()), 128);
 }
@@ -65,7 +65,7 @@ TEST_F(PosterTest, SaysHowThePicturesWereMadeLikeTheCurves) {
   options_.seed = 7;
   recipe_.iterations = 1;
   render({{0, 0}});
-  // In lines as wide as the poster.
+  // The text is wrapped to the poster's width.
   for (const char* part : {"1 filter,", "1 iteration,", "24 x 16", "seed 7,"})
     EXPECT_TRUE(holds_text(poster(), part)) << part;
   EXPECT_THAT(draw_curves(stored(), 0, 1), HasSubstr("1 filter; "));

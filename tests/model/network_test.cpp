@@ -143,7 +143,7 @@ TEST(Vgg, OtherDepths) {
   }
 }
 
-TEST(Vgg, RefusesOtherDepths) {
+TEST(Vgg, RejectsOtherDepths) {
   EXPECT_THROW(vgg(12), std::invalid_argument);
   EXPECT_THROW(vgg(0), std::invalid_argument);
 }

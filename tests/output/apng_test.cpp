@@ -39,7 +39,7 @@ std::uint32_t number(const std::string& bytes, std::size_t at, int size = 4) {
   return value;
 }
 
-// The CRC of PNG as ISO 3309 has it, bit by bit.
+// The CRC of PNG, computed bit by bit as in ISO 3309.
 std::uint32_t crc(const std::string& bytes) {
   std::uint32_t value = ~0u;
   for (const char byte : bytes) {
@@ -54,7 +54,7 @@ struct Chunk {
   std::string data;
 };
 
-// Expects lengths and CRCs to be right.
+// Splits a file into chunks, and expects their lengths and CRCs to be right.
 std::vector<Chunk> chunks_of(const std::string& file) {
   EXPECT_EQ(file.substr(0, 8), "\x89PNG\r\n\x1a\n");
   std::vector<Chunk> chunks;
@@ -76,7 +76,7 @@ void append_chunk(std::string& file, const Chunk& chunk) {
   append_number(crc(chunk.type + chunk.data));
 }
 
-TEST(Apng, IsAsTheStandardHasIt) {
+TEST(Apng, FollowsTheStandard) {
   const TemporaryFolder folder;
   const Extent extent{5, 7};
   const Frames frames = noise(3, extent);
@@ -87,7 +87,7 @@ TEST(Apng, IsAsTheStandardHasIt) {
   EXPECT_EQ(number(chunks[0].data, 0), 7u);
   EXPECT_EQ(number(chunks[0].data, 4), 5u);
   EXPECT_EQ(number(chunks[1].data, 0), 3u);  // Frames.
-  EXPECT_EQ(number(chunks[1].data, 4), 0u);  // Without end.
+  EXPECT_EQ(number(chunks[1].data, 4), 0u);  // Repeats forever.
   std::vector<std::uint32_t> sequence;
   std::size_t frame = 0;
   for (const Chunk& chunk : chunks) {
@@ -125,10 +125,10 @@ TEST(Apng, TakesFourSecondsAndTwo) {
   };
   EXPECT_NEAR(seconds(51), 6, 0.2);
   EXPECT_NEAR(seconds(1), 2, 1e-9);
-  EXPECT_NEAR(seconds(501), 12, 1e-9);  // No browser shows more than fifty a second.
+  EXPECT_NEAR(seconds(501), 12, 1e-9);  // No browser shows more than fifty frames per second.
 }
 
-TEST(Apng, ComesBackFrameByFrame) {
+TEST(Apng, IsReadBackFrameByFrame) {
   const TemporaryFolder folder;
   for (const int count : {1, 2, 51}) {
     const Extent extent{31, 33};
@@ -136,11 +136,11 @@ TEST(Apng, ComesBackFrameByFrame) {
     write_file(folder / "a.apng", encode_apng(frames, extent));
     EXPECT_TRUE(is_whole_apng(folder / "a.apng", extent, count));
     EXPECT_EQ(read_apng(folder / "a.apng", extent, count), frames);
-    EXPECT_EQ(decode_png(folder / "a.apng").pixels, frames.front());  // For who knows PNG alone.
+    EXPECT_EQ(decode_png(folder / "a.apng").pixels, frames.front());  // Viewers without APNG see this.
   }
 }
 
-TEST(Apng, TellsWhatIsNotWhole) {
+TEST(Apng, DetectsFilesThatAreNotWhole) {
   const TemporaryFolder folder;
   const Extent extent{8, 9};
   const auto path = folder / "a.apng";
@@ -159,7 +159,7 @@ TEST(Apng, TellsWhatIsNotWhole) {
   EXPECT_THAT(read_apng(path, extent, 4), IsEmpty());
   write_file(path, encode_png(noise(1, extent).front(), extent));
   EXPECT_FALSE(is_whole_apng(path, extent, 1));
-  // What a quick look does not see.
+  // Damage that is_whole_apng() does not see.
   for (std::size_t at = 60; at < whole.size() - 12; at += 7) {
     std::string damaged = whole;
     damaged[at] = static_cast<char>(damaged[at] ^ 1);
@@ -168,7 +168,7 @@ TEST(Apng, TellsWhatIsNotWhole) {
   }
 }
 
-TEST(Apng, RefusesNoFramesAndOtherExtents) {
+TEST(Apng, RejectsNoFramesAndOtherExtents) {
   EXPECT_THROW(encode_apng({}, {1, 1}), std::invalid_argument);
   Frames frames = noise(2, {2, 2});
   frames.back().pop_back();

@@ -47,7 +47,7 @@ Picture decode_png(const std::filesystem::path& path) {
 }
 
 Picture decode_jpeg(const std::filesystem::path& path) {
-  return decode_png(path);  // The content decides.
+  return decode_png(path);  // It recognises the format by the content.
 }
 
 std::string error_of(ErrorKind kind, const std::function<void()>& action) {

@@ -16,20 +16,20 @@ namespace filterscope {
 std::string read_text(const std::filesystem::path& path);
 void write_text(const std::filesystem::path& path, const std::string& text);
 
-/// Everything below `folder`, relative to it, in alphabetical order; of folders only the files in them.
+/// All files below `folder`, relative to it, in alphabetical order.
 std::vector<std::string> files_below(const std::filesystem::path& folder);
 
-/// A PNG file as another library reads it; fails the test if that refuses.
+/// Decodes a PNG file with another library; fails the test if that fails.
 Picture decode_png(const std::filesystem::path& path);
 
-/// A JPEG file, likewise.
+/// The same for a JPEG file.
 Picture decode_jpeg(const std::filesystem::path& path);
 
 /// The message of the Error that `action` throws; fails the test if it throws none or one of another kind.
 std::string error_of(ErrorKind kind, const std::function<void()>& action);
 
-/// While it lives, no file of this process may grow beyond `bytes`: writing fails half-way, as on a full
-/// disk.
+/// During its lifetime, no file of this process may grow beyond `bytes`, so that writing fails half-way, as
+/// on a full disk.
 class FullDisk {
  public:
   explicit FullDisk(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {

@@ -32,7 +32,7 @@ std::vector<float> ramp(std::size_t count, float start = -3.f) {
   return values;
 }
 
-/// A .npy file with this dictionary, padded as numpy does.
+/// A .npy file with this dictionary, padded as NumPy does.
 std::string npy(std::string dictionary, const std::vector<float>& values) {
   dictionary.resize((dictionary.size() + 10) / 64 * 64 + 64 - 11, ' ');
   dictionary += '\n';
@@ -79,7 +79,7 @@ TEST_F(NpyTest, WritesTheBytesThatNumpyWrites) {
   EXPECT_THAT(files_below(folder_.path()), ElementsAre("a.npy"));
 }
 
-TEST_F(NpyTest, LeavesNothingWhenNotFinished) {
+TEST_F(NpyTest, LeavesNoFileWhenNotFinished) {
   {
     NpyImageWriter writer(folder_ / "a.npy", 2, {2, 2});
     writer.append(ramp(12));
@@ -87,7 +87,7 @@ TEST_F(NpyTest, LeavesNothingWhenNotFinished) {
   EXPECT_THAT(files_below(folder_.path()), ElementsAre());
 }
 
-TEST_F(NpyTest, WriterRefusesOtherSizesAndCounts) {
+TEST_F(NpyTest, WriterRejectsOtherSizesAndCounts) {
   NpyImageWriter writer(folder_ / "a.npy", 2, {2, 2});
   EXPECT_THROW(writer.append(ramp(11)), std::invalid_argument);
   writer.append(ramp(12));
@@ -100,7 +100,7 @@ TEST_F(NpyTest, ReadsBackSingleImages) {
   std::vector<std::vector<float>> images;
   for (int row = 0; row < 3; ++row) {
     images.push_back(ramp(45, static_cast<float>(100 * row)));
-    images.back()[7] = std::numeric_limits<float>::quiet_NaN();  // The bits count, not the values.
+    images.back()[7] = std::numeric_limits<float>::quiet_NaN();  // Bits are compared, not values.
     writer.append(images.back());
   }
   writer.finish();
@@ -119,7 +119,7 @@ TEST_F(NpyTest, ReadsBackSingleImages) {
   EXPECT_THAT(error_of(ErrorKind::input, [&] { read_image(path, 3, 2, {3, 5}); }), HasSubstr("a.npy"));
 }
 
-TEST_F(NpyTest, RefusesOtherArrays) {
+TEST_F(NpyTest, RejectsOtherArrays) {
   EXPECT_THAT(refusal(data("float64.npy")),
               AllOf(HasSubstr("--init"), HasSubstr("float64.npy"), HasSubstr("float32"),
                     HasSubstr("found values of type '<f8'"), HasSubstr("numpy.save")));
@@ -129,7 +129,7 @@ TEST_F(NpyTest, RefusesOtherArrays) {
   EXPECT_THAT(refusal(data("structured.npy")), HasSubstr("the header \"{'descr': [('a', '<f4')"));
 }
 
-TEST_F(NpyTest, RefusesWhatIsNoFile) {
+TEST_F(NpyTest, RejectsOtherThanRegularFiles) {
   EXPECT_THAT(refusal(folder_ / "none.npy"), AllOf(HasSubstr("none.npy"), HasSubstr("no such file")));
   EXPECT_THAT(refusal(folder_.path()), HasSubstr("not a regular file"));
   ASSERT_EQ(::mkfifo((folder_ / "pipe.npy").c_str(), 0600), 0);
@@ -140,7 +140,7 @@ TEST_F(NpyTest, RefusesWhatIsNoFile) {
   EXPECT_THAT(refusal_of(std::string("\x93NUMPY\x04\x00\x00\x00\x00\x00", 12)), HasSubstr("version 4"));
 }
 
-TEST_F(NpyTest, RefusesShapes) {
+TEST_F(NpyTest, RejectsShapes) {
   const auto shape = [&](std::string_view text, std::size_t count) {
     return refusal_of(
         npy(fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': {}, }}", text), ramp(count)));
@@ -149,7 +149,8 @@ TEST_F(NpyTest, RefusesShapes) {
   EXPECT_THAT(shape("(3, 2, 2)", 12),
               AllOf(HasSubstr("found shape [3, 2, 2]"), HasSubstr("images.transpose(1, 2, 0)")));
   EXPECT_THAT(shape("(5, 3, 2, 2)", 60), HasSubstr("images.transpose(0, 2, 3, 1)"));
-  EXPECT_THAT(shape("(3, 40000, 2)", 12), AllOf(HasSubstr("at most 32,768"), Not(HasSubstr("transpose"))));
+  EXPECT_THAT(shape("(3, 40000, 2)", 12),
+              AllOf(HasSubstr("no dimension above 32,768"), Not(HasSubstr("transpose"))));
   EXPECT_THAT(shape("(2, 2, 1)", 4), Not(HasSubstr("ascontiguousarray")));
   EXPECT_THAT(shape("(1, 1, 2, 2, 3)", 12), HasSubstr("found shape [1, 1, 2, 2, 3]"));
   EXPECT_THAT(shape("()", 1), HasSubstr("found shape []"));
@@ -161,8 +162,8 @@ TEST_F(NpyTest, RefusesShapes) {
   EXPECT_THAT(shape("(2, 2, 3)", 13), AllOf(HasSubstr("48 bytes"), HasSubstr("52 bytes")));
 }
 
-// Sizes that would not fit memory, or whose product wraps to the size of the file, must not be believed.
-TEST_F(NpyTest, RefusesAbsurdSizesWithoutAllocating) {
+// Sizes that exceed memory, or whose product wraps around to the size of the file, must be rejected.
+TEST_F(NpyTest, RejectsAbsurdSizesWithoutAllocating) {
   for (const char* shape :
        {"(4294967296, 4294967296, 3)", "(32768, 32768, 32768, 3)", "(18446744073709551615, 1, 3)",
         "(99999999999999999999999, 1, 3)", "(9223372036854775808, 2, 1, 3)"})
@@ -182,7 +183,7 @@ TEST_F(NpyTest, AcceptsEveryWayToWriteTheHeader) {
   }
 }
 
-TEST_F(NpyTest, RefusesHeaders) {
+TEST_F(NpyTest, RejectsHeaders) {
   for (const char* text :
        {"", "{", "{}", "{'descr': '<f4', 'fortran_order': False}",
         "{'descr': '<f4', 'fortran_order': 0, 'shape': (2, 2, 3)}",
@@ -194,7 +195,7 @@ TEST_F(NpyTest, RefusesHeaders) {
     EXPECT_THAT(refusal_of(npy(text, ramp(12))), HasSubstr("the header")) << text;
 }
 
-TEST_F(NpyTest, RefusesValuesThatAreNotFinite) {
+TEST_F(NpyTest, RejectsValuesThatAreNotFinite) {
   for (const float bad : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
     std::vector<float> values = ramp(12);
     values[7] = bad;
@@ -204,7 +205,7 @@ TEST_F(NpyTest, RefusesValuesThatAreNotFinite) {
   }
 }
 
-// Whatever the bytes: images or an input Error, and the message can be printed.
+// Any bytes give images or an input Error with a printable message.
 TEST_F(NpyTest, SurvivesRandomDamage) {
   const std::vector<std::string> originals{read_text(data("images.npy")), read_text(data("image_v2.npy")),
                                            read_text(data("structured.npy"))};
@@ -218,7 +219,7 @@ TEST_F(NpyTest, SurvivesRandomDamage) {
   for (int round = 0; round < 1000; ++round) {
     std::string bytes = originals[below(originals.size())];
     for (std::size_t change = 0; change <= below(4); ++change) {
-      // Nearly everything that can go wrong is in the first 128 bytes.
+      // Nearly all that matters is in the first 128 bytes.
       const std::size_t at = below(below(4) == 0 ? bytes.size() : std::min<std::size_t>(bytes.size(), 100));
       switch (below(4)) {
         case 0:

@@ -1,6 +1,6 @@
 #pragma once
 
-// Reads pictures that have text in them, for tests.
+// Finds text in pictures, for tests.
 
 #include <algorithm>
 #include <array>
@@ -23,11 +23,12 @@ inline Pixel pixel(const Picture& picture, int y, int x) {
   return {picture.pixels[at], picture.pixels[at + 1], picture.pixels[at + 2]};
 }
 
-/// Whether `text` stands at one size in the sheet, its upper left corner at (y, x), on any colour.
+/// Whether `text` is in the picture at some scale, with its upper left corner at (y, x), in any colours.
 inline bool text_at(const Picture& sheet, std::string_view text, int scale, int y, int x) {
   const auto width = static_cast<int>(text.size()) * kGlyphWidth;
   if (y + kGlyphHeight * scale > sheet.extent.height || x + width * scale > sheet.extent.width) return false;
-  // Nearly always this is enough: a glyph's upper left pixel is paper, and the first ink differs from it.
+  // A quick check that is nearly always enough: a glyph's upper left pixel is paper, and the first ink
+  // differs.
   const Glyph& first = glyph(text[0]);
   const auto row = static_cast<int>(std::ranges::find_if(first, [](std::uint8_t bits) { return bits != 0; }) -
                                     first.begin());

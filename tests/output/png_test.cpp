@@ -12,7 +12,7 @@
 namespace filterscope {
 namespace {
 
-TEST(Png, ComesBackPixelByPixel) {
+TEST(Png, IsReadBackPixelByPixel) {
   const TemporaryFolder folder;
   for (const Extent extent : {Extent{1, 1}, Extent{1, 7}, Extent{5, 1}, Extent{31, 33}, Extent{96, 96}}) {
     std::vector<std::uint8_t> pixels(static_cast<std::size_t>(extent.positions()) * 3);
@@ -30,8 +30,8 @@ TEST(Png, ComesBackPixelByPixel) {
   }
 }
 
-// By zlib itself, which looks at the checksum too: stb's decoder does not. A picture is compressed in pieces
-// of 4 MiB.
+// Checked by zlib itself, which verifies the checksum, unlike stb's decoder. Pictures are compressed in
+// pieces of 4 MiB.
 TEST(Png, HoldsOneStreamOfDeflate) {
   for (const Extent extent :
        {Extent{1, 1}, Extent{96, 96}, Extent{700, 1996}, Extent{700, 1998}, Extent{1500, 2100}}) {
@@ -41,7 +41,7 @@ TEST(Png, HoldsOneStreamOfDeflate) {
     for (std::size_t i = pixels.size() / 3; i < pixels.size(); ++i)
       pixels[i] = static_cast<std::uint8_t>((state = state * 1664525 + 1013904223) >> 25);
     const std::vector<std::uint8_t> file = encode_png(pixels, extent);
-    // The signature and IHDR take 33 bytes; then comes the length of IDAT, its name, data and CRC; then IEND.
+    // The signature and IHDR take 33 bytes; then follow IDAT's length, name, data and CRC, and IEND.
     std::size_t length = 0;
     for (std::size_t i = 33; i < 37; ++i) length = length << 8 | file[i];
     ASSERT_EQ(file.size(), 33 + 12 + length + 12);
@@ -58,8 +58,8 @@ TEST(Png, HoldsOneStreamOfDeflate) {
   }
 }
 
-// What most pictures are, apart from some waves: a few percent may be saved where some values are rarer than
-// others, and by no fixed code.
+// Most pictures are noise with some waves. A code that is not fixed saves a few percent, since some values
+// are rarer than others.
 TEST(Png, MakesNoiseSmaller) {
   std::vector<std::uint8_t> pixels(96 * 96 * 3);
   std::uint32_t state = 1;
@@ -69,14 +69,14 @@ TEST(Png, MakesNoiseSmaller) {
   EXPECT_LT(encode_png(pixels, {96, 96}).size(), pixels.size() * 97 / 100);
 }
 
-// For some of what it does not like, stb gives no reason.
-TEST(Png, DamageWithoutAReasonIsDamage) {
+// stb gives no reason for some failures.
+TEST(Png, DamageIsDamageEvenWithoutAReason) {
   std::vector<std::uint8_t> file = encode_png(std::vector<std::uint8_t>(12 * 12 * 3, 7), {12, 12});
-  file[43] |= 6;  // The first block of its stream is of no kind that there is.
+  file[43] |= 6;  // Makes the type of the first block invalid.
   EXPECT_FALSE(decode_png(file).has_value());
 }
 
-TEST(Png, RefusesPixelsOfAnotherExtent) {
+TEST(Png, RejectsPixelsOfAnotherExtent) {
   const std::vector<std::uint8_t> pixels(12);
   EXPECT_THROW(encode_png(pixels, {2, 3}), std::invalid_argument);
   EXPECT_THROW(encode_png(pixels, {-2, -2}), std::invalid_argument);
@@ -93,7 +93,7 @@ TEST(Png, NamesTheFileThatCannotBeWritten) {
               testing::HasSubstr("a.png"));
 }
 
-TEST(Png, KnowsWholeFiles) {
+TEST(Png, RecognisesWholeFiles) {
   const TemporaryFolder folder;
   const std::filesystem::path path = folder / "a.png";
   write_png(path, std::vector<std::uint8_t>(3 * 5 * 3), {3, 5});

@@ -102,7 +102,7 @@ TEST(CutBatches, OfMixedLayersHaveOneLayout) {
   EXPECT_EQ(groups[0].layout.targeting(12), 256);
   // Nothing is computed twice where the numbers divide.
   for (const Batch& batch : groups[0].batches) EXPECT_THAT(batch.indices, testing::Each(testing::Ge(0)));
-  // Without an image for each layer, layers have groups of their own.
+  // Without an image for each layer, each layer has its own group.
   EXPECT_EQ(cut_batches(filters, BatchForm::mixed_layers, 12).size(), 13u);
 }
 
@@ -156,7 +156,7 @@ TEST_F(MakeSchedule, FitsTheMemoryThatThereIs) {
       EXPECT_LE(1000 + 4 * images, static_cast<int>(bytes));
       EXPECT_GT(images, 0);
     }
-    // Where not even one fits, the engine finds out.
+    // If not even one fits, the engine will report it.
     EXPECT_EQ(schedule({form, 64, "most", 10}).images, 1);
     EXPECT_EQ(schedule({form, 64, "most", 0}).images, 1);
   }

@@ -31,7 +31,7 @@ TEST(Shard, EveryFilterIsInExactlyOne) {
       const auto share = filters_of_shard(filters, network, image, {index, count});
       joined.insert(joined.end(), share.begin(), share.end());
     }
-    EXPECT_EQ(joined, filters) << count;  // So each share is contiguous, and the shares ascend.
+    EXPECT_EQ(joined, filters) << count;  // Hence each share is contiguous, and the shares ascend.
   }
 }
 

@@ -22,7 +22,7 @@ class JournalTest : public testing::Test {
   const std::filesystem::path path_ = folder_ / "journal.jsonl";
 };
 
-TEST_F(JournalTest, KeepsLinesAndGoesWhenThereAreNone) {
+TEST_F(JournalTest, KeepsLinesAndIsRemovedWhenEmpty) {
   {
     Journal journal(path_);
     journal.append("one");
@@ -53,7 +53,7 @@ TEST_F(JournalTest, IsOpenOnce) {
   EXPECT_THAT(files_below(folder_.path()), IsEmpty());
   Journal second(path_);
   second.append("new");
-  first.reset();  // Must not take the other's file with it.
+  first.reset();  // Must not remove the other's file.
   EXPECT_EQ(read_text(path_), "new\n");
 }
 

@@ -1,4 +1,4 @@
-// Runs that go on in the folder of an earlier one.
+// Runs that continue in the folder of an earlier one.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -31,10 +31,10 @@ using testing::SizeIs;
 
 class ResumedRunTest : public RunWriterTest {};
 
-TEST_F(ResumedRunTest, HasNothingToDoWhenAllIsThere) {
+TEST_F(ResumedRunTest, HasNothingToDoWhenAllIsFinished) {
   render(selection_);
   const std::string before = read_text(out_ / "manifest.json");
-  engine_.threads = 7;  // No setting; this engine renders nothing.
+  engine_.threads = 7;  // Not a setting; and this engine renders nothing.
   {
     RunWriter second = writer(selection_);
     EXPECT_THAT(second.remaining(), IsEmpty());
@@ -47,7 +47,7 @@ TEST_F(ResumedRunTest, HasNothingToDoWhenAllIsThere) {
   expect_as_uninterrupted(selection_);
 }
 
-TEST_F(ResumedRunTest, GoesOnAfterAKill) {
+TEST_F(ResumedRunTest, ContinuesAfterAKill) {
   for (const bool raw : {false, true}) {
     options_.keep_images = raw;
     std::filesystem::remove_all(out_);
@@ -84,14 +84,14 @@ TEST_F(ResumedRunTest, AddsThePhasesOfTheRuns) {
   EXPECT_EQ(of_both["weights"], 2);
   EXPECT_EQ(of_both["plans"], 4);
   EXPECT_EQ(of_both["ascent"], 8);
-  // Two pictures and three sheets, and their files, took some time, but not what others are given.
+  // Two pictures and three sheets took some time, but less than the times given above.
   for (const char* own : {"finish", "encode", "write"}) {
     EXPECT_GT(of_both[own], 0) << own;
     EXPECT_LT(of_both[own], 60) << own;
   }
 }
 
-// Whatever part of the journal's last line was written.
+// Any part of the journal's last line may have been written.
 TEST_F(ResumedRunTest, ToleratesATornJournal) {
   render_and_die(selection_, {{0, 3}, {0, 63}});
   const std::string journal = read_text(out_ / "journal.jsonl");
@@ -127,8 +127,8 @@ TEST_F(ResumedRunTest, ToleratesATornJournal) {
   expect_as_uninterrupted(selection_);
 }
 
-// Killed at the end: manifest, traces and journal may each be old or new.
-TEST_F(ResumedRunTest, GoesOnAfterAKillAtTheEnd) {
+// After a kill at the end, manifest, traces and journal may each be old or new.
+TEST_F(ResumedRunTest, ContinuesAfterAKillAtTheEnd) {
   options_.keep_images = true;
   const std::vector<FilterId> half{{0, 3}, {8, 0}};
   render(half);
@@ -152,8 +152,8 @@ TEST_F(ResumedRunTest, GoesOnAfterAKillAtTheEnd) {
   expect_as_uninterrupted(selection_);
 }
 
-// Killed at the start: the manifest is there, the traces are not yet.
-TEST_F(ResumedRunTest, GoesOnAfterAKillAtTheStart) {
+// After a kill at the start, the manifest may be there without the traces.
+TEST_F(ResumedRunTest, ContinuesAfterAKillAtTheStart) {
   for (const char* traces : {"", "of another run"}) {
     { const RunWriter run = writer(selection_); }
     std::filesystem::remove(out_ / "traces.csv");
@@ -164,14 +164,14 @@ TEST_F(ResumedRunTest, GoesOnAfterAKillAtTheStart) {
   }
 }
 
-TEST_F(ResumedRunTest, AddsToWhatIsThere) {
+TEST_F(ResumedRunTest, AddsToEarlierResults) {
   options_.keep_images = true;
   render({{0, 3}, {8, 0}, {8, 511}});
   EXPECT_THAT(render({{0, 63}, {8, 1}, {8, 511}}), ElementsAre(FilterId{0, 63}, FilterId{8, 1}));
   expect_as_uninterrupted(selection_);
 }
 
-TEST_F(ResumedRunTest, ForgetsWhatWasSelectedAndNotFinished) {
+TEST_F(ResumedRunTest, ForgetsUnfinishedFilters) {
   {
     RunWriter first = writer(selection_);
     first.add(result_of({8, 1}), engine_);
@@ -184,7 +184,7 @@ TEST_F(ResumedRunTest, ForgetsWhatWasSelectedAndNotFinished) {
   expect_as_uninterrupted({{0, 3}, {8, 1}});  // The sheet of block4_conv2 has no empty places any more.
 }
 
-TEST_F(ResumedRunTest, RefusesOtherSettingsAndLeavesTheFolderAlone) {
+TEST_F(ResumedRunTest, RejectsOtherSettingsAndLeavesTheFolderAlone) {
   render_and_die(selection_, {{0, 3}});
   const std::vector<std::string> files = files_below(out_);
   std::vector<std::string> contents;
@@ -202,7 +202,7 @@ TEST_F(ResumedRunTest, RefusesOtherSettingsAndLeavesTheFolderAlone) {
     EXPECT_EQ(read_text(out_ / files[i]), contents[i]) << files[i];
 }
 
-TEST_F(ResumedRunTest, ForceBeginsAnew) {
+TEST_F(ResumedRunTest, ForceStartsOver) {
   options_.keep_images = true;
   render(selection_);
   render_and_die({{0, 1}}, {{0, 1}});
@@ -221,7 +221,7 @@ TEST_F(ResumedRunTest, ForceBeginsAnew) {
               AllOf(Contains("block4_conv2/block4_conv2_f0511.png"), Not(Contains("journal.jsonl"))));
 }
 
-TEST_F(ResumedRunTest, RendersAgainWhatIsNotWhole) {
+TEST_F(ResumedRunTest, RendersAgainIfFilesAreNotWhole) {
   const std::vector<FilterId> selection{{0, 0}, {0, 1}, {0, 2}, {0, 3}, {0, 4}};
   render(selection);
   const auto picture = [&](int filter) {
@@ -264,7 +264,7 @@ TEST_F(ResumedRunTest, RendersAgainForAnimations) {
   EXPECT_THAT(render(selection_),
               ElementsAre(FilterId{0, 3}, FilterId{0, 63}, FilterId{8, 1}, FilterId{8, 511}));
   expect_as_uninterrupted(selection_);
-  // With another number of iterations between frames, those of the selection alone.
+  // With another number of iterations between frames, only those of the selection.
   options_.frame_every = 2;
   EXPECT_THAT(render({{0, 3}}), SizeIs(1));
   EXPECT_EQ(manifest()["filters"][0]["frame_every"], 2);
@@ -272,7 +272,7 @@ TEST_F(ResumedRunTest, RendersAgainForAnimations) {
   EXPECT_TRUE(is_whole_apng(animation(3), kExtent, frame_count(4, 2)));
 }
 
-TEST_F(ResumedRunTest, KeepsAnimationsOfWhatIsRenderedAgain) {
+TEST_F(ResumedRunTest, KeepsAnimationsOfFiltersRenderedAgain) {
   options_.frame_every = 1;
   render(selection_);
   options_.frame_every = 0;
@@ -284,7 +284,7 @@ TEST_F(ResumedRunTest, KeepsAnimationsOfWhatIsRenderedAgain) {
   options_.frame_every = 1;
   EXPECT_THAT(render(selection_), IsEmpty());
   expect_as_uninterrupted(selection_);
-  // One that is forgotten does not stay beside another run's picture.
+  // A forgotten one does not remain next to another run's picture.
   options_.frame_every = 0;
   force_ = true;
   render(selection_);
@@ -292,7 +292,7 @@ TEST_F(ResumedRunTest, KeepsAnimationsOfWhatIsRenderedAgain) {
   expect_as_uninterrupted(selection_);
 }
 
-TEST_F(ResumedRunTest, GoesOnWithAnimationsAfterAKill) {
+TEST_F(ResumedRunTest, ContinuesWithAnimationsAfterAKill) {
   options_.frame_every = 3;
   render_and_die(selection_, {{0, 63}, {8, 1}});
   EXPECT_THAT(render(selection_), SizeIs(3));
@@ -306,7 +306,7 @@ TEST_F(ResumedRunTest, DrawsSheetsThatAreMissing) {
   expect_as_uninterrupted(selection_);
 }
 
-TEST_F(ResumedRunTest, TellsWhichEngineRenderedAFilter) {
+TEST_F(ResumedRunTest, RecordsWhichEngineRenderedAFilter) {
   render({{0, 3}});
   engine_.device_name = "Another CPU";
   render({{0, 3}, {0, 4}});
@@ -331,7 +331,7 @@ TEST_F(ResumedRunTest, KeepsNumbersThatAreNotFinite) {
   EXPECT_EQ(manifest()["filters"][0].dump(), line);
 }
 
-TEST_F(ResumedRunTest, RemovesWhatAKilledRunLeft) {
+TEST_F(ResumedRunTest, RemovesRemainsOfAKilledRun) {
   options_.keep_images = true;
   render_and_die(selection_, {{0, 3}});
   for (const char* name : {"block1_conv1/.sheet.png.01234567.tmp", "raw/.block1_conv1.npy.89abcdef.tmp",
@@ -351,7 +351,7 @@ TEST_F(ResumedRunTest, OneProcessAtATime) {
   EXPECT_EQ(run.counts().ok, 1);
 }
 
-TEST_F(ResumedRunTest, WithoutTheTracesThePicturesAreKept) {
+TEST_F(ResumedRunTest, KeepsPicturesWithoutTraces) {
   render({{0, 3}});
   std::filesystem::remove(out_ / "traces.csv");
   const json before = manifest()["filters"][0];
@@ -368,7 +368,7 @@ TEST_F(ResumedRunTest, WithoutTheTracesThePicturesAreKept) {
   EXPECT_FALSE(writer({{0, 3}}).traces_lost());
 }
 
-TEST_F(ResumedRunTest, RefusesFoldersThatItCannotRead) {
+TEST_F(ResumedRunTest, RejectsUnreadableFolders) {
   render(selection_);
   const std::string traces = read_text(out_ / "traces.csv");
   const auto next = std::to_string(std::ranges::count(traces, '\n') + 1);
@@ -376,7 +376,7 @@ TEST_F(ResumedRunTest, RefusesFoldersThatItCannotRead) {
        {std::pair{std::string("nonsense"), std::string("line 1: expected")},
         {traces + "block1_conv1,3,x,1\n", "line " + next +
                                               ": expected layer,filter,iteration,loss, found "
-                                              "\"block1_conv1,3,x,1\" (\"x\" is no number)"},
+                                              "\"block1_conv1,3,x,1\" (\"x\" is not a number)"},
         {traces + "block9_conv9,3,1,1\n", "no layer \"block9_conv9\")"}}) {
     write_text(out_ / "traces.csv", bad);
     EXPECT_THAT(error_of(ErrorKind::input, [&] { writer(selection_); }),

@@ -24,7 +24,7 @@ using nlohmann::json;
 
 inline constexpr Extent kExtent{20, 24};
 
-/// What an engine would give for a filter: values that only this filter has.
+/// A made-up result with values that only this filter has.
 inline FilterResult result_of(FilterId id, bool with_image = false, int frame_every = 0) {
   FilterResult result;
   result.id = id;
@@ -70,7 +70,7 @@ class RunWriterTest : public testing::Test {
   }
   RunWriter writer(std::vector<FilterId> selection) const { return writer(std::move(selection), out_); }
 
-  /// A whole run. Returns what it had to render.
+  /// Makes a whole run. Returns the filters that it had to render.
   std::vector<FilterId> render(std::vector<FilterId> selection, const std::filesystem::path& folder) const {
     RunWriter run = writer(std::move(selection), folder);
     for (const FilterId id : run.remaining())
@@ -82,7 +82,7 @@ class RunWriterTest : public testing::Test {
   std::vector<FilterId> render(std::vector<FilterId> selection) const {
     return render(std::move(selection), out_);
   }
-  /// As a process that is killed once these are in the journal.
+  /// Like a run that is killed once these are in the journal.
   void render_and_die(const std::vector<FilterId>& selection, const std::vector<FilterId>& finished) const {
     RunWriter run = writer(selection);
     for (const FilterId id : finished)
@@ -99,7 +99,7 @@ class RunWriterTest : public testing::Test {
     for (int i = 0; i < 1000 && !condition(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
     EXPECT_TRUE(condition());
   }
-  /// Expects in out_ what one uninterrupted run leaves, but for times.
+  /// Expects that out_ equals the folder of one uninterrupted run, except for times.
   void expect_as_uninterrupted(const std::vector<FilterId>& selection) const {
     const std::filesystem::path reference = folder_ / "reference";
     std::filesystem::remove_all(reference);

@@ -22,7 +22,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Not;
 
-TEST_F(RunWriterTest, WritesTheSameWithAsManyThreadsAsThereAre) {
+TEST_F(RunWriterTest, WritesTheSameWithAllThreads) {
   options_.keep_images = true;
   std::vector<FilterId> selection;
   for (int filter = 0; filter < 40; ++filter) selection.push_back({filter / 20, filter});
@@ -32,7 +32,7 @@ TEST_F(RunWriterTest, WritesTheSameWithAsManyThreadsAsThereAre) {
   const auto files = files_below(folder_ / "few");
   EXPECT_EQ(files_below(folder_ / "many"), files);
   for (const auto& file : files) {
-    if (file == "manifest.json") continue;  // Holds times.
+    if (file == "manifest.json") continue;  // It has times.
     EXPECT_EQ(read_text(folder_ / "many" / file), read_text(folder_ / "few" / file)) << file;
   }
 }
@@ -114,7 +114,7 @@ TEST_F(RunWriterTest, DoesNotDependOnTheOrderOfResults) {
   EXPECT_EQ(files.size(), selection.size() + 3 + 3 + 2);
   ASSERT_EQ(files_below(out_), files);
   for (const std::string& file : files) {
-    if (file == "manifest.json") continue;  // Says when the run was started.
+    if (file == "manifest.json") continue;  // It has the time of the start.
     EXPECT_EQ(read_text(out_ / file), read_text(straight / file)) << file;
   }
   EXPECT_EQ(manifest()["filters"], json::parse(read_text(straight / "manifest.json"))["filters"]);
@@ -158,7 +158,7 @@ TEST_F(RunWriterTest, KeepsWhatAnInterruptedRunFinished) {
   EXPECT_EQ(run.counts().missing, 3);
 }
 
-TEST_F(RunWriterTest, TellsOfRescuedDeadAndNonfiniteFilters) {
+TEST_F(RunWriterTest, CountsRescuedDeadAndNonfiniteFilters) {
   RunWriter run = writer(selection_);
   for (const FilterId id : selection_) {
     FilterResult result = result_of(id);
@@ -209,7 +209,7 @@ TEST_F(RunWriterTest, ReplacesFilesOfItsNamesAndLeavesOthers) {
   EXPECT_EQ(read_text(out_ / "note.txt"), "before");
 }
 
-TEST_F(RunWriterTest, RefusesAFolderThatCannotBeBeforeAnyWork) {
+TEST_F(RunWriterTest, RejectsAnImpossibleFolderBeforeAnyWork) {
   write_text(folder_ / "file", "");
   for (const auto& path : {folder_ / "file", folder_ / "file" / "out"})
     EXPECT_THAT(error_of(ErrorKind::output, [&] { writer(selection_, path); }),
@@ -219,7 +219,7 @@ TEST_F(RunWriterTest, RefusesAFolderThatCannotBeBeforeAnyWork) {
   EXPECT_THAT(error_of(ErrorKind::output, [&] { writer(selection_); }), HasSubstr("block4_conv2"));
 }
 
-TEST_F(RunWriterTest, RefusesFiltersThatAreNotExpected) {
+TEST_F(RunWriterTest, RejectsUnexpectedFilters) {
   EXPECT_THROW(writer({{0, 3}, {0, 1}}), std::invalid_argument);
   EXPECT_THROW(writer({{0, 3}, {0, 3}}), std::invalid_argument);
   RunWriter run = writer(selection_);
@@ -229,7 +229,7 @@ TEST_F(RunWriterTest, RefusesFiltersThatAreNotExpected) {
   run.finish(kSeconds);
 }
 
-TEST_F(RunWriterTest, NoticesAFullDiskAndKeepsWhatIsWritten) {
+TEST_F(RunWriterTest, ReportsAFullDiskAndKeepsWhatIsWritten) {
   options_.keep_images = true;
   RunWriter run = writer({{0, 0}, {0, 1}, {8, 0}});
   run.add(result_of({8, 0}, true), engine_);
@@ -239,8 +239,7 @@ TEST_F(RunWriterTest, NoticesAFullDiskAndKeepsWhatIsWritten) {
   {
     const FullDisk full(2000);  // Less than an unscaled image.
     run.add(result_of({0, 0}, true), engine_);
-    // The error comes with some later call; until then this one is refused for being the second of its
-    // filter.
+    // The error comes with some later call; until then, this filter is rejected as added twice.
     message = error_of(ErrorKind::output, [&] {
       for (int i = 0; i < 1000; ++i) {
         try {
@@ -259,8 +258,8 @@ TEST_F(RunWriterTest, NoticesAFullDiskAndKeepsWhatIsWritten) {
                                              "manifest.json", "raw/block4_conv2.npy", "traces.csv"));
 }
 
-// More than the queue holds: add() waits, and everything arrives.
-TEST_F(RunWriterTest, BoundsWhatWaits) {
+// If there is more than the queue holds, add() waits, and everything arrives.
+TEST_F(RunWriterTest, BoundsTheQueue) {
   options_.extent = {512, 512};
   std::vector<FilterId> selection;
   for (int filter = 0; filter < 40; ++filter) selection.push_back({0, filter});
@@ -278,7 +277,7 @@ TEST_F(RunWriterTest, BoundsWhatWaits) {
   EXPECT_EQ(read_initial_images(out_ / "raw/block1_conv1.npy").count, 40);
 }
 
-TEST_F(RunWriterTest, TellsWhetherThereIsRoom) {
+TEST_F(RunWriterTest, SaysWhetherThereIsRoom) {
   options_.extent = {1600, 1600};
   std::vector<FilterId> selection;
   std::vector<FilterResult> results(20);
@@ -290,8 +289,8 @@ TEST_F(RunWriterTest, TellsWhetherThereIsRoom) {
   const std::size_t bytes = results.front().picture.size();
   RunWriter run = writer(selection);
   EXPECT_TRUE(run.has_room(bytes));
-  EXPECT_TRUE(run.has_room(bytes * 100));  // Nothing waits: add() takes whatever it is.
-  // Handed over in far less time than it takes to compress them.
+  EXPECT_TRUE(run.has_room(bytes * 100));  // If nothing waits, add() takes any size.
+  // These are added in far less time than it takes to compress them.
   std::size_t added = 0;
   for (; added < results.size() && run.has_room(bytes); ++added) run.add(std::move(results[added]), engine_);
   EXPECT_GT(added, 1u);
@@ -301,7 +300,7 @@ TEST_F(RunWriterTest, TellsWhetherThereIsRoom) {
   EXPECT_EQ(run.counts().ok, static_cast<int>(added));
 }
 
-TEST_F(RunWriterTest, ShowsAnErrorOfAPictureOfAnotherSize) {
+TEST_F(RunWriterTest, ThrowsForAPictureOfAnotherSize) {
   RunWriter run = writer({{0, 0}});
   FilterResult result = result_of({0, 0});
   result.picture.pop_back();

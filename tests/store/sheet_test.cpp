@@ -32,7 +32,7 @@ std::vector<SheetTile> plain_tiles(int count, Extent extent) {
   return tiles;
 }
 
-/// Where the picture of that colour begins.
+/// The place of the picture of that colour.
 std::optional<std::array<int, 2>> find(const Picture& sheet, Pixel colour) {
   for (int y = 0; y < sheet.extent.height; ++y)
     for (int x = 0; x < sheet.extent.width; ++x)
@@ -57,7 +57,7 @@ TEST(ScaleTile, KeepsSmallPictures) {
 }
 
 TEST(ScaleTile, AveragesSquaresOfLargerOnes) {
-  // 257 x 130: squares of 3 x 3, the last ones cut off at the edge.
+  // 257 x 130 has squares of 3 x 3; the last ones are cut off at the edge.
   const Extent extent{257, 130};
   Picture picture{extent, {}};
   for (int y = 0; y < extent.height; ++y)
@@ -78,7 +78,7 @@ TEST(ScaleTile, AveragesSquaresOfLargerOnes) {
       }
 }
 
-TEST(ScaleTile, RefusesPixelsOfAnotherExtent) {
+TEST(ScaleTile, RejectsPixelsOfAnotherExtent) {
   EXPECT_THROW(scale_tile(std::vector<std::uint8_t>(12), {2, 3}), std::invalid_argument);
 }
 
@@ -91,7 +91,7 @@ TEST(Sheet, HoldsEveryPictureWholeAndInOrder) {
       const auto place = find(sheet, colour_of(i));
       ASSERT_TRUE(place) << i << " of " << tiles;
       EXPECT_EQ(count(sheet, colour_of(i)), extent.positions()) << i << " of " << tiles;
-      EXPECT_LT(before, *place) << i << " of " << tiles;  // In rows from the top, from left to right.
+      EXPECT_LT(before, *place) << i << " of " << tiles;  // In rows from the top, left to right.
       before = *place;
     }
   }
@@ -123,7 +123,7 @@ TEST(Sheet, NumbersEveryFilterBelowItsPicture) {
   }
 }
 
-TEST(Sheet, TellsWhereItComesFrom) {
+TEST(Sheet, SaysHowItWasMade) {
   const Picture sheet =
       draw_sheet({.title = "vgg16 block3_conv1", .details = "recipe seed, weights some_file.h5"},
                  plain_tiles(4, {48, 48}), {48, 48});
@@ -134,7 +134,7 @@ TEST(Sheet, TellsWhereItComesFrom) {
 }
 
 TEST(Sheet, SaysWhenWeightsAreSynthetic) {
-  for (const int tiles : {1, 64})  // Beside the title, and below it where there is no room.
+  for (const int tiles : {1, 64})  // Next to the title, and below it if there is no room.
     EXPECT_TRUE(holds_text(draw_sheet({.title = "vgg16 block3_conv1", .details = "d", .synthetic = true},
                                       plain_tiles(tiles, {90, 90}), {90, 90}),
                            "SYNTHETIC WEIGHTS"))
@@ -153,11 +153,11 @@ TEST(Sheet, MarksDeadAndNonfiniteAndMissingFilters) {
   EXPECT_TRUE(holds_text(sheet, "2 NaN"));
   EXPECT_TRUE(holds_text(sheet, "1 missing"));
   EXPECT_FALSE(find(sheet, colour_of(3)));
-  // The frame is around the picture; a corner of it is covered.
+  // The frame is around the picture, and covers only a corner of it.
   for (const int i : {1, 2}) {
     const auto place = find(clean, colour_of(i));
     ASSERT_TRUE(place);
-    const int shift = sheet.extent.height - clean.extent.height;  // A longer heading.
+    const int shift = sheet.extent.height - clean.extent.height;  // The heading is longer.
     const Pixel frame = pixel(sheet, (*place)[0] + shift + 25, (*place)[1] - 1);
     EXPECT_GT(frame[0], 200) << i;
     EXPECT_LT(frame[2], 100) << i;
@@ -166,7 +166,7 @@ TEST(Sheet, MarksDeadAndNonfiniteAndMissingFilters) {
   }
 }
 
-// A small corner, and nothing around the picture or in its label.
+// With a small corner, but without frame and without a mark in the label.
 TEST(Sheet, MarksRescuedFiltersQuietly) {
   std::vector<SheetTile> tiles = plain_tiles(4, {50, 50});
   const Picture clean = draw_sheet({.title = "t", .details = "d"}, tiles, {50, 50});

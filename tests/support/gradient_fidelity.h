@@ -16,7 +16,7 @@
 /// A gradient through ReLUs and max-pools is a sum over the paths that they let pass. Rounding a map changes
 /// the sign of some values and the argmax of some pool windows, and a single such change of a mask alters the
 /// gradient by more than all other roundings together. How often that happens says nothing about the program.
-/// So there are two questions. Is this the right gradient, given the masks that the engine found? Only the
+/// Hence there are two questions. Is this the right gradient, given the masks that the engine found? Only the
 /// roundings of the backward pass remain, so the limit can be tight. And are the masks right, except the few
 /// that the precision leaves undecided?
 namespace filterscope::fidelity {

@@ -47,8 +47,8 @@ const LayerWeights& layer_weights(const Weights& weights, int layer) {
 }
 
 struct Activations {
-  std::vector<Map> maps;  // Of layers 0 .. layer after their ReLU, before their pools.
-  Map sums;               // Of the last one, before its ReLU.
+  std::vector<Map> maps;  // Maps of layers 0 .. layer after their ReLU, before their pools.
+  Map sums;               // The last layer's map before its ReLU.
 };
 
 Activations activations(const Network& network, const Weights& weights, const InputMapping& mapping,

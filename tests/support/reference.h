@@ -66,7 +66,7 @@ struct Gradient {
   double loss = 0;
   double objective = 0;  ///< The value whose gradient it is: the loss, or the mean before the ReLU.
   Map gradient;
-  GradientMasks masks;  ///< Where it passed.
+  GradientMasks masks;  ///< The masks through which it passed.
 
   /// Square root of the sum of squares over the whole image.
   double norm() const;

@@ -87,7 +87,7 @@ class RescueCases {
   mutable std::map<int, std::map<FilterId, reference::Ascent>> ascents_;
 };
 
-/// What the losses of an ascent say about its rescue.
+/// The rescue of an ascent according to its losses.
 struct Rescued {
   FilterStatus status = FilterStatus::ok;
   int iterations = 0;

@@ -1,4 +1,4 @@
-// What was made how, and the theme.
+// How the pictures were made, and the theme.
 
 const flatten = (value, name, into) => {
   if (value !== null && typeof value === "object" && !Array.isArray(value)) {
@@ -29,7 +29,7 @@ function factsOf(run) {
 }
 const facts = runs.map(factsOf);
 const factNames = [...new Set(facts.flatMap((one) => [...one.keys()]))];
-// What two runs of one comparison differ in, but for what always differs.
+// The facts in which two compared runs differ, except those that always do.
 const differences = factNames.filter((name) => comparing && facts[0].get(name) !== facts[1].get(name) &&
   !["started", "took", "command", "complete", "SHA-256 of the weights"].includes(name) &&
   !(name === "SHA-256 of the start" && facts[0].get("start") !== facts[1].get("start")));

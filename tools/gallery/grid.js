@@ -1,15 +1,15 @@
 // The grid of small pictures.
 
-// Only the rows in and near sight are in the document: thousands of filters then cost no more than dozens. Tiles have
-// one size, so where each stands is known without asking the browser.
+// Only the rows in view or near it are in the document, so thousands of filters cost no more than dozens. All tiles have
+// the same size, so their places are known without asking the browser.
 const grid = byId("grid");
 const columnGap = 10;
 const rowGap = 8;
 const headingHeight = 44;
 const captionLine = 16;
-const reach = 1000;  // Pixels beyond the window that are kept ready.
+const reach = 1000;  // Pixels above and below the window that are kept in the document.
 let order = [];       // The filters of the grid; each knows its place in it.
-let orderKey = null;  // What the grid was made from.
+let orderKey = null;  // What `order` was made from.
 let rows = [];        // {top, height, first, count} of tiles, {top, height, heading} of a layer's name.
 let current = 0;      // The place of the tile that Tab leads to.
 let columns = 1;
@@ -63,7 +63,7 @@ function captionOf(filter) {
 }
 
 const searching = () => view.search.trim() !== "";
-// Whether the grid mixes layers, so that a number alone does not name a filter.
+// Whether the grid mixes layers, so that a number alone does not identify a filter.
 const mixed = () => view.layer === null || searching();
 
 function chooseFilters() {
@@ -83,7 +83,7 @@ function showGrid() {
   order = chooseFilters();
   order.forEach((filter, place) => {
     filter.place = place;
-    filter.dressed = false;  // The tile, if it has one, shows what it showed in another order.
+    filter.dressed = false;  // Its tile, if it has one, still has the caption of another order.
   });
   current = 0;
   showHeading();
@@ -91,7 +91,7 @@ function showGrid() {
   layOut();
 }
 
-// Wide as it is wanted; on a narrow screen so that the tiles fill it, two pairs or more in a row.
+// Tiles have the wanted size; on a narrow screen they fill it, with at least two pictures or pairs in a row.
 const narrow = matchMedia("(max-width: 760px)");
 let wantedSize = 96;
 let laidOutWidth = 0;
@@ -116,7 +116,7 @@ function layOut() {
     rows.push({top, ...row});
     top += row.height;
   };
-  // By number the layers follow each other: each gets a heading.
+  // Sorted by number, the layers follow each other, and each gets a heading.
   const grouped = mixed() && view.sort === "number";
   for (let first = 0; first < order.length;) {
     const {layer} = order[first];
@@ -152,7 +152,7 @@ function tileOf(filter) {
   return place(filter.tile, (filter.place - row.first) * cell.width, row.top);
 }
 
-// Index of the first row that ends below `height`.
+// The index of the first row that ends below `height`.
 function rowBelow(height) {
   let low = 0;
   let high = rows.length;
@@ -164,8 +164,8 @@ function rowBelow(height) {
   return low;
 }
 
-// Puts the rows in and near sight into the document, in order, and takes the others out. What stays is not touched,
-// so that it keeps the focus.
+// Puts the rows in view or near it into the document, in order, and removes the others. Rows that stay are not touched,
+// so that they keep the focus.
 function fill() {
   if (order.length === 0) return;
   const top = -grid.getBoundingClientRect().top;
@@ -180,7 +180,7 @@ function fill() {
       for (let k = row.first; k < row.first + row.count; ++k) wanted.push(tileOf(order[k]));
     }
   }
-  // The one that Tab leads to stays, wherever it is.
+  // The tile that Tab leads to always stays.
   const kept = tileOf(order[current]);
   if (!wanted.includes(kept)) {
     if (order[current].row < begin) wanted.unshift(kept);
@@ -215,7 +215,7 @@ function countOf(filters, key) {
   return filters.filter((filter) => hasStatus(filter, key)).length;
 }
 
-// How many filters there are of each status but ok, as an element for each.
+// The number of filters of each status except ok, as elements.
 function countsByStatus(filters) {
   return Object.values(statuses).flatMap(({key, text}) => {
     const count = key === "ok" ? 0 : countOf(filters, key);
@@ -265,7 +265,7 @@ function focusFilter(filter, options) {
   filter.tile.focus({preventScroll: true, ...options});
 }
 
-// Where an arrow key leads from a filter: the nearest column of the row above or below.
+// The filter that a key leads to; up and down lead to the nearest column of the next row.
 function filterBeside(filter, key) {
   switch (key) {
     case "ArrowLeft": return order[filter.place - 1];

@@ -1,4 +1,4 @@
-// From here the page is filled, and again whenever the address changes.
+// Fills the page, and fills it again whenever the address changes.
 
 function apply() {
   readAddress();

@@ -1,4 +1,4 @@
-// What the runs hold, from the JSON in #data, which README.md documents.
+// The runs, from the JSON in #data, which README.md documents.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
@@ -6,11 +6,11 @@ const runs = data.runs;
 const comparing = runs.length > 1;
 const runNames = ["A", "B"];
 const layers = data.network.layers;
-const networkName = data.network.name.replace("vgg", "VGG");  // As people write it.
+const networkName = data.network.name.replace("vgg", "VGG");  // As it is usually written.
 
-// ---- What the runs hold
+// ---- Runs, layers and filters
 
-// Each status: how it is called and why a record has it. A quiet one has a mark on its picture but no word under it.
+// Each status has a name and a reason. A quiet one is marked on the picture but not named below it.
 const statuses = {
   o: {key: "ok", text: "ok"},
   r: {key: "rescued", text: "rescued", quiet: true, why: whyRescued},
@@ -54,7 +54,7 @@ function whyDead({run, iterations, rescued, final}) {
 
 const lostTexts = {m: "no file", d: "damaged"};
 const lostReasons = {
-  m: "The picture's file is not there.",
+  m: "The picture's file is missing.",
   d: "The picture's file is damaged or of another size.",
 };
 
@@ -82,21 +82,21 @@ class Record {
     if (this.first === null || this.final === null) return null;
     return this.first > 0 ? this.final / this.first : this.final > 0 ? Infinity : null;
   }
-  // What there is to say about the status, as sentences; undefined for ok.
+  // Why the record has its status, in sentences; undefined for ok.
   get why() { return this.status.why?.(this); }
   get address() { return this.run.folder + address(this.block.files[this.index]); }
-  // The ascent as an animated PNG; null where there is none.
+  // The ascent as an animated PNG; null if there is none.
   get animation() {
     const file = this.block.animations[this.index];
     return file ? this.run.folder + address(file) : null;
   }
-  // The losses at run.steps; NaN where there is none.
+  // The losses at run.steps; NaN if there is none.
   get curve() {
     if (!this.block.losses) this.block.losses = decodeFloats(this.block.curves);
     const steps = this.run.steps.length;
     return this.block.losses.subarray(this.index * steps, (this.index + 1) * steps);
   }
-  // Puts the small picture behind `element`.
+  // Makes the small picture the background of `element`.
   paint(element) {
     const {columns, pictures} = this.run.thumbnail;
     const atlas = Math.floor(this.index / pictures);
@@ -121,7 +121,7 @@ function decodeFloats(base64) {
   return new Float32Array(bytes.buffer);
 }
 
-// One filter: its record in each run, null where the run did not select it.
+// One filter: its record in each run, null if the run did not select it.
 class Filter {
   constructor(layer, number) {
     this.layer = layer;
@@ -133,7 +133,7 @@ class Filter {
   get name() { return `${this.layerName} ${this.number}`; }
   get shortLayer() { return this.layerName.replace(/^block(\d+)_conv(\d+)$/, "b$1c$2"); }
   get path() { return `${this.layerName}/${this.number}`; }
-  // The record that stands for the filter where one has to: that of the first run that has it.
+  // The record that represents the filter: that of the first run that has it.
   get record() { return this.records.find((record) => record); }
 }
 

@@ -2,7 +2,7 @@
 
 // ---- The sidebar
 
-// Bytes of a page from a file may not be kept everywhere; then nothing is remembered.
+// Not every browser gives a page from a file local storage; without it, nothing is remembered.
 function remember(name, value) {
   try {
     localStorage.setItem(`filterscope.${name}`, value);
@@ -16,7 +16,7 @@ function remembered(name) {
   }
 }
 
-// The network from the image on: a slab for each layer, as high as its map and as deep as it has filters.
+// The network, from the image on: a slab per layer, whose height shows its map and whose width its filters.
 function drawDiagram() {
   const width = 260;
   const height = 104;

@@ -1,9 +1,9 @@
-// Which filters are looked at, in which order: sorting, searching and the address.
+// Which filters are shown, and in which order: sorting, searching and the address.
 
 // ---- Sorting and searching
 
-// Each key: how it is called, a filter's value (null: last), what orders equal values before the number does, whether
-// large ones come first, and the value's text on a tile.
+// Each key has a name, a filter's value (null: last), a value that breaks ties (else the number does), whether large
+// values come first, and the value's text on a tile.
 const greyBelow = 0.01;
 const sorts = {
   number: {text: "number"},
@@ -11,7 +11,7 @@ const sorts = {
   gain: {
     text: "gain",
     value: (filter) => filter.record.gain,
-    ties: (filter) => filter.record.final,  // Of those that rose from zero.
+    ties: (filter) => filter.record.final,  // For gains that are infinite.
     descending: true,
     show: gainText,
   },
@@ -56,7 +56,7 @@ function sorted(filters, key, reverse) {
 
 const plain = (text) => text.toLowerCase().replace(/[^a-z0-9]/g, "");
 
-// What a search asks for: layers, numbers and statuses; of each kind any, of all kinds one.
+// A search for layers, numbers and statuses: a filter must match one of each kind that is given.
 function parseSearch(text) {
   const query = {layers: null, ranges: [], statuses: []};
   for (const word of text.toLowerCase().split(/[\s:/,;#]+/).filter(Boolean)) {
@@ -92,7 +92,7 @@ function hasStatus(filter, key) {
 // ---- The address
 
 const view = {layer: null, filter: null, sort: "number", reverse: false, status: "all", search: ""};
-let note = "";  // What was wrong with the address.
+let note = "";  // An error in the address.
 
 function readAddress() {
   const [path, query = ""] = location.hash.slice(1).split(/\?(.*)/s);
@@ -136,8 +136,8 @@ function addressOf(changes) {
   return `#${path}${query ? `?${query}` : ""}`;
 }
 
-// Changes of what is looked at go into the history; changes of how (sorting, searching, the next picture) do not.
-let opened = false;  // The large view was opened by a step that history.back() takes back.
+// Showing another layer or opening a filter is entered in the history; sorting, searching and the next picture are not.
+let opened = false;  // The large view was opened by a step that history.back() undoes.
 function go(changes, {replace = false} = {}) {
   const target = addressOf(changes);
   if (replace) {

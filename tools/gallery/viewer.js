@@ -1,9 +1,9 @@
-// One filter at large.
+// The large view of one filter.
 
 const viewer = byId("viewer");
-let viewed = null;  // The filter that was last in it.
+let viewed = null;  // The filter that was shown last.
 
-let playing = false;  // Animations of the ascent instead of the pictures.
+let playing = false;  // Shows animations of the ascent instead of the pictures.
 
 function showViewer() {
   const {filter} = view;
@@ -28,7 +28,7 @@ function showViewer() {
     viewer.showModal();
     byId("viewer-title").focus();
   }
-  // The neighbours, so that the arrow keys need not wait.
+  // Loads the neighbours, so that the arrow keys need not wait.
   for (const step of [-1, 1]) {
     for (const record of order[place + step]?.records ?? []) if (record?.shown) new Image().src = record.address;
   }
@@ -43,7 +43,7 @@ function largePicture(filter, record, which) {
     place.style.aspectRatio = `${width} / ${height}`;
     const moving = playing && record.animation;
     const image = element("img", {src: moving || record.address, width, height,
-      alt: moving ? `How the picture of ${filter.name} comes about, as an animation` : `What ${filter.name} looks for`});
+      alt: moving ? `Animation of the ascent of ${filter.name}` : `What ${filter.name} looks for`});
     image.addEventListener("error", () => {
       if (image.getAttribute("src") !== record.address) {
         image.src = record.address;
@@ -156,9 +156,9 @@ function table(rows) {
   return made;
 }
 
-// The iterations that climbed the map before its ReLU; empty if none did.
+// How many iterations climbed the map before its ReLU; empty if none did.
 function rescuedText(record) {
-  const count = Math.min(record?.rescued ?? 0, record?.iterations ?? 0);  // One that found no gradient took no step.
+  const count = Math.min(record?.rescued ?? 0, record?.iterations ?? 0);  // An iteration without a gradient takes no step.
   if (count === 0) return "";
   const {aliveFrom} = record;
   const since = aliveFrom > record.iterations ? ", alive at the end" : aliveFrom > 0 ? `, alive from ${aliveFrom}` : "";
@@ -186,25 +186,25 @@ function numbersTable(filter) {
     row("Contrast", (record) => digits(record.contrast, 3)),
   ];
   const all = element("div", {}, table(rows));
-  const commands = new Map();  // The parts of each command and a run that it is of; each once.
+  const commands = new Map();  // Each distinct command, in parts, with a run that it repeats.
   for (const record of filter.records.filter(Boolean)) {
     const parts = commandFor(filter, record);
     commands.set(parts.join(" "), {parts, run: record.run});
   }
   for (const {parts, run} of commands.values()) {
-    const others = run.selectors ? ", with all others that have a start image of their own" : "";
+    const others = run.selectors ? ", with all others that have their own start images" : "";
     const which = commands.size > 1 ? `${runNames[runs.indexOf(run)]}: renders` : "Renders";
     all.append(element("p", {className: "command", textContent: run.reproducible
       ? `${which} it again${others}, to the byte on the same device:`
       : `${which} it again${others}, within rounding, since the run was not reproducible:`}));
-    // An option stays with its value and is not broken at its hyphens.
+    // Keeps an option and its value on one line.
     const spans = parts.flatMap((part) => [" ", element("span", {textContent: part})]);
     all.append(element("pre", {tabIndex: 0}, ...spans.slice(1)));
   }
   return all;
 }
 
-// What renders this filter again: the command and its filters, then the options, each with its value.
+// The command that renders this filter again, in parts: the command and its filters, then each option with its value.
 function commandFor(filter, {run}) {
   return [`filterscope render ${run.selectors || `${filter.layerName}:${filter.number}`}`, ...run.options];
 }
@@ -226,7 +226,7 @@ viewer.addEventListener("cancel", (event) => {
 viewer.addEventListener("click", (event) => {
   if (event.target === viewer) closeViewer();
 });
-// Of the document, since a button that had the focus and is disabled or hidden now leaves it to nothing.
+// On the document, since a focused button that becomes disabled or hidden loses the focus to nothing.
 document.addEventListener("keydown", (event) => {
   if (!viewer.open || event.altKey || event.ctrlKey || event.metaKey) return;
   const step = {ArrowLeft: -1, ArrowRight: 1, Home: -order.indexOf(view.filter),

@@ -36,7 +36,7 @@ struct ForwardCheck {
   const LayerWeights& weights;
   int images;
   const float* maps;
-  const float* results;        ///< Of the layer's extent, or pooled if there is argmax.
+  const float* results;        ///< A map of the layer, or its pooled map if there is argmax.
   const std::uint8_t* masks;   ///< Null: none.
   const std::uint8_t* argmax;  ///< Null: not pooled.
   int tile;                    ///< 0: not by Winograd's algorithm.
@@ -48,7 +48,7 @@ struct DgradCheck {
   const Layer& layer;
   const LayerWeights& weights;
   int images;
-  const float* gradients;      ///< Of the layer's extent, or pooled if there is argmax.
+  const float* gradients;      ///< For a map of the layer, or its pooled map if there is argmax.
   const std::uint8_t* argmax;  ///< Null: not pooled.
   const std::uint8_t* masks;   ///< The input's. Null: none.
   const float* results;

@@ -9,10 +9,10 @@ namespace {
 
 #if defined(__AVX512F__)
 constexpr int kVector = 16;
-constexpr int kSums = 24;  // Of 32 registers.
+constexpr int kSums = 24;  // There are 32 registers.
 #elif defined(__AVX2__)
 constexpr int kVector = 8;
-constexpr int kSums = 12;  // Of 16.
+constexpr int kSums = 12;  // There are 16.
 #else
 constexpr int kVector = 4;
 constexpr int kSums = 12;

@@ -33,9 +33,9 @@ std::string_view to_string(Epilogue epilogue);
 
 struct GraphDescription {
   int images = 0;
-  int height = 0;  ///< Of the map; input and output have the same extent.
+  int height = 0;  ///< Height of the map; input and output have the same extent.
   int width = 0;
-  int in_channels = 0;  ///< Of the layer, in every formulation.
+  int in_channels = 0;  ///< The layer's, in every formulation.
   int out_channels = 0;
   Precision precision = Precision::fp32;  ///< Not automatic.
   Formulation formulation = Formulation::fprop;

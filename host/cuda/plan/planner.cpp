@@ -274,7 +274,7 @@ Planner::Choice Planner::choose_timed(const ConvolutionProblem& problem, const P
   Choice best{nullptr, shortest};
   Timings::Measure measure;  // Made only if something is timed, since it takes memory.
   for (const ConvolutionSource& source : sources_) {
-    std::vector<std::unique_ptr<ConvolutionVariant>> proxies;  // Of the timed problem.
+    std::vector<std::unique_ptr<ConvolutionVariant>> proxies;  // They solve the timed problem.
     const auto measured = [&](const ConvolutionVariant& variant) -> std::optional<double> {
       if (proxies.empty()) proxies = offers(source, timed, PlanSearch::known);
       const auto proxy = std::ranges::find(proxies, variant.name(), &ConvolutionVariant::name);

@@ -51,7 +51,7 @@ struct Timings {
 
 /// What a plan will be used for.
 struct PlanUse {
-  std::int64_t iterations = 1;  ///< Of a batch of the layout.
+  std::int64_t iterations = 1;  ///< Iterations of each batch of the layout.
   /// Once a stop is requested, nothing more is timed.
   std::stop_token stop;
   /// Called with a sentence once, before a Planner times anything, and for each kernel that gives wrong

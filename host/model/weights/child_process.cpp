@@ -43,15 +43,15 @@ constexpr bool kAddressSanitizer = false;
 
 enum class State : std::uint32_t { running, finished, refused };
 
-/// What the child writes and the parent reads. The layers' presence flags and values follow it in the
-/// mapping.
+/// What the child writes and the parent reads. In the shared memory, flags of which layers are present and
+/// the values follow it.
 struct Report {
   std::atomic<State> state;
   Images images;
   char at[256];
   char message[4096];
-  char conversions[1024];  ///< A line each.
-  char notes[4096];        ///< Likewise.
+  char conversions[1024];  ///< One per line.
+  char notes[4096];        ///< One per line.
 
   static void put(char* text, std::size_t size, std::string_view value) {
     const std::size_t length = std::min(value.size(), size - 1);
@@ -87,7 +87,7 @@ class SharedMemory {
   void* start_;
 };
 
-/// Where things lie in the shared memory.
+/// Offsets in the shared memory, and its size.
 struct Layout {
   explicit Layout(const Network& network)
       : flags(sizeof(Report)),
@@ -98,7 +98,7 @@ struct Layout {
   std::size_t size;
 };
 
-/// Bytes of address space this process has now; 0 if unknown.
+/// Bytes of address space that this process uses; 0 if unknown.
 std::uint64_t address_space() {
   const int file = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
   if (file < 0) return 0;
@@ -109,13 +109,13 @@ std::uint64_t address_space() {
                      : std::strtoull(text, nullptr, 10) * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
-/// What a child that is forked now may have of it; 0 if unknown.
+/// Bytes of address space that a child forked now may use; 0 if unknown.
 std::uint64_t address_space_of_child(const Layout& layout, const ChildLimits& limits) {
   const std::uint64_t now = address_space();
   return now == 0 ? 0 : now + 3 * (layout.size - layout.values) + limits.scratch_bytes;
 }
 
-/// Whether this process's own limits leave a child less memory than it may have.
+/// Whether this process's own limits leave a child less memory than it may use.
 bool is_memory_short(const Layout& layout, const ChildLimits& limits) {
   const std::uint64_t most = address_space_of_child(layout, limits);
   return std::ranges::any_of(std::array{RLIMIT_AS, RLIMIT_DATA}, [&](auto resource) {
@@ -132,7 +132,7 @@ void limit(decltype(RLIMIT_CPU) resource, rlim_t soft, rlim_t hard) {
   setrlimit(resource, &limits);
 }
 
-/// Makes this process, the child, one that can be lost: it ends by itself, leaves no core file and is silent.
+/// Makes this process, the child, expendable: it ends by itself, leaves no core file and prints nothing.
 void restrain(const Layout& layout, const ChildLimits& limits) {
   sigset_t none;
   sigemptyset(&none);
@@ -140,7 +140,7 @@ void restrain(const Layout& layout, const ChildLimits& limits) {
   signal(SIGXCPU, SIG_DFL);
   limit(RLIMIT_CORE, 0, 0);
   limit(RLIMIT_CPU, limits.processor_seconds, limits.processor_seconds + 2);
-  // The address sanitizer reserves terabytes of address space, and its reports are wanted.
+  // The address sanitizer reserves terabytes of address space, and must print its reports.
   if (kAddressSanitizer) return;
   for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) signal(fault, SIG_DFL);
   if (const std::uint64_t most = address_space_of_child(layout, limits); most != 0)
@@ -155,9 +155,9 @@ void restrain(const Layout& layout, const ChildLimits& limits) {
 /// The child's exit codes; anything else is a crash.
 enum ExitCode { kReported = 0, kOutOfMemory = 2, kUnexpected = 3 };
 
-/// The child. It has one thread of a process that may have had many, so it must not rely on a lock that
-/// another thread might have held: it allocates (glibc makes that safe after fork), reads the file, and
-/// leaves without clean-up.
+/// The child. It has only one thread of a process that may have had many, so it must not rely on a lock that
+/// another thread might have held. It allocates (which glibc makes safe after fork), reads the file, and
+/// exits without clean-up.
 [[noreturn]] void run_child(const Network& network, const std::function<FileContents(const At& at)>& reader,
                             const ChildLimits& limits, std::byte* memory) {
   Report& report = *reinterpret_cast<Report*>(memory);
@@ -192,9 +192,10 @@ enum ExitCode { kReported = 0, kOutOfMemory = 2, kUnexpected = 3 };
   _exit(kReported);
 }
 
+/// How a child that failed ended.
 std::string end_text(int status) {
   if (WIFSIGNALED(status)) {
-    if (WTERMSIG(status) == SIGXCPU || WTERMSIG(status) == SIGKILL) return "ran without end and was stopped";
+    if (WTERMSIG(status) == SIGXCPU || WTERMSIG(status) == SIGKILL) return "ran too long and was stopped";
     return fmt::format("crashed ({})", strsignal(WTERMSIG(status)));
   }
   if (WEXITSTATUS(status) == kOutOfMemory) return "asked for more memory than these weights can need";
@@ -229,14 +230,14 @@ FileContents read_in_child(const fs::path& file, const Network& network,
   do {
     waited = waitpid(process, &status, 0);
   } while (waited < 0 && errno == EINTR);
-  // Without a status (a host program that ignores SIGCHLD never sees one) the report alone decides.
+  // A program that ignores SIGCHLD never gets a status; then only the report counts.
   if (waited < 0) status = 0;
 
   const State state = report.state;
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0 || state == State::running) {
     report.at[sizeof report.at - 1] = '\0';
     const char* const at = *report.at == '\0' ? "the file" : report.at;
-    // Without memory libhdf5 may well crash.
+    // Without memory, libhdf5 may crash.
     if (is_memory_short(layout, limits))
       throw_exhaustion(fmt::format("{}: the reader ended at {}", file.string(), at), ENOMEM);
     throw Error(ErrorKind::input, fmt::format("{}: the reader {} at {}; the file is damaged: get it again",
@@ -254,8 +255,7 @@ FileContents read_in_child(const fs::path& file, const Network& network,
     const auto* values = reinterpret_cast<const float*>(next);
     const float* bias = values + convolution.parameters() - convolution.out_channels;
     if (memory.data()[layout.flags + i] != std::byte{0}) {
-      // The reader has checked this; but it read bytes that may have led libhdf5 to write where it should
-      // not.
+      // The reader has checked this already, but damage may have made libhdf5 write out of bounds since.
       if (!std::all_of(values, values + convolution.parameters(), [](float v) { return std::isfinite(v); })) {
         throw Error(ErrorKind::input,
                     fmt::format("{}: layer {}: expected finite numbers; the file is damaged: "

@@ -56,7 +56,7 @@ std::string other_format(const fs::path& path, std::string_view head, std::strin
   if (head.starts_with("PK\x03\x04"sv)) {
     if (path.extension() == ".keras" || holds("metadata.json") || holds("model.weights.h5"))
       return "a .keras archive: unpack it (`unzip`) and give the model.weights.h5 inside, with the "
-             "config.json beside it";
+             "config.json next to it";
     if (path.extension() == ".npz" || holds(".npy"))
       return "an archive of NumPy arrays (.npz), which does not say which layers they belong to";
     return fmt::format("a PyTorch pickle or another archive, which this program does not open. {}",

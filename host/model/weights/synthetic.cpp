@@ -10,15 +10,15 @@
 #include "kernels/common/philox.h"
 #include "weights.h"
 
-// The same numbers on every machine: only + - * / and sqrt, which IEEE 754 rounds in one way, in a fixed
-// order. The build compiles this file with -ffp-contract=off, since a fused multiply-add rounds once where
-// two operations round twice.
+// To get the same numbers on every machine, this file uses only + - * / and sqrt, whose rounding IEEE 754
+// fixes, in a fixed order. It is compiled with -ffp-contract=off, since a fused multiply-add rounds once
+// where two operations round twice.
 
 namespace filterscope {
 
 namespace {
 
-/// The random numbers of one filter, in order.
+/// The sequence of random numbers of one filter.
 class FilterStream {
  public:
   FilterStream(std::uint64_t seed, int layer, int filter)
@@ -49,19 +49,20 @@ void set_norm(std::span<float> values, float norm) {
   for (float& value : values) value *= factor;
 }
 
-/// A direction spread over the half circle: filter `f` of `n`, turned by `phase` in [0, 1) of a step. The
-/// rational parametrisation of the circle needs no cosine.
+/// Directions spread over the half circle: that of filter `f` of `n`, turned by `phase` in [0, 1) of a step.
+/// The rational parametrisation of the circle needs no cosine.
 std::array<float, 2> direction(int f, int n, float phase) {
   const float t = 2.f * (static_cast<float>(f) + phase) / static_cast<float>(n) - 1.f;
   const float square = t * t;
   return {(1.f - square) / (1.f + square), 2.f * t / (1.f + square)};
 }
 
-/// First-layer filters take turns: a grey edge, a coloured edge, a coloured bar, a colour blob. Each sums to
-/// zero over the window, so that an even image leaves it at its bias.
+/// First-layer filters alternate between a grey edge, a coloured edge, a coloured bar and a colour blob. Each
+/// sums to zero over the window, so its response to a uniform image is its bias.
 void fill_first_layer(const Convolution& convolution, std::uint64_t seed, LayerWeights& weights) {
   enum Pattern { kGreyEdge, kColourEdge, kColourBar, kColourBlob, kPatterns };
-  // A filter of norm sqrt(12) answers noise that is uniform in [0, 1), variance 1/12, with a variance of 1.
+  // To noise that is uniform in [0, 1), with variance 1/12, a filter of norm sqrt(12) responds with
+  // variance 1.
   constexpr float kNorm = 3.4641016f;
   const int channels = convolution.in_channels;
   const int filters = convolution.out_channels;
@@ -100,9 +101,9 @@ void fill_first_layer(const Convolution& convolution, std::uint64_t seed, LayerW
   }
 }
 
-/// Deeper filters are random with He's variance. Plain random filters would see little but the mean of their
-/// (positive) input, and after a few layers half of them would be off everywhere; so most of each 3x3
-/// window's mean is taken out.
+/// Deeper filters are random with He's variance. Plain random filters would respond mostly to the mean of
+/// their (positive) input, and after a few layers half of them would be inactive everywhere, so most of each
+/// 3x3 window's mean is removed.
 void fill_deep_layer(const Convolution& convolution, int layer, std::uint64_t seed, LayerWeights& weights) {
   constexpr float kMeanRemoved = 0.9f;
   constexpr float kGain = 1.25f;

@@ -36,7 +36,7 @@ __device__ inline void store_mma_tile(const MmaEpilogue<T>& epilogue, const Memo
   const int tile_position = static_cast<int>(threadIdx.x / kChunks);
   const int position = first_position + tile_position;
   const int words = params.out_channels / 32;
-  const int shift = chunk % 4 * kChunkElements;  // Of the chunk's bits in their word of a mask.
+  const int shift = chunk % 4 * kChunkElements;  // Place of the chunk's bits in a word of the mask.
   const std::int64_t first_word =
       static_cast<std::int64_t>(position) * words + (first_channel / 32 + chunk / 4);
 

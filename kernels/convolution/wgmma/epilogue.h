@@ -19,8 +19,8 @@ struct Epilogue {
   Global<std::uint32_t> mask_out;
   Global<const std::uint32_t> mask_in;
   Global<const float> bias;      ///< Null: neither bias nor ReLU.
-  Global<std::uint16_t> argmax;  ///< Of a pool, per chunk.
-  Global<std::uint8_t> active;   ///< Of a pool, per chunk.
+  Global<std::uint16_t> argmax;  ///< Per chunk of a pool's output.
+  Global<std::uint8_t> active;   ///< Per chunk of a pool's output.
 };
 
 /// The biases of a lane's chunk in a word of channels.

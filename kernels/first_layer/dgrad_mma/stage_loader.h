@@ -62,7 +62,7 @@ class StageLoader {
 
   Global<const T> gradient_;
   Global<const std::uint32_t> mask_;
-  int first_y_;  // Of the halo, which may lie outside the image.
+  int first_y_;  // First row of the halo; it may lie outside the image.
   int first_x_;
   unsigned end_y_;
   unsigned width_;

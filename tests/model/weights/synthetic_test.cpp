@@ -31,7 +31,7 @@ std::uint64_t checksum(const Weights& weights) {
   return hash;
 }
 
-// What was rendered from the stand-in once must be rendered again: these numbers are for ever.
+// Old pictures from synthetic weights must remain reproducible, so these numbers must never change.
 TEST(SyntheticWeights, SameNumbersEverywhere) {
   EXPECT_EQ(checksum(synthetic_weights(vgg16())), 7586450486512585989u);
   EXPECT_EQ(checksum(synthetic_weights(vgg16(), 1)), 1605194534133019957u);
@@ -71,7 +71,7 @@ TEST(SyntheticWeights, FirstLayerIsEdgesAndBlobs) {
     EXPECT_NEAR(squares, 12, 1e-4) << filter;
     for (int channel = 0; channel < 3; ++channel) {
       if (filter % 4 < 2) {
-        // Odd about the centre: an edge.
+        // An edge is odd about the centre.
         EXPECT_EQ(at(1, 1, channel, filter), 0.f);
         EXPECT_NEAR(at(0, 0, channel, filter), -at(2, 2, channel, filter), 1e-6);
         EXPECT_NEAR(at(0, 1, channel, filter), -at(2, 1, channel, filter), 1e-6);

@@ -4,7 +4,7 @@
 
 #include "cuda_runtime_api.h"
 
-/// What the parts of the emulated CUDA runtime share.
+/// Shared by the parts of the emulated CUDA runtime.
 namespace filterscope::emulation {
 
 /// Runs `operation` now or when `stream` gets to it; while `stream` is captured, adds it to the graph.

@@ -11,11 +11,11 @@
 
 #include "../../../base/text.h"
 
-// A model's configuration is {"class_name": "Functional", "config": {"layers": [LAYER, ...]}}, in Keras 1 and
-// 2 also "Model", "Sequential", and for the last a bare list as `config`. A LAYER is {"class_name", "config":
-// {"name", ...}}, in a Functional model with its "inbound_nodes", and may itself be a model. Nodes name the
-// layers they come from as ["name", 0, 0, ...] (Keras 1 and 2) or {"keras_history": ["name", 0, 0]} (Keras
-// 3), at some depth. Keras 1 has other words for some settings.
+// A model's configuration is {"class_name": "Functional", "config": {"layers": [LAYER, ...]}}; in Keras 1 and
+// 2 the class may also be "Model" or "Sequential", whose `config` may be a bare list. A LAYER is
+// {"class_name", "config": {"name", ...}}, in a Functional model with its "inbound_nodes", and may itself be
+// a model. Nodes name the layers they come from, at some depth, as ["name", 0, 0, ...] (Keras 1 and 2) or
+// {"keras_history": ["name", 0, 0]} (Keras 3). Keras 1 has other names for some settings.
 
 namespace filterscope::weights_formats {
 
@@ -23,7 +23,7 @@ namespace {
 
 using nlohmann::json;
 
-/// Models within models; of JSON each takes four levels.
+/// The deepest nesting of models; each takes four levels of JSON.
 constexpr int kMaxDepth = 32;
 constexpr int kMaxJsonDepth = 4 * kMaxDepth + 20;
 
@@ -35,14 +35,14 @@ struct Layer {
   json config;
   json nodes;
   std::vector<std::size_t> inputs;  ///< Layers of the same model.
-  std::vector<Model> model;         ///< One, if the layer is a model or a TimeDistributed one.
+  std::vector<Model> model;         ///< Has one element if the layer is a model or a TimeDistributed one.
 };
 
 struct Model {
   std::vector<Layer> layers;
 };
 
-/// Python writes numbers that are not finite, which JSON does not have.
+/// Replaces the numbers that are not finite, which Python writes and JSON does not have, by null.
 std::string without_nan(std::string_view text) {
   constexpr std::array<std::string_view, 3> kWords{"NaN", "Infinity", "-Infinity"};
   std::string result;
@@ -72,7 +72,7 @@ std::string shown(const Layer& layer) {
   return fmt::format("{} ({})", printable(layer.name), printable(layer.class_name));
 }
 
-/// Null if there is none, or `value` is no object.
+/// Null if `value` has no such member or is not an object.
 json member(const json& value, const char* key) {
   const auto found = value.find(key);
   return found != value.end() ? *found : json();
@@ -137,13 +137,13 @@ Model parse_model(const json& config, bool sequential, int depth) {
   return model;
 }
 
-/// A setting of a layer under its name of Keras 2 and 3 or of Keras 1; null if there is neither.
+/// A setting of a layer, by its name in Keras 2 and 3 or in Keras 1; null if there is none.
 json setting(const Layer& layer, const char* name, const char* keras1_name) {
   json value = member(layer.config, name);
   return value.is_null() ? member(layer.config, keras1_name) : value;
 }
 
-/// Whether a setting is absent or `number`, or a list of it.
+/// Whether a setting is absent, `number`, or a list of it.
 bool is_number(const json& value, int number) {
   if (value.is_null()) return true;
   if (value.is_array())
@@ -173,7 +173,7 @@ bool is_relu(const Layer& layer) {
          activation_name({{"class_name", "ReLU"}, {"config", layer.config}}) == "relu";
 }
 
-/// Passes on what it gets, at least when nothing is trained.
+/// Whether a layer does nothing, at least outside training.
 bool is_identity(const Layer& layer) {
   constexpr std::array<std::string_view, 9> kClasses{
       "InputLayer", "Dropout", "SpatialDropout2D",      "GaussianNoise", "GaussianDropout", "AlphaDropout",
@@ -183,7 +183,7 @@ bool is_identity(const Layer& layer) {
   return std::ranges::find(kClasses, layer.class_name) != kClasses.end();
 }
 
-/// Leaves the values of an image as they are, whatever happens to its geometry.
+/// Whether a layer leaves the values of an image unchanged, whatever it does to the geometry.
 bool keeps_images(const Layer& layer) {
   if (!layer.model.empty()) return std::ranges::all_of(layer.model.front().layers, keeps_images);
   return is_identity(layer) || layer.class_name.starts_with("Random") || layer.class_name == "Resizing" ||
@@ -196,7 +196,7 @@ class Examination {
 
   KerasModel result() && { return std::move(result_); }
 
-  /// `before`: what the model's input has passed through, from the whole model's on.
+  /// `before`: the layers that the model's input has passed through in enclosing models.
   void examine(const Model& model, const std::vector<const Layer*>& before, int depth) {
     if (depth > kMaxDepth) return;
     for (std::size_t i = 0; i < model.layers.size() && result_.difference.empty(); ++i) {
@@ -211,7 +211,7 @@ class Examination {
         examine(layer.model.front(), passed, depth + 1);
         continue;
       }
-      // A wrapper, such as those for pruning, quantisation and spectral normalisation.
+      // It may be a wrapper, such as those for pruning, quantisation and spectral normalisation.
       if (!layer.config.is_object() || !layer.config.contains("layer")) continue;
       const json& inner = layer.config.at("layer");
       if (inner.is_object() && inner.contains("config") && inner.at("config").is_object()) {
@@ -279,7 +279,7 @@ class Examination {
     const json padding = setting(layer, "padding", "border_mode");
     const std::string padding_text = padding.is_string() ? padding.get<std::string>() : "valid";
 
-    // Back to the convolution before it.
+    // Goes back to the previous convolution.
     bool reached = false;
     int pools = 0;
     int paddings = 0;
@@ -288,7 +288,7 @@ class Examination {
       const std::vector<std::size_t>& inputs = model.layers[next].inputs;
       if (inputs.empty()) break;
       if (index == 0 && paddings == 0 && padding_text == "same")
-        break;  // What comes before is no part of it.
+        break;  // What precedes the first convolution is not part of it.
       if (std::ranges::any_of(inputs, [&](std::size_t input) { return input != inputs.front(); })) {
         differ(fmt::format("layer {}: expected one input, found several", shown(model.layers[next])));
         return;
@@ -303,7 +303,7 @@ class Examination {
       if (previous.class_name == "ZeroPadding2D") {
         const json amount = setting(previous, "padding", "padding");
         if (!is_number(amount, 1) || pools > 0) {
-          differ(fmt::format("layer {} before {}: expected a padding of 1 just before the convolution",
+          differ(fmt::format("layer {} before {}: expected a padding of 1 directly before the convolution",
                              shown(previous), name));
         }
         ++paddings;
@@ -319,7 +319,7 @@ class Examination {
         }
         ++pools;
       } else if (!is_relu(previous) && !is_identity(previous)) {
-        differ(fmt::format("layer {} stands before {}", shown(previous), name));
+        differ(fmt::format("layer {} precedes {}", shown(previous), name));
       }
     }
     if (index > 0 && !reached) {
@@ -346,7 +346,8 @@ class Examination {
   KerasModel result_;
 };
 
-/// Gives the convolutions of a model the network's names if it has as many; whether one was found.
+/// Gives the convolutions of a model the network's names if it has as many. Returns whether it found such a
+/// model.
 bool name_convolutions(Model& model, const Network& network) {
   std::vector<Layer*> found;
   for (Layer& layer : model.layers)

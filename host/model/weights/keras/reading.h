@@ -32,7 +32,7 @@ struct KerasReading {
   std::vector<std::string> before = {};  ///< What images pass through before the first convolution.
   bool is_before_uncertain = false;      ///< They may not.
 
-  std::optional<KernelOrder> order = {};   ///< Of the kernels read so far.
+  std::optional<KernelOrder> order = {};   ///< Order of the kernels read so far.
   std::vector<PartialLayer> parts = {};    ///< One per convolution.
   std::vector<std::string> contents = {};  ///< Names of the file's layers.
 };

@@ -64,7 +64,7 @@ TEST_F(KerasConventions, KerasVersions) {
                 AllOf(HasSubstr("keras_version: expected 0 to 3"), HasSubstr(version)));
 }
 
-// vgg16_weights_th_dim_ordering_th_kernels_notop.h5 and its kin, of Keras 1.
+// Files of Keras 1, such as vgg16_weights_th_dim_ordering_th_kernels_notop.h5.
 TEST_F(KerasConventions, NamesOfKeras1) {
   const char* const rotated = "kernels rotated by 180 degrees, since the file's name says th_kernels";
   const char* const transposed = "kernels transposed from [out, in, 3, 3]";
@@ -82,7 +82,7 @@ TEST_F(KerasConventions, NamesOfKeras1) {
               HasSubstr("its name says tf_kernels"));
 }
 
-// A link may say less than the file that it leads to, and a copy more.
+// The convention may be in the name of a link, or in that of the file it leads to.
 TEST_F(KerasConventions, NamesOfLinks) {
   const fs::path file = made({.rotated = true}, "", "", "w_th_kernels.h5");
   fs::create_symlink(file, path("vgg16.h5"));
@@ -102,7 +102,7 @@ TEST_F(KerasConventions, OrdersOfDimensions) {
       AllOf(HasSubstr("layer block1_conv1"), HasSubstr("found float32 [4, 3, 3, 3]"),
             HasSubstr("the order of Theano and PyTorch, and nothing says whether the kernels are rotated"),
             HasSubstr("weights/fetch.sh")));
-  // Since Keras 2 the order is one, but for MXNet's fork.
+  // Since Keras 2 there is only one order, except in MXNet's fork.
   EXPECT_THAT(load_error(made(theano, "theano", "2.2.4")),
               AllOf(HasSubstr("in which Keras does not store kernels (the file's backend is theano)"),
                     HasSubstr("transpose them to [3, 3, in, out]")));

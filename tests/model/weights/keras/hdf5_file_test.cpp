@@ -26,7 +26,7 @@ hid_t float_type(std::size_t size, std::size_t exponent, std::size_t fraction, s
 }
 
 TEST_F(KerasHdf5, Floats) {
-  // 1/64ths below 2 need 8 bits of fraction.
+  // Multiples of 1/64 below 2 need 8 bits of fraction.
   const KerasNetwork tf32{.type = float_type(4, 8, 10, 127)};
   expect_tiny(load_weights(made(tf32, "", ""), tiny()));
   expect_tiny(load_weights(made({.type = H5T_NATIVE_LDOUBLE}, "", ""), tiny()));
@@ -123,7 +123,7 @@ TEST_F(KerasHdf5, WrongChecksum) {
   EXPECT_THAT(load_error(write(folder_, "w.h5", bytes)), AllOf(HasSubstr("checksum"), HasSubstr("damaged")));
 }
 
-// HDF5 reads zeros where nothing was written.
+// HDF5 reads unwritten values as zeros.
 TEST_F(KerasHdf5, ValuesThatWereNeverWritten) {
   const auto load = [&](hid_t creation, bool first_chunk) {
     Hdf5Writer file(path("w.h5"));

@@ -11,7 +11,7 @@
 
 namespace filterscope {
 
-/// An HDF5 file that a test makes.
+/// Writes an HDF5 file for a test.
 class Hdf5Writer {
  public:
   explicit Hdf5Writer(const fs::path& path, hsize_t user_block = 0) : path_(path) {
@@ -27,7 +27,7 @@ class Hdf5Writer {
   Hdf5Writer(const Hdf5Writer&) = delete;
   Hdf5Writer& operator=(const Hdf5Writer&) = delete;
 
-  /// The file, closed.
+  /// Closes the file and returns its path.
   const fs::path& close() {
     if (file_ >= 0) {
       H5Pclose(links_);
@@ -43,7 +43,7 @@ class Hdf5Writer {
     H5Gclose(H5Gcreate2(file_, path.c_str(), links_, H5P_DEFAULT, H5P_DEFAULT));
   }
 
-  /// An attribute of strings of fixed length.
+  /// Writes an attribute of strings of fixed length.
   void names(const std::string& object, const std::string& name, const std::vector<std::string>& values) {
     std::size_t size = 1;
     for (const std::string& value : values) size = std::max(size, value.size());
@@ -59,8 +59,8 @@ class Hdf5Writer {
     H5Tclose(type);
   }
 
-  /// An attribute of one string, of variable length as h5py writes str, or of fixed length as it writes
-  /// bytes.
+  /// Writes an attribute of one string, of variable length as h5py writes str, or of fixed length as it
+  /// writes bytes.
   void text(const std::string& object, const std::string& name, const std::string& value,
             bool variable = true) {
     const hid_t type = H5Tcopy(H5T_C_S1);
@@ -73,7 +73,7 @@ class Hdf5Writer {
     H5Tclose(type);
   }
 
-  /// HDF5 converts the floats to `type`.
+  /// Writes a dataset; HDF5 converts the floats to `type`.
   void floats(const std::string& path, const std::vector<hsize_t>& shape, const std::vector<float>& values,
               hid_t type = H5T_IEEE_F32LE, hid_t creation = H5P_DEFAULT) {
     const hid_t set = dataset(path, shape, type, creation);
@@ -81,7 +81,7 @@ class Hdf5Writer {
     H5Dclose(set);
   }
 
-  /// Without values.
+  /// Creates a dataset without values.
   hid_t dataset(const std::string& path, const std::vector<hsize_t>& shape, hid_t type,
                 hid_t creation = H5P_DEFAULT) {
     const hid_t space = H5Screate_simple(static_cast<int>(shape.size()), shape.data(), nullptr);
@@ -106,10 +106,10 @@ class Hdf5Writer {
   hid_t links_ = H5I_INVALID_HID;
 };
 
-/// The network of fixtures.h as Keras 2 writes it, to be changed.
+/// Writes the network of fixtures.h as Keras 2 does, with changes.
 struct KerasNetwork {
   std::string parent = {};  ///< "/model_weights"
-  /// Elements of the kernel [3, 3, in, out] at `order`'s dimensions; 0: rows, 1: columns, 2: in, 3: out.
+  /// The order of a kernel's dimensions; 0: rows, 1: columns, 2: in, 3: out.
   std::vector<int> order{0, 1, 2, 3};
   bool rotated = false;
   int layers = 3;
@@ -144,7 +144,7 @@ struct KerasNetwork {
     return ordered;
   }
 
-  /// `others`: further groups, before the layer of that number.
+  /// `others`: further groups, each before the layer with that number.
   void write(Hdf5Writer& file, const std::vector<std::pair<int, std::string>>& others = {}) const {
     std::vector<std::string> names;
     for (int layer = 0; layer <= layers; ++layer) {
@@ -166,14 +166,14 @@ struct KerasNetwork {
   }
 };
 
-/// Files that a test makes in a folder of its own.
+/// Tests that write files of Keras.
 class KerasFiles : public testing::Test {
  protected:
   fs::path path(const std::string& name) const { return folder_ / name; }
   void expect_tiny(const Weights& weights) const {
     for (int layer = 0; layer < 3; ++layer) expect_layer(weights, layer);
   }
-  /// The network with attributes of the group that holds it.
+  /// Writes the network, and attributes of the group that holds it.
   fs::path made(const KerasNetwork& network, const std::string& backend, const std::string& version,
                 const std::string& name = "w.h5") const {
     Hdf5Writer file(path(name));

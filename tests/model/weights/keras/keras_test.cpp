@@ -47,7 +47,7 @@ INSTANTIATE_TEST_SUITE_P(All, KerasLayout,
                            return name;
                          });
 
-// Outside the child the sanitizers' findings are not taken for damage.
+// Outside the child, sanitizers' findings fail the test instead of being taken for damage.
 TEST_P(KerasLayout, LoadsWithoutTheChild) {
   std::vector<std::string> read;
   const auto contents = weights_formats::read_keras_hdf5_unguarded(
@@ -67,12 +67,12 @@ TEST(KerasWeights, SomeLayers) {
 }
 
 TEST(KerasWeights, Sha256) {
-  // By sha256sum.
+  // The sums are from sha256sum.
   const TemporaryFolder folder;
   const std::string bytes = bytes_of(kData / "keras1_fixed.h5");
   EXPECT_EQ(load_weights(kData / "keras1_fixed.h5", tiny()).sha256,
             "b1a1c8974b2b4b057254ecc21cc68568bd8c5758dca035926cef13820f5647e7");
-  // Bytes after the last object change the sum and not the values.
+  // Bytes after the last object change the sum but not the values.
   const Weights longer = load_weights(write(folder, "longer.h5", bytes + std::string(3 << 20, 'x')), tiny());
   EXPECT_EQ(longer.sha256, "61a5e9b6cd1ad9cf30cff7b533b99352afc957671b9d78b11dd95883c8632820");
 }
@@ -154,13 +154,14 @@ TEST(KerasWeights, TruncatedAnywhere) {
   }
 }
 
-TEST(KerasWeights, OfAnotherNetwork) {
+TEST(KerasWeights, OtherNetwork) {
   EXPECT_THAT(load_error(kData / "keras1_fixed.h5", vgg16()),
               AllOf(HasSubstr("layer block1_conv1"), HasSubstr("[3, 3, 3, 64]"), HasSubstr("[3, 3, 3, 4]"),
                     HasSubstr("not vgg16's weights")));
 }
 
-// As VGG19's for VGG16: without what they have more, nothing but the pictures would tell.
+// Like VGG19's weights for VGG16: if their further layers were ignored, only the pictures would show the
+// error.
 TEST(OtherNetworksWeights, WithMoreConvolutionsAreRefused) {
   Network smaller = tiny();
   smaller.name = "smaller";
@@ -191,7 +192,7 @@ TEST(KerasWeights, RealFile) {
                 static_cast<std::size_t>(vgg16().convolutions[layer].parameters()));
     }
   }
-  // Published in many places: the first numbers of VGG16.
+  // The first numbers of VGG16, as published in many places.
   EXPECT_FLOAT_EQ(weights.layers[0]->kernel[0], 0.42947057f);
   EXPECT_NEAR(weights.layers[0]->bias[0], 0.73429835, 2.5e-4);
 }

@@ -13,7 +13,7 @@
 #include "../fixtures.h"
 #include "hdf5_writer.h"
 
-// Models as Keras 1, 2 and 3 describe them, and what makes another network of them.
+// Descriptions of models by Keras 1, 2 and 3, and differences that make them other networks.
 
 namespace filterscope {
 namespace {
@@ -58,7 +58,7 @@ json sequential(const std::vector<json>& layers) {
   return {{"class_name", "Sequential"}, {"config", {{"name", "sequential"}, {"layers", layers}}}};
 }
 
-/// Each layer's input is the one before it. `history`: as Keras 3 writes nodes.
+/// Connects each layer to the one before it. `history`: in Keras 3's form.
 json functional(std::vector<json> layers, bool history = false) {
   for (std::size_t i = 0; i < layers.size(); ++i) {
     layers[i]["inbound_nodes"] = json::array();
@@ -83,7 +83,7 @@ KerasModel examined(const json& model) {
   return weights_formats::examine_keras_model(model.dump(), tiny());
 }
 
-/// What differs in the network with one layer changed. All three forms must agree.
+/// The difference that is found after one layer was changed, which must be the same in all three forms.
 std::string difference(const std::function<void(std::vector<json>&)>& change) {
   std::vector<json> layers = plain();
   change(layers);
@@ -142,7 +142,7 @@ TEST(KerasModel, OtherLayers) {
   EXPECT_THAT(difference([](auto& layers) { layers[2]["class_name"] = "DepthwiseConv2D"; }),
               HasSubstr("block1_conv2: expected a Conv2D, found a DepthwiseConv2D"));
   EXPECT_THAT(difference([](auto& layers) { layers[3]["class_name"] = "AveragePooling2D"; }),
-              HasSubstr("block1_pool (AveragePooling2D) stands before block2_conv1"));
+              HasSubstr("block1_pool (AveragePooling2D) precedes block2_conv1"));
   EXPECT_THAT(difference([](auto& layers) {
                 layers[3] = pool({{"pool_size", {3, 3}}});
               }),
@@ -154,7 +154,7 @@ TEST(KerasModel, OtherLayers) {
               HasSubstr("block1_conv2: expected no MaxPooling2D before it, found 1"));
   EXPECT_THAT(
       difference([](auto& layers) { layers.insert(layers.begin() + 2, layer("BatchNormalization", "bn1")); }),
-      HasSubstr("bn1 (BatchNormalization) stands before block1_conv2"));
+      HasSubstr("bn1 (BatchNormalization) precedes block1_conv2"));
   EXPECT_THAT(difference([](auto& layers) { layers.erase(layers.begin() + 2); }),
               HasSubstr("block2_conv1 follows block1_conv1"));
   EXPECT_THAT(difference([](auto& layers) {
@@ -163,11 +163,11 @@ TEST(KerasModel, OtherLayers) {
               HasSubstr("block1_conv2 is wrapped in quant (QuantizeWrapper)"));
   EXPECT_EQ(difference([](auto& layers) { layers.insert(layers.begin() + 2, layer("Dropout", "dropout")); }),
             "");
-  // Behind the convolutions anything may stand.
+  // Any layer may follow the convolutions.
   EXPECT_EQ(difference([](auto& layers) { layers.push_back(layer("BatchNormalization", "bn1")); }), "");
 }
 
-TEST(KerasModel, ActivationsAndPaddingsInLayersOfTheirOwn) {
+TEST(KerasModel, ActivationsAndPaddingsInSeparateLayers) {
   const auto split = [](const json& relu) {
     return [relu](auto& layers) {
       layers[2] = convolution("block1_conv2", {{"activation", "linear"}});
@@ -242,7 +242,7 @@ TEST(KerasModel, OtherDescriptions) {
   EXPECT_EQ(weights_formats::examine_keras_model("{", tiny()).damage, "is not JSON");
   EXPECT_THAT(weights_formats::examine_keras_model(std::string(300000, '['), tiny()).damage,
               HasSubstr("deep"));
-  // None of these is Keras', and none may end the program.
+  // Keras writes none of these, and none may crash the program.
   for (const char* odd :
        {R"({"config": {"layers": [3, {"config": 3}, {"config": {"name": "block1_conv1"}}]}})",
         R"({"config": [{"class_name": 3, "config": {"layer": {"config": []}}}]})",
@@ -269,7 +269,7 @@ TEST(KerasModel, NumbersThatJsonLacks) {
   EXPECT_EQ(found("Nan").damage, "is not JSON");
   std::vector<json> layers = plain();
   layers[1]["name"] = layers[1]["config"]["name"] = "NaN";
-  EXPECT_THAT(difference([&](auto& changed) { changed = layers; }), HasSubstr("layer NaN (Conv2D) stands"));
+  EXPECT_THAT(difference([&](auto& changed) { changed = layers; }), HasSubstr("layer NaN (Conv2D) precedes"));
 }
 
 TEST(KerasModel, LayersThatCannotBeRead) {
@@ -320,8 +320,8 @@ TEST(KerasModel, InAFile) {
                           "(Rescaling)"));
 }
 
-// Unpacked .keras archives have it beside the weights.
-TEST(KerasModel, BesideAFile) {
+// Unpacked .keras archives have it next to the weights.
+TEST(KerasModel, NextToAFile) {
   const TemporaryFolder folder;
   const auto load = [&](const std::string& name) {
     Hdf5Writer file(folder / name);
@@ -342,8 +342,8 @@ TEST(KerasModel, BesideAFile) {
               HasSubstr("the config.json next to this file is not JSON; it is damaged"));
 }
 
-// Where the description tells that another model's convolutions are meant, they are not counted.
-TEST(KerasModel, BesideAFileWithoutNames) {
+// If the description says that the convolutions are another model's, their number does not matter.
+TEST(KerasModel, NextToAFileWithoutNames) {
   const TemporaryFolder folder;
   const auto load = [&] {
     Hdf5Writer file(folder / "model.weights.h5");

@@ -50,7 +50,7 @@ TEST_F(KerasOtherLayers, LayersAmongTheConvolutions) {
   EXPECT_THAT(load({{0, "normalization"}}, "mean:0", {3}).notes, ElementsAre(HasSubstr(": normalization")));
 }
 
-// A network that is a layer of another model is one group, whose weights that are not trained come last.
+// A network that is a layer of another model is one group, in which weights that are not trained come last.
 TEST_F(KerasOtherLayers, NormalisationsInAnInnerNetwork) {
   struct Weight {
     std::string name;
@@ -89,11 +89,11 @@ TEST_F(KerasOtherLayers, NormalisationsInAnInnerNetwork) {
               AllOf(HasSubstr("holds /vgg16/bn/gamma:0 besides the convolutions"), HasSubstr("config.json")));
   EXPECT_THAT(refusal(std::vector{dense, gamma}, std::vector{mean, Weight{"bn2/moving_mean:0", {4}}}),
               HasSubstr("/vgg16/bn/gamma:0"));
-  // After the last convolution, and its pool.
+  // These may follow the last convolution and its pool.
   expect_tiny(load({}, {{"bn/gamma:0", {2}}, {"bn/moving_mean:0", {2}}}));
   EXPECT_THAT(refusal(std::vector<Weight>{}, std::vector{Weight{"bn/moving_mean:0", {2}}}),
               HasSubstr("/vgg16/bn/moving_mean:0"));
-  // Images pass through it, and through nothing else of its kind.
+  // Images pass through it; there is only one.
   EXPECT_THAT(load({}, {{"normalization/mean:0", {3}}}).notes,
               ElementsAre(HasSubstr("may pass through before block1_conv1: normalization")));
 }
@@ -107,8 +107,7 @@ TEST_F(KerasOtherLayers, FurtherBlocks) {
   expect_tiny(load_weights(file.close(), tiny()));
 }
 
-// The wrappers of pruning, quantisation and spectral normalisation keep the layer's own weights beside
-// others.
+// Wrappers for pruning, quantisation and spectral normalisation keep the layer's own weights next to others.
 TEST_F(KerasOtherLayers, WeightsThatAConvolutionLacks) {
   const auto load = [&](const std::string& group, const std::string& extra) {
     Hdf5Writer file(path("w.h5"));
@@ -136,7 +135,7 @@ TEST_F(KerasOtherLayers, Keras0) {
               AllOf(HasSubstr("weights of Keras 0"), HasSubstr("weights/fetch.sh")));
 }
 
-/// A group of Keras 3: a kernel of that layer unless `kernel` is empty.
+/// Writes a group of Keras 3, with the weights of `layer` unless that is negative.
 void keras3_layer(Hdf5Writer& file, const std::string& folder, const std::string& name, int layer) {
   const std::string group = "/layers/" + folder + "/vars";
   file.group(group);
@@ -219,7 +218,7 @@ TEST_F(KerasOtherLayers, ConvolutionsOfKeras3WithOtherNames) {
   expect_layer(load({"block1_conv1"}), 0);
 }
 
-// What may stand between the convolutions stands elsewhere if as many layers call for it.
+// Layers that could be between the convolutions are elsewhere if other layers can precede each of them.
 TEST_F(KerasOtherLayers, HeadsOfKeras3) {
   using Shape = std::vector<hsize_t>;
   const auto refusal = [&](const std::vector<std::pair<std::string, Shape>>& head) -> std::string {
