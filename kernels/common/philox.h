@@ -33,16 +33,23 @@ class Philox {
 
   FILTERSCOPE_HOST_DEVICE static constexpr Counter generate(Counter counter, Key key) {
     for (int round = 0; round < 10; ++round) {
-      const std::uint64_t product0 = std::uint64_t{0xD2511F53u} * counter.words[0];
-      const std::uint64_t product1 = std::uint64_t{0xCD9E8D57u} * counter.words[2];
-      counter = {{static_cast<std::uint32_t>(product1 >> 32) ^ counter.words[1] ^ key.words[0],
-                  static_cast<std::uint32_t>(product1),
-                  static_cast<std::uint32_t>(product0 >> 32) ^ counter.words[3] ^ key.words[1],
-                  static_cast<std::uint32_t>(product0)}};
+      counter = {{high_product(0xCD9E8D57u, counter.words[2]) ^ counter.words[1] ^ key.words[0],
+                  0xCD9E8D57u * counter.words[2],
+                  high_product(0xD2511F53u, counter.words[0]) ^ counter.words[3] ^ key.words[1],
+                  0xD2511F53u * counter.words[0]}};
       key.words[0] += 0x9E3779B9u;
       key.words[1] += 0xBB67AE85u;
     }
     return counter;
+  }
+
+ private:
+  FILTERSCOPE_HOST_DEVICE static constexpr std::uint32_t high_product(std::uint32_t a, std::uint32_t b) {
+#if defined(__CUDA_ARCH__)
+    return __umulhi(a, b);
+#else
+    return static_cast<std::uint32_t>(std::uint64_t{a} * b >> 32);
+#endif
   }
 };
 
