@@ -143,7 +143,7 @@ INITIAL_IMAGE, SELECTION = 0, 1  # Streams of the program's random numbers.
 
 
 def random_blocks(stream, layer, filter, count):
-    """The stream's first `count` blocks of four words, [count, 4], as of host/base/philox.h with seed 0."""
+    """The stream's first `count` blocks of four words, [count, 4], as of kernels/common/philox.h with seed 0."""
     shift, low = numpy.uint64(32), numpy.uint64(0xFFFFFFFF)
     counter = [numpy.arange(count, dtype=numpy.uint64)]
     counter += [numpy.full(count, word, numpy.uint64) for word in (filter, layer, stream)]

@@ -8,7 +8,8 @@ install(TARGETS filterscope EXPORT filterscope
 install(TARGETS filterscope_cli)
 install(EXPORT filterscope FILE filterscopeTargets.cmake NAMESPACE filterscope:: DESTINATION ${package_dir})
 foreach(header ascent/recipe base/error base/extent base/initial_images devices/devices filterscope model/input_mapping model/network
-        model/weights/weights run/device_info run/engine run/phases run/selection)
+        model/weights/weights run/batch run/device_info run/engine_description run/filter_gradient run/filter_result
+        run/observer run/phases run/precision run/render_options run/renderer run/schedule run/selection)
   cmake_path(GET header PARENT_PATH folder)
   install(FILES ${PROJECT_SOURCE_DIR}/host/${header}.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/filterscope/${folder})
 endforeach()

@@ -7,7 +7,7 @@
 # ncu   hardware counters of every kernel of iteration 11
 #
 # Only those iterations are captured, each operation under its layer's name and its own, such as "block3_conv1 dgrad"
-# (NVTX ranges: run, batch, iteration, forward or backward or step, layer, operation). Without arguments, 64 filters of every
+# (NVTX ranges: batch, iteration, forward or backward or step, layer, operation). Without arguments, 64 filters of every
 # layer with synthetic weights. Environment:
 #   FILTERSCOPE   the program (default: build/release/filterscope)
 #   OUT           the report, without its extension (default: filterscope-nsys, filterscope-ncu)

@@ -52,12 +52,15 @@ std::optional<std::uint64_t> left_in_group(const fs::path& group, const GroupFil
   return difference(*limit, difference(*used, number_after(files.cache, group / "memory.stat").value_or(0)));
 }
 
-std::optional<std::uint64_t> left_of_address_space(const fs::path& root) {
+// `field`: of proc_pid_statm(5), the pages that count.
+std::optional<std::uint64_t> left_of_limit(decltype(RLIMIT_AS) resource, int field, const fs::path& root) {
   rlimit limits{};
-  if (getrlimit(RLIMIT_AS, &limits) != 0 || limits.rlim_cur == RLIM_INFINITY) return std::nullopt;
-  const auto pages = number_in(root / "proc/self/statm");
-  if (!pages) return std::nullopt;
-  return difference(limits.rlim_cur, *pages * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE)));
+  if (getrlimit(resource, &limits) != 0 || limits.rlim_cur == RLIM_INFINITY) return std::nullopt;
+  std::ifstream stream(root / "proc/self/statm");
+  std::uint64_t pages = 0;
+  for (int i = 0; i <= field; ++i)
+    if (!(stream >> pages)) return std::nullopt;
+  return difference(limits.rlim_cur, pages * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE)));
 }
 
 }  // namespace
@@ -71,7 +74,8 @@ std::optional<std::uint64_t> available_memory(const fs::path& root) {
   if (kilobytes) limit(*kilobytes * 1024);
   for (const fs::path& group : unified_groups(root)) limit(left_in_group(group, kUnified));
   for (const fs::path& group : legacy_groups("memory", root)) limit(left_in_group(group, kLegacy));
-  limit(left_of_address_space(root));
+  limit(left_of_limit(RLIMIT_AS, 0, root));
+  limit(left_of_limit(RLIMIT_DATA, 5, root));
   return least;
 }
 

@@ -5,7 +5,7 @@
 
 namespace filterscope {
 
-/// Memory of the host or of a device that could not be had.
+/// Thrown when host or device memory cannot be allocated.
 class OutOfMemory : public std::bad_alloc {
  public:
   /// `what` must outlive it: a literal. `bytes`: the allocation that failed, where known.

@@ -43,12 +43,12 @@ constexpr std::ptrdiff_t kFewFilters = 8;
 class RunObserver : public RenderObserver {
  public:
   RunObserver(const Renderer& renderer, RunWriter& writer, Progress& progress, const Network& network,
-              bool print_losses, bool name_filters)
+              bool verbose, bool name_filters)
       : renderer_(renderer),
         writer_(writer),
         progress_(progress),
         network_(network),
-        print_losses_(print_losses),
+        verbose_(verbose),
         name_filters_(name_filters) {}
 
   void on_finished(FilterResult result) override {
@@ -60,13 +60,22 @@ class RunObserver : public RenderObserver {
 
   void on_progress(std::int64_t steps) override { progress_.add_steps(steps); }
 
+  void on_schedule(const Schedule& schedule) override {
+    if (!verbose_) return;
+    std::ptrdiff_t batches = 0;
+    for (const BatchGroup& group : schedule.groups) batches += std::ssize(group.batches);
+    progress_.clear();
+    tell("Batches: {}, each of at most {} ({})\n", with_thousands(batches),
+         counted(schedule.images, "filter"), schedule.reason);
+  }
+
   void on_notice(const std::string& text) override {
     progress_.clear();
     tell("{}\n", text);
   }
 
   void on_loss(FilterId id, TracePoint point) override {
-    if (!print_losses_) return;
+    if (!verbose_) return;
     progress_.clear();
     say("{}Iteration: {}, Loss: {:.6f}\n",
         name_filters_ ? fmt::format("{} {}  ", network_.convolutions[id.layer].name, id.filter) : "",
@@ -78,7 +87,7 @@ class RunObserver : public RenderObserver {
   RunWriter& writer_;
   Progress& progress_;
   const Network& network_;
-  bool print_losses_;
+  bool verbose_;
   bool name_filters_;
 };
 
@@ -125,13 +134,6 @@ void print_start(const RenderRequest& request, const std::vector<FilterId>& filt
         "Note:    these will not be pictures of a trained network; weights/fetch.sh downloads real "
         "weights\n");
   }
-}
-
-void print_schedule(const Schedule& schedule) {
-  std::ptrdiff_t batches = 0;
-  for (const BatchGroup& group : schedule.groups) batches += std::ssize(group.batches);
-  tell("Batches: {}, each of at most {} ({})\n", with_thousands(batches), counted(schedule.images, "filter"),
-       schedule.reason);
 }
 
 int columns_of_errors() {
@@ -310,7 +312,6 @@ int run_render(const std::vector<std::string>& arguments) {
   if (!request.quiet) {
     const EngineDescription description = renderer->describe();
     print_start(request, filters, network, weights, description, why_not_gpu);
-    if (request.verbose) print_schedule(renderer->schedule(filters));
     if (description.device == "cpu")
       expected_seconds = estimate_and_print(*renderer, request, filters, network, interrupt);
   }

@@ -88,7 +88,7 @@ std::string_view exit_codes_help() {
   return R"(Exit codes
   0    done
   1    an error of the program itself
-  2    usage: an option or a selector that makes no sense, or settings other than those of the results in --out
+  2    usage: an invalid option or selector, or settings other than those of the results in --out
   3    weights or another input file: missing, damaged, of another network
   4    device: missing or failed, or out of memory, threads or processes
   5    output: a result could not be written

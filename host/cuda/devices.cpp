@@ -56,7 +56,7 @@ std::string nvidia_driver_release() {
   std::smatch found;
   const bool told =
       std::getline(file, line) && std::regex_search(line, found, std::regex(R"( (\d+\.[\d.]+) )"));
-  return told ? found[1].str() : "of a release that its kernel module does not tell";
+  return told ? found[1].str() : "of unknown release";
 }
 
 std::string cuda_runtime_description() {

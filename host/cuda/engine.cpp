@@ -90,6 +90,10 @@ class CudaEngine final : public Engine {
 
   PhaseSeconds phases() const override { return phases_; }
 
+  std::string notice() const override {
+    return missing_.empty() ? "" : fmt::format("{}. Continuing with the project's own kernels.", missing_);
+  }
+
   BatchLimits batch_limits() override {
     if (options_.reproducible)
       return {
@@ -115,7 +119,7 @@ class CudaEngine final : public Engine {
     return AscentLoop::device_bytes(network_, recipe_, options_, precision_, layout);
   }
 
-  std::string memory_advice() const override { return "free some, or use --device cpu"; }
+  std::string memory_advice() const override { return "free device memory, or use --device cpu"; }
 
   double timed_iterations(const BatchGroup& group) const override {
     return (kWarmUpIterations + kTimedIterations) * static_cast<double>(group.layout.images());
@@ -144,11 +148,8 @@ class CudaEngine final : public Engine {
   }
 
   void ascend(const BatchGroup& group, RenderObserver& observer, const std::stop_token& stop) override {
-    const cuda::nvtx::Range range("run");
     make_current();
     const ThreadTeam::Scope scope(&team_);
-    if (!missing_.empty() && !std::exchange(missing_told_, true))
-      observer.on_notice(fmt::format("{}. Going on with the project's own kernels.", missing_));
     with_launch_errors([&] { ascend_group(group, observer, stop); });
   }
 
@@ -337,7 +338,6 @@ class CudaEngine final : public Engine {
   const int index_;
   const Libraries libraries_;
   const std::string missing_;
-  bool missing_told_ = false;
   cudaDeviceProp device_{};
   PhaseSeconds phases_;
   cuda::Planner planner_;

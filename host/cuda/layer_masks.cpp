@@ -79,14 +79,14 @@ std::vector<std::uint8_t> LayerMasks<T>::read(MaskFormat format, int image, Exte
     };
     const auto largest = part(argmax.data(), kArgmaxPerWord, 2);
     const auto is_active = part(active.data(), kBitsPerWord, 1);
-    std::vector<std::uint8_t> passes(count, 0);
+    std::vector<std::uint8_t> mask(count, 0);
     for (std::size_t output = 0; output < outputs; ++output) {
       const std::size_t position = output / channels;
       const std::size_t y = position / pooled.width * 2 + largest[output] / 2;
       const std::size_t x = position % pooled.width * 2 + largest[output] % 2;
-      passes[(y * map.width + x) * channels + output % channels] = is_active[output];
+      mask[(y * map.width + x) * channels + output % channels] = is_active[output];
     }
-    return passes;
+    return mask;
   }
   switch (format) {
     case MaskFormat::none:
@@ -96,10 +96,10 @@ std::vector<std::uint8_t> LayerMasks<T>::read(MaskFormat format, int image, Exte
     case MaskFormat::bytes:
       return to_host(bytes.data() + count * image, count);
     case MaskFormat::activation: {
-      std::vector<std::uint8_t> passes;
+      std::vector<std::uint8_t> mask;
       for (const T value : to_host(activation.data() + count * image, count))
-        passes.push_back(kernels::to_float(value) > 0.f ? 1 : 0);
-      return passes;
+        mask.push_back(kernels::to_float(value) > 0.f ? 1 : 0);
+      return mask;
     }
   }
   return {};
@@ -108,9 +108,9 @@ std::vector<std::uint8_t> LayerMasks<T>::read(MaskFormat format, int image, Exte
 template <class T>
 std::vector<std::uint8_t> LayerMasks<T>::read_head(int head, std::size_t positions) const {
   const std::size_t words = kernels::ceil_div<std::size_t>(positions, kBitsPerWord);
-  std::vector<std::uint8_t> passes = read_fields(head_active.data() + words * head, words, 1);
-  passes.resize(positions);
-  return passes;
+  std::vector<std::uint8_t> mask = read_fields(head_active.data() + words * head, words, 1);
+  mask.resize(positions);
+  return mask;
 }
 
 template struct LayerMasks<float>;

@@ -6,6 +6,7 @@
 #include <stop_token>
 #include <string>
 
+#include "../base/out_of_memory.h"
 #include "batch.h"
 #include "engine_description.h"
 #include "filter_gradient.h"
@@ -27,26 +28,29 @@ class Engine {
   /// Time spent so far on bringing weights to the device, on plans and on the ascent; 0 in the other phases.
   virtual PhaseSeconds phases() const = 0;
 
-  /// Which batches it takes now; asks the device how much memory is free.
+  /// What the user should know before anything is rendered: a sentence, or nothing.
+  virtual std::string notice() const { return {}; }
+  /// The batches it accepts now; queries free memory.
   virtual BatchLimits batch_limits() = 0;
   /// Memory for one batch of this layout.
   virtual std::size_t batch_bytes(const BatchLayout& layout) = 0;
-  /// What frees memory, besides smaller batches and images; ends the sentence of an error.
+  /// Advice on freeing memory other than by smaller batches or images; the end of an error message.
   virtual std::string memory_advice() const = 0;
 
   /// Ascends the batches of `group`, and gives each filter's result to `observer` when it is done. Returns at
   /// the latest after the current iteration when `stop` is requested: what the observer has is complete, the
-  /// rest is dropped. When it throws OutOfMemory, nothing of the group has reached the observer.
+  /// rest is dropped. When it throws OutOfMemory, nothing of the batch that needed it
+  /// has reached the observer.
   virtual void ascend(const BatchGroup& group, RenderObserver& observer, const std::stop_token& stop) = 0;
 
   /// Seconds of an iteration per image, from timed iterations of the group's first batch or of a part of it.
   /// Nothing if `stop` is requested meanwhile.
   virtual std::optional<double> seconds_per_image(const BatchGroup& group, const std::stop_token& stop) = 0;
-  /// How many iterations, counted for each image, seconds_per_image() takes to find out.
+  /// Iterations, times images, that seconds_per_image() runs.
   virtual double timed_iterations(const BatchGroup& group) const = 0;
 
-  /// Losses and gradients of `images`, [filters][height][width][3], those of each filter into its place (its
-  /// index in the schedule) of `results`.
+  /// Losses and gradients of `images`, [filters][height][width][3]; each filter's are written to `results` at
+  /// its index in the schedule.
   virtual void find_gradients(const BatchGroup& group, std::span<const float> images,
                               std::span<FilterGradient> results) = 0;
 };

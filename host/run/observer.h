@@ -6,6 +6,7 @@
 
 #include "../model/network.h"
 #include "filter_result.h"
+#include "schedule.h"
 
 namespace filterscope {
 
@@ -23,6 +24,8 @@ class RenderObserver {
   virtual void on_progress(std::int64_t steps) = 0;
   /// A traced loss, as soon as the host knows it.
   virtual void on_loss(FilterId id, TracePoint point) = 0;
+  /// The batches of the run, before the first one.
+  virtual void on_schedule(const Schedule&) {}
   /// A sentence that the user should read.
   virtual void on_notice(const std::string&) {}
 };

@@ -9,7 +9,7 @@
 
 namespace filterscope {
 
-/// The parameters of a run beside the recipe.
+/// The parameters of a run besides the recipe.
 struct RenderOptions {
   Extent extent{96, 96};     ///< Image size; both sides at least Network::smallest_image().
   std::uint64_t seed = 0;    ///< Seed of the initial noise.

@@ -3,9 +3,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdint>
+#include <iterator>
+#include <set>
+#include <string>
 #include <utility>
 
+#include "../base/out_of_memory.h"
 #include "../base/text.h"
+#include "engine.h"
 #include "validation.h"
 
 namespace filterscope {
@@ -24,25 +30,43 @@ void number_among(std::span<const FilterId> all, std::vector<BatchGroup>& groups
   }
 }
 
-// The filters of these groups, ascending.
-std::vector<FilterId> filters_of(std::span<const BatchGroup> groups) {
-  std::vector<FilterId> filters;
-  for (const BatchGroup& group : groups) {
-    for (const Batch& batch : group.batches) {
-      for (std::size_t i = 0; i < batch.filters.size(); ++i) {
-        if (batch.indices[i] != Batch::kPadding) filters.push_back(batch.filters[i]);
-      }
-    }
+// Passes everything on, and remembers which filters are finished.
+class FinishedFilters final : public RenderObserver {
+ public:
+  explicit FinishedFilters(RenderObserver& observer) : observer_(observer) {}
+
+  void on_finished(FilterResult result) override {
+    finished_.insert(result.id);
+    observer_.on_finished(std::move(result));
   }
-  std::ranges::sort(filters);
-  return filters;
-}
+  bool has_room(std::size_t bytes) override { return observer_.has_room(bytes); }
+  void on_progress(std::int64_t steps) override { observer_.on_progress(steps); }
+  void on_loss(FilterId id, TracePoint point) override { observer_.on_loss(id, point); }
+  void on_notice(const std::string& text) override { observer_.on_notice(text); }
+
+  std::vector<FilterId> unfinished(std::span<const FilterId> filters) const {
+    std::vector<FilterId> left;
+    std::ranges::copy_if(filters, std::back_inserter(left),
+                         [&](FilterId id) { return !finished_.contains(id); });
+    return left;
+  }
+
+ private:
+  RenderObserver& observer_;
+  std::set<FilterId> finished_;
+};
 
 }  // namespace
 
 Renderer::Renderer(const Network& network, const Weights& weights, const Recipe& recipe,
                    const RenderOptions& options, std::unique_ptr<Engine> engine)
     : network_(network), weights_(weights), recipe_(recipe), options_(options), engine_(std::move(engine)) {}
+
+Renderer::~Renderer() = default;
+
+EngineDescription Renderer::describe() const {
+  return engine_->describe();
+}
 
 PhaseSeconds Renderer::phases() const {
   PhaseSeconds phases = engine_->phases();
@@ -104,22 +128,24 @@ void Renderer::render(std::span<const FilterId> filters, RenderObserver& observe
   require_filters(network_, filters);
   require_start_images(options_, filters);
   require_weights(network_, weights_, filters);
-  const BatchForm form = engine_->batch_limits().form;
+  if (const std::string notice = engine_->notice(); !notice.empty()) observer.on_notice(notice);
   Schedule schedule = timed(planning_seconds_, [&] { return this->schedule(filters); });
-  for (std::size_t done = 0; done < schedule.groups.size() && !stop.stop_requested();) {
-    const BatchGroup& group = schedule.groups[done];
+  observer.on_schedule(schedule);
+  FinishedFilters finished(observer);
+  for (std::size_t group = 0; group < schedule.groups.size() && !stop.stop_requested();) {
+    const BatchLayout& layout = schedule.groups[group].layout;
     try {
-      engine_->ascend(group, observer, stop);
-      ++done;
+      engine_->ascend(schedule.groups[group], finished, stop);
+      ++group;
     } catch (const OutOfMemory& error) {
-      const int images = std::min(schedule.images, group.layout.images()) / 2;
-      if (images == 0 || form == BatchForm::fixed) throw too_little_memory(error, group.layout);
-      observer.on_notice(fmt::format("{} is {}; going on with at most {} at once.", describe().device,
+      const int images = std::min(schedule.images, layout.images()) / 2;
+      if (images == 0 || schedule.form == BatchForm::fixed) throw too_little_memory(error, layout);
+      observer.on_notice(fmt::format("{} is {}; continuing with at most {} at once.", describe().device,
                                      error.what(), counted(images, "filter")));
-      const std::vector<FilterId> left = filters_of(std::span(schedule.groups).subspan(done));
-      schedule = {cut_batches(left, form, images), images, error.what()};
+      schedule.groups = cut_batches(finished.unfinished(filters), schedule.form, images);
+      schedule.images = images;
       number_among(filters, schedule.groups);
-      done = 0;
+      group = 0;
     }
   }
 }
@@ -142,11 +168,14 @@ std::vector<FilterGradient> Renderer::gradients(std::span<const FilterId> filter
 
 Error Renderer::too_little_memory(const OutOfMemory& error, const BatchLayout& layout) const {
   const EngineDescription engine = describe();
-  return {
-      ErrorKind::device,
-      fmt::format("{}: {} for {} of {} at {}; give a smaller --size{}, or {}", engine.device, error.what(),
-                  counted(layout.images(), "image"), size_text(options_.extent), to_string(engine.precision),
-                  layout.images() == 1 ? "" : " or --batch", engine_->memory_advice())};
+  const std::string bytes =
+      error.bytes() == 0 ? ""
+                         : fmt::format(" ({:.1f} MB at once)", 1e-6 * static_cast<double>(error.bytes()));
+  return {ErrorKind::device,
+          fmt::format("{}: {}{} for {} of {} at {}; give a smaller --size{}, or {}", engine.device,
+                      error.what(), bytes, counted(layout.images(), "image"), size_text(options_.extent),
+                      to_string(engine.precision), layout.images() == 1 ? "" : " or --batch",
+                      engine_->memory_advice())};
 }
 
 }  // namespace filterscope

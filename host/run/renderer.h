@@ -8,10 +8,9 @@
 
 #include "../ascent/recipe.h"
 #include "../base/error.h"
-#include "../base/out_of_memory.h"
 #include "../model/network.h"
 #include "../model/weights/weights.h"
-#include "engine.h"
+#include "engine_description.h"
 #include "filter_gradient.h"
 #include "observer.h"
 #include "phases.h"
@@ -20,18 +19,22 @@
 
 namespace filterscope {
 
-/// Renders filters of one network with one set of weights and one recipe: checks what is asked for, makes the
+class Engine;
+class OutOfMemory;
+
+/// Renders filters of one network with one set of weights and one recipe: validates requests, makes the
 /// schedule, and has an engine work through it. For one thread at a time.
 ///
-/// Everywhere `filters` are ascending, each once; other filters than the network's are a usage Error, missing
+/// Everywhere `filters` are ascending, each once; a filter that the network lacks is a usage Error, missing
 /// weights of a filter's layer or of one below it an input Error.
 class Renderer {
  public:
   /// `network`, `weights` and what `engine` refers to must outlive it.
   Renderer(const Network& network, const Weights& weights, const Recipe& recipe, const RenderOptions& options,
            std::unique_ptr<Engine> engine);
+  ~Renderer();
 
-  EngineDescription describe() const { return engine_->describe(); }
+  EngineDescription describe() const;
   /// The engine's phases so far, with the time for schedules and estimates.
   PhaseSeconds phases() const;
 
@@ -44,9 +47,10 @@ class Renderer {
                                  const std::stop_token& stop);
 
   /// Renders `filters` batch by batch and gives each result to `observer` when it is done. If memory does not
-  /// suffice for a batch, goes on with smaller ones and says so, unless the number of images is fixed.
-  /// Returns at the latest after the current iteration when `stop` is requested: what the observer has is
-  /// complete, the rest is dropped. Start images that are not one for all or one for each are a usage Error.
+  /// suffice for a batch, continues with smaller ones and notifies the observer, unless the number of images
+  /// is fixed. Returns at the latest after the current iteration when `stop` is requested: what the observer
+  /// has is complete, the rest is dropped. Start images that are not one for all or one for each are a usage
+  /// Error.
   void render(std::span<const FilterId> filters, RenderObserver& observer, const std::stop_token& stop);
 
   /// Losses and gradients of `images`, [filters][height][width][3], one for each of `filters` and in their

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
+#include <numeric>
 #include <utility>
 
 #include "../base/text.h"
@@ -14,6 +15,10 @@ namespace filterscope {
 namespace {
 
 constexpr std::size_t kFrameBytes = std::size_t{1} << 30;
+
+int ceil_div(int a, int b) {
+  return (a + b - 1) / b;
+}
 
 std::vector<int> count_by_layer(std::span<const FilterId> filters) {
   std::vector<int> counts(filters.empty() ? 0 : filters.back().layer + 1);
@@ -54,7 +59,7 @@ std::vector<BatchGroup> cut_one_layer(std::span<const FilterId> filters, int ima
   std::vector<BatchGroup> groups;
   std::int64_t index = 0;
   for (const int of_layer : count_by_layer(filters)) {
-    const int batches = (of_layer + images - 1) / images;
+    const int batches = ceil_div(of_layer, images);
     for (int i = 0; i < batches; ++i) {
       const int count =
           static_cast<int>(std::int64_t{of_layer} * (i + 1) / batches - std::int64_t{of_layer} * i / batches);
@@ -76,26 +81,33 @@ std::vector<BatchGroup> cut_fixed(std::span<const FilterId> filters, int images)
   std::vector<BatchGroup> groups;
   for (std::size_t layer = 0; layer < counts.size(); ++layer) {
     if (counts[layer] == 0) continue;
-    groups.push_back(deal(filters, one_layer_layout(static_cast<int>(layer), images),
-                          (counts[layer] + images - 1) / images));
+    groups.push_back(
+        deal(filters, one_layer_layout(static_cast<int>(layer), images), ceil_div(counts[layer], images)));
   }
   return groups;
 }
 
 std::vector<BatchGroup> cut_mixed_layers(std::span<const FilterId> filters, int images) {
-  const std::vector<int> counts = count_by_layer(filters);
-  const auto layers = std::ranges::count_if(counts, [](int count) { return count > 0; });
-  if (images < layers) return cut_fixed(filters, images);
+  std::vector<int> counts = count_by_layer(filters);
+  auto layers = std::ranges::count_if(counts, [](int count) { return count > 0; });
+  std::vector<BatchGroup> groups;
+  for (std::size_t layer = 0; layers > images && layers > 1; ++layer) {
+    if (counts[layer] == 0) continue;
+    groups.push_back(
+        deal(filters, one_layer_layout(static_cast<int>(layer), images), ceil_div(counts[layer], images)));
+    counts[layer] = 0;
+    --layers;
+  }
   // The share of each layer is rounded up, so a batch can need more images than its part of all filters.
   const auto share = [&](int batches) {
-    std::vector<int> targeting(counts.size());
-    for (std::size_t layer = 0; layer < counts.size(); ++layer)
-      targeting[layer] = (counts[layer] + batches - 1) / batches;
+    std::vector<int> targeting;
+    for (const int count : counts) targeting.push_back(ceil_div(count, batches));
     return BatchLayout(std::move(targeting));
   };
-  int batches = (static_cast<int>(filters.size()) + images - 1) / images;
+  int batches = ceil_div(std::reduce(counts.begin(), counts.end()), images);
   while (share(batches).images() > images) ++batches;
-  return {deal(filters, share(batches), batches)};
+  groups.push_back(deal(filters, share(batches), batches));
+  return groups;
 }
 
 std::size_t most_bytes(std::span<const BatchGroup> groups, const BatchBytes& bytes_of) {
@@ -123,12 +135,12 @@ std::vector<BatchGroup> cut_batches(std::span<const FilterId> filters, BatchForm
 Schedule make_schedule(std::span<const FilterId> filters, const Recipe& recipe, const RenderOptions& options,
                        const BatchLimits& limits, const BatchBytes& bytes_of) {
   const auto cut = [&](int images, std::string reason) {
-    return Schedule{cut_batches(filters, limits.form, images), images, std::move(reason)};
+    return Schedule{cut_batches(filters, limits.form, images), limits.form, images, std::move(reason)};
   };
   if (options.batch > 0) return cut(options.batch, "--batch");
   if (limits.form == BatchForm::fixed) return cut(limits.images, limits.reason);
 
-  Schedule schedule{{}, limits.images, limits.reason};
+  Schedule schedule{{}, limits.form, limits.images, limits.reason};
   const auto limit = [&](std::size_t images, std::string reason) {
     if (images >= static_cast<std::size_t>(schedule.images)) return;
     schedule.images = std::max(static_cast<int>(images), 1);

@@ -10,7 +10,8 @@
 #include <thread>
 #include <vector>
 
-#include "../run/engine.h"
+#include "../run/engine_description.h"
+#include "../run/filter_result.h"
 #include "../run/selection.h"
 
 namespace filterscope {

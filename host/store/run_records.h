@@ -6,7 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "../run/engine.h"
+#include "../run/engine_description.h"
+#include "../run/filter_result.h"
 #include "../run/selection.h"
 #include "manifest.h"
 #include "stored_run.h"

@@ -5,7 +5,7 @@
 #include "../common/types.h"
 #include "../relu/mask_format.h"
 
-/// The target layer, of which each image needs only one filter: a dot product of 9 x channels values per
+/// The filter head. Each image needs one filter of its target layer: a dot product of 9 x channels values per
 /// position, and in the gradient the same weights spread back. A full convolution would compute every filter
 /// of the layer.
 namespace filterscope::kernels {

@@ -8,6 +8,7 @@
 #include <fstream>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "tests/support/temporary_folder.h"
 
@@ -65,15 +66,18 @@ TEST_F(AvailableMemory, IsTheLeastThatAGroupOfV1Leaves) {
   EXPECT_EQ(available(), 20000u);
 }
 
-TEST_F(AvailableMemory, IsTheAddressSpaceThatIsLeft) {
-  rlimit limits{};
-  ASSERT_EQ(getrlimit(RLIMIT_AS, &limits), 0);
-  constexpr rlim_t kLimit = rlim_t{1} << 46;  // More than any test needs.
-  const rlimit lower{kLimit, limits.rlim_max};
-  ASSERT_EQ(setrlimit(RLIMIT_AS, &lower), 0);
+TEST_F(AvailableMemory, IsWhatTheLimitsOfTheProcessLeave) {
   write("proc/self/statm", "1000 200 30 1 0 60 0");
-  EXPECT_EQ(available(), kLimit - 1000u * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE)));
-  ASSERT_EQ(setrlimit(RLIMIT_AS, &limits), 0);
+  const auto page = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+  for (const auto& [resource, pages] : {std::pair{RLIMIT_AS, 1000}, std::pair{RLIMIT_DATA, 60}}) {
+    rlimit limits{};
+    ASSERT_EQ(getrlimit(resource, &limits), 0);
+    constexpr rlim_t kLimit = rlim_t{1} << 46;  // More than any test needs.
+    const rlimit lower{kLimit, limits.rlim_max};
+    ASSERT_EQ(setrlimit(resource, &lower), 0);
+    EXPECT_EQ(available(), kLimit - pages * page);
+    ASSERT_EQ(setrlimit(resource, &limits), 0);
+  }
 }
 
 TEST(AvailableMemoryHere, IsSome) {

@@ -261,8 +261,8 @@ TEST(CudaEngineRun, ContinuesWithSmallerBatchesWithoutMemoryForTheGraphOrPinned)
       const auto renderer = make_native_renderer(network, weights, short_recipe(iterations), options);
       renderer->render(filters, got, {});
       EXPECT_THAT(got.notices, testing::ElementsAre(testing::HasSubstr(
-                                   pinned ? "out of pinned memory; going on with at most 2 filters"
-                                          : "out of device memory; going on with at most 2 filters")));
+                                   pinned ? "out of pinned memory; continuing with at most 2 filters"
+                                          : "out of device memory; continuing with at most 2 filters")));
       EXPECT_EQ(got.progress, expected.progress);
       EXPECT_EQ(renderer->describe().plans.size(), 1u);  // The plan of the batches that were ascended.
       ASSERT_EQ(got.results.size(), filters.size());
@@ -320,7 +320,7 @@ TEST(CudaEngineRun, EveryOperationHasItsRangeInAProfile) {
   emulation::take_ranges();
   render(network, weights, short_recipe(3), options, {{0, 1}, {1, 2}, {2, 3}});
   std::set<std::string> expected;
-  const std::string iteration = "run/batch/iteration/";
+  const std::string iteration = "batch/iteration/";
   for (const Convolution& layer : network.convolutions) {
     const std::string forward = iteration + "forward/" + layer.name + '/' + layer.name;
     const std::string backward = iteration + "backward/" + layer.name + '/' + layer.name;

@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "host/base/error.h"
+#include "host/base/out_of_memory.h"
+#include "host/run/engine.h"
 #include "tests/support/random_network.h"
 #include "tests/support/runs.h"
 
@@ -37,6 +39,8 @@ class FakeEngine final : public Engine {
     groups.push_back(group);
     for (const Batch& batch : group.batches) {
       if (stop.stop_requested()) return;
+      if (--batches_with_memory < 0 && group.layout.images() > 1)
+        throw OutOfMemory("out of fake memory", 3'500'000);
       for (std::size_t i = 0; i < batch.filters.size(); ++i) {
         if (batch.indices[i] == Batch::kPadding) continue;
         FilterResult result;
@@ -68,6 +72,7 @@ class FakeEngine final : public Engine {
   }
 
   int fitting = 1000;
+  int batches_with_memory = 1000;
   std::vector<BatchGroup> groups;
 
  private:
@@ -121,7 +126,21 @@ TEST_F(RendererTest, GoesOnWithSmallerBatchesWhereMemoryIsShort) {
       expect_each_at_its_index(filters_, got);
       EXPECT_EQ(got.progress, 9);
       for (const BatchGroup& group : engine_->groups) EXPECT_LE(group.layout.images(), fitting);
-      EXPECT_THAT(got.notices.front(), HasSubstr("fake is out of fake memory; going on with at most "));
+      EXPECT_THAT(got.notices.front(), HasSubstr("fake is out of fake memory; continuing with at most "));
+    }
+  }
+}
+
+TEST_F(RendererTest, KeepsTheBatchesBeforeTheOneThatFailed) {
+  for (const int batches : {1, 2, 3}) {
+    for (const BatchForm form : {BatchForm::one_layer, BatchForm::mixed_layers}) {
+      Renderer renderer = make(form, 2);
+      engine_->batches_with_memory = batches;
+      Collector got;
+      renderer.render(filters_, got, {});
+      expect_each_at_its_index(filters_, got);
+      EXPECT_EQ(got.progress, 9);
+      EXPECT_EQ(got.notices.size(), 1u);
     }
   }
 }
@@ -144,10 +163,10 @@ TEST_F(RendererTest, FixedBatchesAreNotMadeSmaller) {
   Renderer renderer = make(BatchForm::fixed, 4);
   engine_->fitting = 3;
   Collector got;
-  EXPECT_THAT(
-      [&] { renderer.render(filters_, got, {}); },
-      testing::ThrowsMessage<Error>(HasSubstr("for 4 images of 96 x 96 at fp32; give a smaller --size or "
-                                              "--batch, or buy some")));
+  EXPECT_THAT([&] { renderer.render(filters_, got, {}); },
+              testing::ThrowsMessage<Error>(HasSubstr(
+                  "fake: out of fake memory for 4 images of 96 x 96 at fp32; give a smaller --size or "
+                  "--batch, or buy some")));
   EXPECT_TRUE(got.results.empty());
 }
 

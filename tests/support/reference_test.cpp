@@ -249,7 +249,7 @@ TEST(ReferenceGradient, PassesTheGatesThatItSays) {
     return gradient_through(masks, network, weights, keras_mapping(), 3, 2, image.extent()).values;
   };
   EXPECT_EQ(through(whole.masks), whole.gradient.values);
-  // Gates inactive: another gradient.
+  // Inactive mask bits: another gradient.
   for (const std::size_t layer : {1u, 2u}) {
     GradientMasks other = whole.masks;
     std::vector<std::uint8_t>& masks = other.layers.at(layer);

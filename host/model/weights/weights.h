@@ -75,8 +75,8 @@ struct WeightsPlace {
 std::vector<WeightsPlace> weights_places(const std::optional<std::string>& option = std::nullopt);
 
 /// The weights that --weights, or without it $FILTERSCOPE_WEIGHTS, names: `synthetic[:SEED]` or a path;
-/// without both, the first file found in weights_places(). If there is none, also where one is named, an
-/// input Error lists the places and mentions weights/fetch.sh and `--weights synthetic`.
+/// without both, the first file found in weights_places(). If no file is found, even a named one, throws an
+/// input Error that lists the places and mentions weights/fetch.sh and `--weights synthetic`.
 Weights resolve_weights(const std::optional<std::string>& option, const Network& network);
 
 }  // namespace filterscope
