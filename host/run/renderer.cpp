@@ -171,11 +171,11 @@ Error Renderer::too_little_memory(const OutOfMemory& error, const BatchLayout& l
   const std::string bytes =
       error.bytes() == 0 ? ""
                          : fmt::format(" ({:.1f} MB at once)", 1e-6 * static_cast<double>(error.bytes()));
-  return {ErrorKind::device,
-          fmt::format("{}: {}{} for {} of {} at {}; give a smaller --size{}, or {}", engine.device,
-                      error.what(), bytes, counted(layout.images(), "image"), size_text(options_.extent),
-                      to_string(engine.precision), layout.images() == 1 ? "" : " or --batch",
-                      engine_->memory_advice())};
+  return {
+      ErrorKind::device,
+      fmt::format("{}: {} for {} of {} at {}{}; give a smaller --size{}, or {}", engine.device, error.what(),
+                  counted(layout.images(), "image"), size_text(options_.extent), to_string(engine.precision),
+                  bytes, layout.images() == 1 ? "" : " or --batch", engine_->memory_advice())};
 }
 
 }  // namespace filterscope

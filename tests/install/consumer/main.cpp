@@ -29,7 +29,7 @@ int main() {
     filterscope::RenderOptions options;
     options.extent = {32, 32};
     options.device = "cpu";
-    const auto engine = filterscope::make_renderer(network, weights, recipe, options);
+    const auto renderer = filterscope::make_renderer(network, weights, recipe, options);
     Collector collector;
     const std::vector<std::string> selectors{"block1_conv2:3"};
     renderer->render(filterscope::parse_selection(selectors, network, 0), collector, {});
