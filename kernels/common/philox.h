@@ -54,7 +54,13 @@ class Philox {
 };
 
 /// What a random number is drawn for; the last word of the counter, so that no two uses share numbers.
-enum class RandomStream : std::uint32_t { initial_image = 0, selection = 1, synthetic_weights = 2 };
+enum class RandomStream : std::uint32_t {
+  initial_image = 0,
+  selection = 1,
+  synthetic_weights = 2,
+  transforms = 3,
+  kept_transforms = 4,
+};
 
 /// Block `index` of four words of the stream of one filter: key = seed, counter = (index, filter, layer,
 /// stream).

@@ -1,0 +1,18 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "../recipe.h"
+
+namespace filterscope {
+
+/// `from`, [height][width][3], brought to another size. `picture` serves Resampling::through_picture.
+void resample(const Resampling& resampling, const Picture& picture, std::span<const float> from,
+              Extent from_extent, std::span<float> to, Extent to_extent);
+
+/// The 8-bit picture of an image, [height][width][3], with Picture::extent and crop applied.
+std::vector<std::uint8_t> encode_picture(const Picture& picture, std::span<const float> image, Extent extent);
+
+}  // namespace filterscope
