@@ -30,20 +30,25 @@ const Recipe& find_recipe(std::string_view name) {
               fmt::format("--recipe {}: no such recipe; expected one of: {}", name, fmt::join(names, ", ")));
 }
 
-std::string_view to_string(InitialImage::Kind) {
-  return "uniform";
+Extent canvas_extent(const Stage& stage) {
+  Extent canvas = stage.extent;
+  for (const Transform& transform : stage.transforms.list) {
+    int margin = 0;
+    if (transform.kind == Transform::Kind::pad) margin = transform.pixels;
+    if (transform.kind == Transform::Kind::crop) margin = -transform.pixels;
+    canvas.height += 2 * margin;
+    canvas.width += 2 * margin;
+  }
+  return canvas;
 }
-std::string_view to_string(Objective) {
-  return "mean_activation";
-}
-std::string_view to_string(GradientNormalisation::Kind) {
-  return "l2_per_image";
-}
-std::string_view to_string(Optimiser::Kind) {
-  return "gradient_ascent";
-}
-std::string_view to_string(PictureMapping) {
-  return "min_max";
+
+MapWindow counted_positions(const Objective& objective, Extent map) {
+  if (objective.kind == Objective::Kind::position) {
+    const auto [y, x] = objective.position.value_or(Objective::Position{map.height / 2, map.width / 2});
+    return {y, x, y + 1, x + 1};
+  }
+  const int margin = objective.margin;
+  return {margin, margin, map.height - margin, map.width - margin};
 }
 
 }  // namespace filterscope

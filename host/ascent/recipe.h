@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -282,6 +283,21 @@ struct Recipe {
 
 /// What the network sees in a stage: the image, padded and cropped.
 Extent canvas_extent(const Stage& stage);
+
+/// Positions of a map: rows top to bottom - 1, columns left to right - 1.
+struct MapWindow {
+  int top;
+  int left;
+  int bottom;
+  int right;
+
+  std::int64_t positions() const { return std::int64_t{bottom - top} * (right - left); }
+  bool contains(int y, int x) const { return y >= top && y < bottom && x >= left && x < right; }
+  bool operator==(const MapWindow&) const = default;
+};
+/// The positions of the target's map that an objective counts; none are left (bottom <= top or right <= left)
+/// or the position lies outside of a map that is too small.
+MapWindow counted_positions(const Objective& objective, Extent map);
 
 /// All recipes, the default first.
 const std::vector<Recipe>& recipes();
