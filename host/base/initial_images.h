@@ -10,7 +10,7 @@ namespace filterscope {
 struct InitialImages {
   std::vector<float> values;  ///< Row-major [count, height, width, 3].
   int count = 0;    ///< 1: every filter starts from it; else one per filter rendered, in ascending order.
-  Extent extent{};  ///< Equals RenderOptions::extent.
+  Extent extent{};  ///< Equals that of the recipe's first stage.
 };
 
 }  // namespace filterscope

@@ -3,7 +3,6 @@
 #include <cstdint>
 #include <string>
 
-#include "../base/extent.h"
 #include "../base/initial_images.h"
 #include "precision.h"
 
@@ -11,7 +10,6 @@ namespace filterscope {
 
 /// The parameters of a run besides the recipe.
 struct RenderOptions {
-  Extent extent{96, 96};     ///< Image size; both sides at least Network::smallest_image().
   std::uint64_t seed = 0;    ///< Seed of the initial noise.
   int trace_every = 0;       ///< Iterations between traced losses; 0: the recipe's.
   bool keep_images = false;  ///< Also return the unscaled images.

@@ -87,35 +87,37 @@ std::optional<double> Renderer::estimate(std::span<const FilterId> filters, doub
   require_weights(network_, weights_, filters);
   struct Sample {
     const BatchGroup* group;
-    double iterations;  // Image iterations of all groups that the sample stands for.
+    double images;  // Of all groups that the sample stands for.
   };
   std::vector<Sample> samples;
   double timed_flops = 0;
   double flops = 0;
   for (const BatchGroup& group : schedule.groups) {
     const BatchLayout& layout = group.layout;
-    double batch_flops = 0;
-    for (int layer = 0; layer <= layout.deepest_layer(); ++layer)
-      batch_flops += layout.targeting(layer) * network_.iteration_flops(layer, options_.extent);
-    const double image_flops = batch_flops / layout.images();
-    const double iterations =
-        static_cast<double>(group.batches.size()) * layout.images() * recipe_.iterations;
-    flops += image_flops * iterations;
+    const double images = static_cast<double>(group.batches.size()) * layout.images();
     // Batches of one layer whose sizes differ by one take the same time per image.
-    if (!samples.empty() && samples.back().group->layout.deepest_layer() == layout.deepest_layer()) {
-      samples.back().iterations += iterations;
-      continue;
+    const bool alike =
+        !samples.empty() && samples.back().group->layout.deepest_layer() == layout.deepest_layer();
+    for (std::size_t stage = 0; stage < recipe_.stages.size(); ++stage) {
+      const double image_flops = flops_per_image(layout, stage);
+      flops += image_flops * images * recipe_.stages[stage].iterations;
+      if (!alike) timed_flops += image_flops * engine_->timed_iterations(group, stage);
     }
-    samples.push_back({&group, iterations});
-    timed_flops += image_flops * engine_->timed_iterations(group);
+    if (alike) {
+      samples.back().images += images;
+    } else {
+      samples.push_back({&group, images});
+    }
   }
   if (timed_flops > share * flops) return std::nullopt;
   double seconds = 0;
   for (const Sample& sample : samples) {
     try {
-      const std::optional<double> of_image = engine_->seconds_per_image(*sample.group, stop);
-      if (!of_image) return std::nullopt;
-      seconds += *of_image * sample.iterations;
+      for (std::size_t stage = 0; stage < recipe_.stages.size(); ++stage) {
+        const std::optional<double> of_image = engine_->seconds_per_image(*sample.group, stage, stop);
+        if (!of_image) return std::nullopt;
+        seconds += *of_image * sample.images * recipe_.stages[stage].iterations;
+      }
     } catch (const OutOfMemory& error) {
       throw too_little_memory(error, sample.group->layout);
     }
@@ -123,10 +125,20 @@ std::optional<double> Renderer::estimate(std::span<const FilterId> filters, doub
   return seconds;
 }
 
+// Floating-point operations of an iteration, on average over the images of a batch.
+double Renderer::flops_per_image(const BatchLayout& layout, std::size_t stage) const {
+  const Extent canvas = canvas_extent(recipe_.stages[stage]);
+  double flops = 0;
+  for (int layer = 0; layer <= layout.deepest_layer(); ++layer)
+    flops += layout.targeting(layer) * network_.iteration_flops(layer, canvas);
+  return flops / layout.images();
+}
+
 void Renderer::render(std::span<const FilterId> filters, RenderObserver& observer,
                       const std::stop_token& stop) {
   require_filters(network_, filters);
   require_start_images(options_, filters);
+  require_objective(network_, recipe_, filters);
   require_weights(network_, weights_, filters);
   if (const std::string notice = engine_->notice(); !notice.empty()) observer.on_notice(notice);
   Schedule schedule = timed(planning_seconds_, [&] { return this->schedule(filters); });
@@ -153,7 +165,8 @@ void Renderer::render(std::span<const FilterId> filters, RenderObserver& observe
 std::vector<FilterGradient> Renderer::gradients(std::span<const FilterId> filters,
                                                 std::span<const float> images) {
   require_filters(network_, filters);
-  require_images(options_, filters, images);
+  require_images(recipe_, filters, images);
+  require_objective(network_, recipe_, filters);
   require_weights(network_, weights_, filters);
   std::vector<FilterGradient> results(filters.size());
   for (const BatchGroup& group : schedule(filters).groups) {
@@ -171,11 +184,11 @@ Error Renderer::too_little_memory(const OutOfMemory& error, const BatchLayout& l
   const std::string bytes =
       error.bytes() == 0 ? ""
                          : fmt::format(" ({:.1f} MB at once)", 1e-6 * static_cast<double>(error.bytes()));
-  return {
-      ErrorKind::device,
-      fmt::format("{}: {} for {} of {} at {}{}; give a smaller --size{}, or {}", engine.device, error.what(),
-                  counted(layout.images(), "image"), size_text(options_.extent), to_string(engine.precision),
-                  bytes, layout.images() == 1 ? "" : " or --batch", engine_->memory_advice())};
+  return {ErrorKind::device,
+          fmt::format("{}: {} for {} of {} at {}{}; give a smaller --size{}, or {}", engine.device,
+                      error.what(), counted(layout.images(), "image"), size_text(recipe_.last().extent),
+                      to_string(engine.precision), bytes, layout.images() == 1 ? "" : " or --batch",
+                      engine_->memory_advice())};
 }
 
 }  // namespace filterscope
