@@ -43,6 +43,10 @@ class Engine {
   /// has reached the observer.
   virtual void ascend(const BatchGroup& group, RenderObserver& observer, const std::stop_token& stop) = 0;
 
+  /// Called when results were not finite: whether the engine can keep larger values finite from now on, so
+  /// that those filters are worth another try.
+  virtual bool extend_range() { return false; }
+
   /// Seconds per image of an iteration of the recipe's stage number `stage`, from timed iterations of the
   /// group's first batch or of a part of it. Nothing if `stop` is requested meanwhile.
   virtual std::optional<double> seconds_per_image(const BatchGroup& group, std::size_t stage,

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <iterator>
+#include <map>
 #include <set>
 #include <string>
 #include <utility>
@@ -30,17 +31,26 @@ void number_among(std::span<const FilterId> all, std::vector<BatchGroup>& groups
   }
 }
 
-// Passes everything on, and remembers which filters are finished.
+}  // namespace
+
+// Passes everything on, and remembers which filters are finished. Holds back results that are not finite: the
+// engine may be able to keep them finite.
 class FinishedFilters final : public RenderObserver {
  public:
   explicit FinishedFilters(RenderObserver& observer) : observer_(observer) {}
 
   void on_finished(FilterResult result) override {
     finished_.insert(result.id);
-    observer_.on_finished(std::move(result));
+    if (result.status == FilterStatus::nonfinite) {
+      nonfinite_[result.id] = std::move(result);
+    } else {
+      observer_.on_finished(std::move(result));
+    }
   }
   bool has_room(std::size_t bytes) override { return observer_.has_room(bytes); }
-  void on_progress(std::int64_t steps) override { observer_.on_progress(steps); }
+  void on_progress(std::int64_t steps) override {
+    if (!again_) observer_.on_progress(steps);
+  }
   void on_loss(FilterId id, TracePoint point) override { observer_.on_loss(id, point); }
   void on_notice(const std::string& text) override { observer_.on_notice(text); }
 
@@ -51,12 +61,25 @@ class FinishedFilters final : public RenderObserver {
     return left;
   }
 
+  bool has_nonfinite() const { return !nonfinite_.empty(); }
+  /// Takes back the filters that are not finite. The steps of another try are no progress: they were counted.
+  void try_again() {
+    for (const auto& [id, result] : nonfinite_) finished_.erase(id);
+    nonfinite_.clear();
+    again_ = true;
+  }
+  /// Passes on what is held back.
+  void release() {
+    for (auto& [id, result] : nonfinite_) observer_.on_finished(std::move(result));
+    nonfinite_.clear();
+  }
+
  private:
   RenderObserver& observer_;
   std::set<FilterId> finished_;
+  std::map<FilterId, FilterResult> nonfinite_;
+  bool again_ = false;
 };
-
-}  // namespace
 
 Renderer::Renderer(const Network& network, const Weights& weights, const Recipe& recipe,
                    const RenderOptions& options, std::unique_ptr<Engine> engine)
@@ -144,6 +167,20 @@ void Renderer::render(std::span<const FilterId> filters, RenderObserver& observe
   Schedule schedule = timed(planning_seconds_, [&] { return this->schedule(filters); });
   observer.on_schedule(schedule);
   FinishedFilters finished(observer);
+  ascend(schedule, filters, finished, stop);
+  while (finished.has_nonfinite() && !stop.stop_requested() && engine_->extend_range()) {
+    finished.try_again();
+    const std::vector<FilterId> again = finished.unfinished(filters);
+    schedule.groups = cut_batches(again, schedule.form, schedule.images);
+    number_among(filters, schedule.groups);
+    ascend(schedule, filters, finished, stop);
+  }
+  finished.release();
+}
+
+// Works through a schedule for some of `filters`, with smaller batches where memory runs out.
+void Renderer::ascend(Schedule& schedule, std::span<const FilterId> filters, FinishedFilters& finished,
+                      const std::stop_token& stop) {
   for (std::size_t group = 0; group < schedule.groups.size() && !stop.stop_requested();) {
     const BatchLayout& layout = schedule.groups[group].layout;
     try {
@@ -152,7 +189,7 @@ void Renderer::render(std::span<const FilterId> filters, RenderObserver& observe
     } catch (const OutOfMemory& error) {
       const int images = std::min(schedule.images, layout.images()) / 2;
       if (images == 0 || schedule.form == BatchForm::fixed) throw too_little_memory(error, layout);
-      observer.on_notice(fmt::format("{} is {}; continuing with at most {} at once.", describe().device,
+      finished.on_notice(fmt::format("{} is {}; continuing with at most {} at once.", describe().device,
                                      error.what(), counted(images, "filter")));
       schedule.groups = cut_batches(finished.unfinished(filters), schedule.form, images);
       schedule.images = images;

@@ -20,6 +20,7 @@
 namespace filterscope {
 
 class Engine;
+class FinishedFilters;
 class OutOfMemory;
 
 /// Renders filters of one network with one set of weights and one recipe: validates requests, makes the
@@ -59,6 +60,8 @@ class Renderer {
   std::vector<FilterGradient> gradients(std::span<const FilterId> filters, std::span<const float> images);
 
  private:
+  void ascend(Schedule& schedule, std::span<const FilterId> filters, FinishedFilters& finished,
+              const std::stop_token& stop);
   double flops_per_image(const BatchLayout& layout, std::size_t stage) const;
   Error too_little_memory(const OutOfMemory& error, const BatchLayout& layout) const;
 

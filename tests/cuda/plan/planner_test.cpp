@@ -215,7 +215,7 @@ TEST_F(PlannerTest, KnowsWhatEarlierRunsTimed) {
   ASSERT_GT(timed, 0u);
   notices_.clear();
   // 67 images are timed as 64, and 55 as 60 are.
-  const Plan plan = planner().make(BatchLayout({0, 0, 12, 0, 55}), use(kLong));
+  const Plan plan = planner().make(BatchLayout({0, 0, 12, 0, 55}), kImage, use(kLong));
   EXPECT_EQ(timed_.size(), timed);
   EXPECT_THAT(notices_, IsEmpty());
   EXPECT_EQ(plan.layers[1].fprop->problem().images, 67);
@@ -309,7 +309,7 @@ TEST_F(PlannerTest, TakesTheFirstLayersFastestKernels) {
   EXPECT_EQ(timed_first_layers_[2].direction, Direction::dgrad);
   // Later runs with a similar number of images know the timings.
   first_layer_milliseconds_.clear();
-  const Plan known = planner().make(BatchLayout({0, 0, 12, 0, 55}), use(kLong));
+  const Plan known = planner().make(BatchLayout({0, 0, 12, 0, 55}), kImage, use(kLong));
   EXPECT_EQ(known.first_layer_fprop, "mma");
   EXPECT_EQ(known.first_layer_dgrad, "direct");
   EXPECT_THAT(timed_first_layers_, SizeIs(4));
@@ -409,16 +409,16 @@ TEST_F(PlannerTest, ReplacesEarlierChoicesOfWrongVariants) {
 
 TEST_F(PlannerTest, PlansTheFirstLayerWithoutConvolutions) {
   // At most two launches, about 0.2 ms per iteration.
-  const Plan plan = planner().make(BatchLayout({0, 64}), use(2));
+  const Plan plan = planner().make(BatchLayout({0, 64}), kImage, use(2));
   EXPECT_EQ(plan.first_layer_fprop, "mma");
   EXPECT_THAT(timed_first_layers_, SizeIs(1));
   known_.clear();
-  planner().make(BatchLayout({0, 64}), use(kLong));
+  planner().make(BatchLayout({0, 64}), kImage, use(kLong));
   EXPECT_THAT(timed_first_layers_, SizeIs(1 + 4));
 }
 
 TEST_F(PlannerTest, NeedsNoFirstLayerKernelsIfOnlyHeadsReadTheImages) {
-  const Plan plan = planner().make(BatchLayout({64}), use(kLong));
+  const Plan plan = planner().make(BatchLayout({64}), kImage, use(kLong));
   EXPECT_EQ(plan.first_layer_fprop, "");
   EXPECT_EQ(plan.first_layer_dgrad, "");
   EXPECT_THAT(timed_first_layers_, IsEmpty());
