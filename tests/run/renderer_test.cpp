@@ -52,12 +52,15 @@ class FakeEngine final : public Engine {
     }
   }
 
-  std::optional<double> seconds_per_image(const BatchGroup& group, const std::stop_token& stop) override {
+  std::optional<double> seconds_per_image(const BatchGroup& group, std::size_t /*stage*/,
+                                          const std::stop_token& stop) override {
     if (group.layout.images() > fitting) throw OutOfMemory("out of fake memory");
     if (stop.stop_requested()) return std::nullopt;
     return 1 + group.layout.deepest_layer();
   }
-  double timed_iterations(const BatchGroup& group) const override { return 2. * group.layout.images(); }
+  double timed_iterations(const BatchGroup& group, std::size_t /*stage*/) const override {
+    return 2. * group.layout.images();
+  }
 
   void find_gradients(const BatchGroup& group, std::span<const float> images,
                       std::span<FilterGradient> results) override {
@@ -84,7 +87,7 @@ class RendererTest : public testing::Test {
   Renderer make(BatchForm form, int images) {
     auto engine = std::make_unique<FakeEngine>(BatchLimits{form, images, "most", {}});
     engine_ = engine.get();
-    return {network_, weights_, short_recipe(10), options_, std::move(engine)};
+    return {network_, weights_, sized(short_recipe(10), options_.extent), options_, std::move(engine)};
   }
 
   static void expect_each_at_its_index(const std::vector<FilterId>& filters, const Collector& got) {
@@ -95,7 +98,7 @@ class RendererTest : public testing::Test {
 
   const Network network_ = test::small_network();
   Weights weights_ = test::random_weights(network_, 3);
-  RenderOptions options_;
+  RunOptions options_;
   const std::vector<FilterId> filters_{{0, 1}, {0, 2}, {1, 0}, {1, 1}, {1, 2},
                                        {1, 5}, {2, 0}, {2, 3}, {3, 1}};
   FakeEngine* engine_ = nullptr;
