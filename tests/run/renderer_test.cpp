@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -46,6 +47,8 @@ class FakeEngine final : public Engine {
         FilterResult result;
         result.id = batch.filters[i];
         result.iterations = static_cast<int>(batch.indices[i]);
+        const auto needed = range_needed.find(result.id);
+        if (needed != range_needed.end() && needed->second > range) result.status = FilterStatus::nonfinite;
         observer.on_finished(std::move(result));
       }
       observer.on_progress(batch.filter_count());
@@ -74,6 +77,15 @@ class FakeEngine final : public Engine {
     }
   }
 
+  bool extend_range() override {
+    if (range == largest_range) return false;
+    ++range;
+    return true;
+  }
+
+  int range = 0;
+  int largest_range = 2;
+  std::map<FilterId, int> range_needed;  // Below it, the filter's result is not finite.
   int fitting = 1000;
   int batches_with_memory = 1000;
   std::vector<BatchGroup> groups;
@@ -208,6 +220,30 @@ TEST_F(RendererTest, GradientsAreInTheOrderOfTheFilters) {
       EXPECT_EQ(found[i].loss, static_cast<double>(i));
     }
   }
+}
+
+TEST_F(RendererTest, TakesFiltersThatOverflowAgainInALargerRange) {
+  for (const BatchForm form : {BatchForm::one_layer, BatchForm::mixed_layers, BatchForm::fixed}) {
+    Renderer renderer = make(form, 4);
+    engine_->range_needed = {{{0, 2}, 1}, {{1, 5}, 2}, {{2, 0}, 3}};
+    Collector got;
+    renderer.render(filters_, got, {});
+    expect_each_at_its_index(filters_, got);
+    for (const auto& [id, result] : got.results)
+      EXPECT_EQ(result.status, id == FilterId{2, 0} ? FilterStatus::nonfinite : FilterStatus::ok);
+    EXPECT_EQ(got.progress, 9);  // What is taken again is no progress.
+    EXPECT_EQ(engine_->range, 2);
+  }
+}
+
+TEST_F(RendererTest, DeliversWhatIsNotFiniteWhenItIsStopped) {
+  Renderer renderer = make(BatchForm::one_layer, 2);
+  engine_->range_needed = {{{0, 1}, 1}};
+  Collector got;
+  got.stop_after = 1;
+  renderer.render(filters_, got, got.stop.get_token());
+  EXPECT_EQ(got.results.at({0, 1}).status, FilterStatus::nonfinite);
+  EXPECT_EQ(engine_->range, 0);
 }
 
 TEST_F(RendererTest, RefusesMissingWeightsBeforeTheEngineIsAsked) {
