@@ -1,21 +1,28 @@
 // How the pictures were made, and the theme.
 
+// Names each value by its path, as --set takes it.
 const flatten = (value, name, into) => {
-  if (value !== null && typeof value === "object" && !Array.isArray(value)) {
-    for (const [key, member] of Object.entries(value)) flatten(member, name ? `${name} ${key}` : key, into);
+  const structured = value !== null && typeof value === "object" &&
+    (!Array.isArray(value) || value.some((one) => typeof one === "object"));
+  if (structured) {
+    for (const [key, member] of Object.entries(value)) flatten(member, name ? `${name}.${key}` : key, into);
   } else if (value !== null && value !== "") {
-    into.set(name.replaceAll("_", " "), Array.isArray(value) ? value.join(", ") : String(value));
+    into.set(name, Array.isArray(value) ? value.join(", ") : String(value));
   }
   return into;
 };
 
 const startText = (run) => (run.start ?? "noise");
+const rescues = ({recipe}) => {
+  const {objective} = recipe.stages[0];
+  return objective.rescue && !objective.before_relu;
+};
 
 function factsOf(run) {
   const {recipe} = run;
   const facts = new Map([
     ["recipe", recipe.name], ["steps", String(run.iterations)], ["size", `${run.width} × ${run.height}`],
-    ["rescue", recipe.rescue ? "on" : "off"],
+    ["rescue", rescues(run) ? "on" : "off"],
     ["seed", run.seed], ["start", startText(run)], ["SHA-256 of the start", run.start_sha256],
     ["weights", run.weights + (run.synthetic ? " (made up, never trained)" : "")],
     ["SHA-256 of the weights", run.sha256], ["device", run.engines.join(", ")],
@@ -23,9 +30,8 @@ function factsOf(run) {
     ["took", run.wall_seconds === null ? "" : `${digits(run.wall_seconds, 3)} s`],
     ["complete", run.complete ? "yes" : "no"], ["version", run.version], ["command", run.commands.join("\n")],
   ]);
-  const {name, size, iterations, rescue, ...rest} = recipe;
-  flatten(rest, "recipe:", facts);
-  return facts;
+  const {name, ...rest} = recipe;
+  return flatten(rest, "", facts);
 }
 const facts = runs.map(factsOf);
 const factNames = [...new Set(facts.flatMap((one) => [...one.keys()]))];
@@ -73,6 +79,11 @@ function showAbout() {
   }
   byId("facts").append(table(factNames.filter((fact) => facts.some((one) => one.get(fact)))
     .map((fact) => [fact, facts.map((one) => one.get(fact) || "–")])));
+  for (const recipe of new Set(runs.map((run) => JSON.stringify(run.recipe, null, 2)))) {
+    byId("facts").append(element("details", {className: "recipe"},
+      element("summary", {textContent: `Recipe ${JSON.parse(recipe).name} as JSON, for --recipe FILE`}),
+      element("pre", {textContent: recipe})));
+  }
   byId("footer").textContent = `Written by filterscope ${data.version}, ${data.written}. Keys: / searches; arrows move; ` +
     "Enter opens; Escape closes.";
 }
