@@ -1,6 +1,7 @@
 #include "stage_program.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "operations/colour.h"
 #include "operations/optimiser.h"
@@ -94,8 +95,10 @@ void StageProgram::to_parameters(FilterId id, int iteration, std::span<const flo
 
 void StageProgram::step(int iteration, double sum_of_squares, std::span<const float> gradient,
                         std::span<float> state, std::span<float> parameters, std::span<float> scratch) const {
-  const double factor = normalisation_factor(stage_.normalisation, sum_of_squares, gradient.size());
-  take_step(stage_, iteration, factor, gradient, state, parameters);
+  // A gradient of zero stays one, whatever the norm.
+  const double divisor =
+      sum_of_squares == 0 ? 1 : normalisation_divisor(stage_.normalisation, sum_of_squares, gradient.size());
+  take_step(stage_, iteration, divisor, gradient, state, parameters);
   const AfterStep& after = stage_.after_step;
   if (after.blur_every > 0 && iteration % after.blur_every == 0)
     blur(after.blur_deviation, stage_.extent, parameters, scratch);

@@ -1,8 +1,8 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <span>
-#include <vector>
 
 #include "../../base/extent.h"
 
@@ -15,6 +15,7 @@ class FourierImage {
  public:
   FourierImage(Extent extent, float decay);
   ~FourierImage();
+  FourierImage(FourierImage&&) noexcept;
 
   /// Floats of the coefficients.
   std::size_t size() const;
@@ -27,7 +28,8 @@ class FourierImage {
   void from_image(std::span<const float> image, std::span<float> coefficients) const;
 
  private:
-
+  struct Plans;
+  std::unique_ptr<const Plans> plans_;
 };
 
 }  // namespace filterscope
