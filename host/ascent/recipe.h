@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -12,9 +13,17 @@
 
 namespace filterscope {
 
-/// What an ascent starts from, drawn for each filter: the image of Parameterisation::Kind::pixels, real and
-/// imaginary parts of the coefficients of Kind::fourier. Only the first stage has one; a later stage starts
-/// from the image of the stage before.
+struct Weights;
+
+/// The largest sides of images and numbers of iterations that a recipe may have.
+inline constexpr int kLargestImage = 16384;
+inline constexpr int kMostIterations = 1'000'000'000;
+/// As many transforms of a list have draws of their own.
+inline constexpr int kMostTransforms = 16;
+
+/// What an ascent starts from, drawn for each filter: for Parameterisation::Kind::pixels the image, whose
+/// parameters follow by the inverse of colour and range; for Kind::fourier real and imaginary parts of the
+/// coefficients. Only the first stage has one; a later stage starts from the image of the stage before.
 struct Start {
   enum class Kind {
     uniform,   ///< Independent values, uniform in [low, high).
@@ -59,7 +68,7 @@ struct Parameterisation {
 /// A number drawn for each filter and iteration: one of `choices` or, if there are none, uniform in [low,
 /// high).
 struct Draw {
-  std::vector<float> choices;
+  std::vector<float> choices = {};
   float low = 0.f;
   float high = 0.f;
 
@@ -85,14 +94,17 @@ struct Transform {
   };
   Kind kind = Kind::jitter;
   int pixels = 0;
-  Draw draw;
+  Draw draw = {};
+  /// Only of Stage::kept_transforms: what lies outside the image for this one; none: Transforms::border.
+  std::optional<Border> border = std::nullopt;
 
   bool operator==(const Transform&) const = default;
 };
 
 /// Transforms of one iteration. All of Stage::transforms are one affine map, and so one sampling.
 struct Transforms {
-  std::vector<Transform> list;  ///< In the order in which they are applied.
+  /// In the order in which they are applied; at most 16, which is how many draw from different counters.
+  std::vector<Transform> list = {};
   Border border = Border::constant;
   float value = 0.f;  ///< Of Border::constant.
 
@@ -113,9 +125,9 @@ struct Objective {
   };
   Kind kind = Kind::mean;
   int margin = 0;
-  std::optional<Position> position;  ///< Of Kind::position; none: (height / 2, width / 2).
-  bool before_relu = false;          ///< The map before its ReLU, bias included, not after it.
-  bool minimise = false;             ///< Only of the map before its ReLU: after it nothing is below zero.
+  std::optional<Position> position = std::nullopt;  ///< Of Kind::position; none: (height / 2, width / 2).
+  bool before_relu = false;                         ///< The map before its ReLU, bias included, not after it.
+  bool minimise = false;  ///< Only of the map before its ReLU: after it nothing is below zero.
   /// After the ReLU: in an iteration in which no position that counts is above zero, so that there is no
   /// gradient, the ascent maximises the same mean before the ReLU instead.
   bool rescue = true;
@@ -186,10 +198,10 @@ struct AfterStep {
     float high = 1.f;
     bool operator==(const Interval&) const = default;
   };
-  float decay = 0.f;             ///< The parameters lose this share.
-  std::optional<Interval> clip;  ///< Kind::pixels only: values are brought into it.
-  int blur_every = 0;            ///< Kind::pixels only: iterations between blurs; 0: none.
-  float blur_deviation = 1.f;    ///< Standard deviation of the Gaussian, in pixels.
+  float decay = 0.f;                            ///< The parameters lose this share.
+  std::optional<Interval> clip = std::nullopt;  ///< Kind::pixels only: values are brought into it.
+  int blur_every = 0;                           ///< Kind::pixels only: iterations between blurs; 0: none.
+  float blur_deviation = 1.f;                   ///< Standard deviation of the Gaussian, in pixels.
 
   bool operator==(const AfterStep&) const = default;
 };
@@ -217,7 +229,7 @@ struct Stage {
   Start start;            ///< Unused in later stages.
   Resampling resampling;  ///< How the image of the stage before becomes this one's start.
   Parameterisation parameterisation;
-  InputMapping input_mapping;
+  InputMapping input_mapping = identity_mapping();
   /// Applied to the image itself before each iteration, and kept, one sampling each: no gradient passes
   /// through them. Kind::pixels only; none of them pads or crops.
   Transforms kept_transforms;
@@ -248,8 +260,8 @@ struct Picture {
   float high = 1.f;
   int crop = 0;  ///< Pixels cut off on each side. Mean and deviation are those of the whole image.
   /// Where given, the image is resampled to this size first, as between stages.
-  std::optional<Extent> extent;
-  Resampling resampling;  ///< To that size.
+  std::optional<Extent> extent = std::nullopt;
+  Resampling resampling = {};  ///< To that size.
   Rounding rounding = Rounding::nearest;
 
   bool operator==(const Picture&) const = default;
@@ -258,7 +270,8 @@ struct Picture {
 /// An ascent as data.
 struct Recipe {
   std::string name;
-  std::string source;  ///< Where it was published.
+  std::string summary;  ///< What it does, in a line.
+  std::string source;   ///< Where it was published.
   std::vector<Stage> stages{Stage{}};
   Picture picture;
   int trace_points = 50;  ///< The loss is reported every max(1, iterations / trace_points) iterations.
@@ -298,10 +311,26 @@ struct MapWindow {
 /// The positions of the target's map that an objective counts; none are left (bottom <= top or right <= left)
 /// or the position lies outside of a map that is too small.
 MapWindow counted_positions(const Objective& objective, Extent map);
+/// The recipe with this many iterations, at least one a stage, shared among the stages in proportion.
+Recipe with_iterations(Recipe recipe, int iterations);
+/// The recipe with a last stage of this extent; the other stages and Picture::extent change in proportion.
+Recipe with_extent(Recipe recipe, Extent last);
+/// The recipe with the weights' natural input in place of auto_mapping(). Throws an input Error that says
+/// what to do if the weights do not say what their natural input is.
+Recipe with_input_of(Recipe recipe, const Weights& weights);
 
 /// All recipes, the default first.
 const std::vector<Recipe>& recipes();
 /// The recipe of that name; an unknown name is a usage Error that lists the known ones.
 const Recipe& find_recipe(std::string_view name);
+/// Reads a recipe from a JSON file, whose form docs/recipe.md describes, or from the manifest.json of a run.
+/// A file that cannot be read is an input Error, anything else that is wrong a usage Error that names the
+/// file, where in it, what was expected and what was found.
+Recipe read_recipe(const std::filesystem::path& file);
+
+/// Throws a usage Error that names the value, what was expected and what was found, unless the recipe can be
+/// run by a network whose smallest image is `smallest_image` wide. `origin` begins the message; empty: the
+/// recipe's name. What depends on the layer is not checked.
+void require_valid(const Recipe& recipe, int smallest_image, std::string_view origin = "");
 
 }  // namespace filterscope

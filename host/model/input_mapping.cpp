@@ -2,6 +2,10 @@
 
 namespace filterscope {
 
+InputMapping auto_mapping() {
+  return {.name = "auto"};
+}
+
 InputMapping identity_mapping() {
   return {.name = "identity"};
 }

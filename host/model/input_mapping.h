@@ -15,6 +15,8 @@ struct InputMapping {
   bool operator==(const InputMapping&) const = default;
 };
 
+/// Stands, in a recipe, for Weights::natural_input; with_input_of() puts that in its place.
+InputMapping auto_mapping();
 /// The image unchanged.
 InputMapping identity_mapping();
 /// From an RGB image in 0..1 to what Keras' VGG16 was trained on: BGR in 0..255 minus the ImageNet mean.

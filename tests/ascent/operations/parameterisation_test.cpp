@@ -13,7 +13,24 @@ constexpr double kTolerance = 3e-6;
 
 // sqrt(H * W) / 4 times numpy.fft.irfft2 of the coefficients 0 + 1i, 2 + 3i, 4 + 5i, ...
 TEST(FourierImage, IsNumpysInverse) {
-  NUMPY
+  const std::vector<std::pair<Extent, std::vector<double>>> cases{
+      {{3, 4},
+       {6.928203, -4.763140, 0.000000, 3.031089, -1.098076, 2.049038, 0.000000, -2.049038, -4.098076,
+        0.549038, 0.000000, -0.549038}},
+      {{2, 5},
+       {4.269075, -4.119390, 1.169971, -1.411548, 2.463600, -2.371708, 1.459873, -0.344629, 0.344629,
+        -1.459873}}};
+  for (const auto& [extent, expected] : cases) {
+    const FourierImage fourier(extent, 0.f);
+    std::vector<float> coefficients(fourier.size());
+    for (std::size_t i = 0; i < coefficients.size() / 3; ++i) coefficients[i] = static_cast<float>(i);
+    std::vector<float> image = test::poison(test::image_size(extent));
+    fourier.to_image(coefficients, image);
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      EXPECT_NEAR(image[i * 3], expected[i], 2e-6) << i;
+      EXPECT_EQ(image[i * 3 + 1], 0.f);
+    }
+  }
 }
 
 TEST(FourierImage, LooksAtTheHermitianPart) {
