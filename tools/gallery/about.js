@@ -1,10 +1,11 @@
 // How the pictures were made, and the theme.
 
 const flatten = (value, name, into) => {
-  if (value !== null && typeof value === "object" && !Array.isArray(value)) {
+  const isList = Array.isArray(value) && !value.some((element) => element !== null && typeof element === "object");
+  if (value !== null && typeof value === "object" && !isList) {
     for (const [key, member] of Object.entries(value)) flatten(member, name ? `${name} ${key}` : key, into);
   } else if (value !== null && value !== "") {
-    into.set(name.replaceAll("_", " "), Array.isArray(value) ? value.join(", ") : String(value));
+    into.set(name.replaceAll("_", " "), isList ? value.join(", ") : String(value));
   }
   return into;
 };
@@ -15,7 +16,7 @@ function factsOf(run) {
   const {recipe} = run;
   const facts = new Map([
     ["recipe", recipe.name], ["steps", String(run.iterations)], ["size", `${run.width} × ${run.height}`],
-    ["rescue", recipe.rescue ? "on" : "off"],
+    ["rescue", run.rescue ? "on" : "off"],
     ["seed", run.seed], ["start", startText(run)], ["SHA-256 of the start", run.start_sha256],
     ["weights", run.weights + (run.synthetic ? " (made up, never trained)" : "")],
     ["SHA-256 of the weights", run.sha256], ["device", run.engines.join(", ")],
@@ -23,8 +24,14 @@ function factsOf(run) {
     ["took", run.wall_seconds === null ? "" : `${digits(run.wall_seconds, 3)} s`],
     ["complete", run.complete ? "yes" : "no"], ["version", run.version], ["command", run.commands.join("\n")],
   ]);
-  const {name, size, iterations, rescue, ...rest} = recipe;
+  const {name, stages, ...rest} = recipe;
   flatten(rest, "recipe:", facts);
+  if (stages.length === 1) {
+    const {size, iterations, ...stage} = stages[0];
+    flatten(stage, "recipe:", facts);
+  } else {
+    stages.forEach((stage, i) => flatten(stage, `recipe, stage ${i + 1}:`, facts));
+  }
   return facts;
 }
 const facts = runs.map(factsOf);
