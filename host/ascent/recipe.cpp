@@ -78,18 +78,6 @@ const Recipe& find_recipe(std::string_view name) {
                                             fmt::join(names, ", ")));
 }
 
-Extent canvas_extent(const Stage& stage) {
-  Extent canvas = stage.extent;
-  for (const Transform& transform : stage.transforms.list) {
-    int margin = 0;
-    if (transform.kind == Transform::Kind::pad) margin = transform.pixels;
-    if (transform.kind == Transform::Kind::crop) margin = -transform.pixels;
-    canvas.height += 2 * margin;
-    canvas.width += 2 * margin;
-  }
-  return canvas;
-}
-
 MapWindow counted_positions(const Objective& objective, Extent map) {
   if (objective.kind == Objective::Kind::position) {
     const auto [y, x] = objective.position.value_or(Objective::Position{map.height / 2, map.width / 2});

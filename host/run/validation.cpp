@@ -7,7 +7,7 @@
 #include <cstddef>
 #include <string_view>
 
-#include "../ascent/recipe_validation.h"
+#include "../ascent/recipe.h"
 #include "../base/error.h"
 #include "../base/text.h"
 

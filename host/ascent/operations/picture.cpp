@@ -66,7 +66,7 @@ float byte_of(double value) {
   return static_cast<float>(std::clamp(std::floor(value + 0.5), 0., 255.));
 }
 
-// Rows first, then columns, as Pillow does; between 8-bit pictures with a rounding after each.
+// Along rows first, then along columns, as Pillow does; 8-bit pictures are rounded after each.
 void resize(Resampling::Kind kind, bool bytes, std::span<const float> from, Extent from_extent,
             std::span<float> to, Extent to_extent) {
   const std::vector<Taps> across = taps_of(kind, from_extent.width, to_extent.width);
@@ -108,18 +108,19 @@ std::vector<std::uint8_t> bytes_of(const Picture& picture, std::span<const float
       bytes[i] = static_cast<std::uint8_t>(255.f * ((image[i] - lowest) / range) + half);
     return bytes;
   }
-  float factor = 1.f / (picture.high - picture.low);
-  float offset = -picture.low * factor;
+  double scale = 1. / (double{picture.high} - picture.low);
+  double middle = picture.low;
+  double centre = 0;
   if (picture.kind == Picture::Kind::standardise) {
     const Moments moments = moments_of(image);
-    const double scale = picture.deviation / (moments.deviation + picture.epsilon);
-    factor = static_cast<float>(scale);
-    offset = static_cast<float>(picture.centre - moments.mean * scale);
+    scale = picture.deviation / (moments.deviation + picture.epsilon);
+    middle = moments.mean;
+    centre = picture.centre;
   }
-  const float half = picture.rounding == Picture::Rounding::nearest ? 0.5f : 0.f;
+  const double half = picture.rounding == Picture::Rounding::nearest ? 0.5 : 0;
   for (std::size_t i = 0; i < image.size(); ++i) {
-    const float unit = std::clamp(factor * image[i] + offset, 0.f, 1.f);
-    bytes[i] = static_cast<std::uint8_t>(255.f * unit + half);
+    const double unit = std::clamp((image[i] - middle) * scale + centre, 0., 1.);
+    bytes[i] = static_cast<std::uint8_t>(255 * unit + half);
   }
   return bytes;
 }
