@@ -52,37 +52,27 @@ __device__ void map_pixel(const ColourMap& map, const float (&in)[3], const floa
 
 template <Direction kDirection, ValueLayout kLayout>
 __global__ void __launch_bounds__(kThreads)
-    colour_kernel(Global<float> values, Global<float> images, Global<const float> gradients, ColourMap map,
+    colour_kernel(Global<const float> in, Global<float> out, Global<const float> images, ColourMap map,
                   int positions) {
   const int position = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
   if (position >= positions) return;
   const std::int64_t begin = std::int64_t{blockIdx.y} * 3 * positions;
+  const auto image_at = [&](int c) { return begin + std::int64_t{position} * 3 + c; };
   const auto value_at = [&](int c) {
-    return kLayout == ValueLayout::planar ? begin + std::int64_t{c} * positions + position
-                                          : begin + std::int64_t{position} * 3 + c;
+    return kLayout == ValueLayout::planar ? begin + std::int64_t{c} * positions + position : image_at(c);
   };
-  const std::int64_t pixel = begin + std::int64_t{position} * 3;
-  float in[3];
+  constexpr bool kForward = kDirection == Direction::forward;
+  float from[3];
   float image[3] = {};
-  float out[3];
+  float to[3];
 #pragma unroll
   for (int c = 0; c < 3; ++c) {
-    if (kDirection == Direction::forward) in[c] = values.load(value_at(c));
-    if (kDirection == Direction::inverse) in[c] = images.load(pixel + c);
-    if (kDirection == Direction::adjoint) {
-      in[c] = gradients.load(pixel + c);
-      if (map.sigmoid) image[c] = images.load(pixel + c);
-    }
+    from[c] = in.load(kForward ? value_at(c) : image_at(c));
+    if (kDirection == Direction::adjoint && map.sigmoid) image[c] = images.load(image_at(c));
   }
-  map_pixel<kDirection>(map, in, image, out);
+  map_pixel<kDirection>(map, from, image, to);
 #pragma unroll
-  for (int c = 0; c < 3; ++c) {
-    if (kDirection == Direction::forward) {
-      images.store(pixel + c, out[c]);
-    } else {
-      values.store(value_at(c), out[c]);
-    }
-  }
+  for (int c = 0; c < 3; ++c) out.store(kForward ? image_at(c) : value_at(c), to[c]);
 }
 
 template <Direction kDirection>
@@ -93,7 +83,7 @@ void launch_colour(const char* name, const ColourArguments& arguments, cudaStrea
   const int blocks = ceil_div(arguments.positions, kThreads);
   launch(name, kernel,
          {dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(arguments.images_count)), dim3(kThreads)},
-         stream, arguments.values, arguments.images, arguments.gradients, arguments.map, arguments.positions);
+         stream, arguments.in, arguments.out, arguments.images, arguments.map, arguments.positions);
 }
 
 }  // namespace

@@ -18,25 +18,26 @@ enum class ValueLayout {
   planar,       ///< [images][3][positions]
 };
 
+/// Images and gradients with respect to them are [images][positions][3]; values and gradients with respect to
+/// them have `layout`. Input and output may be the same array if that is interleaved.
 struct ColourArguments {
-  float* values;           ///< In `layout`.
-  float* images;           ///< [images][positions][3]
-  const float* gradients;  ///< [images][positions][3] Only for colour_adjoint().
+  const float* in;
+  float* out;
+  const float* images = nullptr;  ///< Only for colour_adjoint().
   ColourMap map;
   ValueLayout layout = ValueLayout::interleaved;
   int images_count;
   int positions;
 };
 
-/// images = f(matrix * values + offset). Arrays may be the same if both are interleaved. Throws LaunchError.
+/// From values to images: f(matrix * values + offset). Throws LaunchError.
 void colour_forward(const ColourArguments& arguments, cudaStream_t stream);
-/// values = transposed matrix * (f' * gradients): the gradient with respect to the values, of `images` and
-/// the gradient with respect to them. Values and gradients may be the same array if both are interleaved.
-/// Throws LaunchError.
+/// From the gradient with respect to `images` to that with respect to the values: transposed matrix * (f' *
+/// gradient). Throws LaunchError.
 void colour_adjoint(const ColourArguments& arguments, cudaStream_t stream);
-/// values = matrix * (inverse of f (images) - offset), for the map whose matrix is the inverse of
-/// colour_forward()'s. The sigmoid's inverse takes what is outside of [1/1024, 1 - 1/1024] as its ends.
-/// Arrays may be the same if both are interleaved. Throws LaunchError.
+/// From images to values: matrix * (inverse of f (images) - offset), for the map whose matrix is the inverse
+/// of colour_forward()'s. The sigmoid's inverse takes what is outside of [1/1024, 1 - 1/1024] as its ends.
+/// Throws LaunchError.
 void colour_inverse(const ColourArguments& arguments, cudaStream_t stream);
 
 }  // namespace filterscope::kernels

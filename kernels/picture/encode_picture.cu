@@ -24,34 +24,36 @@ __global__ void __launch_bounds__(kThreads)
   const int values = height * width * 3;
   const std::int64_t begin = std::int64_t{blockIdx.x} * values;
   const int thread = static_cast<int>(threadIdx.x);
-  // A value becomes factor * (x - origin) + offset; min_max divides by the range, as encode() does.
-  float origin = 0.f;
-  float range = 1.f;
-  float factor = 1.f;
-  float offset = 0.f;
+  // A value becomes (x - origin) * scale + centre, in double like the host's; min_max, like encode()'s, is a
+  // division in float.
+  float lowest = 0.f;
+  float range = 0.f;
+  double origin = 0;
+  double scale = 0;
+  double centre = 0;
   switch (mapping.kind) {
     case PictureKind::min_max: {
-      float lowest = images.load(begin);
+      lowest = images.load(begin);
       float highest = lowest;
       for (int at = thread; at < values; at += kThreads) {
         const float value = images.load(begin + at);
         lowest = Minimum{}(lowest, value);
         highest = Maximum{}(highest, value);
       }
-      origin = block_reduce<Minimum, kThreads>(lowest);
-      range = block_reduce<Maximum, kThreads>(highest) - origin;
+      lowest = block_reduce<Minimum, kThreads>(lowest);
+      range = block_reduce<Maximum, kThreads>(highest) - lowest;
       break;
     }
     case PictureKind::standardise: {
       const Moments moments = moments_of<kThreads>(images, blockIdx.x, values);
-      const double scale = mapping.deviation / (moments.deviation + mapping.epsilon);
-      factor = static_cast<float>(scale);
-      offset = static_cast<float>(mapping.centre - moments.mean * scale);
+      origin = moments.mean;
+      scale = mapping.deviation / (moments.deviation + mapping.epsilon);
+      centre = mapping.centre;
       break;
     }
     case PictureKind::clip:
-      factor = 1.f / (mapping.high - mapping.low);
-      offset = __fmul_rn(-mapping.low, factor);
+      origin = mapping.low;
+      scale = 1 / (static_cast<double>(mapping.high) - mapping.low);
       break;
   }
 
@@ -59,12 +61,16 @@ __global__ void __launch_bounds__(kThreads)
   const int count = (height - 2 * crop) * row;
   const float half = mapping.truncates ? 0.f : 0.5f;
   for (int at = thread; at < count; at += kThreads) {
-    const int from = (at / row + crop) * width * 3 + crop * 3 + at % row;
-    // The host's operations, each rounded: an IEEE division, nothing fused.
-    float unit = __fadd_rn(__fmul_rn(factor, (images.load(begin + from) - origin) / range), offset);
-    unit = range > 0.f ? min(max(unit, 0.f), 1.f) : 0.f;
-    pictures.store(std::int64_t{blockIdx.x} * count + at,
-                   static_cast<std::uint8_t>(__fadd_rn(__fmul_rn(255.f, unit), half)));
+    const float value = images.load(begin + (at / row + crop) * width * 3 + crop * 3 + at % row);
+    std::uint8_t byte = 0;
+    if (mapping.kind != PictureKind::min_max) {
+      const double unit = min(max((value - origin) * scale + centre, 0.), 1.);
+      byte = static_cast<std::uint8_t>(255 * unit + half);
+    } else if (range > 0.f) {
+      // Each operation rounded, nothing fused.
+      byte = static_cast<std::uint8_t>(__fadd_rn(__fmul_rn(255.f, (value - lowest) / range), half));
+    }
+    pictures.store(std::int64_t{blockIdx.x} * count + at, byte);
   }
 }
 
