@@ -17,6 +17,21 @@ constexpr float kImageDivisor = 4.f;
 
 }  // namespace
 
+std::vector<float> spectrum_scale(Extent extent, float decay) {
+  const double lowest = 1. / std::max(extent.height, extent.width);
+  const double norm = std::sqrt(static_cast<double>(extent.positions())) / kImageDivisor;
+  std::vector<float> scale;
+  for (int y = 0; y < extent.height; ++y) {
+    const double fy =
+        static_cast<double>(y <= (extent.height - 1) / 2 ? y : y - extent.height) / extent.height;
+    for (int x = 0; x < extent.width / 2 + 1; ++x) {
+      const double frequency = std::hypot(fy, static_cast<double>(x) / extent.width);
+      scale.push_back(static_cast<float>(norm / std::pow(std::max(frequency, lowest), double{decay})));
+    }
+  }
+  return scale;
+}
+
 struct FourierImage::Plans {
   Plans(Extent image, float decay)
       : extent(image),
@@ -24,18 +39,8 @@ struct FourierImage::Plans {
         rows_forward(image.width, false),
         rows_inverse(image.width, true),
         columns_forward(image.height, false),
-        columns_inverse(image.height, true) {
-    const double lowest = 1. / std::max(image.height, image.width);
-    const double norm = std::sqrt(static_cast<double>(image.positions())) / kImageDivisor;
-    for (int y = 0; y < image.height; ++y) {
-      const double fy =
-          static_cast<double>(y <= (image.height - 1) / 2 ? y : y - image.height) / image.height;
-      for (int x = 0; x < columns; ++x) {
-        const double frequency = std::hypot(fy, static_cast<double>(x) / image.width);
-        scale.push_back(static_cast<float>(norm / std::pow(std::max(frequency, lowest), double{decay})));
-      }
-    }
-  }
+        columns_inverse(image.height, true),
+        scale(spectrum_scale(image, decay)) {}
 
   std::size_t plane() const { return static_cast<std::size_t>(extent.height) * columns; }
   // How many coefficients of the whole spectrum one of column `x` stands for.

@@ -3,10 +3,15 @@
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "../../base/extent.h"
 
 namespace filterscope {
+
+/// What a coefficient is multiplied with before the inverse transform of an image, which divides by height *
+/// width: [height][width / 2 + 1].
+std::vector<float> spectrum_scale(Extent extent, float decay);
 
 /// Images of three channels as real two-dimensional spectra: Parameterisation::Kind::fourier. Coefficients
 /// are [3][height][width / 2 + 1][2], the last the real and the imaginary part; images [height][width][3].

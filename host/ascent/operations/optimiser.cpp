@@ -95,13 +95,19 @@ void take_step(const Stage& stage, int iteration, double divisor, std::span<cons
     for (float& value : parameters) value = std::clamp(value, after.clip->low, after.clip->high);
 }
 
-void blur(float deviation, Extent extent, std::span<float> image, std::span<float> scratch) {
+std::vector<float> blur_weights(float deviation) {
   const int radius = static_cast<int>(std::ceil(3 * deviation));
   std::vector<float> weights(2 * radius + 1);
   double sum = 0;
   for (int i = -radius; i <= radius; ++i) sum += std::exp(-0.5 * i * i / (double{deviation} * deviation));
   for (int i = -radius; i <= radius; ++i)
     weights[i + radius] = static_cast<float>(std::exp(-0.5 * i * i / (double{deviation} * deviation)) / sum);
+  return weights;
+}
+
+void blur(float deviation, Extent extent, std::span<float> image, std::span<float> scratch) {
+  const std::vector<float> weights = blur_weights(deviation);
+  const int radius = static_cast<int>(weights.size()) / 2;
   const auto at = [&](int y, int x) { return (static_cast<std::size_t>(y) * extent.width + x) * 3; };
   for (int y = 0; y < extent.height; ++y) {
     for (int x = 0; x < extent.width; ++x) {

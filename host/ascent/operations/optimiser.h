@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <span>
+#include <vector>
 
 #include "../recipe.h"
 
@@ -23,7 +24,10 @@ int optimiser_state(const Optimiser& optimiser);
 void take_step(const Stage& stage, int iteration, double divisor, std::span<const float> gradient,
                std::span<float> state, std::span<float> parameters);
 
-/// A Gaussian blur of an image, [height][width][3], with edge pixels repeated, out to 3 standard deviations.
+/// Weights of a Gaussian at -r .. r, out to 3 standard deviations.
+std::vector<float> blur_weights(float deviation);
+/// A Gaussian blur of an image, [height][width][3], by blur_weights() in x and in y, with edge pixels
+/// repeated.
 void blur(float deviation, Extent extent, std::span<float> image, std::span<float> scratch);
 
 }  // namespace filterscope

@@ -21,12 +21,6 @@ Moments moments_of(std::span<const float> values) {
   return {mean, std::sqrt(squares / static_cast<double>(values.size()))};
 }
 
-// The weights of one output pixel, of inputs from `first` on.
-struct Taps {
-  int first;
-  std::vector<double> weights;
-};
-
 double bilinear(double x) {
   return std::max(0., 1 - std::abs(x));
 }
@@ -39,17 +33,19 @@ double bicubic(double x) {
   return 0;
 }
 
+}  // namespace
+
 // As Pillow computes them (src/libImaging/Resample.c): smaller images average over more pixels.
-std::vector<Taps> taps_of(Resampling::Kind kind, int from, int to) {
+std::vector<ResamplingTaps> resampling_taps(Resampling::Kind kind, int from, int to) {
   const double scale = static_cast<double>(from) / to;
   const double filter_scale = std::max(scale, 1.);
   const double support = (kind == Resampling::Kind::bicubic ? 2 : 1) * filter_scale;
-  std::vector<Taps> all;
+  std::vector<ResamplingTaps> all;
   for (int i = 0; i < to; ++i) {
     const double centre = (i + 0.5) * scale;
     const int first = std::max(static_cast<int>(centre - support + 0.5), 0);
     const int end = std::min(static_cast<int>(centre + support + 0.5), from);
-    Taps taps{first, {}};
+    ResamplingTaps taps{first, {}};
     double sum = 0;
     for (int j = first; j < end; ++j) {
       const double x = (j - centre + 0.5) / filter_scale;
@@ -62,6 +58,8 @@ std::vector<Taps> taps_of(Resampling::Kind kind, int from, int to) {
   return all;
 }
 
+namespace {
+
 float byte_of(double value) {
   return static_cast<float>(std::clamp(std::floor(value + 0.5), 0., 255.));
 }
@@ -69,12 +67,12 @@ float byte_of(double value) {
 // Along rows first, then along columns, as Pillow does; 8-bit pictures are rounded after each.
 void resize(Resampling::Kind kind, bool bytes, std::span<const float> from, Extent from_extent,
             std::span<float> to, Extent to_extent) {
-  const std::vector<Taps> across = taps_of(kind, from_extent.width, to_extent.width);
-  const std::vector<Taps> down = taps_of(kind, from_extent.height, to_extent.height);
+  const std::vector<ResamplingTaps> across = resampling_taps(kind, from_extent.width, to_extent.width);
+  const std::vector<ResamplingTaps> down = resampling_taps(kind, from_extent.height, to_extent.height);
   std::vector<float> wide(static_cast<std::size_t>(from_extent.height) * to_extent.width * 3);
   float* next = wide.data();
   for (int y = 0; y < from_extent.height; ++y) {
-    for (const Taps& taps : across) {
+    for (const ResamplingTaps& taps : across) {
       for (int c = 0; c < 3; ++c) {
         const float* at =
             from.data() + (static_cast<std::size_t>(y) * from_extent.width + taps.first) * 3 + c;
@@ -86,7 +84,7 @@ void resize(Resampling::Kind kind, bool bytes, std::span<const float> from, Exte
   }
   const std::size_t row = static_cast<std::size_t>(to_extent.width) * 3;
   next = to.data();
-  for (const Taps& taps : down) {
+  for (const ResamplingTaps& taps : down) {
     for (std::size_t x = 0; x < row; ++x) {
       const float* at = wide.data() + taps.first * row + x;
       double sum = 0;

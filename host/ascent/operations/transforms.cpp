@@ -221,7 +221,7 @@ void apply_kept_transforms(const Transforms& transforms, std::uint64_t seed, Fil
     const Transform& transform = transforms.list[i];
     const AffineMap map =
         inverse_of(transform, words_of(RandomStream::kept_transforms, seed, id, iteration, i));
-    warp(map, transforms.border, transforms.value, image, extent, scratch, extent);
+    warp(map, transform.border.value_or(transforms.border), transforms.value, image, extent, scratch, extent);
     std::ranges::copy(scratch, image.begin());
   }
 }
