@@ -143,15 +143,13 @@ class Run {
   explicit Run(const Options& options) : options_(options), network_(vgg16()) {
     for (int layer = 0; layer < network_.layer_count(); ++layer)
       for (int i = 0; i < filters_of(layer); ++i) selection_.push_back({layer, i});
-    render_.extent = {options.size, options.size};
-    recipe_.size = options.size;
-    for (const FilterId id : selection_)
-      results_.push_back(result_of(id, render_.extent, recipe_.iterations));
+    recipe_.stages[0].extent = {options.size, options.size};
+    for (const FilterId id : selection_) results_.push_back(result_of(id, extent(), recipe_.iterations()));
   }
 
   const std::vector<FilterResult>& results() const { return results_; }
   const Network& network() const { return network_; }
-  Extent extent() const { return render_.extent; }
+  Extent extent() const { return recipe_.picture_extent(); }
   const EngineDescription& engine() const { return engine_; }
 
   Manifest manifest() const {

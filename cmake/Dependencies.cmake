@@ -161,6 +161,25 @@ if(NOT found)
     SET CXXOPTS_ENABLE_INSTALL OFF  CXXOPTS_BUILD_EXAMPLES OFF  CXXOPTS_BUILD_TESTS OFF)
 endif()
 
+# Fourier transforms on the host; only the C++ header, which takes any size, is used.
+add_library(kissfft_header INTERFACE)
+if(NOT FILTERSCOPE_FETCH STREQUAL "ALWAYS" AND NOT CMAKE_DISABLE_FIND_PACKAGE_kissfft)
+  find_path(KISSFFT_INCLUDE_DIR kissfft.hh PATH_SUFFIXES kissfft)
+endif()
+if(KISSFFT_INCLUDE_DIR)
+  message(STATUS "kissfft: the system's (${KISSFFT_INCLUDE_DIR})")
+elseif(FILTERSCOPE_FETCH STREQUAL "NEVER")
+  message(FATAL_ERROR "The system lacks kissfft (kissfft.hh). Install it (tools/setup.sh does) or configure with "
+                      "-DFILTERSCOPE_FETCH=AUTO to take it from the network.")
+else()
+  filterscope_fetch(kissfft VERSION 131.1.0
+    URL https://github.com/mborgerding/kissfft/archive/refs/tags/131.1.0.tar.gz
+    SHA256 76c1aac87ddb7258f34b08a13f0eebf9e53afa299857568346aa5c82bcafaf1a
+    SET KISSFFT_TEST OFF  KISSFFT_TOOLS OFF  KISSFFT_PKGCONFIG OFF  KISSFFT_STATIC ON)
+  set(KISSFFT_INCLUDE_DIR ${kissfft_SOURCE_DIR})
+endif()
+target_include_directories(kissfft_header SYSTEM INTERFACE ${KISSFFT_INCLUDE_DIR})
+
 # stb has neither releases nor a build; Debian keeps its headers in a separate folder.
 add_library(stb INTERFACE)
 if(NOT FILTERSCOPE_FETCH STREQUAL "ALWAYS" AND NOT CMAKE_DISABLE_FIND_PACKAGE_stb)

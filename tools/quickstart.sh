@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # From a clone to pictures: installs missing packages, builds filterscope, downloads the weights and renders filters.
 #
-#   tools/quickstart.sh [OPTION OF filterscope render, except --out...]
+#   tools/quickstart.sh [OPTION OF filterscope render, except --out and --recipe...]
 #
-# On a GPU, it renders every filter; on a CPU, eight filters of each layer, with fewer iterations. FILTERSCOPE_WEIGHTS (a file,
-# or synthetic) replaces the download. The pictures go to the folder FILTERSCOPE_OUT, by default filterscope-out in the clone,
-# or filterscope-out-synthetic if the weights cannot be downloaded.
+# It renders with two recipes, seed and clear, and writes a page that compares them: on a GPU every filter; on a CPU, eight
+# filters of each layer, with fewer iterations. FILTERSCOPE_WEIGHTS (a file, or synthetic) replaces the download. The pictures go
+# to the folder FILTERSCOPE_OUT, by default filterscope-quickstart in the clone, or filterscope-quickstart-synthetic if the
+# weights cannot be downloaded: one folder in it for each recipe.
 set -euo pipefail
 
 case ${1-} in
@@ -13,18 +14,21 @@ case ${1-} in
 esac
 
 for argument; do
+  [[ $argument != --recipe && $argument != --recipe=* ]] ||
+    { echo "quickstart.sh: --recipe: this script compares the recipes seed and clear; use filterscope render for others" >&2; exit 2; }
   [[ $argument != --out && $argument != --out=* ]] || { echo "quickstart.sh: --out: set FILTERSCOPE_OUT to the folder instead" >&2; exit 2; }
 done
 
-# About three minutes on two cores with AVX-512.
-cpu_iterations=150
+recipes=(seed clear)
+# Three to four minutes each on two cores with AVX-512.
+declare -A cpu_iterations=([seed]=150 [clear]=96)
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 start=$PWD
 absolute() { case $1 in /*) printf '%s\n' "$1" ;; *) printf '%s\n' "$start/$1" ;; esac; }
 say() { printf '\n== %s\n' "$*"; }
 
-out=$root/filterscope-out
+out=$root/filterscope-quickstart
 [[ -z ${FILTERSCOPE_OUT-} ]] || out=$(absolute "$FILTERSCOPE_OUT")
 case ${FILTERSCOPE_WEIGHTS-} in
   '' | synthetic | synthetic:*) ;;
@@ -47,7 +51,7 @@ else
   say "Downloading the weights"
   if ! bash weights/fetch.sh; then
     weights=(--weights synthetic)
-    [[ -n ${FILTERSCOPE_OUT-} ]] || out=$root/filterscope-out-synthetic  # Leaves the other folder to real weights.
+    [[ -n ${FILTERSCOPE_OUT-} ]] || out=$root/filterscope-quickstart-synthetic  # Leaves the other folder to real weights.
     say "THE WEIGHTS COULD NOT BE DOWNLOADED. Continuing with synthetic ones (--weights synthetic), which were never trained: the
    pictures below show that the program works, not what VGG16 looks for. Once the file is in place, run this again."
   fi
@@ -59,25 +63,29 @@ layers=$("$filterscope" list "${weights[@]}" |
 [[ -n $layers ]] || { "$filterscope" list "${weights[@]}"; exit 3; }
 
 count=$(wc -w <<<"$layers")
+mapfile -t selectors <<<"$layers"
+on_cpu=
 if "$filterscope" info "${weights[@]}" | grep -q -e '--device auto .*cuda'; then
-  say "Rendering every filter of $count layer$([[ $count -eq 1 ]] || echo s) on the GPU"
-  mapfile -t selectors <<<"$layers"
-  options=()
+  what="every filter of $count layer$([[ $count -eq 1 ]] || echo s) on the GPU"
 else
-  options=()
-  length="the given number of iterations"
-  if [[ " $* " != *" --iterations"* ]]; then
-    options=(--iterations "$cpu_iterations")
-    length="$cpu_iterations iterations instead of 500"
-  fi
-  say "Rendering 8 filters of each of $count layer$([[ $count -eq 1 ]] || echo s) on the CPU, with $length"
-  mapfile -t selectors <<<"$layers"
+  on_cpu=1
+  what="8 filters of each of $count layer$([[ $count -eq 1 ]] || echo s) on the CPU"
   selectors=("${selectors[@]/%/:0-7}")
 fi
-"$filterscope" render "${selectors[@]}" "${weights[@]}" "${options[@]}" --out "$out" "$@"
+for recipe in "${recipes[@]}"; do
+  options=()
+  length=
+  if [[ -n $on_cpu && " $* " != *" --iterations"* ]]; then
+    options=(--iterations "${cpu_iterations[$recipe]}")
+    length=", with ${cpu_iterations[$recipe]} iterations to be quick"
+  fi
+  say "Rendering $what with the recipe $recipe$length"
+  "$filterscope" render "${selectors[@]}" "${weights[@]}" --recipe "$recipe" "${options[@]}" --out "$out/$recipe" "$@"
+done
+"$filterscope" gallery "${recipes[@]/#/$out/}" --out "$out" --quiet
 
 say "The pictures are in $out
-   To browse them, open $out/index.html
-   One sheet for each layer:"
+   To compare the recipes, open $out/index.html
+   One sheet for each recipe and layer:"
 find "$out" -name sheet.png | sort
 [[ ${#weights[@]} -eq 0 ]] || say "They were made with synthetic weights; see above."

@@ -5,7 +5,7 @@ set -euo pipefail
 
 # Without these tools, nothing can be built; libraries can be downloaded by CMake.
 tools=(build-essential cmake ninja-build git ca-certificates curl)
-libraries=(libhdf5-dev libmbedtls-dev libfmt-dev nlohmann-json3-dev libcxxopts-dev libstb-dev zlib1g-dev
+libraries=(libhdf5-dev libmbedtls-dev libfmt-dev nlohmann-json3-dev libcxxopts-dev libstb-dev libkissfft-dev zlib1g-dev
            libgtest-dev libgmock-dev libbenchmark-dev libboost-context-dev valgrind)
 # The second source of weights/fetch.sh needs pip, however it was installed.
 python3 -m pip --version >/dev/null 2>&1 || pip3 --version >/dev/null 2>&1 || libraries+=(python3-pip)
@@ -20,7 +20,7 @@ have_commands() {
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
   say "This system has no apt. filterscope needs: CMake 3.22 or newer, Ninja, git, curl, a C++20 compiler,"
   say "and, unless CMake is to download and build them: HDF5, Mbed TLS, fmt, nlohmann-json,"
-  say "cxxopts, stb, zlib, GoogleTest and Google Benchmark."
+  say "cxxopts, stb, kissfft, zlib, GoogleTest and Google Benchmark."
   have_commands || { say "CMake, Ninja, git or a compiler is missing: install them and run this again."; exit 1; }
   exit 0
 fi

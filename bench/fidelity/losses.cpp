@@ -9,7 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "host/ascent/ascent.h"
+#include "host/ascent/operations/start.h"
 #include "host/base/error.h"
 #include "host/devices/devices.h"
 #include "kernels/common/philox.h"
@@ -76,13 +76,14 @@ std::vector<FilterId> draw(const Network& network, const Weights& weights, int p
 
 InitialImages shaken_noise(const Recipe& recipe, const RenderOptions& options,
                            const std::vector<FilterId>& filters, float relative) {
-  const std::size_t size = options.extent.positions() * 3;
+  const Extent extent = recipe.first().extent;
+  const std::size_t size = extent.positions() * 3;
   InitialImages images{.values = std::vector<float>(filters.size() * size),
                        .count = static_cast<int>(filters.size()),
-                       .extent = options.extent};
+                       .extent = extent};
   for (std::size_t i = 0; i < filters.size(); ++i) {
     const auto image = std::span(images.values).subspan(i * size, size);
-    initial_noise(recipe.initial_image, options.seed, filters[i], image);
+    draw_start(recipe.first().start, options.seed, filters[i], image);
     for (std::size_t at = 0; at < size; ++at) {
       const auto word = random_block(0, RandomStream::selection, static_cast<std::uint32_t>(i), 1,
                                      static_cast<std::uint32_t>(at))[0];
@@ -131,13 +132,12 @@ std::map<int, double> ExpectedLosses::spreads(float rounding) const {
   return spreads;
 }
 
-ExpectedLosses compute_expected(const Weights& weights, const Recipe& recipe, int size,
+ExpectedLosses compute_expected(const Weights& weights, const Recipe& recipe,
                                 const std::vector<FilterId>& filters, float largest_rounding) {
   RenderOptions options;
-  options.extent = {size, size};
   options.device = "cpu";
-  ExpectedLosses expected{.iterations = recipe.iterations,
-                          .size = size,
+  ExpectedLosses expected{.iterations = recipe.iterations(),
+                          .size = recipe.last().extent.height,
                           .weights = weights.name,
                           .kernel_norms = kernel_norms_of(weights),
                           .losses = {}};

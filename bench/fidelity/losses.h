@@ -58,7 +58,7 @@ struct ExpectedLosses {
 
 /// Computes the losses on the CPU engine, for roundings of at most `largest_rounding`; the others' losses are
 /// NaN.
-ExpectedLosses compute_expected(const Weights& weights, const Recipe& recipe, int size,
+ExpectedLosses compute_expected(const Weights& weights, const Recipe& recipe,
                                 const std::vector<FilterId>& filters, float largest_rounding);
 
 /// Whether the losses were computed with `weights`, up to a rounding of the weights.

@@ -47,7 +47,7 @@ Probes make_probes(const Weights& weights, const Recipe& recipe, const RenderOpt
     probes.images = shaken_noise(recipe, options, filters, 0.f).values;
   } else {
     Recipe ascent = recipe;
-    ascent.iterations = iterations;
+    ascent.stages[0].iterations = iterations;
     RenderOptions on_cpu = options;
     on_cpu.device = "cpu";
     on_cpu.keep_images = true;
@@ -55,12 +55,13 @@ Probes make_probes(const Weights& weights, const Recipe& recipe, const RenderOpt
       probes.images.insert(probes.images.end(), result.image.begin(), result.image.end());
   }
   probes.expected.resize(filters.size());
-  const std::size_t size = options.extent.positions() * 3;
+  const Stage& stage = recipe.first();
+  const std::size_t size = stage.extent.positions() * 3;
   const auto images = std::span<const float>(probes.images);
   for_each_parallel(filters.size(), [&](std::size_t i) {
     probes.expected[i] = reference::loss_and_gradient(
-        vgg16(), weights, recipe.input_mapping, filters[i].layer, filters[i].filter,
-        reference::Map(options.extent, 3, images.subspan(i * size, size)), recipe.rescue);
+        vgg16(), weights, stage.input_mapping, filters[i].layer, filters[i].filter,
+        reference::Map(stage.extent, 3, images.subspan(i * size, size)), stage.objective.rescue);
   });
   return probes;
 }
@@ -73,8 +74,8 @@ void add_errors(const Probes& probes, const Weights& weights, const Recipe& reci
       make_renderer(vgg16(), weights, recipe, options)->gradients(probes.filters, probes.images);
   std::vector<GradientErrors> own(found.size());
   for_each_parallel(found.size(), [&](std::size_t i) {
-    own[i] =
-        gradient_errors(found[i], probes.expected[i], vgg16(), weights, recipe.input_mapping, options.extent);
+    own[i] = gradient_errors(found[i], probes.expected[i], vgg16(), weights, recipe.first().input_mapping,
+                             recipe.first().extent);
   });
   for (std::size_t i = 0; i < found.size(); ++i) errors[found[i].id.layer].push_back(own[i]);
 }
@@ -201,12 +202,12 @@ int run(int argc, char** argv) {
   const std::string device = arguments["device"].as<std::string>();
 
   Recipe ascent = find_recipe("seed");
-  ascent.iterations = arguments["iterations"].as<int>();
+  ascent.stages[0].iterations = arguments["iterations"].as<int>();
   int size = arguments["size"].as<int>();
   std::vector<FilterId> filters = draw(network, weights, arguments["filters"].as<int>());
   if (const auto path = value("write-expected")) {
-    write_expected(compute_expected(weights, ascent, size, filters, ExpectedLosses::kRoundings.back()),
-                   *path);
+    ascent.stages[0].extent = {size, size};
+    write_expected(compute_expected(weights, ascent, filters, ExpectedLosses::kRoundings.back()), *path);
     return EXIT_SUCCESS;
   }
   std::optional<ExpectedLosses> expected;
@@ -218,17 +219,18 @@ int run(int argc, char** argv) {
           *path, expected->weights, weights.name);
       expected.reset();
     } else {
-      ascent.iterations = expected->iterations;
+      ascent.stages[0].iterations = expected->iterations;
       size = expected->size;
       filters = expected->filters();
     }
   }
+  ascent.stages[0].extent = {size, size};
   RenderOptions ascent_options;
-  ascent_options.extent = {size, size};
 
   RenderOptions probe_options;
   const int probe_size = arguments["gradient-size"].as<int>();
-  probe_options.extent = {probe_size, probe_size};
+  Recipe probe_ascent = ascent;
+  probe_ascent.stages[0].extent = {probe_size, probe_size};
   const std::vector<FilterId> probed = draw(network, weights, arguments["gradients"].as<int>());
 
   // First of all, check that the device is available.
@@ -245,15 +247,15 @@ int run(int argc, char** argv) {
   std::vector<Probes> probes;
   for (const int iterations : {0, arguments["gradient-iterations"].as<int>()}) {
     if (!probed.empty() && (probes.empty() || iterations > 0))
-      probes.push_back(make_probes(weights, ascent, probe_options, probed, iterations));
+      probes.push_back(make_probes(weights, probe_ascent, probe_options, probed, iterations));
   }
   // Rounded weights count as one more rounding, to binary16.
   const bool rounded = expected && are_float16(weights);
   if (rounded) fmt::print("{}: 16-bit weights; judged at least as fp16 is\n", weights.name);
-  if (!expected) expected = compute_expected(weights, ascent, size, filters, largest_rounding);
+  if (!expected) expected = compute_expected(weights, ascent, filters, largest_rounding);
 
   nlohmann::json report = {
-      {"device", device}, {"weights", weights.name},     {"iterations", ascent.iterations},
+      {"device", device}, {"weights", weights.name},     {"iterations", ascent.iterations()},
       {"size", size},     {"gradient_size", probe_size}, {"precisions", nlohmann::json::array()}};
   bool faithful = true;
   for (const Precision precision : precisions) {

@@ -78,4 +78,13 @@ const Recipe& find_recipe(std::string_view name) {
                                             fmt::join(names, ", ")));
 }
 
+MapWindow counted_positions(const Objective& objective, Extent map) {
+  if (objective.kind == Objective::Kind::position) {
+    const auto [y, x] = objective.position.value_or(Objective::Position{map.height / 2, map.width / 2});
+    return {y, x, y + 1, x + 1};
+  }
+  const int margin = objective.margin;
+  return {margin, margin, map.height - margin, map.width - margin};
+}
+
 }  // namespace filterscope

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -296,6 +297,20 @@ struct Recipe {
 /// What the network sees in a stage: the image, padded and cropped.
 Extent canvas_extent(const Stage& stage);
 
+/// Positions of a map: rows top to bottom - 1, columns left to right - 1.
+struct MapWindow {
+  int top;
+  int left;
+  int bottom;
+  int right;
+
+  std::int64_t positions() const { return std::int64_t{bottom - top} * (right - left); }
+  bool contains(int y, int x) const { return y >= top && y < bottom && x >= left && x < right; }
+  bool operator==(const MapWindow&) const = default;
+};
+/// The positions of the target's map that an objective counts; none are left (bottom <= top or right <= left)
+/// or the position lies outside of a map that is too small.
+MapWindow counted_positions(const Objective& objective, Extent map);
 /// The recipe with this many iterations, at least one a stage, shared among the stages in proportion.
 Recipe with_iterations(Recipe recipe, int iterations);
 /// The recipe with a last stage of this extent; the other stages and Picture::extent change in proportion.

@@ -8,8 +8,11 @@
 #include <cmath>
 #include <fstream>
 #include <limits>
+#include <memory>
+#include <optional>
 
-#include "../ascent/ascent.h"
+#include "../ascent/operations/picture.h"
+#include "../ascent/stage_program.h"
 #include "../base/error.h"
 #include "../base/exhaustion.h"
 #include "../base/memory.h"
@@ -20,6 +23,7 @@
 #include "kernels.h"
 #include "network_passes.h"
 #include "plan.h"
+#include "stage_images.h"
 
 namespace filterscope {
 
@@ -56,9 +60,17 @@ class CpuEngine final : public Engine {
         weights_(weights),
         recipe_(recipe),
         options_(options),
-        team_(options.threads > 0 ? options.threads : default_threads()),
-        planner_(network, weights, options.extent,
-                 options.reproducible ? cpu::PlanRule::fixed : cpu::PlanRule::automatic) {
+        trace_every_(options.trace_every > 0 ? options.trace_every : recipe.trace_every()),
+        team_(options.threads > 0 ? options.threads : default_threads()) {
+    const auto transformed = std::make_shared<cpu::Planner::TransformedLayers>();
+    int earlier = 0;
+    for (const Stage& stage : recipe_.stages) {
+      planners_.emplace_back(network_, weights_, canvas_extent(stage),
+                             options.reproducible ? cpu::PlanRule::fixed : cpu::PlanRule::automatic,
+                             transformed);
+      programs_.emplace_back(stage, options.seed, earlier);
+      earlier += stage.iterations;
+    }
     cpu::kernels();  // Throws now, not in the middle of the run, if the chosen kernels do not exist.
   }
 
@@ -87,32 +99,41 @@ class CpuEngine final : public Engine {
 
   std::size_t batch_bytes(const BatchLayout& layout) override {
     const ThreadTeam::Scope scope(&team_);
-    return cpu::passes_bytes(network_, planner_, layout.deepest_layer(), layout.images()) +
-           2 * sizeof(float) * image_size() * layout.images() +
-           (frame_bytes(recipe_, options_) + result_bytes()) * layout.images();
+    std::size_t most = 0;
+    std::size_t before = 0;  // The images of the stage before, which the next one starts from.
+    for (std::size_t stage = 0; stage < planners_.size(); ++stage) {
+      const std::size_t images = cpu::StageImages::bytes(programs_[stage]) * layout.images();
+      most = std::max(
+          most, before + images +
+                    cpu::passes_bytes(network_, planners_[stage], layout.deepest_layer(), layout.images()));
+      before = images;
+    }
+    return most + (frame_bytes(recipe_, options_) + result_bytes()) * layout.images();
   }
 
   std::string memory_advice() const override { return exhaustion_advice(ENOMEM); }
 
-  double timed_iterations(const BatchGroup& group) const override {
-    return static_cast<double>(timed_images(group)) * (1 + kTimedRuns);
+  double timed_iterations(const BatchGroup& group, std::size_t stage) const override {
+    return static_cast<double>(timed_images(group, stage)) * (1 + kTimedRuns);
   }
 
-  std::optional<double> seconds_per_image(const BatchGroup& group, const std::stop_token& stop) override {
+  std::optional<double> seconds_per_image(const BatchGroup& group, std::size_t stage,
+                                          const std::stop_token& stop) override {
     const ThreadTeam::Scope scope(&team_);
     Batch batch = group.batches.front();
-    batch.filters.resize(timed_images(group));
-    cpu::NetworkPasses passes = make_passes(batch);
-    cpu::AlignedBuffer<float> images(image_size() * batch.filters.size());
-    cpu::AlignedBuffer<float> gradients(images.size());
+    batch.filters.resize(timed_images(group, stage));
+    cpu::NetworkPasses passes = make_passes(stage, batch);
+    cpu::StageImages images(programs_[stage], batch.filters);
     std::vector<double> losses(batch.filters.size());
-    for (std::size_t i = 0; i < batch.filters.size(); ++i)
-      fill_initial_image(batch.filters[i], 0, images.span().subspan(i * image_size(), image_size()));
+    std::vector<double> squares(batch.filters.size());
+    images.start();
     double best = std::numeric_limits<double>::infinity();
     for (int run = 0; run <= kTimedRuns; ++run) {
       const auto start = std::chrono::steady_clock::now();
-      if (!passes.loss_and_gradient(images.data(), losses.data(), gradients.data(), stop))
+      images.show(1);
+      if (!passes.loss_and_gradient(images.canvases(), losses.data(), images.canvas_gradients(), stop))
         return std::nullopt;
+      images.differentiate(1, squares);
       const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
       const bool warm = run > 0 || taken.count() > kLongRunSeconds;
       if (warm) best = std::min(best, taken.count());
@@ -134,15 +155,15 @@ class CpuEngine final : public Engine {
     const ThreadTeam::Scope scope(&team_);
     for (const Batch& batch : group.batches) {
       const std::size_t count = batch.filters.size();
-      cpu::NetworkPasses passes = make_passes(batch);
-      cpu::AlignedBuffer<float> own_images(image_size() * count);
-      cpu::AlignedBuffer<float> found(image_size() * count);
+      const std::size_t size = programs_.front().canvas_size();
+      cpu::NetworkPasses passes = make_passes(0, batch);
+      cpu::AlignedBuffer<float> own_images(size * count);
+      cpu::AlignedBuffer<float> found(size * count);
       std::vector<double> losses(count);
-      std::ranges::copy(images.subspan(image_size() * batch.indices.front(), image_size() * count),
-                        own_images.data());
+      std::ranges::copy(images.subspan(size * batch.indices.front(), size * count), own_images.data());
       passes.loss_and_gradient(own_images.data(), losses.data(), found.data());
       for (std::size_t i = 0; i < count; ++i) {
-        const auto gradient = found.span().subspan(image_size() * i, image_size());
+        const auto gradient = found.span().subspan(size * i, size);
         results[batch.indices[i]] = {.id = batch.filters[i],
                                      .loss = losses[i],
                                      .gradient = {gradient.begin(), gradient.end()},
@@ -152,64 +173,111 @@ class CpuEngine final : public Engine {
   }
 
  private:
-  std::size_t image_size() const { return static_cast<std::size_t>(options_.extent.positions()) * 3; }
-
   // Bytes of a result that waits for the others of its batch.
-  std::size_t result_bytes() const { return image_size() * (1 + (options_.keep_images ? sizeof(float) : 0)); }
+  std::size_t result_bytes() const {
+    return static_cast<std::size_t>(recipe_.picture_extent().positions()) * 3 +
+           (options_.keep_images ? programs_.back().image_size() * sizeof(float) : 0);
+  }
 
   // Number of images timed for an estimate.
-  std::size_t timed_images(const BatchGroup& group) const {
-    const double flops = network_.iteration_flops(group.layout.deepest_layer(), options_.extent);
+  std::size_t timed_images(const BatchGroup& group, std::size_t stage) const {
+    const double flops = network_.iteration_flops(group.layout.deepest_layer(), programs_[stage].canvas());
     const auto enough =
         static_cast<std::size_t>(std::ceil(kTimedOperations * std::max(1, team_.count() / 2) / flops));
     return std::min(static_cast<std::size_t>(group.layout.images()), enough);
   }
 
-  cpu::NetworkPasses make_passes(const Batch& batch) {
+  cpu::NetworkPasses make_passes(std::size_t stage, const Batch& batch) {
     std::vector<int> filters;
     for (const FilterId id : batch.filters) filters.push_back(id.filter);
+    cpu::Planner& planner = planners_[stage];
     return {network_,
             weights_,
-            recipe_,
-            planner_,
-            planner_.make(batch.filters.front().layer, static_cast<int>(filters.size())),
+            recipe_.stages[stage],
+            planner,
+            planner.make(batch.filters.front().layer, static_cast<int>(filters.size())),
             filters};
   }
 
-  // The start image of a filter; `index` is its number in the whole run.
-  void fill_initial_image(FilterId id, std::int64_t index, std::span<float> image) const {
+  // The start image that was given for a filter; `index` is its number in the whole run.
+  std::span<const float> given_image(std::int64_t index) const {
     const InitialImages& given = options_.initial_images;
-    if (given.count == 0) {
-      initial_noise(recipe_.initial_image, options_.seed, id, image);
-      return;
-    }
-    const std::int64_t at = given.count == 1 ? 0 : index;
-    std::copy_n(given.values.data() + at * image.size(), image.size(), image.data());
+    const std::size_t size = programs_.front().image_size();
+    return std::span(given.values).subspan(given.count == 1 ? 0 : index * size, size);
   }
 
   void ascend(const Batch& batch, RenderObserver& observer, const std::stop_token& stop) {
-    const int count = static_cast<int>(batch.filters.size());
-    cpu::NetworkPasses passes = timed(phases_.plans, [&] { return make_passes(batch); });
+    std::vector<FilterResult> results(batch.filters.size());
+    for (std::size_t i = 0; i < results.size(); ++i) {
+      results[i].id = batch.filters[i];
+      results[i].trace.reserve(recipe_.iterations() / trace_every_);
+    }
+    std::unique_ptr<cpu::StageImages> images;
+    int earlier = 0;  // Iterations of the stages before.
+    for (std::size_t stage = 0; stage < recipe_.stages.size(); ++stage) {
+      cpu::NetworkPasses passes = timed(phases_.plans, [&] { return make_passes(stage, batch); });
+      const PhaseTimer timer(phases_.ascent);
+      remember_plan(passes.plan());
+      images = start(stage, batch, images.get());
+      if (!climb(stage, earlier, passes, *images, results, observer, stop)) return;
+      earlier += recipe_.stages[stage].iterations;
+    }
     const PhaseTimer timer(phases_.ascent);
-    remember_plan(passes.plan());
-    const int trace_every = options_.trace_every > 0 ? options_.trace_every : recipe_.trace_every();
-    cpu::AlignedBuffer<float> images(image_size() * count);
-    cpu::AlignedBuffer<float> gradients(image_size() * count);
+    for (std::size_t i = 0; i < results.size(); ++i) {
+      FilterResult& result = results[i];
+      if (result.status != FilterStatus::rescued) result.alive_from = 0;
+      const std::span<const float> image = images->image(static_cast<int>(i));
+      result.picture = encode_picture(recipe_.picture, image, recipe_.last().extent);
+      result.frame_every = options_.frame_every;
+      if (options_.frame_every > 0) result.frames.push_back(result.picture);
+      if (options_.keep_images) result.image.assign(image.begin(), image.end());
+      observer.on_finished(std::move(result));
+    }
+  }
+
+  // The images that a stage starts from; `before` holds those that the stage before ended with.
+  std::unique_ptr<cpu::StageImages> start(std::size_t stage, const Batch& batch,
+                                          const cpu::StageImages* before) const {
+    const StageProgram& program = programs_[stage];
+    auto images = std::make_unique<cpu::StageImages>(program, batch.filters);
+    const int count = static_cast<int>(batch.filters.size());
+    if (before != nullptr) {
+      const Extent from = recipe_.stages[stage - 1].extent;
+      parallel_for(count, [&](int i) {
+        std::vector<float> image(program.image_size());
+        resample(program.stage().resampling, recipe_.picture, before->image(i), from, image,
+                 program.stage().extent);
+        images->start_from(i, image);
+      });
+    } else if (options_.initial_images.count > 0) {
+      parallel_for(count, [&](int i) { images->start_from(i, given_image(batch.indices[i])); });
+    } else {
+      images->start();
+    }
+    return images;
+  }
+
+  // The iterations of one stage, and what the network says of its last images. Returns false if stopped.
+  bool climb(std::size_t stage, int earlier, cpu::NetworkPasses& passes, cpu::StageImages& images,
+             std::vector<FilterResult>& results, RenderObserver& observer, const std::stop_token& stop) {
+    const Objective& objective = recipe_.stages[stage].objective;
+    const bool last_stage = stage + 1 == recipe_.stages.size();
+    const int iterations = recipe_.stages[stage].iterations;
+    const int count = static_cast<int>(results.size());
     std::vector<double> losses(count);
     std::vector<double> squares(count);
-    std::vector<FilterResult> results(count);
-    const auto image = [&](int i) { return images.span().subspan(image_size() * i, image_size()); };
-    const auto gradient = [&](int i) { return gradients.span().subspan(image_size() * i, image_size()); };
-    for (int i = 0; i < count; ++i) {
-      results[i].id = batch.filters[i];
-      results[i].trace.reserve(recipe_.iterations / trace_every);
-      fill_initial_image(results[i].id, batch.indices[i], image(i));
+    int climbing = 0;
+    for (FilterResult& result : results) {
+      // A larger image may have a gradient again.
+      if (result.status == FilterStatus::dead) result.status = FilterStatus::ok;
+      climbing += result.status == FilterStatus::ok;
     }
-
-    int climbing = count;
-    for (int iteration = 1; iteration <= recipe_.iterations && climbing > 0; ++iteration) {
-      if (!passes.loss_and_gradient(images.data(), losses.data(), gradients.data(), stop)) return;
-      parallel_for(count, [&](int i) { squares[i] = sum_of_squares(gradient(i)); });
+    for (int step = 1; step <= iterations && climbing > 0; ++step) {
+      const int iteration = earlier + step;
+      images.show(step);
+      if (!passes.loss_and_gradient(images.canvases(), losses.data(), images.canvas_gradients(), stop))
+        return false;
+      images.differentiate(step, squares);
       for (int i = 0; i < count; ++i) {
         FilterResult& result = results[i];
         if (result.status != FilterStatus::ok) continue;
@@ -217,19 +285,19 @@ class CpuEngine final : public Engine {
         if (iteration == 1) result.first_loss = loss;
         result.final_loss = loss;
         result.gradient_norm = static_cast<float>(std::sqrt(squares[i]));
-        if (recipe_.rescue && losses[i] == 0) {
+        if (objective.rescues() && losses[i] == 0) {
           ++result.rescued_iterations;
           result.alive_from = iteration + 1;
         }
         if (!std::isfinite(loss) || !std::isfinite(result.gradient_norm)) {
           result.status = FilterStatus::nonfinite;
-        } else if (squares[i] == 0) {
+        } else if (squares[i] == 0 && programs_[stage].rests_without_gradient()) {
           result.status = FilterStatus::dead;
           // Its image no longer changes, hence neither does its loss.
-          for (int rest = iteration; rest <= recipe_.iterations; ++rest) {
-            if (rest % trace_every == 0) trace(result, rest, observer);
+          for (int rest = iteration; rest <= earlier + iterations; ++rest) {
+            if (rest % trace_every_ == 0) trace(result, rest, observer);
           }
-        } else if (iteration % trace_every == 0) {
+        } else if (iteration % trace_every_ == 0) {
           trace(result, iteration, observer);
         }
         if (result.status != FilterStatus::ok) --climbing;
@@ -237,40 +305,39 @@ class CpuEngine final : public Engine {
       parallel_for(count, [&](int i) {
         if (results[i].status != FilterStatus::ok) return;
         if (options_.frame_every > 0 && (iteration - 1) % options_.frame_every == 0)
-          results[i].frames.push_back(picture_of(image(i)));
-        normalise_and_step(recipe_, squares[i], gradient(i), image(i));
+          results[i].frames.push_back(frame(stage, images.image(i)));
+        images.step(step, i, squares[i]);
         results[i].iterations = iteration;
       });
-      observer.on_progress(climbing == 0 ? std::int64_t{count} * (recipe_.iterations - iteration + 1)
-                                         : count);
+      observer.on_progress(climbing == 0 ? std::int64_t{count} * (iterations - step + 1) : count);
     }
-    if (climbing > 0) passes.loss(images.data(), losses.data());
+    images.show(0);
+    if (!last_stage || climbing == 0) return true;
+    passes.loss(images.canvases(), losses.data());
     for (int i = 0; i < count; ++i) {
       FilterResult& result = results[i];
-      if (result.status == FilterStatus::ok) {
-        result.final_loss = static_cast<float>(losses[i]);
-        result.status = final_status(result, losses[i]);
-      }
-      if (result.status != FilterStatus::rescued) result.alive_from = 0;
-      result.picture = picture_of(image(i));
-      result.frame_every = options_.frame_every;
-      if (options_.frame_every > 0) result.frames.push_back(result.picture);
-      if (options_.keep_images) result.image.assign(image(i).begin(), image(i).end());
-      observer.on_finished(std::move(result));
+      if (result.status != FilterStatus::ok) continue;
+      result.final_loss = static_cast<float>(losses[i]);
+      result.status = final_status(objective, result, losses[i]);
     }
+    return true;
+  }
+
+  // A picture of an image of `stage`, as large as the finished one.
+  std::vector<std::uint8_t> frame(std::size_t stage, std::span<const float> image) const {
+    const Extent extent = recipe_.stages[stage].extent;
+    const Extent last = recipe_.last().extent;
+    if (extent == last) return encode_picture(recipe_.picture, image, extent);
+    std::vector<float> resized(static_cast<std::size_t>(last.positions()) * 3);
+    resample({}, recipe_.picture, image, extent, resized, last);
+    return encode_picture(recipe_.picture, resized, last);
   }
 
   // Status of an ascent that took all its steps.
-  static FilterStatus final_status(const FilterResult& result, double loss) {
+  static FilterStatus final_status(const Objective& objective, const FilterResult& result, double loss) {
     if (!std::isfinite(result.final_loss)) return FilterStatus::nonfinite;
-    if (loss == 0) return FilterStatus::dead;
+    if (loss == 0 && !objective.before_relu) return FilterStatus::dead;
     return result.rescued_iterations > 0 ? FilterStatus::rescued : FilterStatus::ok;
-  }
-
-  std::vector<std::uint8_t> picture_of(std::span<const float> image) const {
-    std::vector<std::uint8_t> picture(image.size());
-    encode_picture(recipe_.picture_mapping, image, picture);
-    return picture;
   }
 
   static void trace(FilterResult& result, int iteration, RenderObserver& observer) {
@@ -288,8 +355,10 @@ class CpuEngine final : public Engine {
   const Recipe recipe_;
   const RenderOptions options_;
   const std::string processor_ = processor_name();  // Read once: later, too many files may be open.
+  const int trace_every_;
   ThreadTeam team_;
-  cpu::Planner planner_;
+  std::vector<cpu::Planner> planners_;  // One for each stage, like the programs.
+  std::vector<StageProgram> programs_;
   std::vector<std::string> plans_;
   PhaseSeconds phases_;
 };

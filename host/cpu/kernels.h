@@ -98,10 +98,10 @@ struct Kernels {
                                     const TransformedTiles& from, const std::uint8_t* masks,
                                     float* gradients);
 
-  /// One filter of a 3x3 convolution with zero padding 1, bias and ReLU; computes rows row_begin to
-  /// row_end - 1 of `response` [height][width]. `weights` is [blocks][9][kLanes]. `scratch` holds width *
-  /// kLanes floats.
-  void (*head_forward)(const MapShape& shape, const float* map, const float* weights, float bias,
+  /// One filter of a 3x3 convolution with zero padding 1 and bias, and the larger of its value and `least`: 0
+  /// for a ReLU, -infinity for none. Computes rows row_begin to row_end - 1 of `response` [height][width].
+  /// `weights` is [blocks][9][kLanes]. `scratch` holds width * kLanes floats.
+  void (*head_forward)(const MapShape& shape, const float* map, const float* weights, float bias, float least,
                        float* response, float* scratch, int row_begin, int row_end);
   /// Rows row_begin to row_end - 1 of the gradient of scale * sum(response) with respect to the head's input.
   /// Unless `mask_by` is null, it is zero where that map (the input itself, the output of a ReLU) is not

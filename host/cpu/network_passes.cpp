@@ -1,6 +1,7 @@
 #include "network_passes.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "../base/threads.h"
@@ -30,9 +31,9 @@ void arrange_filter(const LayerWeights& weights, int out_channels, int filter, c
 
 }  // namespace
 
-NetworkPasses::NetworkPasses(const Network& network, const Weights& weights, const Recipe& recipe,
+NetworkPasses::NetworkPasses(const Network& network, const Weights& weights, const Stage& stage,
                              const Planner& planner, Plan plan, std::span<const int> filters)
-    : network_(network), mapping_(recipe.input_mapping), rescue_(recipe.rescue), plan_(std::move(plan)) {
+    : network_(network), mapping_(stage.input_mapping), objective_(stage.objective), plan_(std::move(plan)) {
   const int target = plan_.target_layer;
   const int threads = thread_count();
   std::size_t largest_chunk = 0;
@@ -55,6 +56,7 @@ NetworkPasses::NetworkPasses(const Network& network, const Weights& weights, con
 
   head_below_relu_ = target > 0 && !network_.convolutions[target - 1].pool_after;
   head_shape_ = head_below_relu_ ? planner.map_shape(target - 1) : boundaries_.back().shape;
+  window_ = counted_positions(objective_, {head_shape_.height, head_shape_.width});
   responses_ = AlignedBuffer<float>(head_shape_.positions() * plan_.images);
   const std::size_t filter_size = 9 * static_cast<std::size_t>(head_shape_.blocks()) * kLanes;
   head_weights_ = AlignedBuffer<float>(filter_size * plan_.images);
@@ -183,23 +185,44 @@ void NetworkPasses::backward_block(std::size_t b, int first, int count, const fl
   }
 }
 
+bool NetworkPasses::whole_map() const {
+  return window_.positions() == static_cast<std::int64_t>(head_shape_.positions());
+}
+
+double NetworkPasses::window_sum(const float* response) const {
+  double sum = 0;
+  for (int y = window_.top; y < window_.bottom; ++y) {
+    const float* const row = response + static_cast<std::size_t>(y) * head_shape_.width;
+    for (int x = window_.left; x < window_.right; ++x) sum += row[x];
+  }
+  return sum;
+}
+
+void NetworkPasses::clear_outside(float* response) const {
+  for (int y = 0; y < head_shape_.height; ++y) {
+    for (int x = 0; x < head_shape_.width; ++x, ++response)
+      if (!window_.contains(y, x)) *response = 0.f;
+  }
+}
+
 void NetworkPasses::head(int first, int count, const float* maps, double* losses) {
   const MapShape& shape = head_shape_;
   const std::size_t positions = shape.positions();
   const std::size_t filter_size = 9 * static_cast<std::size_t>(shape.blocks()) * kLanes;
+  const float least = objective_.before_relu ? -std::numeric_limits<float>::infinity() : 0.f;
   parallel_tiles(count, shape.height, kHeadTile, [&](int image, int begin, int end) {
     kernels_.head_forward(shape, maps + shape.size() * image,
                           head_weights_.data() + filter_size * (first + image), head_bias_[first + image],
-                          responses_.data() + positions * (first + image),
+                          least, responses_.data() + positions * (first + image),
                           thread_scratch_.data() + thread_scratch_size_ * thread_number(), begin, end);
   });
   parallel_tiles(count, 1, 1, [&](int image, int, int) {
     float* response = responses_.data() + positions * (first + image);
-    double sum = 0;
-    for (std::size_t i = 0; i < positions; ++i) sum += response[i];
-    losses[first + image] = sum / static_cast<double>(positions);
+    const double sum = window_sum(response);
+    losses[first + image] = sum / static_cast<double>(window_.positions());
     // For the mean before the ReLU, every position is active.
-    if (rescue_ && sum == 0) std::fill_n(response, positions, 1.f);
+    if (objective_.before_relu || (objective_.rescue && sum == 0)) std::fill_n(response, positions, 1.f);
+    if (!whole_map()) clear_outside(response);
   });
 }
 
@@ -207,7 +230,7 @@ void NetworkPasses::head_gradient(int first, int count, const float* maps, float
   const MapShape& shape = head_shape_;
   const std::size_t positions = shape.positions();
   const std::size_t filter_size = 9 * static_cast<std::size_t>(shape.blocks()) * kLanes;
-  const float scale = 1.f / static_cast<float>(positions);
+  const float scale = (objective_.minimise ? -1.f : 1.f) / static_cast<float>(window_.positions());
   parallel_tiles(count, shape.height, kHeadTile, [&](int image, int begin, int end) {
     kernels_.head_backward(shape, responses_.data() + positions * (first + image), scale,
                            head_weights_.data() + filter_size * (first + image),

@@ -22,15 +22,17 @@ namespace filterscope::cpu {
 /// Only one channel of the target layer is computed per image, since the loss depends on no other.
 class NetworkPasses {
  public:
-  /// Allocates the memory for `plan`. The references must outlive the passes. `filters` has the target filter
-  /// of each of the plan's images. Of `recipe`, only input_mapping and rescue matter.
-  NetworkPasses(const Network& network, const Weights& weights, const Recipe& recipe, const Planner& planner,
+  /// Allocates the memory for `plan`. References to network and weights must outlive the passes. `filters`
+  /// has the target filter of each of the plan's images. Of `stage`, input_mapping and objective matter.
+  NetworkPasses(const Network& network, const Weights& weights, const Stage& stage, const Planner& planner,
                 Plan plan, std::span<const int> filters);
 
-  /// `images` is [plan.images][height][width][3]. losses[i] is the mean of image i's response, exactly zero
-  /// if no position is above zero. `gradients`, laid out as the images, receives the gradient of losses[i]
-  /// with respect to image i or, if the recipe rescues and losses[i] is zero, that of the mean before the
-  /// ReLU. Returns false if `stop` is requested meanwhile; losses and gradients are undefined then.
+  /// `images` is [plan.images][height][width][3]. losses[i] is the mean of image i's response over the
+  /// positions that the objective counts; after the ReLU, it is exactly zero if none of them is above zero.
+  /// `gradients`, laid out as the images, receives the gradient of losses[i] with respect to image i or, if
+  /// the objective rescues and losses[i] is zero, that of the mean before the ReLU; its negative if the
+  /// objective minimises. Returns false if `stop` is requested meanwhile; losses and gradients are undefined
+  /// then.
   bool loss_and_gradient(const float* images, double* losses, float* gradients,
                          const std::stop_token& stop = {});
   /// Computes only the losses.
@@ -51,6 +53,9 @@ class NetworkPasses {
   void store_gradient(int first, int count, float* gradients);
   void forward_block(std::size_t block, int first, int count);
   void backward_block(std::size_t block, int first, int count, const float* gradient);
+  bool whole_map() const;
+  double window_sum(const float* response) const;
+  void clear_outside(float* response) const;
   void head(int first, int count, const float* maps, double* losses);
   void head_gradient(int first, int count, const float* maps, float* gradient);
   int images_in_chunk(const BlockPlan& block, int first) const;
@@ -63,11 +68,12 @@ class NetworkPasses {
 
   const Network& network_;
   InputMapping mapping_;
-  bool rescue_;
+  Objective objective_;
   Plan plan_;
   const Kernels& kernels_ = kernels();
 
   MapShape head_shape_{};         // The head's input.
+  MapWindow window_{};            // The positions that the objective counts.
   bool head_below_relu_ = false;  // Whether the head reads the output of a ReLU, not of a pool or the input.
   std::vector<Boundary>
       boundaries_;  // [b]: the input of block b, later its gradient; [0] is one chunk of network input.
@@ -75,7 +81,7 @@ class NetworkPasses {
   std::vector<std::size_t> mask_stride_;            // Bytes per image.
   AlignedBuffer<float> scratch_maps_[2];            // Each holds one chunk of the largest map.
   Workspace workspace_;
-  // [images][height][width] of the target layer. Positions above zero pass the gradient.
+  // [images][height][width] of the target layer. From the loss on, positions above zero pass the gradient.
   AlignedBuffer<float> responses_;
   AlignedBuffer<float> head_weights_;  // [images][blocks][9][kLanes]
   std::vector<float> head_bias_;

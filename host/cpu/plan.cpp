@@ -59,8 +59,13 @@ Tiling make_tiling(int tile, const MapShape& below, const MapShape& map, int ima
   return {tile, (tiles + pieces - 1) / pieces, shared};
 }
 
-Planner::Planner(const Network& network, const Weights& weights, Extent image, PlanRule rule)
-    : network_(network), weights_(weights), image_(image), rule_(rule) {}
+Planner::Planner(const Network& network, const Weights& weights, Extent image, PlanRule rule,
+                 std::shared_ptr<TransformedLayers> transformed)
+    : network_(network),
+      weights_(weights),
+      image_(image),
+      rule_(rule),
+      transformed_(std::move(transformed)) {}
 
 MapShape Planner::map_shape(int layer) const {
   if (layer < 0) return {network_.convolutions[0].in_channels, image_.height, image_.width};
@@ -122,15 +127,15 @@ std::vector<BlockOutline> Planner::outline(int target_layer, int images) const {
 }
 
 Plan Planner::make(int target_layer, int images) {
-  std::map<WeightsKey, std::shared_ptr<const TransformedWeights>> used;
+  TransformedLayers used;
   const auto transformed = [&](int layer, Pass pass, int tile) {
     const WeightsKey key{layer, pass, tile};
-    const auto known = transformed_.find(key);
+    const auto known = transformed_->find(key);
     const Convolution& convolution = network_.convolutions[layer];
-    return used[key] = known != transformed_.end() ? known->second
-                                                   : std::make_shared<TransformedWeights>(
-                                                         *weights_.layers[layer], convolution.in_channels,
-                                                         convolution.out_channels, pass, tile);
+    return used[key] = known != transformed_->end() ? known->second
+                                                    : std::make_shared<TransformedWeights>(
+                                                          *weights_.layers[layer], convolution.in_channels,
+                                                          convolution.out_channels, pass, tile);
   };
   Plan plan{.target_layer = target_layer, .images = images, .blocks = {}};
   for (const BlockOutline& outlined : outline(target_layer, images)) {
@@ -148,7 +153,7 @@ Plan Planner::make(int target_layer, int images) {
     }
     plan.blocks.push_back(std::move(block));
   }
-  transformed_ = std::move(used);
+  *transformed_ = std::move(used);
   return plan;
 }
 

@@ -60,12 +60,19 @@ Tiling make_tiling(int tile, const MapShape& below, const MapShape& map, int ima
 /// need. Nothing is timed: the same arguments give the same plan.
 class Planner {
  public:
-  Planner(const Network& network, const Weights& weights, Extent image, PlanRule rule);
+  using WeightsKey = std::tuple<int, Pass, int>;  // layer, pass, tile
+  /// Transformed weights do not depend on the image's size: planners for several sizes can share them.
+  using TransformedLayers = std::map<WeightsKey, std::shared_ptr<const TransformedWeights>>;
+
+  /// `image` is what the network sees.
+  Planner(const Network& network, const Weights& weights, Extent image, PlanRule rule,
+          std::shared_ptr<TransformedLayers> transformed = std::make_shared<TransformedLayers>());
 
   /// The blocks of the plan that make() would return.
   std::vector<BlockOutline> outline(int target_layer, int images) const;
 
-  /// Transformed weights are kept until the next call, which reuses those that it also needs.
+  /// Transformed weights are kept until the next call, also of a planner that shares them, which reuses those
+  /// that it also needs.
   Plan make(int target_layer, int images);
 
   /// The map that `layer` computes; for layer -1, the network's input.
@@ -74,8 +81,6 @@ class Planner {
   MapShape input_shape(int layer) const;
 
  private:
-  using WeightsKey = std::tuple<int, Pass, int>;  // layer, pass, tile
-
   int choose_chunk(int first_layer, int end_layer, int images) const;
   Tiling choose_tiling(int layer, int images) const;
   int choose_tile(int layer, int images) const;
@@ -84,7 +89,7 @@ class Planner {
   const Weights& weights_;
   Extent image_;
   PlanRule rule_;
-  std::map<WeightsKey, std::shared_ptr<const TransformedWeights>> transformed_;
+  std::shared_ptr<TransformedLayers> transformed_;
 };
 
 }  // namespace filterscope::cpu

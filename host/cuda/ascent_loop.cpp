@@ -5,12 +5,8 @@
 #include <utility>
 
 #include "../run/schedule.h"
-#include "kernels/first_layer/dgrad.h"
 #include "kernels/head/filter_head.h"
 #include "kernels/head/loss_trace.h"
-#include "kernels/image/noise.h"
-#include "kernels/optimiser/normalise_and_step.h"
-#include "kernels/picture/encode.h"
 #include "nvtx.h"
 
 namespace filterscope::cuda {
@@ -37,17 +33,24 @@ FilterStatus status_of(kernels::AscentStatus status, bool rescued) {
 }  // namespace
 
 AscentLoop::AscentLoop(const Network& network, const Recipe& recipe, const RenderOptions& options,
-                       Precision precision, DeviceWeights& weights, Plan plan)
+                       Precision precision, DeviceWeights& weights, std::vector<Plan> plans, int range)
     : network_(network),
       recipe_(recipe),
       options_(options),
       trace_every_(options.trace_every > 0 ? options.trace_every : recipe.trace_every()),
-      passes_(make_passes(network, recipe, precision, weights, std::move(plan))) {
+      range_(range) {
+  int begin = 0;
+  for (std::size_t number = 0; number < plans.size(); ++number) {
+    const Stage& stage = recipe.stages[number];
+    const int count = plans[number].layout.images();
+    StageLoop loop;
+    loop.begin = begin;
+    loop.passes = make_passes(network, stage, precision, weights, std::move(plans[number]), range);
+    loop.program = make_ascent_program(recipe, number, options.seed, count);
+    stages_.push_back(std::move(loop));
+    begin += stage.iterations;
+  }
   const std::size_t count = images();
-  const int parts = kernels::image_gradient_parts(options.extent.height, options.extent.width);
-  images_ = DeviceBuffer<float>(count * image_size());
-  gradients_ = DeviceBuffer<float>(count * image_size());
-  squares_ = DeviceBuffer<float>(count * parts);
   sums_ = DeviceBuffer<float>(count * kernels::kFilterHeadParts);
   layers_ = DeviceBuffer<int>(count);
   filters_ = DeviceBuffer<int>(count);
@@ -64,8 +67,8 @@ AscentLoop::AscentLoop(const Network& network, const Recipe& recipe, const Rende
     const auto make = [](auto& buffer, std::size_t size) {
       buffer = std::remove_reference_t<decltype(buffer)>(size);
     };
-    make(results.pictures, count * image_size());
-    make(results.frames, count * image_size() * frame_rows());
+    make(results.pictures, count * picture_size());
+    make(results.frames, count * picture_size() * frame_rows());
     make(results.images, options.keep_images ? count * image_size() : 0);
     make(results.trace, count * trace_rows());
     make(results.status, count);
@@ -80,7 +83,10 @@ AscentLoop::AscentLoop(const Network& network, const Recipe& recipe, const Rende
   allocate(results_);
   staged_layers_ = PinnedBuffer<int>(count);
   staged_filters_ = PinnedBuffer<int>(count);
-  if (options.initial_images.count > 0) staged_images_ = PinnedBuffer<float>(count * image_size());
+  if (options.initial_images.count > 0) {
+    staged_images_ = PinnedBuffer<float>(count * start_size());
+    start_images_ = DeviceBuffer<float>(count * start_size());
+  }
   progress_ = PinnedBuffer<int>(1);
   void* mapped = nullptr;
   check(cudaHostGetDevicePointer(&mapped, progress_.data(), 0), "mapping host memory");
@@ -97,14 +103,22 @@ AscentLoop::~AscentLoop() {
 std::size_t AscentLoop::device_bytes(const Network& network, const Recipe& recipe,
                                      const RenderOptions& options, Precision precision,
                                      const BatchLayout& layout) {
-  const auto image_size = static_cast<std::size_t>(options.extent.positions()) * 3;
   const int trace_every = options.trace_every > 0 ? options.trace_every : recipe.trace_every();
-  // Images, gradients, pictures, frames and two traces; the rest is small.
+  const auto values = [](Extent extent) { return static_cast<std::size_t>(extent.positions()) * 3; };
+  // Pictures, unscaled and start images, frames and two traces; the rest is small.
   const std::size_t per_image =
-      image_size * (2 * sizeof(float) + 1 + (options.keep_images ? sizeof(float) : 0)) +
-      frame_bytes(recipe, options) + std::size_t(recipe.iterations / trace_every) * 2 * sizeof(float) + 1024;
-  return passes_bytes(network, options.extent, precision, layout, MaskFormat::activation) +
-         per_image * layout.images();
+      values(recipe.picture_extent()) +
+      sizeof(float) * ((options.keep_images ? values(recipe.last().extent) : 0) +
+                       (options.initial_images.count > 0 ? values(recipe.first().extent) : 0)) +
+      frame_bytes(recipe, options) + std::size_t(recipe.iterations() / trace_every) * 2 * sizeof(float) +
+      1024;
+  std::size_t bytes = per_image * layout.images();
+  for (std::size_t stage = 0; stage < recipe.stages.size(); ++stage) {
+    bytes += passes_bytes(network, canvas_extent(recipe.stages[stage]), precision, layout,
+                          MaskFormat::activation) +
+             program_bytes(recipe, stage, layout.images());
+  }
+  return bytes;
 }
 
 kernels::AscentState AscentLoop::state() const {
@@ -118,12 +132,12 @@ kernels::AscentState AscentLoop::state() const {
           .iteration = iteration_.data()};
 }
 
-PassArguments AscentLoop::pass_arguments() const {
-  return {.images = images_.data(),
+PassArguments AscentLoop::pass_arguments(const StageLoop& stage) const {
+  return {.images = stage.program->canvases(),
           .filters = filters_.data(),
           .sums = sums_.data(),
-          .gradients = gradients_.data(),
-          .squares = squares_.data()};
+          .gradients = stage.program->canvas_gradients(),
+          .squares = stage.program->squares()};
 }
 
 void AscentLoop::start(const Batch& batch) {
@@ -140,18 +154,13 @@ void AscentLoop::start(const Batch& batch) {
   copy(filters_.data(), staged_filters_.data(), count, cudaMemcpyHostToDevice, stream_);
   std::atomic_ref(*progress_.data()).store(0);
   kernels::start_ascent(state(), images(), stream_);
+  running_stage_ = 0;
+  AscentProgram& program = *stages_.front().program;
   if (options_.initial_images.count > 0) {
     upload_initial_images(batch);
+    program.start_from(start_images_.data(), layers_.data(), filters_.data(), stream_);
   } else {
-    kernels::noise({.images = images_.data(),
-                    .layers = layers_.data(),
-                    .filters = filters_.data(),
-                    .images_count = images(),
-                    .values_per_image = static_cast<int>(image_size()),
-                    .seed = options_.seed,
-                    .low = recipe_.initial_image.low,
-                    .high = recipe_.initial_image.high},
-                   stream_);
+    program.start(layers_.data(), filters_.data(), stream_);
   }
 }
 
@@ -159,10 +168,10 @@ void AscentLoop::upload_initial_images(const Batch& batch) {
   const InitialImages& given = options_.initial_images;
   for (int i = 0; i < images(); ++i) {
     const std::int64_t index = std::max<std::int64_t>(batch.indices[i], 0);
-    std::copy_n(given.values.data() + (given.count == 1 ? 0 : index) * image_size(), image_size(),
-                staged_images_.data() + i * image_size());
+    std::copy_n(given.values.data() + (given.count == 1 ? 0 : index) * start_size(), start_size(),
+                staged_images_.data() + i * start_size());
   }
-  copy(images_.data(), staged_images_.data(), images_.size(), cudaMemcpyHostToDevice, stream_);
+  copy(start_images_.data(), staged_images_.data(), start_images_.size(), cudaMemcpyHostToDevice, stream_);
 }
 
 // A separate launch: as a part of the graph it would have to find out on the device, in each iteration,
@@ -170,68 +179,71 @@ void AscentLoop::upload_initial_images(const Batch& batch) {
 void AscentLoop::enqueue_frame() {
   const nvtx::Range range("frame");
   const std::size_t row = enqueued_ / options_.frame_every;
-  kernels::encode({.images = images_.data(),
-                   .pictures = finished_.frames.data() + row * images() * image_size(),
-                   .images_count = images(),
-                   .values_per_image = static_cast<int>(image_size())},
-                  stream_);
+  AscentProgram& program = *stages_[running_stage_].program;
+  program.show_at_rest(stream_);
+  program.encode(finished_.frames.data() + row * images() * picture_size(), stream_);
 }
 
-void AscentLoop::record_losses(float* trace, int trace_every, int* progress) {
+void AscentLoop::record_losses(const StageLoop& stage, float* trace, int trace_every, int* progress) {
+  const std::size_t number = static_cast<std::size_t>(&stage - stages_.data());
   kernels::loss_trace({.sums = sums_.data(),
-                       .weights = passes_->loss_weights(),
+                       .weights = stage.passes->loss_weights(),
                        .state = state(),
                        .trace = trace,
                        .trace_every = trace_every,
                        .progress = progress,
-                       .images_count = images()},
+                       .images_count = images(),
+                       .before_relu = recipe_.stages[number].objective.before_relu},
                       stream_);
 }
 
-void AscentLoop::enqueue_iteration() {
-  const PassArguments arguments = pass_arguments();
+void AscentLoop::enqueue_iteration(StageLoop& stage) {
+  {
+    const nvtx::Range range("image");
+    stage.program->show(state(), stream_);
+  }
+  const PassArguments arguments = pass_arguments(stage);
   {
     const nvtx::Range range("forward");
-    passes_->forward(arguments, stream_);
+    stage.passes->forward(arguments, stream_);
   }
   {
     const nvtx::Range range("backward");
-    passes_->backward(arguments, stream_);
+    stage.passes->backward(arguments, stream_);
   }
   const nvtx::Range range("step");
   {
     const nvtx::Range operation("loss trace");
-    record_losses(trace_.data(), trace_every_, device_progress_);
+    record_losses(stage, trace_.data(), trace_every_, device_progress_);
   }
-  const nvtx::Range operation("normalise and step");
-  kernels::normalise_and_step(
-      {.images = images_.data(),
-       .gradients = gradients_.data(),
-       .squares = squares_.data(),
-       .parts = kernels::image_gradient_parts(options_.extent.height, options_.extent.width),
-       .step = recipe_.optimiser.step,
-       .epsilon = recipe_.gradient_normalisation.epsilon,
-       .state = state(),
-       .images_count = images(),
-       .values_per_image = static_cast<int>(image_size())},
-      stream_);
+  stage.program->step(state(), stream_);
 }
 
 void AscentLoop::iterate(bool as_graph) {
-  if (frame_rows() > 0 && enqueued_ < recipe_.iterations && enqueued_ % options_.frame_every == 0)
+  const std::size_t next = running_stage_ + 1;
+  if (next < stages_.size() && enqueued_ == stages_[next].begin) {
+    const nvtx::Range range("next stage");
+    stages_[running_stage_].program->show_at_rest(stream_);
+    stages_[next].program->start_after(*stages_[running_stage_].program, layers_.data(), filters_.data(),
+                                       stream_);
+    kernels::continue_ascent(state(), images(), stream_);
+    running_stage_ = next;
+  }
+  if (frame_rows() > 0 && enqueued_ < recipe_.iterations() && enqueued_ % options_.frame_every == 0)
     enqueue_frame();
   ++enqueued_;
-  if (as_graph && iteration_graph_) {
-    iteration_graph_.launch(stream_);
+  StageLoop& stage = stages_[running_stage_];
+  if (as_graph && stage.graph) {
+    stage.graph.launch(stream_);
     return;
   }
-  enqueue_iteration();
+  enqueue_iteration(stage);
   // A kernel's first launch may load its code, which is not allowed during capture; hence this iteration is
   // not a graph. The graph is created right after it, so that a lack of memory shows before anything is
   // reported.
-  if (iteration_graph_) return;
-  iteration_graph_ = Graph::capture(stream_, [this] { enqueue_iteration(); });
-  iteration_graph_.upload(stream_);
+  if (stage.graph) return;
+  stage.graph = Graph::capture(stream_, [&] { enqueue_iteration(stage); });
+  stage.graph.upload(stream_);
 }
 
 int AscentLoop::finished_iterations() const {
@@ -246,17 +258,18 @@ int AscentLoop::finished_iterations() const {
 
 void AscentLoop::finish() {
   const nvtx::Range range("finish");
-  passes_->forward(pass_arguments(), stream_);
-  record_losses(nullptr, 0, nullptr);
-  kernels::encode({.images = images_.data(),
-                   .pictures = finished_.pictures.data(),
-                   .images_count = images(),
-                   .values_per_image = static_cast<int>(image_size())},
-                  stream_);
+  StageLoop& last = stages_.back();
+  last.program->show_at_rest(stream_);
+  last.passes->forward(pass_arguments(last), stream_);
+  record_losses(last, nullptr, 0, nullptr);
+  last.program->encode(finished_.pictures.data(), stream_);
+  if (options_.keep_images) {
+    copy(finished_.images.data(), last.program->images(), finished_.images.size(), cudaMemcpyDeviceToDevice,
+         stream_);
+  }
   const auto snapshot = [this](const auto& to, const auto& from) {
     if (to.size() > 0) copy(to.data(), from.data(), to.size(), cudaMemcpyDeviceToDevice, stream_);
   };
-  snapshot(finished_.images, images_);
   snapshot(finished_.trace, trace_);
   snapshot(finished_.status, status_);
   snapshot(finished_.steps, steps_);
@@ -289,8 +302,8 @@ void AscentLoop::finish() {
 }
 
 std::size_t AscentLoop::result_bytes() const {
-  return image_size() * (1 + (options_.keep_images ? sizeof(float) : 0)) + frame_bytes(recipe_, options_) +
-         trace_rows() * sizeof(TracePoint);
+  return picture_size() + (options_.keep_images ? image_size() * sizeof(float) : 0) +
+         frame_bytes(recipe_, options_) + trace_rows() * sizeof(TracePoint);
 }
 
 FilterResult AscentLoop::take_result() {
@@ -311,7 +324,10 @@ void AscentLoop::find_result(int image) {
 FilterResult AscentLoop::result_of(int image) const {
   FilterResult result;
   result.id = finishing_->filters[image];
-  if (recipe_.rescue) result.rescued_iterations = results_.inactive.data()[image];
+  // What the objective does not rescue is counted, too.
+  const auto rescues = [](const Stage& stage) { return stage.objective.rescues(); };
+  if (std::ranges::any_of(recipe_.stages, rescues))
+    result.rescued_iterations = results_.inactive.data()[image];
   result.status = status_of(results_.status.data()[image], result.rescued_iterations > 0);
   if (result.status == FilterStatus::rescued) result.alive_from = results_.alive_from.data()[image];
   result.iterations = results_.steps.data()[image];
@@ -324,15 +340,15 @@ FilterResult AscentLoop::result_of(int image) const {
     if (result.status == FilterStatus::nonfinite && iteration > result.iterations) break;
     result.trace.push_back({iteration, results_.trace.data()[std::size_t(row) * images() + image]});
   }
-  const auto part = [&]<class T>(const PinnedBuffer<T>& buffer, std::size_t row = 0) {
-    const std::span<T> values = buffer.span().subspan((row * images() + image) * image_size(), image_size());
+  const auto part = [&]<class T>(const PinnedBuffer<T>& buffer, std::size_t size, std::size_t row = 0) {
+    const std::span<T> values = buffer.span().subspan((row * images() + image) * size, size);
     return std::vector<T>(values.begin(), values.end());
   };
-  result.picture = part(results_.pictures);
-  if (options_.keep_images) result.image = part(results_.images);
+  result.picture = part(results_.pictures, picture_size());
+  if (options_.keep_images) result.image = part(results_.images, image_size());
   result.frame_every = options_.frame_every;
   for (int row = 0; row < frame_rows() && row * options_.frame_every < result.iterations; ++row)
-    result.frames.push_back(part(results_.frames, row));
+    result.frames.push_back(part(results_.frames, picture_size(), row));
   if (options_.frame_every > 0) result.frames.push_back(result.picture);
   return result;
 }

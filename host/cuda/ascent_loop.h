@@ -10,6 +10,7 @@
 #include "../run/batch.h"
 #include "../run/observer.h"
 #include "../run/render_options.h"
+#include "ascent_program.h"
 #include "device_weights.h"
 #include "kernels/optimiser/ascent_state.h"
 #include "network_passes.h"
@@ -21,12 +22,13 @@ namespace filterscope::cuda {
 /// copied to the host during the next one.
 class AscentLoop {
  public:
-  /// Allocates memory for `plan`; throws OutOfMemory. References must outlive the loop.
+  /// Allocates memory for `plans`, one for each stage of the recipe, all of the same layout; throws
+  /// OutOfMemory. `range` is that of make_passes(). References must outlive the loop.
   AscentLoop(const Network& network, const Recipe& recipe, const RenderOptions& options, Precision precision,
-             DeviceWeights& weights, Plan plan);
+             DeviceWeights& weights, std::vector<Plan> plans, int range);
   ~AscentLoop();
 
-  const Plan& plan() const { return passes_->plan(); }
+  const Plan& plan(std::size_t stage = 0) const { return stages_[stage].passes->plan(); }
   /// Upper bound of the device memory for `layout`, without the workspace of convolutions.
   static std::size_t device_bytes(const Network& network, const Recipe& recipe, const RenderOptions& options,
                                   Precision precision, const BatchLayout& layout);
@@ -34,8 +36,8 @@ class AscentLoop {
   /// Enqueues the initial images of a new batch.
   void start(const Batch& batch);
   /// Enqueues one iteration, preceded by a frame if one is due: as a graph, or operation by operation, so
-  /// that a profiler sees each by its name. The first iteration also creates the graph, for which it may
-  /// throw OutOfMemory; later ones do not throw it.
+  /// that a profiler sees each by its name. The first iteration of a stage also creates its graph, for which
+  /// it may throw OutOfMemory; later ones do not throw it.
   void iterate(bool as_graph = true);
   /// Iterations of the batch that the device has finished. Never waits; throws a device Error if the device
   /// has failed.
@@ -80,18 +82,31 @@ class AscentLoop {
     Buffer<int> alive_from;
   };
 
+  // What a stage needs for the images of a batch.
+  struct StageLoop {
+    int begin = 0;  // Number of its first iteration, less 1.
+    std::unique_ptr<NetworkPasses> passes;
+    std::unique_ptr<AscentProgram> program;
+    Graph graph;  // Of an iteration.
+  };
+
   int images() const { return plan().layout.images(); }
-  std::size_t image_size() const { return static_cast<std::size_t>(options_.extent.positions()) * 3; }
+  // Values of a start image, of an unscaled image and of a picture.
+  std::size_t start_size() const { return static_cast<std::size_t>(recipe_.first().extent.positions()) * 3; }
+  std::size_t image_size() const { return static_cast<std::size_t>(recipe_.last().extent.positions()) * 3; }
+  std::size_t picture_size() const {
+    return static_cast<std::size_t>(recipe_.picture_extent().positions()) * 3;
+  }
   // Frames without the finished picture.
   int frame_rows() const {
-    return options_.frame_every > 0 ? frame_count(recipe_.iterations, options_.frame_every) - 1 : 0;
+    return options_.frame_every > 0 ? frame_count(recipe_.iterations(), options_.frame_every) - 1 : 0;
   }
-  int trace_rows() const { return recipe_.iterations / trace_every_; }
+  int trace_rows() const { return recipe_.iterations() / trace_every_; }
   kernels::AscentState state() const;
-  PassArguments pass_arguments() const;
+  PassArguments pass_arguments(const StageLoop& stage) const;
   void enqueue_frame();
-  void enqueue_iteration();
-  void record_losses(float* trace, int trace_every, int* progress);
+  void enqueue_iteration(StageLoop& stage);
+  void record_losses(const StageLoop& stage, float* trace, int trace_every, int* progress);
   void upload_initial_images(const Batch& batch);
   void find_result(int image);
   FilterResult result_of(int image) const;
@@ -100,16 +115,15 @@ class AscentLoop {
   const Recipe& recipe_;
   const RenderOptions& options_;
   const int trace_every_;
-  std::unique_ptr<NetworkPasses> passes_;
+  const int range_;
+  std::vector<StageLoop> stages_;
 
   Stream stream_;
   Stream copy_stream_;
   Event snapshot_;  // The snapshot is complete.
   Event copied_;    // The copy on the host is complete.
 
-  DeviceBuffer<float> images_;
-  DeviceBuffer<float> gradients_;
-  DeviceBuffer<float> squares_;
+  DeviceBuffer<float> start_images_;  // Only if they are given.
   DeviceBuffer<float> sums_;
   DeviceBuffer<int> layers_;
   DeviceBuffer<int> filters_;
@@ -130,8 +144,8 @@ class AscentLoop {
   PinnedBuffer<int> progress_;
   int* device_progress_ = nullptr;  // Device address of progress_.
 
-  Graph iteration_graph_;
-  int enqueued_ = 0;  // Iterations enqueued in the batch.
+  int enqueued_ = 0;               // Iterations enqueued in the batch.
+  std::size_t running_stage_ = 0;  // The stage of the last of them.
   const Batch* running_ = nullptr;
   const Batch* finishing_ = nullptr;
   int next_result_ = 0;  // An image of `finishing_`.

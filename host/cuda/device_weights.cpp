@@ -1,5 +1,6 @@
 #include "device_weights.h"
 
+#include <cmath>
 #include <span>
 #include <vector>
 
@@ -69,15 +70,17 @@ const void* DeviceWeights::kernel(int layer, WeightLayout layout) {
   return kernel->data();
 }
 
-const void* DeviceWeights::bias(int layer, BiasType type) {
-  auto& bias = layers_[layer].biases[static_cast<int>(type)];
-  if (!bias) {
-    const std::vector<float>& values = weights_.layers[layer]->bias;
-    bias = type == BiasType::fp32
-               ? upload(values)
-               : with_storage(precision_, [&]<class T>(Storage<T>) { return upload(rounded<T>(values)); });
+const void* DeviceWeights::bias(int layer, BiasType type, int range) {
+  const auto [bias, missing] = layers_[layer].biases.try_emplace({type, range});
+  if (missing) {
+    std::vector<float> values = weights_.layers[layer]->bias;
+    for (float& value : values) value = std::ldexp(value, -range);
+    bias->second =
+        type == BiasType::fp32
+            ? upload(values)
+            : with_storage(precision_, [&]<class T>(Storage<T>) { return upload(rounded<T>(values)); });
   }
-  return bias->data();
+  return bias->second.data();
 }
 
 const float* DeviceWeights::filters(int layer) {

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <map>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "../model/network.h"
@@ -19,14 +21,15 @@ class DeviceWeights {
 
   /// The kernel of a layer in the storage type.
   const void* kernel(int layer, WeightLayout layout);
-  const void* bias(int layer, BiasType type);
+  /// The bias times 2^-`range`, for maps that are kept smaller by this factor.
+  const void* bias(int layer, BiasType type, int range = 0);
   /// fp32 [filters][3][3][in_channels], for the first layer and for filter heads.
   const float* filters(int layer);
 
  private:
   struct Layer {
     std::optional<DeviceBuffer<std::byte>> kernels[2];  // By WeightLayout, in the storage type.
-    std::optional<DeviceBuffer<std::byte>> biases[2];   // By BiasType.
+    std::map<std::pair<BiasType, int>, DeviceBuffer<std::byte>> biases;  // By type and range.
     std::optional<DeviceBuffer<float>> filters;
   };
 

@@ -6,9 +6,11 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <limits>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include "../base/error.h"
 #include "../base/processors.h"
@@ -51,6 +53,44 @@ constexpr std::int64_t kProfiledIterations = 500;
 constexpr int kReproducibleBatch = 64;
 // Larger batches are no faster.
 constexpr int kMostImages = 1 << 14;
+// fp16 ends at 65504. Inputs of about 1 lead to maps of some hundreds, inputs of 0..255 to more than 10^5 on
+// trained weights; so the maps are kept as small as those of inputs up to this value. If one overflows all
+// the same, its filter is ascended again with maps smaller by 2^kRangeStep.
+constexpr float kLargestInput = 2.f;
+constexpr int kRangeStep = 5;
+constexpr int kLargestRange = 24;
+
+// The least and the largest value that images start with.
+std::pair<float, float> start_bounds(const Stage& stage, const InitialImages& given) {
+  if (given.count > 0) {
+    const auto [low, high] = std::ranges::minmax(given.values);
+    return {low, high};
+  }
+  if (stage.parameterisation.range == Parameterisation::Range::sigmoid) return {0.f, 1.f};
+  const Start& start = stage.start;
+  switch (start.kind) {
+    case Start::Kind::uniform:
+      return {start.low, start.high};
+    case Start::Kind::gaussian:
+      return {start.mean - 4 * start.deviation, start.mean + 4 * start.deviation};
+    case Start::Kind::constant:
+      break;
+  }
+  return {start.value, start.value};
+}
+
+// The power of two by which the inputs of the start images exceed kLargestInput.
+int range_of_inputs(const Recipe& recipe, const InitialImages& given) {
+  const Stage& stage = recipe.first();
+  const auto [low, high] = start_bounds(stage, given);
+  const InputMapping& mapping = stage.input_mapping;
+  float largest = kLargestInput;
+  for (int c = 0; c < 3; ++c) {
+    for (const float value : {low, high})
+      largest = std::max(largest, std::abs(mapping.scale[c] * value + mapping.offset[c]));
+  }
+  return static_cast<int>(std::ceil(std::log2(largest / kLargestInput)));
+}
 
 class CudaEngine final : public Engine {
  public:
@@ -63,10 +103,10 @@ class CudaEngine final : public Engine {
         precision_(options.precision),
         team_(options.threads > 0 ? options.threads : default_threads()),
         index_(backend.device),
+        range_(precision_ == Precision::fp16 ? range_of_inputs(recipe, options.initial_images) : 0),
         libraries_(std::move(backend.libraries)),
         missing_(std::move(backend.missing)),
-        planner_(network, options.extent, precision_, backend.rule, std::move(backend.sources),
-                 std::move(backend.timings)),
+        planner_(network, precision_, backend.rule, std::move(backend.sources), std::move(backend.timings)),
         device_weights_(
             timed(phases_.weights, [&] { return cuda::DeviceWeights(network, weights, precision_); })) {
     if (!missing_.empty() && precision_ == Precision::tf32) {
@@ -99,9 +139,11 @@ class CudaEngine final : public Engine {
       return {
           .form = BatchForm::fixed, .images = kReproducibleBatch, .reason = "--reproducible", .memory = {}};
     std::int64_t elements = 1;  // Largest map of one image.
-    for (int layer = 0; layer < network_.layer_count(); ++layer) {
-      elements = std::max(elements, network_.map_extent(layer, options_.extent).positions() *
-                                        network_.convolutions[layer].out_channels);
+    for (const Stage& stage : recipe_.stages) {
+      for (int layer = 0; layer < network_.layer_count(); ++layer) {
+        elements = std::max(elements, network_.map_extent(layer, canvas_extent(stage)).positions() *
+                                          network_.convolutions[layer].out_channels);
+      }
     }
     make_current();
     std::size_t free = 0;
@@ -121,21 +163,31 @@ class CudaEngine final : public Engine {
 
   std::string memory_advice() const override { return "free device memory, or use --device cpu"; }
 
-  double timed_iterations(const BatchGroup& group) const override {
+  bool extend_range() override {
+    if (precision_ != Precision::fp16 || range_ >= kLargestRange) return false;
+    range_ += kRangeStep;
+    return true;
+  }
+
+  double timed_iterations(const BatchGroup& group, std::size_t /*stage*/) const override {
     return (kWarmUpIterations + kTimedIterations) * static_cast<double>(group.layout.images());
   }
 
-  std::optional<double> seconds_per_image(const BatchGroup& group, const std::stop_token& stop) override {
+  std::optional<double> seconds_per_image(const BatchGroup& group, std::size_t stage,
+                                          const std::stop_token& stop) override {
     if (stop.stop_requested()) return std::nullopt;
     make_current();
     const ThreadTeam::Scope scope(&team_);
     Recipe recipe = recipe_;
-    recipe.iterations =
-        std::max(recipe.iterations, kWarmUpIterations + kTimedIterations);  // The trace has a row for each.
+    recipe.stages = {recipe_.stages[stage]};
+    recipe.stages[0].iterations = std::max(
+        recipe.stages[0].iterations, kWarmUpIterations + kTimedIterations);  // The trace has a row for each.
+    RenderOptions options = options_;
+    options.initial_images = {};
     double seconds = 0;
     with_launch_errors([&] {
-      AscentLoop ascent(network_, recipe, options_, precision_, device_weights_,
-                        planner_.make(group.layout, use_of(group, {})));
+      AscentLoop ascent(network_, recipe, options, precision_, device_weights_, make_plans(recipe, group, {}),
+                        range_);
       ascent.start(group.batches.front());
       for (int i = 0; i < kWarmUpIterations; ++i) ascent.iterate();
       ascent.drain();
@@ -158,8 +210,10 @@ class CudaEngine final : public Engine {
     make_current();
     const ThreadTeam::Scope scope(&team_);
     with_launch_errors([&] {
-      const auto passes = cuda::make_passes(network_, recipe_, precision_, device_weights_,
-                                            planner_.make(group.layout, use_of(group, {})));
+      const Stage& stage = recipe_.first();
+      const auto passes = cuda::make_passes(
+          network_, stage, precision_, device_weights_,
+          planner_.make(group.layout, canvas_extent(stage), use_of(stage, group, {})), range_);
       for (const Batch& batch : group.batches) find_gradients(*passes, batch, images, results);
     });
   }
@@ -181,7 +235,8 @@ class CudaEngine final : public Engine {
   void find_gradients(cuda::NetworkPasses& passes, const Batch& batch, std::span<const float> images,
                       std::span<FilterGradient> results) const {
     const std::size_t count = batch.filters.size();
-    const std::size_t size = static_cast<std::size_t>(options_.extent.positions()) * 3;
+    const Extent extent = passes.plan().image;
+    const std::size_t size = static_cast<std::size_t>(extent.positions()) * 3;
     std::vector<float> starts;
     std::vector<int> filters;
     for (std::size_t i = 0; i < count; ++i) {
@@ -193,8 +248,8 @@ class CudaEngine final : public Engine {
     const cuda::DeviceBuffer<int> device_filters{std::span<const int>(filters)};
     const cuda::DeviceBuffer<float> sums(count * kernels::kFilterHeadParts);
     const cuda::DeviceBuffer<float> gradients(count * size);
-    const cuda::DeviceBuffer<float> squares(
-        count * kernels::image_gradient_parts(options_.extent.height, options_.extent.width));
+    const cuda::DeviceBuffer<float> squares(count *
+                                            kernels::image_gradient_parts(extent.height, extent.width));
     const cuda::PassArguments arguments{.images = device_images.data(),
                                         .filters = device_filters.data(),
                                         .sums = sums.data(),
@@ -205,22 +260,32 @@ class CudaEngine final : public Engine {
     passes.backward(arguments, stream);
     stream.synchronise();
     const std::vector<float> parts = cuda::to_host(sums.data(), sums.size());
+    const std::vector<float> weights = cuda::to_host(passes.loss_weights(), count);
     for (std::size_t i = 0; i < count; ++i) {
       if (batch.indices[i] == Batch::kPadding) continue;
       FilterGradient& result = results[batch.indices[i]];
       result.id = batch.filters[i];
       for (int part = 0; part < kernels::kFilterHeadParts; ++part)
         result.loss += parts[i * kernels::kFilterHeadParts + part];
-      result.loss /= static_cast<double>(network_.map_extent(result.id.layer, options_.extent).positions());
+      result.loss *= double{weights[i]};
       result.gradient = cuda::to_host(gradients.data() + i * size, size);
       result.masks = passes.masks(static_cast<int>(i));
     }
   }
 
-  cuda::PlanUse use_of(const BatchGroup& group, std::stop_token stop,
+  std::vector<cuda::Plan> make_plans(const Recipe& recipe, const BatchGroup& group, std::stop_token stop,
+                                     RenderObserver* observer = nullptr) {
+    std::vector<cuda::Plan> plans;
+    for (const Stage& stage : recipe.stages)
+      plans.push_back(
+          planner_.make(group.layout, canvas_extent(stage), use_of(stage, group, stop, observer)));
+    return plans;
+  }
+
+  cuda::PlanUse use_of(const Stage& stage, const BatchGroup& group, std::stop_token stop,
                        RenderObserver* observer = nullptr) const {
     const std::int64_t iterations =
-        std::max<std::int64_t>(recipe_.iterations, options_.profile_count > 0 ? kProfiledIterations : 0);
+        std::max<std::int64_t>(stage.iterations, options_.profile_count > 0 ? kProfiledIterations : 0);
     cuda::PlanUse use{.iterations = iterations * std::ssize(group.batches), .stop = std::move(stop)};
     if (observer != nullptr)
       use.on_notice = [observer](const std::string& text) { observer->on_notice(text); };
@@ -234,7 +299,7 @@ class CudaEngine final : public Engine {
     {
       const PhaseTimer timer(phases_.plans);
       ascent.emplace(network_, recipe_, options_, precision_, device_weights_,
-                     planner_.make(group.layout, use_of(group, stop, &observer)));
+                     make_plans(recipe_, group, stop, &observer), range_);
     }
     const PhaseTimer timer(phases_.ascent);
     const auto lost = [&](const char* reason) {
@@ -271,7 +336,7 @@ class CudaEngine final : public Engine {
       if (ascent.has_results() && ascent.results_arrived()) deliver_some(ascent, observer);
       return finished;
     };
-    for (int iteration = 1; iteration <= recipe_.iterations; ++iteration) {
+    for (int iteration = 1; iteration <= recipe_.iterations(); ++iteration) {
       while (iteration - attend() > kIterationsAhead) {
         if (stop.stop_requested()) return false;
         std::this_thread::sleep_for(kPollInterval);
@@ -280,9 +345,9 @@ class CudaEngine final : public Engine {
       iterate(ascent);
     }
     while (ascent.has_results()) deliver_one(ascent, observer);
-    remember_plan(ascent.plan());
+    for (std::size_t stage = 0; stage < recipe_.stages.size(); ++stage) remember_plan(ascent.plan(stage));
     ascent.finish();
-    while (attend() < recipe_.iterations) {
+    while (attend() < recipe_.iterations()) {
       if (stop.stop_requested()) return true;  // Everything is enqueued, so the batch still counts.
       std::this_thread::sleep_for(kPollInterval);
     }
@@ -336,6 +401,7 @@ class CudaEngine final : public Engine {
   const Precision precision_;
   ThreadTeam team_;  // Converts weight layouts and compares results of kernels.
   const int index_;
+  int range_;  // Maps are kept 2^-range_ times as large.
   const Libraries libraries_;
   const std::string missing_;
   cudaDeviceProp device_{};

@@ -1,6 +1,7 @@
 #include "network_passes.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 #include <vector>
 
@@ -26,6 +27,12 @@ kernels::InputMap to_kernel_map(const InputMapping& mapping) {
   std::ranges::copy(mapping.source, map.source);
   std::ranges::copy(mapping.scale, map.scale);
   std::ranges::copy(mapping.offset, map.offset);
+  return map;
+}
+
+kernels::InputMap shifted(kernels::InputMap map, int range) {
+  for (float& scale : map.scale) scale = std::ldexp(scale, -range);
+  for (float& offset : map.offset) offset = std::ldexp(offset, -range);
   return map;
 }
 
@@ -64,12 +71,14 @@ std::size_t largest_map(const Sizes& sizes) {
 template <class T>
 class NetworkPassesOf final : public NetworkPasses {
  public:
-  NetworkPassesOf(const Network& network, const Recipe& recipe, DeviceWeights& weights, Plan plan)
+  NetworkPassesOf(const Network& network, const Stage& stage, DeviceWeights& weights, Plan plan, int range)
       : network_(network),
         weights_(weights),
         plan_(std::move(plan)),
-        map_(to_kernel_map(recipe.input_mapping)),
-        rescue_(recipe.rescue) {
+        map_(to_kernel_map(stage.input_mapping)),
+        shifted_map_(shifted(map_, range)),
+        range_(range),
+        objective_(stage.objective) {
     const BatchLayout& layout = plan_.layout;
     const Sizes sizes{network_, plan_.image, layout};
     for (DeviceBuffer<T>& buffer : buffers_) buffer = allocate<T>(largest_map(sizes));
@@ -85,8 +94,10 @@ class NetworkPassesOf final : public NetworkPasses {
     std::vector<float> weights_of_losses(layout.images());
     std::vector<float> factors(layout.images());
     for (int image = 0; image < layout.images(); ++image) {
-      const auto positions = static_cast<float>(sizes.positions(layout.layer_of(image)));
-      weights_of_losses[image] = 1.f / positions;
+      const auto positions = static_cast<float>(
+          counted_positions(objective_, network_.map_extent(layout.layer_of(image), plan_.image))
+              .positions());
+      weights_of_losses[image] = std::ldexp(1.f / positions, range);
       factors[image] = 1.f / (positions * kHeadGradient);
     }
     if (layout.continuing_past(0) > 0) {
@@ -203,16 +214,17 @@ class NetworkPassesOf final : public NetworkPasses {
       const int first = layout.continuing_past(0);
       const int parts = kernels::image_gradient_parts(plan_.image.height, plan_.image.width);
       kernels::image_head_gradient({.active = layers_[0].head_active.data(),
-                                    .sums = rescue_ ? sums_of(arguments, first) : nullptr,
+                                    .sums = objective_.rescues() ? sums_of(arguments, first) : nullptr,
                                     .weights = weights_.filters(0),
                                     .filters = arguments.filters + first,
                                     .map = map_,
-                                    .scale = 1.f / static_cast<float>(plan_.image.positions()),
+                                    .scale = sign() / static_cast<float>(counted(0).positions()),
                                     .image_gradients = arguments.gradients + image_size() * first,
                                     .squares = arguments.squares + std::size_t(parts) * first,
                                     .images_count = layout.targeting(0),
                                     .height = plan_.image.height,
-                                    .width = plan_.image.width},
+                                    .width = plan_.image.width,
+                                    .window = window(0)},
                                    stream);
     }
   }
@@ -227,7 +239,12 @@ class NetworkPassesOf final : public NetworkPasses {
     }
     masks.filter = layers_[target].read_head(image - plan_.layout.continuing_past(target),
                                              network_.map_extent(target, plan_.image).positions());
-    if (rescue_ && std::ranges::count(masks.filter, 1) == 0) std::ranges::fill(masks.filter, 1);
+    if (objective_.rescues() && std::ranges::count(masks.filter, 1) == 0) {
+      const MapWindow window = counted(target);
+      const int width = network_.map_extent(target, plan_.image).width;
+      for (int y = window.top; y < window.bottom; ++y)
+        std::fill_n(masks.filter.begin() + y * width + window.left, window.right - window.left, 1);
+    }
     return masks;
   }
 
@@ -248,12 +265,12 @@ class NetworkPassesOf final : public NetworkPasses {
     for (int layer = 0; layer <= layout.deepest_layer(); ++layer) {
       if (layer == 0 || layout.targeting(layer) > 0) {
         weights_.filters(layer);
-        weights_.bias(layer, BiasType::fp32);
+        weights_.bias(layer, BiasType::fp32, range_);
       }
       const Plan::Layer& plan = plan_.layers[layer];
       if (plan.fprop) {
         weights_.kernel(layer, plan.fprop->weight_layout());
-        weights_.bias(layer, plan.fprop->bias_type());
+        weights_.bias(layer, plan.fprop->bias_type(), range_);
       }
       if (plan.dgrad) weights_.kernel(layer, plan.dgrad->weight_layout());
     }
@@ -262,6 +279,22 @@ class NetworkPassesOf final : public NetworkPasses {
   // The range of an operation in a profile, under the layer's name.
   nvtx::Range operation(int layer, const char* name) const {
     return nvtx::Range(network_.convolutions[layer].name + ' ' + name);
+  }
+
+  float sign() const { return objective_.minimise ? -1.f : 1.f; }
+  MapWindow counted(int layer) const {
+    return counted_positions(objective_, network_.map_extent(layer, plan_.image));
+  }
+  // counted(layer) for the kernels, which have a faster form for the whole map.
+  kernels::HeadWindow window(int layer) const {
+    const Extent map = network_.map_extent(layer, plan_.image);
+    const MapWindow window = counted(layer);
+    if (window == MapWindow{0, 0, map.height, map.width} && !objective_.before_relu) return {};
+    return {.top = window.top,
+            .left = window.left,
+            .bottom = window.bottom,
+            .right = window.right,
+            .before_relu = objective_.before_relu};
   }
 
   std::size_t image_size() const { return plan_.image.positions() * 3; }
@@ -287,8 +320,8 @@ class NetworkPassesOf final : public NetworkPasses {
     const nvtx::Range range = operation(0, "fprop");
     first_layer_fprop_({.images = arguments.images,
                         .weights = weights_.filters(0),
-                        .bias = static_cast<const float*>(weights_.bias(0, BiasType::fp32)),
-                        .map = map_,
+                        .bias = static_cast<const float*>(weights_.bias(0, BiasType::fp32, range_)),
+                        .map = shifted_map_,
                         .output = output,
                         .mask = layers_[0].bits.data(),
                         .images_count = plan_.layout.continuing_past(0),
@@ -305,7 +338,7 @@ class NetworkPassesOf final : public NetworkPasses {
     ConvolutionVariant& variant = *plan_.layers[layer].fprop;
     variant.launch({.source = input,
                     .weights = weights_.kernel(layer, variant.weight_layout()),
-                    .bias = weights_.bias(layer, variant.bias_type()),
+                    .bias = weights_.bias(layer, variant.bias_type(), range_),
                     .destination = output,
                     .mask_out = mask,
                     .workspace = workspace_.data(),
@@ -320,19 +353,20 @@ class NetworkPassesOf final : public NetworkPasses {
     const int first = plan_.layout.continuing_past(layer);
     const Extent map = network_.map_extent(layer, plan_.image);
     const Convolution& convolution = network_.convolutions[layer];
-    const auto* const bias = static_cast<const float*>(weights_.bias(layer, BiasType::fp32));
+    const auto* const bias = static_cast<const float*>(weights_.bias(layer, BiasType::fp32, range_));
     float* const sums = sums_of(arguments, first);
     if (layer == 0) {
       kernels::image_head({.images = arguments.images + image_size() * first,
                            .weights = weights_.filters(0),
                            .bias = bias,
                            .filters = arguments.filters + first,
-                           .map = map_,
+                           .map = shifted_map_,
                            .sums = sums,
                            .active = layers_[0].head_active.data(),
                            .images_count = plan_.layout.targeting(0),
                            .height = map.height,
-                           .width = map.width},
+                           .width = map.width,
+                           .window = window(0)},
                           stream);
       return;
     }
@@ -345,7 +379,8 @@ class NetworkPassesOf final : public NetworkPasses {
                              .images_count = plan_.layout.targeting(layer),
                              .height = map.height,
                              .width = map.width,
-                             .channels = convolution.in_channels},
+                             .channels = convolution.in_channels,
+                             .window = window(layer)},
                             stream);
   }
 
@@ -356,16 +391,17 @@ class NetworkPassesOf final : public NetworkPasses {
     const Extent map = network_.map_extent(layer, plan_.image);
     const int channels = network_.convolutions[layer].in_channels;
     kernels::filter_head_gradient<T>({.active = layers_[layer].head_active.data(),
-                                      .sums = rescue_ ? sums_of(arguments, first) : nullptr,
+                                      .sums = objective_.rescues() ? sums_of(arguments, first) : nullptr,
                                       .weights = weights_.filters(layer),
                                       .filters = arguments.filters + first,
                                       .mask = {format, mask_data(layer - 1, format, first)},
-                                      .scale = kHeadGradient,
+                                      .scale = sign() * kHeadGradient,
                                       .gradient = input_gradient + map.positions() * channels * first,
                                       .images_count = plan_.layout.targeting(layer),
                                       .height = map.height,
                                       .width = map.width,
-                                      .channels = channels},
+                                      .channels = channels,
+                                      .window = window(layer)},
                                      stream);
   }
 
@@ -373,7 +409,9 @@ class NetworkPassesOf final : public NetworkPasses {
   DeviceWeights& weights_;
   const Plan plan_;
   const kernels::InputMap map_;
-  const bool rescue_;
+  const kernels::InputMap shifted_map_;  // To maps 2^-range_ times as large.
+  const int range_;
+  const Objective objective_;
   // Null if no image continues past the first layer.
   decltype(kernels::FirstLayerFpropKernel<T>::launch) first_layer_fprop_ = nullptr;
   decltype(kernels::FirstLayerDgradKernel<T>::launch) first_layer_dgrad_ = nullptr;
@@ -406,10 +444,10 @@ std::size_t passes_bytes(const Network& network, Extent image, Precision precisi
   return bytes;
 }
 
-std::unique_ptr<NetworkPasses> make_passes(const Network& network, const Recipe& recipe, Precision precision,
-                                           DeviceWeights& weights, Plan plan) {
+std::unique_ptr<NetworkPasses> make_passes(const Network& network, const Stage& stage, Precision precision,
+                                           DeviceWeights& weights, Plan plan, int range) {
   return with_storage(precision, [&]<class T>(Storage<T>) -> std::unique_ptr<NetworkPasses> {
-    return std::make_unique<NetworkPassesOf<T>>(network, recipe, weights, std::move(plan));
+    return std::make_unique<NetworkPassesOf<T>>(network, stage, weights, std::move(plan), range);
   });
 }
 

@@ -34,15 +34,17 @@ class NetworkPasses {
  public:
   virtual ~NetworkPasses() = default;
   virtual const Plan& plan() const = 0;
-  /// [images], on the device: what each image's sums are multiplied with to give its loss, 1 / positions of
-  /// its target layer.
+  /// [images], on the device: what each image's sums are multiplied with to give its loss, 2^range / counted
+  /// positions of its target layer.
   virtual const float* loss_weights() const = 0;
   virtual std::size_t device_bytes() const = 0;
 
-  /// Sums of the responses. All sums of an image are zero exactly if no position is above zero.
+  /// Sums of the responses that the objective counts. After the ReLU, all sums of an image are zero exactly
+  /// if no such position is above zero.
   virtual void forward(const PassArguments& arguments, cudaStream_t stream) = 0;
-  /// Gradients of the losses of the last forward(), whose sums it reads too: if the recipe rescues, an image
-  /// whose sums are all zero gets the gradient of the mean before the ReLU.
+  /// Gradients of the losses of the last forward(), whose sums it reads too: if the objective rescues, an
+  /// image whose sums are all zero gets the gradient of the mean before the ReLU. Negative gradients if the
+  /// objective minimises.
   virtual void backward(const PassArguments& arguments, cudaStream_t stream) = 0;
 
   /// The masks that forward() kept for image number `image`, copied to the host. The device must have
@@ -50,10 +52,12 @@ class NetworkPasses {
   virtual GradientMasks masks(int image) const = 0;
 };
 
-/// Allocates the memory for `plan`; throws OutOfMemory. References except `recipe`, whose input_mapping and
-/// rescue are used, must outlive the passes.
-std::unique_ptr<NetworkPasses> make_passes(const Network& network, const Recipe& recipe, Precision precision,
-                                           DeviceWeights& weights, Plan plan);
+/// Allocates the memory for `plan`; throws OutOfMemory. References except `stage`, whose input_mapping and
+/// objective are used, must outlive the passes. Maps are kept 2^-`range` times as large as they are: a
+/// network of convolutions, ReLUs and pools is positively homogeneous, so that input and biases times
+/// 2^-range give every map times 2^-range. Losses and gradients do not change.
+std::unique_ptr<NetworkPasses> make_passes(const Network& network, const Stage& stage, Precision precision,
+                                           DeviceWeights& weights, Plan plan, int range = 0);
 
 /// Device memory of the passes for `layout`, without workspace, if every mask but the first layer's has
 /// format `mask`.

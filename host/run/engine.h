@@ -43,14 +43,19 @@ class Engine {
   /// has reached the observer.
   virtual void ascend(const BatchGroup& group, RenderObserver& observer, const std::stop_token& stop) = 0;
 
-  /// Seconds of an iteration per image, from timed iterations of the group's first batch or of a part of it.
-  /// Nothing if `stop` is requested meanwhile.
-  virtual std::optional<double> seconds_per_image(const BatchGroup& group, const std::stop_token& stop) = 0;
-  /// Iterations, times images, that seconds_per_image() runs.
-  virtual double timed_iterations(const BatchGroup& group) const = 0;
+  /// Called when results were not finite: whether the engine can keep larger values finite from now on, so
+  /// that those filters are worth another try.
+  virtual bool extend_range() { return false; }
 
-  /// Losses and gradients of `images`, [filters][height][width][3]; each filter's are written to `results` at
-  /// its index in the schedule.
+  /// Seconds per image of an iteration of the recipe's stage number `stage`, from timed iterations of the
+  /// group's first batch or of a part of it. Nothing if `stop` is requested meanwhile.
+  virtual std::optional<double> seconds_per_image(const BatchGroup& group, std::size_t stage,
+                                                  const std::stop_token& stop) = 0;
+  /// Iterations, times images, that seconds_per_image() runs.
+  virtual double timed_iterations(const BatchGroup& group, std::size_t stage) const = 0;
+
+  /// Losses and gradients of `images`, [filters][height][width][3], as the network of the first stage sees
+  /// them; each filter's are written to `results` at its index in the schedule.
   virtual void find_gradients(const BatchGroup& group, std::span<const float> images,
                               std::span<FilterGradient> results) = 0;
 };

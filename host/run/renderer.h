@@ -20,6 +20,7 @@
 namespace filterscope {
 
 class Engine;
+class FinishedFilters;
 class OutOfMemory;
 
 /// Renders filters of one network with one set of weights and one recipe: validates requests, makes the
@@ -53,11 +54,15 @@ class Renderer {
   /// Error.
   void render(std::span<const FilterId> filters, RenderObserver& observer, const std::stop_token& stop);
 
-  /// Losses and gradients of `images`, [filters][height][width][3], one for each of `filters` and in their
-  /// order: to check what render() climbs. Another number of images is a usage Error.
+  /// Losses and gradients of `images`, [filters][height][width][3], as the network of the first stage sees
+  /// them, one for each of `filters` and in their order: to check what render() climbs. Another number of
+  /// images is a usage Error.
   std::vector<FilterGradient> gradients(std::span<const FilterId> filters, std::span<const float> images);
 
  private:
+  void ascend(Schedule& schedule, std::span<const FilterId> filters, FinishedFilters& finished,
+              const std::stop_token& stop);
+  double flops_per_image(const BatchLayout& layout, std::size_t stage) const;
   Error too_little_memory(const OutOfMemory& error, const BatchLayout& layout) const;
 
   const Network& network_;

@@ -166,8 +166,8 @@ Schedule make_schedule(std::span<const FilterId> filters, const Recipe& recipe, 
 
 std::size_t frame_bytes(const Recipe& recipe, const RenderOptions& options) {
   if (options.frame_every == 0) return 0;
-  return static_cast<std::size_t>(options.extent.positions()) * 3 *
-         static_cast<std::size_t>(frame_count(recipe.iterations, options.frame_every));
+  return static_cast<std::size_t>(recipe.picture_extent().positions()) * 3 *
+         static_cast<std::size_t>(frame_count(recipe.iterations(), options.frame_every));
 }
 
 }  // namespace filterscope

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <string_view>
 
+#include "../ascent/recipe.h"
 #include "../base/error.h"
 #include "../base/text.h"
 
@@ -26,31 +27,16 @@ std::size_t values_of(Extent extent, std::size_t images) {
 }  // namespace
 
 void require_settings(const Network& network, const Recipe& recipe, const RenderOptions& options) {
-  require_at_least("Recipe::iterations", 1, recipe.iterations);
-  require_at_least("Recipe::trace_points", 1, recipe.trace_points);
-  const double step = recipe.optimiser.step;
-  if (!std::isfinite(step) || step <= 0)
-    throw Error(ErrorKind::usage,
-                fmt::format("Optimiser::step: expected a finite number above 0, found {}", step));
-  const double epsilon = recipe.gradient_normalisation.epsilon;
-  if (!std::isfinite(epsilon) || epsilon < 0) {
-    throw Error(
-        ErrorKind::usage,
-        fmt::format("GradientNormalisation::epsilon: expected a finite number from 0, found {}", epsilon));
-  }
-  const Extent extent = options.extent;
-  const int smallest = network.smallest_image();
-  if (extent.height < smallest || extent.width < smallest) {
-    throw Error(ErrorKind::usage, fmt::format("--size: {} is too small for {}; expected at least {}",
-                                              size_text(extent), network.name, smallest));
-  }
+  require_valid(recipe, network.smallest_image());
+  const Extent extent = recipe.first().extent;
   const InitialImages& start = options.initial_images;
   require_at_least("InitialImages::count", 0, start.count);
   if (start.count > 0 && start.extent != extent) {
     throw Error(
         ErrorKind::usage,
-        fmt::format("InitialImages::extent: expected RenderOptions::extent, {}, found {} (width x height)",
-                    size_text(extent), size_text(start.extent)));
+        fmt::format(
+            "InitialImages::extent: expected that of the recipe's first stage, {}, found {} (width x height)",
+            size_text(extent), size_text(start.extent)));
   }
   if (start.count > 0 && start.values.size() != values_of(extent, start.count)) {
     throw Error(ErrorKind::usage, fmt::format("InitialImages::values: expected {} for {}, found {}",
@@ -95,12 +81,32 @@ void require_start_images(const RenderOptions& options, std::span<const FilterId
                           counted(std::ssize(filters), "filter"), count));
 }
 
-void require_images(const RenderOptions& options, std::span<const FilterId> filters,
-                    std::span<const float> images) {
-  const std::size_t expected = values_of(options.extent, filters.size());
+void require_images(const Recipe& recipe, std::span<const FilterId> filters, std::span<const float> images) {
+  const std::size_t expected = values_of(canvas_extent(recipe.first()), filters.size());
   if (images.size() == expected) return;
   throw Error(ErrorKind::usage, fmt::format("images: expected {} values for {}, found {}", expected,
                                             counted(std::ssize(filters), "filter"), images.size()));
+}
+
+void require_objective(const Network& network, const Recipe& recipe, std::span<const FilterId> filters) {
+  for (std::size_t number = 0; number < recipe.stages.size(); ++number) {
+    const Stage& stage = recipe.stages[number];
+    for (const FilterId id : filters) {
+      const Extent map = network.map_extent(id.layer, canvas_extent(stage));
+      const MapWindow window = counted_positions(stage.objective, map);
+      if (window.top >= 0 && window.left >= 0 && window.top < window.bottom && window.left < window.right &&
+          window.bottom <= map.height && window.right <= map.width)
+        continue;
+      const bool position = stage.objective.kind == Objective::Kind::position;
+      throw Error(
+          ErrorKind::usage,
+          fmt::format("stages.{}.objective.{}: no position of the map of {}, which is {} (width x "
+                      "height) for images of {}, counts; expected a {}, a larger size or other layers",
+                      number, position ? "position" : "margin", network.convolutions[id.layer].name,
+                      size_text(map), size_text(canvas_extent(stage)),
+                      position ? "position inside it" : "smaller margin"));
+    }
+  }
 }
 
 }  // namespace filterscope

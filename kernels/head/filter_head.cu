@@ -70,12 +70,12 @@ __device__ inline void add_products(float (&column_sums)[3][kRun], Global<const 
   }
 }
 
-template <class T>
+template <class T, class Window>
 __global__ void __launch_bounds__(kThreads, 4)
     filter_head_kernel(Global<const std::uint32_t> input, Global<const float> weights,
                        Global<const float> bias, Global<const int> filters, Global<float> sums,
                        Global<std::uint32_t> active, int positions, int width, int channels, int chunks,
-                       int warps_per_word) {
+                       int warps_per_word, Window window) {
   FILTERSCOPE_DYNAMIC_SHARED(Quad, taps);  // [chunk][row][column][quad][lane]
   FILTERSCOPE_SHARED(float, partial, 2 * kThreads);
 
@@ -150,7 +150,7 @@ __global__ void __launch_bounds__(kThreads, 4)
     if (slice == 0 && word < end_word) {
       const int position = word * kWordPositions + thread % kWarpSize;
       sum += active_word(active, static_cast<std::int64_t>(image) * words + word, response + offset,
-                         position < positions);
+                         position < positions, window, position, width);
     }
   }
   sum = block_reduce<Sum, kThreads>(sum);
@@ -163,12 +163,14 @@ template <class T>
 void filter_head(const FilterHeadArguments<T>& arguments, cudaStream_t stream) {
   const int chunks = ceil_div(arguments.channels, kChannelChunk<T>);
   const int warps_per_word = chunks >= 4 ? 4 : chunks >= 2 ? 2 : 1;
-  launch("filter_head", filter_head_kernel<T>,
-         {dim3(kFilterHeadParts, static_cast<unsigned>(arguments.images_count)), dim3(kThreads),
-          static_cast<std::size_t>(chunks) * kChunkQuads<T> * sizeof(Quad)},
-         stream, reinterpret_cast<const std::uint32_t*>(arguments.input), arguments.weights, arguments.bias,
-         arguments.filters, arguments.sums, arguments.active, arguments.height * arguments.width,
-         arguments.width, arguments.channels, chunks, warps_per_word);
+  with_window(arguments.window, [&]<class Window>(const Window& window) {
+    launch("filter_head", filter_head_kernel<T, Window>,
+           {dim3(kFilterHeadParts, static_cast<unsigned>(arguments.images_count)), dim3(kThreads),
+            static_cast<std::size_t>(chunks) * kChunkQuads<T> * sizeof(Quad)},
+           stream, reinterpret_cast<const std::uint32_t*>(arguments.input), arguments.weights, arguments.bias,
+           arguments.filters, arguments.sums, arguments.active, arguments.height * arguments.width,
+           arguments.width, arguments.channels, chunks, warps_per_word, window);
+  });
 }
 
 template void filter_head(const FilterHeadArguments<float>&, cudaStream_t);

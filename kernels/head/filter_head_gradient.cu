@@ -18,12 +18,12 @@ constexpr int kThreads = 256;
 constexpr int kTaps = 9;
 constexpr int kFactorQuads = ceil_div(kTaps, 4);
 
-template <class T, MaskFormat kFormat>
+template <class T, MaskFormat kFormat, class Window>
 __global__ void __launch_bounds__(kThreads, 2)
     filter_head_gradient_kernel(Global<const std::uint32_t> active, Global<const float> response_sums,
                                 Global<const float> weights, Global<const int> filters,
                                 ReluMaskReader<kFormat, T> mask, float scale, Global<T> gradient, int height,
-                                int width, int channels) {
+                                int width, int channels, Window window) {
   FILTERSCOPE_SHARED(Quad, factors, kThreads * kFactorQuads);
 
   const int thread = static_cast<int>(threadIdx.x);
@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(kThreads, 2)
 
   float thread_factors[4 * kFactorQuads] = {};
   tap_factors(thread_factors, active, is_rescued(response_sums, image), image, (first + thread) / width,
-              (first + thread) % width, height, width, scale);
+              (first + thread) % width, height, width, scale, window);
 #pragma unroll
   for (int i = 0; i < kFactorQuads; ++i) {
     factors[thread * kFactorQuads + i] = {thread_factors[4 * i], thread_factors[4 * i + 1],
@@ -84,11 +84,14 @@ template <class T, MaskFormat kFormat>
 void launch_gradient(const FilterHeadGradientArguments<T>& arguments, cudaStream_t stream) {
   const int blocks =
       ceil_div(arguments.height * arguments.width, kThreads) * ceil_div(arguments.channels, kChannelChunk<T>);
-  launch("filter_head_gradient", filter_head_gradient_kernel<T, kFormat>,
-         {dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(arguments.images_count)), dim3(kThreads)},
-         stream, arguments.active, arguments.sums, arguments.weights, arguments.filters,
-         ReluMaskReader<kFormat, T>(arguments.mask.data), arguments.scale, arguments.gradient,
-         arguments.height, arguments.width, arguments.channels);
+  with_window(arguments.window, [&]<class Window>(const Window& window) {
+    launch(
+        "filter_head_gradient", filter_head_gradient_kernel<T, kFormat, Window>,
+        {dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(arguments.images_count)), dim3(kThreads)},
+        stream, arguments.active, arguments.sums, arguments.weights, arguments.filters,
+        ReluMaskReader<kFormat, T>(arguments.mask.data), arguments.scale, arguments.gradient,
+        arguments.height, arguments.width, arguments.channels, window);
+  });
 }
 
 }  // namespace

@@ -17,9 +17,11 @@ constexpr int kGradientThreads = kGradientTile * kGradientTile;
 constexpr int kTaps = 9;
 constexpr int kImageTaps = 27;
 
+template <class Window>
 __global__ void __launch_bounds__(kThreads)
     image_head_kernel(MappedImages input, Global<const float> weights, Global<const float> bias,
-                      Global<const int> filters, Global<float> sums, Global<std::uint32_t> active) {
+                      Global<const int> filters, Global<float> sums, Global<std::uint32_t> active,
+                      Window window) {
   const int thread = static_cast<int>(threadIdx.x);
   const int image = static_cast<int>(blockIdx.y);
   const int part = static_cast<int>(blockIdx.x);
@@ -45,18 +47,19 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
       for (int c = 0; c < 3; ++c) response += pixel.channels[c] * weight[tap * 3 + c];
     }
-    sum +=
-        active_word(active, static_cast<std::int64_t>(image) * words + word, response, position < positions);
+    sum += active_word(active, static_cast<std::int64_t>(image) * words + word, response,
+                       position < positions, window, position, input.width);
   }
   sum = block_reduce<Sum, kThreads>(sum);
   if (thread == 0) sums.store(image * kFilterHeadParts + part, sum);
 }
 
+template <class Window>
 __global__ void __launch_bounds__(kGradientThreads)
     image_head_gradient_kernel(Global<const std::uint32_t> active, Global<const float> response_sums,
                                Global<const float> weights, Global<const int> filters, InputMap map,
                                float scale, Global<float> image_gradients, Global<float> squares, int height,
-                               int width) {
+                               int width, Window window) {
   const int thread = static_cast<int>(threadIdx.x);
   const int image = static_cast<int>(blockIdx.y);
   const int part = static_cast<int>(blockIdx.x);
@@ -67,7 +70,7 @@ __global__ void __launch_bounds__(kGradientThreads)
   float square = 0.f;
   if (y < height && x < width) {
     float factors[kTaps];
-    tap_factors(factors, active, is_rescued(response_sums, image), image, y, x, height, width, scale);
+    tap_factors(factors, active, is_rescued(response_sums, image), image, y, x, height, width, scale, window);
     Pixel input_gradient{};
 #pragma unroll
     for (int tap = 0; tap < kTaps; ++tap) {
@@ -91,19 +94,24 @@ __global__ void __launch_bounds__(kGradientThreads)
 }  // namespace
 
 void image_head(const ImageHeadArguments& arguments, cudaStream_t stream) {
-  launch("image_head", image_head_kernel,
-         {dim3(kFilterHeadParts, static_cast<unsigned>(arguments.images_count)), dim3(kThreads)}, stream,
-         MappedImages{arguments.images, arguments.map, arguments.height, arguments.width}, arguments.weights,
-         arguments.bias, arguments.filters, arguments.sums, arguments.active);
+  with_window(arguments.window, [&]<class Window>(const Window& window) {
+    launch("image_head", image_head_kernel<Window>,
+           {dim3(kFilterHeadParts, static_cast<unsigned>(arguments.images_count)), dim3(kThreads)}, stream,
+           MappedImages{arguments.images, arguments.map, arguments.height, arguments.width},
+           arguments.weights, arguments.bias, arguments.filters, arguments.sums, arguments.active, window);
+  });
 }
 
 void image_head_gradient(const ImageHeadGradientArguments& arguments, cudaStream_t stream) {
-  launch("image_head_gradient", image_head_gradient_kernel,
-         {dim3(static_cast<unsigned>(image_gradient_parts(arguments.height, arguments.width)),
-               static_cast<unsigned>(arguments.images_count)),
-          dim3(kGradientThreads)},
-         stream, arguments.active, arguments.sums, arguments.weights, arguments.filters, arguments.map,
-         arguments.scale, arguments.image_gradients, arguments.squares, arguments.height, arguments.width);
+  with_window(arguments.window, [&]<class Window>(const Window& window) {
+    launch("image_head_gradient", image_head_gradient_kernel<Window>,
+           {dim3(static_cast<unsigned>(image_gradient_parts(arguments.height, arguments.width)),
+                 static_cast<unsigned>(arguments.images_count)),
+            dim3(kGradientThreads)},
+           stream, arguments.active, arguments.sums, arguments.weights, arguments.filters, arguments.map,
+           arguments.scale, arguments.image_gradients, arguments.squares, arguments.height, arguments.width,
+           window);
+  });
 }
 
 }  // namespace filterscope::kernels

@@ -20,6 +20,7 @@ struct ImageHeadArguments {
   int images_count;
   int height;
   int width;
+  HeadWindow window{};
 };
 
 /// filter_head for the first layer, through the input map, in fp32. Throws LaunchError.
@@ -37,6 +38,7 @@ struct ImageHeadGradientArguments {
   int images_count;
   int height;
   int width;
+  HeadWindow window{};
 };
 
 /// filter_head_gradient for the first layer, through the input map to the image, in fp32. Throws LaunchError.

@@ -32,6 +32,13 @@ __global__ void start_ascent_kernel(Global<AscentStatus> status, Global<int> ste
   alive_from.store(image, 0);
 }
 
+__global__ void continue_ascent_kernel(Global<AscentStatus> status, int images_count) {
+  const int image = static_cast<int>(blockIdx.x * kStartThreads + threadIdx.x);
+  if (image < images_count && status.load(image) == AscentStatus::dead)
+    status.store(image, AscentStatus::climbing);
+}
+
+template <bool kBeforeRelu>
 __global__ void __launch_bounds__(kTraceThreads, 1)
     loss_trace_kernel(Global<const float> sums, Global<const float> weights, Global<AscentStatus> status,
                       Global<float> first_losses, Global<float> losses, Global<int> inactive,
@@ -56,7 +63,9 @@ __global__ void __launch_bounds__(kTraceThreads, 1)
       losses.store(image, loss);
       if (counts && iteration == 1) first_losses.store(image, loss);
       if (!isfinite(loss)) status.store(image, AscentStatus::nonfinite);
-      if (sum == 0.f && counts) {
+      if (kBeforeRelu) {
+        // Zero is a value like any other.
+      } else if (sum == 0.f && counts) {
         inactive.store(image, inactive.load(image) + 1);
         alive_from.store(image, iteration + 1);
       } else if (sum == 0.f) {
@@ -86,11 +95,18 @@ void start_ascent(const AscentState& state, int images_count, cudaStream_t strea
          state.alive_from, state.iteration, images_count);
 }
 
+void continue_ascent(const AscentState& state, int images_count, cudaStream_t stream) {
+  launch("continue_ascent", continue_ascent_kernel,
+         {dim3(static_cast<unsigned>(ceil_div(images_count, kStartThreads))), dim3(kStartThreads)}, stream,
+         state.status, images_count);
+}
+
 void loss_trace(const LossTraceArguments& arguments, cudaStream_t stream) {
   const AscentState& state = arguments.state;
-  launch("loss_trace", loss_trace_kernel, {dim3(1), dim3(kTraceThreads)}, stream, arguments.sums,
-         arguments.weights, state.status, state.first_losses, state.losses, state.inactive, state.alive_from,
-         state.iteration, arguments.trace, arguments.trace_every, arguments.progress, arguments.images_count);
+  const auto kernel = arguments.before_relu ? loss_trace_kernel<true> : loss_trace_kernel<false>;
+  launch("loss_trace", kernel, {dim3(1), dim3(kTraceThreads)}, stream, arguments.sums, arguments.weights,
+         state.status, state.first_losses, state.losses, state.inactive, state.alive_from, state.iteration,
+         arguments.trace, arguments.trace_every, arguments.progress, arguments.images_count);
 }
 
 }  // namespace filterscope::kernels

@@ -16,7 +16,6 @@
 #include <thread>
 #include <vector>
 
-#include "host/ascent/ascent.h"
 #include "tests/support/random_network.h"
 #include "tests/support/reference.h"
 
@@ -40,9 +39,9 @@ Result run(const Network& network, const Weights& weights, const InputMapping& m
            int layer, const std::vector<int>& filters, const std::vector<float>& images, Extent extent) {
   Planner planner(network, weights, extent, rule);
   const int count = static_cast<int>(filters.size());
-  Recipe recipe;
-  recipe.input_mapping = mapping;
-  NetworkPasses passes(network, weights, recipe, planner, planner.make(layer, count), filters);
+  Stage stage;
+  stage.input_mapping = mapping;
+  NetworkPasses passes(network, weights, stage, planner, planner.make(layer, count), filters);
   Result result{std::vector<double>(count, -1), std::vector<float>(images.size(), NAN)};
   passes.loss_and_gradient(images.data(), result.losses.data(), result.gradients.data());
   // Nothing may leak from the first run into a second one, and loss() must return the same losses.
@@ -80,7 +79,7 @@ TEST(CpuNetworkPasses, TakeTheMemoryThatTheySay) {
           SCOPED_TRACE(testing::Message() << extent.height << " layer " << layer << " images " << images);
           Planner planner(network, weights, extent, rule);
           const std::size_t before = allocated_bytes();
-          const NetworkPasses passes(network, weights, find_recipe("seed"), planner,
+          const NetworkPasses passes(network, weights, find_recipe("seed").first(), planner,
                                      planner.make(layer, images), std::vector<int>(images));
           const auto taken = static_cast<double>(allocated_bytes() - before);
           const auto said = static_cast<double>(passes_bytes(network, planner, layer, images));
@@ -102,7 +101,8 @@ TEST(CpuNetworkPasses, StopsBetweenItsStepsAndLeavesNothingBehind) {
   Planner planner(network, weights, extent, PlanRule::automatic);
   std::vector<int> filters(kImages);
   for (int image = 0; image < kImages; ++image) filters[image] = image % network.convolutions[2].out_channels;
-  NetworkPasses passes(network, weights, find_recipe("seed"), planner, planner.make(2, kImages), filters);
+  NetworkPasses passes(network, weights, find_recipe("seed").first(), planner, planner.make(2, kImages),
+                       filters);
   const std::vector<float> images = test::random_values(kImages * extent.positions() * 3, 1);
   std::vector<double> expected(kImages, -1);
   std::vector<float> expected_gradients(images.size(), NAN);

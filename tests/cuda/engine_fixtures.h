@@ -25,8 +25,8 @@ inline std::vector<FilterId> some_filters() {
   return {{0, 1}, {0, 50}, {1, 4}, {2, 0}, {2, 63}, {3, 100}, {4, 10}, {4, 11}, {5, 3}};
 }
 
-inline RenderOptions options_for(Extent extent, Precision precision = Precision::fp32) {
-  RenderOptions options;
+inline RunOptions options_for(Extent extent, Precision precision = Precision::fp32) {
+  RunOptions options;
   options.extent = extent;
   options.precision = precision;
   options.keep_images = true;
@@ -35,16 +35,17 @@ inline RenderOptions options_for(Extent extent, Precision precision = Precision:
 }
 
 inline std::unique_ptr<Renderer> make_cuda_renderer(const Network& network, const Weights& weights,
-                                                    const Recipe& recipe, const RenderOptions& options,
+                                                    const Recipe& recipe, const RunOptions& options,
                                                     CudaBackend backend) {
-  return std::make_unique<Renderer>(network, weights, recipe, options,
-                                    make_cuda_engine(network, weights, recipe, options, std::move(backend)));
+  const Recipe own = sized(recipe, options.extent);
+  return std::make_unique<Renderer>(network, weights, own, options,
+                                    make_cuda_engine(network, weights, own, options, std::move(backend)));
 }
 
 // With the project's kernels only, in the order they are offered, since timing is meaningless in the
 // emulation.
 inline std::unique_ptr<Renderer> make_native_renderer(
-    const Network& network, const Weights& weights, const Recipe& recipe, const RenderOptions& options,
+    const Network& network, const Weights& weights, const Recipe& recipe, const RunOptions& options,
     const cuda::ConvolutionSource& source = cuda::native_variants) {
   return make_cuda_renderer(
       network, weights, recipe, options,
@@ -52,13 +53,14 @@ inline std::unique_ptr<Renderer> make_native_renderer(
 }
 
 inline std::unique_ptr<Renderer> make_cpu_renderer(const Network& network, const Weights& weights,
-                                                   const Recipe& recipe, const RenderOptions& options) {
-  return std::make_unique<Renderer>(network, weights, recipe, options,
-                                    make_cpu_engine(network, weights, recipe, options));
+                                                   const Recipe& recipe, const RunOptions& options) {
+  const Recipe own = sized(recipe, options.extent);
+  return std::make_unique<Renderer>(network, weights, own, options,
+                                    make_cpu_engine(network, weights, own, options));
 }
 
 inline Collector render(const Network& network, const Weights& weights, const Recipe& recipe,
-                        const RenderOptions& options, const std::vector<FilterId>& filters,
+                        const RunOptions& options, const std::vector<FilterId>& filters,
                         const cuda::ConvolutionSource& source = cuda::native_variants) {
   Collector collector;
   make_native_renderer(network, weights, recipe, options, source)->render(filters, collector, {});

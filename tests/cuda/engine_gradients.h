@@ -13,7 +13,7 @@ namespace filterscope {
 
 /// Errors of the gradients of random images, one for each of `filters`.
 inline std::vector<fidelity::GradientErrors> errors_of_gradients(
-    const Network& network, const Weights& weights, const RenderOptions& options,
+    const Network& network, const Weights& weights, const RunOptions& options,
     const std::vector<FilterId>& filters, const cuda::ConvolutionSource& source = cuda::native_variants) {
   const std::size_t size = options.extent.positions() * 3;
   const std::vector<float> images = test::random_values(filters.size() * size, 8);

@@ -77,7 +77,7 @@ class CudaEngineResults : public testing::Test {
 
   const Network network_ = test::make_network({{64}, {64}});
   const Weights weights_ = test::random_weights(network_, 3);
-  RenderOptions options_ = options_for({4, 5});
+  RunOptions options_ = options_for({4, 5});
   const std::vector<FilterId> filters_{{1, 0}, {1, 1}, {1, 2}, {1, 3}, {1, 4}, {1, 5}};
 };
 

@@ -22,7 +22,7 @@ namespace {
 TEST(CudaEngineRun, AFilterDoesNotDependOnItsPlaceInTheBatch) {
   const Network network = small_network();
   const Weights weights = test::random_weights(network, 3);
-  const RenderOptions options = options_for({12, 9}, Precision::fp16);
+  const RunOptions options = options_for({12, 9}, Precision::fp16);
   const std::vector<std::vector<FilterId>> selections{{{3, 20}, {3, 30}, {3, 40}, {5, 1}, {5, 2}},
                                                       {{3, 1}, {3, 2}, {3, 20}, {5, 60}, {5, 61}},
                                                       {{3, 19}, {3, 20}, {3, 21}, {5, 0}, {5, 63}}};
@@ -41,7 +41,7 @@ TEST(CudaEngineRun, AFilterDoesNotDependOnItsPlaceInTheBatch) {
 TEST(CudaEngineRun, ReproducibleBytesDoNotDependOnTheSelection) {
   const Network network = small_network();
   const Weights weights = test::random_weights(network, 3);
-  RenderOptions options = options_for({9, 9}, Precision::fp16);
+  RunOptions options = options_for({9, 9}, Precision::fp16);
   options.reproducible = true;
   options.batch = 3;
   const FilterId id{4, 11};
@@ -57,7 +57,7 @@ TEST(CudaEngineRun, ReproducibleBytesDoNotDependOnTheSelection) {
 TEST(CudaEngineRun, BatchesOfOneGeometryGiveWhatOneBatchGives) {
   const Network network = small_network();
   const Weights weights = test::random_weights(network, 3);
-  RenderOptions options = options_for({9, 9});
+  RunOptions options = options_for({9, 9});
   const Collector whole = render(network, weights, short_recipe(3), options, some_filters());
   for (const int batch : {1, 4, 6}) {
     options.batch = batch;
@@ -74,7 +74,7 @@ TEST(CudaEngineRun, FramesAreThePicturesOfShorterRuns) {
   const Network network = test::make_network({{64}, {64, true}, {64}});
   const Weights weights = test::random_weights(network, 3);
   const std::vector<FilterId> filters{{1, 0}, {1, 9}, {2, 5}};
-  const auto run = [&](int iterations, const RenderOptions& options) {
+  const auto run = [&](int iterations, const RunOptions& options) {
     return render(network, weights, short_recipe(iterations), options, filters);
   };
   for (const int every : {1, 3, 7}) expect_frames_of_shorter_runs(run, options_for({6, 7}), every);
@@ -83,7 +83,7 @@ TEST(CudaEngineRun, FramesAreThePicturesOfShorterRuns) {
 TEST(CudaEngineRun, FramesOfOneBatchAfterAnother) {
   const Network network = small_network();
   const Weights weights = test::random_weights(network, 3);
-  RenderOptions options = options_for({9, 9});
+  RunOptions options = options_for({9, 9});
   options.frame_every = 2;
   const std::vector<FilterId> filters = some_filters();
   const Collector whole = render(network, weights, short_recipe(5), options, filters);
@@ -104,11 +104,11 @@ TEST(CudaEngineRun, WithoutRescueADeadFilterKeepsItsImageAndDoesNotDisturbOthers
   Weights weights = test::random_weights(network, 4);
   for (std::size_t i = 0; i < 9 * 64; ++i) weights.layers[2]->kernel[i * 64 + 5] = -1.f;
   weights.layers[2]->bias[5] = -1.f;
-  RenderOptions options = options_for({8, 8});
+  RunOptions options = options_for({8, 8});
   options.trace_every = 2;
   options.frame_every = 2;
   Recipe recipe = short_recipe(6);
-  recipe.rescue = false;
+  recipe.stages[0].objective.rescue = false;
   const Collector with = render(network, weights, recipe, options, {{2, 4}, {2, 5}});
   const FilterResult& dead = with.results.at({2, 5});
   EXPECT_EQ(dead.status, FilterStatus::dead);
@@ -125,7 +125,7 @@ TEST(CudaEngineRun, NonFiniteFilterStopsAlone) {
   const Network network = test::make_network({{64}, {64}});
   Weights weights = test::random_weights(network, 4);
   for (std::size_t i = 0; i < 9 * 64; ++i) weights.layers[1]->kernel[i * 64 + 5] = 3e38f;
-  RenderOptions options = options_for({7, 8});
+  RunOptions options = options_for({7, 8});
   options.trace_every = 1;
   const Collector got = render(network, weights, short_recipe(4), options, {{1, 4}, {1, 5}, {1, 7}});
   const FilterResult& stopped = got.results.at({1, 5});
@@ -140,7 +140,7 @@ TEST(CudaEngineRun, NonFiniteFilterStopsAlone) {
 TEST(CudaEngineRun, StartsFromGivenImages) {
   const Network network = small_network();
   const Weights weights = test::random_weights(network, 3);
-  RenderOptions options = options_for({9, 12});
+  RunOptions options = options_for({9, 12});
   options.initial_images = {test::random_values(3 * 9 * 12 * 3, 5), 3, {9, 12}};
   for (const int batch : {0, 1}) {
     options.batch = batch;
@@ -162,7 +162,7 @@ TEST(CudaEngineRun, StartsFromGivenImages) {
 TEST(CudaEngineRun, ResultsDoNotDependOnHowLateTheDeviceIs) {
   const Network network = test::make_network({{64}, {64}});
   const Weights weights = test::random_weights(network, 3);
-  RenderOptions options = options_for({4, 5});
+  RunOptions options = options_for({4, 5});
   options.batch = 2;
   options.frame_every = 2;
   options.trace_every = 1;
@@ -197,7 +197,7 @@ TEST(CudaEngineRun, ResultsDoNotDependOnHowLateTheDeviceIs) {
 TEST(CudaEngineRun, TheLoopNeitherAllocatesNorCopiesNorWaits) {
   const Network network = test::make_network({{64}, {64, true}, {64}});
   const Weights weights = test::random_weights(network, 3);
-  RenderOptions options = options_for({6, 6});
+  RunOptions options = options_for({6, 6});
   const auto count = [&](int iterations) {
     Recipe recipe = short_recipe(iterations);
     recipe.trace_points = iterations;
@@ -215,7 +215,7 @@ TEST(CudaEngineRun, TheLoopNeitherAllocatesNorCopiesNorWaits) {
 TEST(CudaEngineRun, ContinuesWithSmallerBatchesWhenMemoryRunsOut) {
   const Network network = test::make_network({{64}, {64, true}, {64}});
   const Weights weights = test::random_weights(network, 3);
-  RenderOptions options = options_for({10, 10});
+  RunOptions options = options_for({10, 10});
   options.batch = 8;
   std::vector<FilterId> filters;
   for (int filter = 0; filter < 8; ++filter) filters.push_back({2, filter});
@@ -246,7 +246,7 @@ TEST(CudaEngineRun, ContinuesWithSmallerBatchesWhenMemoryRunsOut) {
 TEST(CudaEngineRun, ContinuesWithSmallerBatchesWithoutMemoryForTheGraphOrPinned) {
   const Network network = test::make_network({{64}, {64}});
   const Weights weights = test::random_weights(network, 3);
-  RenderOptions options = options_for({6, 6});
+  RunOptions options = options_for({6, 6});
   options.batch = 4;
   const std::vector<FilterId> filters{{1, 0}, {1, 1}, {1, 2}, {1, 3}, {1, 4}, {1, 5}, {1, 6}, {1, 7}};
   for (const int iterations : {1, 3}) {
@@ -294,7 +294,7 @@ class BreaksTheDevice final : public RenderObserver {
 TEST(CudaEngineRun, DeliversWhatHasArrivedWhenTheDeviceIsLost) {
   const Network network = test::make_network({{64}, {64}});
   const Weights weights = test::random_weights(network, 3);
-  RenderOptions options = options_for({5, 5});
+  RunOptions options = options_for({5, 5});
   options.batch = 2;
   const std::vector<FilterId> filters{{1, 0}, {1, 1}, {1, 2}, {1, 3}, {1, 4}, {1, 5}};
   BreaksTheDevice observer;
@@ -314,7 +314,7 @@ TEST(CudaEngineRun, DeliversWhatHasArrivedWhenTheDeviceIsLost) {
 TEST(CudaEngineRun, EveryOperationHasItsRangeInAProfile) {
   const Network network = test::make_network({{64}, {64, true}, {64}});
   const Weights weights = test::random_weights(network, 3);
-  RenderOptions options = options_for({6, 6});
+  RunOptions options = options_for({6, 6});
   options.profile_first = 3;
   options.profile_count = 1;
   emulation::take_ranges();
@@ -338,7 +338,7 @@ TEST(CudaEngineRun, EveryOperationHasItsRangeInAProfile) {
 TEST(CudaEngineRun, StopsBetweenIterationsAndKeepsWhatIsFinished) {
   const Network network = test::make_network({{64}, {64}});
   const Weights weights = test::random_weights(network, 3);
-  RenderOptions options = options_for({5, 5});
+  RunOptions options = options_for({5, 5});
   options.batch = 2;
   Collector collector;
 #if defined(FILTERSCOPE_EMULATED)
@@ -356,7 +356,7 @@ TEST(CudaEngineRun, StopsBetweenIterationsAndKeepsWhatIsFinished) {
 TEST(CudaEngineRun, ProfilingDoesNotChangeResults) {
   const Network network = test::make_network({{64}, {64}});
   const Weights weights = test::random_weights(network, 3);
-  RenderOptions options = options_for({5, 5});
+  RunOptions options = options_for({5, 5});
   const Collector plain = render(network, weights, short_recipe(5), options, {{1, 0}});
   options.profile_first = 2;
   options.profile_count = 2;

@@ -38,20 +38,20 @@ struct Tolerance {
 };
 
 void expect_reference(const Collector& got, const Network& network, const Weights& weights,
-                      const Recipe& recipe, const RenderOptions& options, const Tolerance& tolerance) {
+                      const Recipe& recipe, const RunOptions& options, const Tolerance& tolerance) {
   for (const auto& [id, result] : got.results) {
     SCOPED_TRACE(network.convolutions[id.layer].name + ":" + std::to_string(id.filter));
     const std::vector<float> start =
-        reference::noise_image(recipe.initial_image, options.seed, id.layer, id.filter, options.extent);
+        reference::noise_image(recipe.first().start, options.seed, id.layer, id.filter, options.extent);
     const reference::Ascent expected =
         reference::ascend(network, weights, recipe, id.layer, id.filter,
-                          reference::Map(options.extent, 3, start), recipe.iterations);
+                          reference::Map(options.extent, 3, start), recipe.iterations());
     ASSERT_GT(expected.gradient_norm, 0);
     EXPECT_EQ(result.status, FilterStatus::ok);
-    EXPECT_EQ(result.iterations, recipe.iterations);
+    EXPECT_EQ(result.iterations, recipe.iterations());
     EXPECT_NEAR(result.first_loss, expected.losses.front(), tolerance.first_loss * expected.losses.front());
     EXPECT_NEAR(result.final_loss, expected.final_loss, tolerance.final_loss * expected.final_loss);
-    ASSERT_EQ(result.trace.size(), std::size_t(recipe.iterations / options.trace_every));
+    ASSERT_EQ(result.trace.size(), std::size_t(recipe.iterations() / options.trace_every));
     for (const TracePoint& point : result.trace) {
       const double loss = expected.losses[point.iteration - 1];
       EXPECT_NEAR(point.loss, loss, tolerance.final_loss * loss);
@@ -86,7 +86,7 @@ class CudaEngine : public testing::TestWithParam<Precision> {};
 TEST_P(CudaEngine, AscentMatchesTheReference) {
   const Network network = small_network();
   const Weights weights = test::random_weights(network, 3);
-  RenderOptions options = options_for({13, 14}, GetParam());
+  RunOptions options = options_for({13, 14}, GetParam());
   options.seed = 9;
   options.trace_every = 2;
   const Recipe recipe = short_recipe(6);
@@ -104,7 +104,7 @@ TEST_P(CudaEngine, RescuesWhatHasNoGradient) {
   const test::RescueTolerance tolerance =
       GetParam() == Precision::fp32 ? test::RescueTolerance{1e-4, 1e-4} : test::RescueTolerance{0.5, 0.75};
   test::expect_rescue(
-      [&](const Recipe& recipe, const RenderOptions& options, const std::vector<FilterId>& filters) {
+      [&](const Recipe& recipe, const RunOptions& options, const std::vector<FilterId>& filters) {
         return render(cases.network(), cases.weights(), recipe, options, filters);
       },
       options_for(cases.extent(), GetParam()), tolerance);
@@ -114,7 +114,7 @@ TEST_P(CudaEngine, RescuesWhatHasNoGradient) {
 TEST_P(CudaEngine, GradientsAreWithinTheLimits) {
   const Network network = small_network();
   const Weights weights = test::random_weights(network, 3);
-  RenderOptions options = options_for({13, 14}, GetParam());
+  RunOptions options = options_for({13, 14}, GetParam());
   for (const int batch : {0, 4}) {
     options.batch = batch;
     for (const fidelity::GradientErrors& errors :
@@ -138,7 +138,7 @@ TEST_P(CudaEngine, RescuedGradientsAreWithinTheLimits) {
   }
   for (const bool rescue : {true, false}) {
     Recipe recipe = short_recipe(1);
-    recipe.rescue = rescue;
+    recipe.stages[0].objective.rescue = rescue;
     const auto found =
         make_native_renderer(cases.network(), cases.weights(), recipe, options_for(extent, GetParam()))
             ->gradients(cases.filters(), images);
@@ -166,7 +166,7 @@ TEST(CudaEngineRun, ImplicitGemmAloneMatchesTheReference) {
   const Network network = small_network();
   const Weights weights = test::random_weights(network, 3);
   for (const Precision precision : {Precision::fp16, Precision::bf16}) {
-    RenderOptions options = options_for({13, 14}, precision);
+    RunOptions options = options_for({13, 14}, precision);
     options.seed = 9;
     options.trace_every = 2;
     const Recipe recipe = short_recipe(4);
@@ -193,7 +193,7 @@ INSTANTIATE_TEST_SUITE_P(Precisions, CudaEngine,
 TEST(CudaEngineRun, MatchesTheCpuEngine) {
   const Network network = small_network();
   const Weights weights = test::random_weights(network, 3);
-  RenderOptions options = options_for({17, 12});
+  RunOptions options = options_for({17, 12});
   options.trace_every = 1;
   const Recipe recipe = short_recipe(4);
   const Collector got = render(network, weights, recipe, options, some_filters());
@@ -220,7 +220,7 @@ TEST(CudaEngineRun, WithCudnnMatchesTheCpuEngine) {
   const Network network = small_network();
   const Weights weights = test::random_weights(network, 3);
   for (const Precision precision : {Precision::fp32, Precision::tf32, Precision::fp16, Precision::bf16}) {
-    RenderOptions options = options_for({13, 14}, precision);
+    RunOptions options = options_for({13, 14}, precision);
     options.trace_every = 2;
     const double tolerance = precision == Precision::fp32 ? 1e-3 : precision == Precision::bf16 ? 3e-2 : 5e-3;
     for (const char* plans : {"cold", "warm", "reproducible"}) {
@@ -230,7 +230,7 @@ TEST(CudaEngineRun, WithCudnnMatchesTheCpuEngine) {
                                                cuda::make_backend(0, options.reproducible));
       Collector got;
       renderer->render(some_filters(), got, {});
-      RenderOptions on_cpu = options;
+      RunOptions on_cpu = options;
       on_cpu.precision = Precision::fp32;
       Collector expected;
       make_cpu_renderer(network, weights, short_recipe(20), on_cpu)->render(some_filters(), expected, {});

@@ -72,7 +72,7 @@ cuda::ConvolutionSource only(cuda::MaskFormat mask) {
 TEST(CudaEngineRun, EveryMaskFormatGivesTheSame) {
   const Network network = test::make_network({{64}, {32}, {32}, {32}});
   const Weights weights = test::random_weights(network, 3);
-  const RenderOptions options = options_for({7, 6});
+  const RunOptions options = options_for({7, 6});
   const std::vector<FilterId> filters{{0, 1}, {1, 4}, {2, 0}, {3, 31}};
   const Collector bits = render(network, weights, short_recipe(3), options, filters);
   const std::vector<float> images = test::random_values(filters.size() * 7 * 6 * 3, 8);
@@ -95,7 +95,7 @@ TEST(CudaEngineRun, EveryMaskFormatGivesTheSame) {
 TEST(CudaEngineRun, WithoutCudnnUsesTheProjectsKernelsAndSaysSo) {
   const Network network = test::make_network({{64}, {64}});
   const Weights weights = test::random_weights(network, 3);
-  const auto make = [&](const RenderOptions& options) {
+  const auto make = [&](const RunOptions& options) {
     return make_cuda_renderer(network, weights, short_recipe(1), options,
                               {.sources = {cuda::native_variants},
                                .rule = cuda::PlanRule::fixed,
@@ -120,7 +120,7 @@ TEST(CudaEngineRun, WithoutCudnnUsesTheProjectsKernelsAndSaysSo) {
 TEST(CudaEngineRun, FusedPoolsGiveTheSame) {
   const Network network = test::make_network({{64}, {64, true}, {64}, {64, true}, {64}});
   const Weights weights = test::random_weights(network, 3);
-  const RenderOptions options = options_for({8, 12}, Precision::fp16);
+  const RunOptions options = options_for({8, 12}, Precision::fp16);
   const std::vector<FilterId> filters{{1, 4}, {2, 0}, {3, 60}, {4, 10}};
   // Both sum in the same order.
   const auto by = [](bool fused) -> cuda::ConvolutionSource {

@@ -18,16 +18,22 @@
 namespace filterscope {
 namespace {
 
-RenderOptions small_options(Extent extent) {
-  RenderOptions options;
+RunOptions small_options(Extent extent) {
+  RunOptions options;
   options.extent = extent;
   options.device = "cpu";
   options.keep_images = true;
   return options;
 }
 
+std::unique_ptr<Renderer> make_renderer(const Network& network, const Weights& weights, const Recipe& recipe,
+                                        const RunOptions& options) {
+  return filterscope::make_renderer(network, weights, sized(recipe, options.extent),
+                                    static_cast<const RenderOptions&>(options));
+}
+
 Collector render(const Network& network, const Weights& weights, const Recipe& recipe,
-                 const RenderOptions& options, const std::vector<FilterId>& filters) {
+                 const RunOptions& options, const std::vector<FilterId>& filters) {
   Collector collector;
   make_renderer(network, weights, recipe, options)->render(filters, collector, {});
   return collector;
@@ -71,7 +77,7 @@ TEST(Engine, RefusesFiltersThatTheNetworkHasNot) {
 TEST(Engine, RefusesImagesThatAreNotOneForEach) {
   const Network network = test::small_network();
   const Weights weights = test::random_weights(network, 3);
-  RenderOptions options = small_options({16, 16});
+  RunOptions options = small_options({16, 16});
   options.initial_images = {std::vector<float>(2 * 16 * 16 * 3), 2, {16, 16}};
   const auto renderer = make_renderer(network, weights, short_recipe(1), options);
   Collector collector;
@@ -94,7 +100,7 @@ TEST(Engine, RefusesSettingsThatNobodyCanDo) {
   const Weights weights = test::random_weights(network, 3);
   const auto refused = [&](const auto& change, const std::string& message) {
     Recipe recipe = short_recipe(1);
-    RenderOptions options = small_options({16, 16});
+    RunOptions options = small_options({16, 16});
     change(recipe, options);
     // Refused before the device is checked, which this build or machine may lack.
     for (const char* device : {"cpu", "cuda", "auto"}) {
@@ -102,16 +108,12 @@ TEST(Engine, RefusesSettingsThatNobodyCanDo) {
       expect_usage_error([&] { make_renderer(network, weights, recipe, options); }, message);
     }
   };
-  refused([](Recipe& recipe, RenderOptions&) { recipe.iterations = 0; },
-          "Recipe::iterations: expected at least 1, found 0");
-  refused([](Recipe& recipe, RenderOptions&) { recipe.trace_points = 0; },
-          "Recipe::trace_points: expected at least 1, found 0");
-  refused([](Recipe& recipe, RenderOptions&) { recipe.optimiser.step = 0; },
-          "Optimiser::step: expected a finite number above 0, found 0");
-  refused([](Recipe& recipe, RenderOptions&) { recipe.gradient_normalisation.epsilon = std::nan(""); },
-          "GradientNormalisation::epsilon: expected a finite number from 0, found nan");
+  refused([](Recipe& recipe, RunOptions&) { recipe.stages[0].iterations = 0; },
+          "recipe seed: stages.0.iterations: expected a whole number from 1 to 1000000000, found 0");
+  refused([](Recipe& recipe, RunOptions&) { recipe.stages[0].optimiser.step = 0; },
+          "recipe seed: stages.0.optimiser.step: expected a number above 0, found 0");
   const auto start_images = [](int count, Extent extent, std::size_t values) {
-    return [=](Recipe&, RenderOptions& options) {
+    return [=](Recipe&, RunOptions& options) {
       options.initial_images = {std::vector<float>(values), count, extent};
     };
   };
@@ -119,14 +121,15 @@ TEST(Engine, RefusesSettingsThatNobodyCanDo) {
   refused(start_images(1, {16, 16}, 0), "InitialImages::values: expected 768 for 1 image, found 0");
   refused(start_images(2, {16, 16}, 769), "InitialImages::values: expected 1536 for 2 images, found 769");
   refused(start_images(1, {8, 16}, 384),
-          "InitialImages::extent: expected RenderOptions::extent, 16 x 16, found 16 x 8 (width x height)");
-  refused([](Recipe&, RenderOptions& options) { options.trace_every = -1; },
+          "InitialImages::extent: expected that of the recipe's first stage, 16 x 16, found 16 x 8 (width x "
+          "height)");
+  refused([](Recipe&, RunOptions& options) { options.trace_every = -1; },
           "RenderOptions::trace_every: expected at least 0, found -1");
-  refused([](Recipe&, RenderOptions& options) { options.frame_every = -1; },
+  refused([](Recipe&, RunOptions& options) { options.frame_every = -1; },
           "RenderOptions::frame_every: expected at least 0, found -1");
-  refused([](Recipe&, RenderOptions& options) { options.batch = -1; },
+  refused([](Recipe&, RunOptions& options) { options.batch = -1; },
           "RenderOptions::batch: expected at least 0, found -1");
-  refused([](Recipe&, RenderOptions& options) { options.threads = -1; },
+  refused([](Recipe&, RunOptions& options) { options.threads = -1; },
           "RenderOptions::threads: expected at least 0, found -1");
 }
 
@@ -135,7 +138,7 @@ TEST(Engine, AscentIsTheReferences) {
   const Weights weights = test::random_weights(network, 3);
   const Extent extent{13, 13};
   const Recipe recipe = short_recipe(30);
-  RenderOptions options = small_options(extent);
+  RunOptions options = small_options(extent);
   options.seed = 9;
   options.trace_every = 7;
   const std::vector<FilterId> filters{{0, 1}, {1, 4}, {2, 0}, {2, 5}, {4, 10}, {5, 3}};
@@ -145,9 +148,9 @@ TEST(Engine, AscentIsTheReferences) {
   for (const auto& [id, result] : got.results) {
     SCOPED_TRACE(network.convolutions[id.layer].name + ":" + std::to_string(id.filter));
     const std::vector<float> start =
-        reference::noise_image(recipe.initial_image, options.seed, id.layer, id.filter, extent);
-    const reference::Ascent expected = reference::ascend(network, weights, recipe, id.layer, id.filter,
-                                                         reference::Map(extent, 3, start), recipe.iterations);
+        reference::noise_image(recipe.first().start, options.seed, id.layer, id.filter, extent);
+    const reference::Ascent expected = reference::ascend(
+        network, weights, recipe, id.layer, id.filter, reference::Map(extent, 3, start), recipe.iterations());
     EXPECT_EQ(result.status, FilterStatus::ok);
     EXPECT_EQ(result.iterations, 30);
     EXPECT_NEAR(result.first_loss, expected.losses.front(), 1e-4 * expected.losses.front());
@@ -193,7 +196,7 @@ TEST(Engine, ReproducibleBytesWhateverIsRenderedBeside) {
   const FilterId id{7, 11};
   for (const int batch : {0, 1, 5, 16}) {
     for (const bool alone : {true, false}) {
-      RenderOptions options = small_options({33, 47});
+      RunOptions options = small_options({33, 47});
       options.reproducible = true;
       options.batch = batch;
       std::vector<FilterId> filters{id};
@@ -211,7 +214,7 @@ TEST(Engine, ReproducibleBytesWhateverIsRenderedBeside) {
 TEST(Engine, PlansAgreeWithinRounding) {
   const Weights weights = synthetic_weights(vgg16(), 2);
   const std::vector<FilterId> filters{{3, 0}, {3, 1}, {3, 2}, {3, 3}, {3, 4}};
-  RenderOptions options = small_options({64, 64});
+  RunOptions options = small_options({64, 64});
   const Collector timed = render(vgg16(), weights, short_recipe(10), options, filters);
   options.reproducible = true;
   const Collector fixed = render(vgg16(), weights, short_recipe(10), options, filters);
@@ -225,7 +228,7 @@ TEST(Engine, FramesAreThePicturesOfShorterRuns) {
   const Network network = test::small_network();
   const Weights weights = test::random_weights(network, 3);
   const std::vector<FilterId> filters{{0, 1}, {0, 3}, {2, 5}};
-  const auto run = [&](int iterations, const RenderOptions& options) {
+  const auto run = [&](int iterations, const RunOptions& options) {
     return render(network, weights, short_recipe(iterations), options, filters);
   };
   for (const int every : {1, 2, 3, 7, 8}) expect_frames_of_shorter_runs(run, small_options({16, 17}), every);
@@ -233,11 +236,11 @@ TEST(Engine, FramesAreThePicturesOfShorterRuns) {
 
 TEST(Engine, RescuesWhatHasNoGradient) {
   const test::RescueCases cases;
-  const auto run = [&](const Recipe& recipe, const RenderOptions& options,
+  const auto run = [&](const Recipe& recipe, const RunOptions& options,
                        const std::vector<FilterId>& filters) {
     return render(cases.network(), cases.weights(), recipe, options, filters);
   };
-  RenderOptions options = small_options(cases.extent());
+  RunOptions options = small_options(cases.extent());
   test::expect_rescue(run, options, {1e-3, 3e-3});
   options.reproducible = true;
   test::expect_rescue(run, options, {1e-3, 3e-3});
@@ -248,11 +251,11 @@ TEST(Engine, WithoutRescueADeadFilterKeepsItsImageAndDoesNotDisturbOthers) {
   Weights weights = test::random_weights(network, 4);
   for (std::size_t i = 0; i < 9 * 32; ++i) weights.layers[2]->kernel[i * 16 + 5] = -1.f;
   weights.layers[2]->bias[5] = -1.f;
-  RenderOptions options = small_options({18, 18});
+  RunOptions options = small_options({18, 18});
   options.trace_every = 2;
   options.frame_every = 2;
   Recipe recipe = short_recipe(8);
-  recipe.rescue = false;
+  recipe.stages[0].objective.rescue = false;
   const Collector with = render(network, weights, recipe, options, {{2, 4}, {2, 5}});
   const FilterResult& dead = with.results.at({2, 5});
   EXPECT_EQ(dead.status, FilterStatus::dead);
@@ -271,7 +274,7 @@ TEST(Engine, NonFiniteFilterStopsAlone) {
   const Network network = test::make_network({{16}, {16}});
   Weights weights = test::random_weights(network, 4);
   for (std::size_t i = 0; i < 9 * 16; ++i) weights.layers[1]->kernel[i * 16 + 5] = 3e38f;
-  RenderOptions options = small_options({12, 12});
+  RunOptions options = small_options({12, 12});
   options.frame_every = 3;
   const Collector got = render(network, weights, short_recipe(8), options, {{1, 4}, {1, 5}, {1, 6}});
   const FilterResult& stopped = got.results.at({1, 5});
@@ -287,7 +290,7 @@ TEST(Engine, NonFiniteFilterStopsAlone) {
 TEST(Engine, StopsBetweenIterationsAndKeepsWhatIsFinished) {
   const Network network = test::small_network();
   const Weights weights = test::random_weights(network, 3);
-  RenderOptions options = small_options({16, 16});
+  RunOptions options = small_options({16, 16});
   options.batch = 2;
   Collector collector;
   collector.stop_after = 2 * 10 + 2 * 3;
@@ -301,7 +304,7 @@ TEST(Engine, StopsBetweenIterationsAndKeepsWhatIsFinished) {
 TEST(Engine, StartsFromGivenImages) {
   const Network network = test::small_network();
   const Weights weights = test::random_weights(network, 3);
-  RenderOptions options = small_options({9, 12});
+  RunOptions options = small_options({9, 12});
   options.initial_images = {test::random_values(2 * 9 * 12 * 3, 5), 2, {9, 12}};
   options.batch = 1;
   const Collector two = render(network, weights, short_recipe(4), options, {{1, 2}, {3, 1}});
@@ -357,7 +360,7 @@ TEST(Engine, TellsWhereItsTimeWent) {
 TEST(Engine, RefusesWhatItCannotDoByName) {
   const Network network = test::small_network();
   Weights weights = test::random_weights(network, 3);
-  const auto kind_of = [&](const RenderOptions& options, int layer, const std::string& part) {
+  const auto kind_of = [&](const RunOptions& options, int layer, const std::string& part) {
     try {
       render(network, weights, short_recipe(1), options, {{layer, 0}});
     } catch (const Error& error) {
@@ -366,7 +369,7 @@ TEST(Engine, RefusesWhatItCannotDoByName) {
     }
     return 0;
   };
-  RenderOptions options = small_options({16, 16});
+  RunOptions options = small_options({16, 16});
   weights.layers[2].reset();
   EXPECT_EQ(kind_of(options, 4, "layer3"), 3);
   EXPECT_EQ(kind_of(options, 1, ""), 0);
@@ -379,7 +382,7 @@ TEST(Engine, RefusesWhatItCannotDoByName) {
   EXPECT_EQ(kind_of(options, 0, "tpu"), 2);
   options.device = "cpu";
   options.extent = {3, 16};
-  EXPECT_EQ(kind_of(options, 0, "--size"), 2);
+  EXPECT_EQ(kind_of(options, 0, "stages.0.size"), 2);
 }
 
 }  // namespace

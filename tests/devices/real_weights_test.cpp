@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "host/ascent/ascent.h"
+#include "host/ascent/operations/start.h"
 #include "host/base/processors.h"
 #include "host/base/threads.h"
 #include "host/cpu/network_passes.h"
@@ -37,9 +37,8 @@ class RealWeights : public testing::Test {
   static Collector render(const Recipe& recipe, const std::vector<FilterId>& filters) {
     RenderOptions options;
     options.device = "cpu";
-    options.extent = kExtent;
     Collector collector;
-    make_renderer(vgg16(), *weights_, recipe, options)->render(filters, collector, {});
+    make_renderer(vgg16(), *weights_, sized(recipe, kExtent), options)->render(filters, collector, {});
     return collector;
   }
   static FilterId id_of(const std::string& layer, int filter) { return {*vgg16().find(layer), filter}; }
@@ -120,10 +119,10 @@ TEST_F(RealWeights, FiltersWithoutAGradientAtTheStart) {
       std::iota(filters.begin(), filters.end(), first);
       std::vector<float> images(kBatch * size);
       for (int i = 0; i < kBatch; ++i) {
-        initial_noise(recipe.initial_image, 0, {layer, filters[i]},
-                      std::span(images).subspan(i * size, size));
+        draw_start(recipe.first().start, 0, {layer, filters[i]}, std::span(images).subspan(i * size, size));
       }
-      cpu::NetworkPasses passes(vgg16(), *weights_, recipe, planner, planner.make(layer, kBatch), filters);
+      cpu::NetworkPasses passes(vgg16(), *weights_, recipe.first(), planner, planner.make(layer, kBatch),
+                                filters);
       std::vector<double> losses(kBatch, -1);
       passes.loss(images.data(), losses.data());
       const auto dead = std::ranges::count(losses, 0.);
@@ -138,7 +137,7 @@ TEST_F(RealWeights, FiltersWithoutAGradientComeAlive) {
   std::vector<FilterId> filters;
   for (const int filter : {1, 3, 5}) filters.push_back(id_of("block5_conv3", filter));
   Recipe recipe = short_recipe(1);
-  recipe.rescue = false;
+  recipe.stages[0].objective.rescue = false;
   for (const auto& [id, result] : render(recipe, filters).results)
     ASSERT_EQ(result.status, FilterStatus::dead);
   const Collector got = render(short_recipe(64), filters);

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -46,18 +47,23 @@ class FakeEngine final : public Engine {
         FilterResult result;
         result.id = batch.filters[i];
         result.iterations = static_cast<int>(batch.indices[i]);
+        const auto needed = range_needed.find(result.id);
+        if (needed != range_needed.end() && needed->second > range) result.status = FilterStatus::nonfinite;
         observer.on_finished(std::move(result));
       }
       observer.on_progress(batch.filter_count());
     }
   }
 
-  std::optional<double> seconds_per_image(const BatchGroup& group, const std::stop_token& stop) override {
+  std::optional<double> seconds_per_image(const BatchGroup& group, std::size_t /*stage*/,
+                                          const std::stop_token& stop) override {
     if (group.layout.images() > fitting) throw OutOfMemory("out of fake memory");
     if (stop.stop_requested()) return std::nullopt;
     return 1 + group.layout.deepest_layer();
   }
-  double timed_iterations(const BatchGroup& group) const override { return 2. * group.layout.images(); }
+  double timed_iterations(const BatchGroup& group, std::size_t /*stage*/) const override {
+    return 2. * group.layout.images();
+  }
 
   void find_gradients(const BatchGroup& group, std::span<const float> images,
                       std::span<FilterGradient> results) override {
@@ -71,6 +77,15 @@ class FakeEngine final : public Engine {
     }
   }
 
+  bool extend_range() override {
+    if (range == largest_range) return false;
+    ++range;
+    return true;
+  }
+
+  int range = 0;
+  int largest_range = 2;
+  std::map<FilterId, int> range_needed;  // Below it, the filter's result is not finite.
   int fitting = 1000;
   int batches_with_memory = 1000;
   std::vector<BatchGroup> groups;
@@ -84,7 +99,7 @@ class RendererTest : public testing::Test {
   Renderer make(BatchForm form, int images) {
     auto engine = std::make_unique<FakeEngine>(BatchLimits{form, images, "most", {}});
     engine_ = engine.get();
-    return {network_, weights_, short_recipe(10), options_, std::move(engine)};
+    return {network_, weights_, sized(short_recipe(10), options_.extent), options_, std::move(engine)};
   }
 
   static void expect_each_at_its_index(const std::vector<FilterId>& filters, const Collector& got) {
@@ -95,7 +110,7 @@ class RendererTest : public testing::Test {
 
   const Network network_ = test::small_network();
   Weights weights_ = test::random_weights(network_, 3);
-  RenderOptions options_;
+  RunOptions options_;
   const std::vector<FilterId> filters_{{0, 1}, {0, 2}, {1, 0}, {1, 1}, {1, 2},
                                        {1, 5}, {2, 0}, {2, 3}, {3, 1}};
   FakeEngine* engine_ = nullptr;
@@ -194,9 +209,10 @@ TEST_F(RendererTest, EstimatesFromOneGroupOfEachLayer) {
 }
 
 TEST_F(RendererTest, GradientsAreInTheOrderOfTheFilters) {
-  options_.extent = {1, 1};
+  options_.extent = {16, 16};
   std::vector<float> images;
-  for (std::size_t i = 0; i < filters_.size(); ++i) images.insert(images.end(), 3, static_cast<float>(i));
+  for (std::size_t i = 0; i < filters_.size(); ++i)
+    images.insert(images.end(), 16 * 16 * 3, static_cast<float>(i));
   for (const BatchForm form : {BatchForm::one_layer, BatchForm::mixed_layers, BatchForm::fixed}) {
     Renderer renderer = make(form, 4);
     const std::vector<FilterGradient> found = renderer.gradients(filters_, images);
@@ -205,6 +221,32 @@ TEST_F(RendererTest, GradientsAreInTheOrderOfTheFilters) {
       EXPECT_EQ(found[i].loss, static_cast<double>(i));
     }
   }
+}
+
+TEST_F(RendererTest, TakesFiltersThatOverflowAgainInALargerRange) {
+  for (const BatchForm form : {BatchForm::one_layer, BatchForm::mixed_layers, BatchForm::fixed}) {
+    Renderer renderer = make(form, 4);
+    engine_->range_needed = {{{0, 2}, 1}, {{1, 5}, 2}, {{2, 0}, 3}};
+    Collector got;
+    renderer.render(filters_, got, {});
+    expect_each_at_its_index(filters_, got);
+    for (const auto& [id, result] : got.results) {
+      const bool beyond = id.layer == 2 && id.filter == 0;
+      EXPECT_EQ(result.status, beyond ? FilterStatus::nonfinite : FilterStatus::ok);
+    }
+    EXPECT_EQ(got.progress, 9);  // What is taken again is no progress.
+    EXPECT_EQ(engine_->range, 2);
+  }
+}
+
+TEST_F(RendererTest, DeliversWhatIsNotFiniteWhenItIsStopped) {
+  Renderer renderer = make(BatchForm::one_layer, 2);
+  engine_->range_needed = {{{0, 1}, 1}};
+  Collector got;
+  got.stop_after = 1;
+  renderer.render(filters_, got, got.stop.get_token());
+  EXPECT_EQ(got.results.at(FilterId(0, 1)).status, FilterStatus::nonfinite);
+  EXPECT_EQ(engine_->range, 0);
 }
 
 TEST_F(RendererTest, RefusesMissingWeightsBeforeTheEngineIsAsked) {

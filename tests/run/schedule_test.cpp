@@ -120,7 +120,7 @@ TEST(CutBatches, OfTheFixedFormDoNotDependOnTheSelection) {
 
 class MakeSchedule : public testing::Test {
  protected:
-  MakeSchedule() { recipe_.iterations = 500; }
+  MakeSchedule() { recipe_.stages[0].iterations = 500; }
 
   // An engine whose batches take a byte for each image and layer that it passes, and 1000 besides.
   Schedule schedule(const BatchLimits& limits, int filters = 5000) const {
@@ -177,7 +177,7 @@ TEST_F(MakeSchedule, TheUsersNumberOverridesAll) {
 
 TEST_F(MakeSchedule, FramesLimitTheBatchToAGigabyte) {
   const auto images = [&](int most) { return schedule({BatchForm::one_layer, most, "most", {}}).images; };
-  options_.extent = {96, 96};
+  recipe_.stages[0].extent = {96, 96};
   EXPECT_EQ(frame_bytes(recipe_, options_), 0u);
   EXPECT_EQ(images(5000), 5000);
   options_.frame_every = 10;
@@ -187,7 +187,7 @@ TEST_F(MakeSchedule, FramesLimitTheBatchToAGigabyte) {
   options_.frame_every = 7;
   EXPECT_EQ(frame_bytes(recipe_, options_), 73u * 96 * 96 * 3);  // 0, 7, ..., 497, 500
   options_.frame_every = 1;
-  options_.extent = {2048, 2048};
+  recipe_.stages[0].extent = {2048, 2048};
   EXPECT_EQ(images(64), 1);
   EXPECT_EQ(schedule({BatchForm::one_layer, 64, "most", {}}).reason, "1 GB of frames");
 }

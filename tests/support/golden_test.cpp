@@ -60,9 +60,9 @@ TEST_F(Golden, LossAndGradientOfEveryLayer) {
 TEST_F(Golden, Ascent) {
   const auto& expected = golden_["ascent"];
   Recipe recipe;
-  recipe.optimiser.step = expected["step"].get<float>();
-  recipe.gradient_normalisation.epsilon = expected["epsilon"].get<float>();
-  recipe.input_mapping = identity_mapping();
+  recipe.stages[0].optimiser.step = expected["step"].get<float>();
+  recipe.stages[0].normalisation.epsilon = expected["epsilon"].get<float>();
+  recipe.stages[0].input_mapping = identity_mapping();
   const auto losses = expected["losses"].get<std::vector<double>>();
   const Ascent actual = ascend(network_, weights_, recipe, expected["layer"].get<int>(),
                                expected["filter"].get<int>(), image_, static_cast<int>(losses.size()));

@@ -5,7 +5,12 @@
 #include <cmath>
 #include <utility>
 
+#include "host/ascent/operations/colour.h"
+#include "host/ascent/operations/fourier.h"
+#include "host/ascent/operations/picture.h"
+#include "host/ascent/operations/start.h"
 #include "kernels/common/philox.h"
+#include "operations.h"
 
 namespace filterscope::reference {
 
@@ -64,23 +69,24 @@ Activations activations(const Network& network, const Weights& weights, const In
   return all;
 }
 
-// The gradient of the mean over one filter's map, with respect to the map.
-Map mean_gradient(const Map& map, int filter) {
+// The gradient of the mean over the positions of one filter's map that count, with respect to the map.
+Map mean_gradient(const Map& map, int filter, const Objective& objective) {
   Map gradient(map.extent(), map.channels);
-  for (int y = 0; y < map.height; ++y) {
-    for (int x = 0; x < map.width; ++x) {
-      gradient.at(y, x, filter) = 1 / static_cast<double>(map.extent().positions());
-    }
+  const MapWindow window = counted_positions(objective, map.extent());
+  for (int y = window.top; y < window.bottom; ++y) {
+    for (int x = window.left; x < window.right; ++x)
+      gradient.at(y, x, filter) = 1 / static_cast<double>(window.positions());
   }
   return gradient;
 }
 
-double mean(const Map& map, int filter) {
+double mean(const Map& map, int filter, const Objective& objective) {
+  const MapWindow window = counted_positions(objective, map.extent());
   double sum = 0;
-  for (int y = 0; y < map.height; ++y) {
-    for (int x = 0; x < map.width; ++x) sum += map.at(y, x, filter);
+  for (int y = window.top; y < window.bottom; ++y) {
+    for (int x = window.left; x < window.right; ++x) sum += map.at(y, x, filter);
   }
-  return sum / static_cast<double>(map.extent().positions());
+  return sum / static_cast<double>(window.positions());
 }
 
 // Propagates the gradient with respect to the last layer's sums, before its ReLU, down to the image. `maps`
@@ -289,16 +295,26 @@ Map activation(const Network& network, const Weights& weights, const InputMappin
 
 Gradient loss_and_gradient(const Network& network, const Weights& weights, const InputMapping& mapping,
                            int layer, int filter, const Map& image, bool rescue) {
+  Objective objective;
+  objective.rescue = rescue;
+  return loss_and_gradient(network, weights, mapping, objective, layer, filter, image);
+}
+
+Gradient loss_and_gradient(const Network& network, const Weights& weights, const InputMapping& mapping,
+                           const Objective& objective, int layer, int filter, const Map& image) {
   const auto [maps, sums] = activations(network, weights, mapping, layer, image);
   const Map& target = maps.back();
-  const double loss = mean(target, filter);
-  const bool rescued = rescue && loss == 0;
-  Map gradient = mean_gradient(target, filter);
-  if (!rescued) gradient = relu_gradient(gradient, target);
+  const double loss = mean(objective.before_relu ? sums : target, filter, objective);
+  const bool rescued = objective.rescues() && loss == 0;
+  const bool linear = rescued || objective.before_relu;
+  Map gradient = mean_gradient(target, filter, objective);
+  if (objective.minimise)
+    for (double& value : gradient.values) value = -value;
+  if (!linear) gradient = relu_gradient(gradient, target);
   return {.loss = loss,
-          .objective = rescued ? mean(sums, filter) : loss,
+          .objective = linear ? mean(sums, filter, objective) : loss,
           .gradient = backward(network, weights, mapping, layer, std::move(gradient), maps),
-          .masks = masks_of(network, maps, filter, rescued)};
+          .masks = masks_of(network, maps, filter, linear)};
 }
 
 Map gradient_through(const GradientMasks& masks, const Network& network, const Weights& weights,
@@ -317,46 +333,159 @@ Map gradient_through(const GradientMasks& masks, const Network& network, const W
       map.values[position * size(map.channels) + size(filter)] = masks.filter[position];
   }
   const Map& target = maps.back();
-  return backward(network, weights, mapping, layer, relu_gradient(mean_gradient(target, filter), target),
+  return backward(network, weights, mapping, layer, relu_gradient(mean_gradient(target, filter, {}), target),
                   maps);
 }
 
 Map ascent_step(const Recipe& recipe, const Map& image, const Map& gradient) {
   assert(image.values.size() == gradient.values.size());
-  double squares = 0;
-  for (double value : gradient.values) squares += value * value;
-  const double norm = std::sqrt(std::max(squares, double{recipe.gradient_normalisation.epsilon}));
   Map next = image;
-  for (std::size_t i = 0; i < next.values.size(); ++i) {
-    next.values[i] += double{recipe.optimiser.step} * gradient.values[i] / norm;
-  }
+  std::vector<Values> state;
+  step(recipe.first(), 1, gradient.values, state, next.values);
   return next;
 }
+
+namespace {
+
+// One stage of one filter.
+class Climb {
+ public:
+  Climb(const Network& network, const Weights& weights, const Stage& stage, std::uint64_t seed, FilterId id,
+        int earlier)
+      : network_(network), weights_(weights), stage_(stage), seed_(seed), id_(id), earlier_(earlier) {}
+
+  void start() {
+    const bool fourier = stage_.parameterisation.kind == Parameterisation::Kind::fourier;
+    const int columns = fourier ? stage_.extent.width / 2 + 1 : stage_.extent.width;
+    std::vector<float> drawn(size(stage_.extent.height) * size(columns) * (fourier ? 6 : 3));
+    draw_start(stage_.start, seed_, id_, drawn);
+    if (!fourier) from_image(stage_.parameterisation, drawn);
+    parameters_.assign(drawn.begin(), drawn.end());
+  }
+  // The parameters of a given image are the program's own: many have the same image.
+  void start_from(const Map& image) {
+    std::vector<float> values = to_float(image);
+    from_image(stage_.parameterisation, values);
+    if (stage_.parameterisation.kind == Parameterisation::Kind::fourier) {
+      const FourierImage fourier(stage_.extent, stage_.parameterisation.decay);
+      std::vector<float> coefficients(fourier.size());
+      fourier.from_image(values, coefficients);
+      values = std::move(coefficients);
+    } else if (stage_.parameterisation == Parameterisation{}) {
+      parameters_ = image.values;  // Not rounded.
+      return;
+    }
+    parameters_.assign(values.begin(), values.end());
+  }
+
+  Gradient judge(int iteration) {
+    if (iteration > 0) keep_transforms(iteration);
+    image_ = to_image(stage_.parameterisation, stage_.extent, parameters_);
+    const Map canvas = shown(iteration);
+    return loss_and_gradient(network_, weights_, stage_.input_mapping, stage_.objective, id_.layer,
+                             id_.filter, canvas);
+  }
+
+  // Returns the norm of the gradient with respect to the parameters.
+  double climb(int iteration, const Gradient& judged) {
+    Map gradient = stage_.transforms.empty()
+                       ? judged.gradient
+                       : warp_adjoint(map_of(iteration), judged.gradient, stage_.extent);
+    for (const Regulariser& regulariser : stage_.regularisers) {
+      const Map penalty = penalty_gradient(regulariser, image_);
+      for (std::size_t i = 0; i < gradient.values.size(); ++i) gradient.values[i] -= penalty.values[i];
+    }
+    const Values own = parameters_gradient(stage_.parameterisation, image_, gradient);
+    step(stage_, iteration, own, state_, parameters_);
+    double squares = 0;
+    for (const double value : own) squares += value * value;
+    return std::sqrt(squares);
+  }
+
+  const Map& image() const { return image_; }
+
+ private:
+  AffineMap map_of(int iteration) const {
+    return draw_map(stage_.transforms, seed_, id_, iteration == 0 ? 0 : earlier_ + iteration);
+  }
+  Map shown(int iteration) const {
+    if (stage_.transforms.empty()) return image_;
+    return warp(map_of(iteration), stage_.transforms.border, stage_.transforms.value, image_,
+                canvas_extent(stage_));
+  }
+  // By the program's own function, which is tested apart.
+  void keep_transforms(int iteration) {
+    if (stage_.kept_transforms.empty()) return;
+    std::vector<float> image(parameters_.begin(), parameters_.end());
+    std::vector<float> scratch(image.size());
+    apply_kept_transforms(stage_.kept_transforms, seed_, id_, earlier_ + iteration, stage_.extent, image,
+                          scratch);
+    parameters_.assign(image.begin(), image.end());
+  }
+
+  const Network& network_;
+  const Weights& weights_;
+  const Stage& stage_;
+  std::uint64_t seed_;
+  FilterId id_;
+  int earlier_;
+  Values parameters_;
+  std::vector<Values> state_;
+  Map image_;
+};
+
+void climb_stage(Climb& climb, int iterations, Ascent& ascent) {
+  for (int iteration = 1; iteration <= iterations; ++iteration) {
+    const Gradient judged = climb.judge(iteration);
+    ascent.losses.push_back(judged.loss);
+    ascent.gradient_norm = climb.climb(iteration, judged);
+  }
+  ascent.final_loss = climb.judge(0).loss;
+  ascent.image = climb.image();
+}
+
+}  // namespace
 
 Ascent ascend(const Network& network, const Weights& weights, const Recipe& recipe, int layer, int filter,
               const Map& image, int iterations) {
   Ascent ascent;
-  ascent.image = image;
-  for (int i = 0; i < iterations; ++i) {
-    const Gradient gradient =
-        loss_and_gradient(network, weights, recipe.input_mapping, layer, filter, ascent.image, recipe.rescue);
-    ascent.losses.push_back(gradient.loss);
-    ascent.gradient_norm = gradient.norm();
-    ascent.image = ascent_step(recipe, ascent.image, gradient.gradient);
-  }
-  ascent.final_loss =
-      loss_and_gradient(network, weights, recipe.input_mapping, layer, filter, ascent.image).loss;
+  Stage stage = recipe.first();
+  stage.extent = image.extent();
+  Climb climb(network, weights, stage, 0, {layer, filter}, 0);
+  climb.start_from(image);
+  climb_stage(climb, iterations, ascent);
   return ascent;
 }
 
-std::vector<float> noise_image(const InitialImage& initial, std::uint64_t seed, int layer, int filter,
-                               Extent extent) {
+Ascent ascend(const Network& network, const Weights& weights, const Recipe& recipe, std::uint64_t seed,
+              int layer, int filter) {
+  Ascent ascent;
+  int earlier = 0;
+  for (const Stage& stage : recipe.stages) {
+    Climb climb(network, weights, stage, seed, {layer, filter}, earlier);
+    if (earlier == 0) {
+      climb.start();
+    } else {
+      // Through the picture by the program's own function, which is tested apart.
+      const std::vector<float> from = to_float(ascent.image);
+      std::vector<float> image(size(stage.extent.height) * size(stage.extent.width) * 3);
+      filterscope::resample(stage.resampling, recipe.picture, from, ascent.image.extent(), image,
+                            stage.extent);
+      climb.start_from(Map(stage.extent, 3, image));
+    }
+    climb_stage(climb, stage.iterations, ascent);
+    earlier += stage.iterations;
+  }
+  return ascent;
+}
+
+std::vector<float> noise_image(const Start& start, std::uint64_t seed, int layer, int filter, Extent extent) {
   std::vector<float> image(size(extent.height) * size(extent.width) * 3);
   for (std::size_t i = 0; i < image.size(); ++i) {
     const Philox::Counter block =
         random_block(seed, RandomStream::initial_image, static_cast<std::uint32_t>(layer),
                      static_cast<std::uint32_t>(filter), static_cast<std::uint32_t>(i / 4));
-    image[i] = initial.low + (initial.high - initial.low) * to_unit_float(block[i % 4]);
+    image[i] = start.low + (start.high - start.low) * to_unit_float(block[i % 4]);
   }
   return image;
 }

@@ -82,13 +82,17 @@ Map activation(const Network& network, const Weights& weights, const InputMappin
 /// target layer are computed, forward and backward.
 Gradient loss_and_gradient(const Network& network, const Weights& weights, const InputMapping& mapping,
                            int layer, int filter, const Map& image, bool rescue = true);
+/// The same for any objective: the mean over the positions that it counts, and the gradient of what the
+/// ascent climbs, which is that of minus the mean where the objective minimises.
+Gradient loss_and_gradient(const Network& network, const Weights& weights, const InputMapping& mapping,
+                           const Objective& objective, int layer, int filter, const Map& image);
 
 /// The same gradient where others say where it passes: with loss_and_gradient()'s masks, its gradient.
 /// `image` is the image's extent.
 Map gradient_through(const GradientMasks& masks, const Network& network, const Weights& weights,
                      const InputMapping& mapping, int layer, int filter, Extent image);
 
-/// The image after one step of the recipe: image + step * g / sqrt(max(sum g^2, epsilon)).
+/// The image after the first step of the recipe's first stage.
 Map ascent_step(const Recipe& recipe, const Map& image, const Map& gradient);
 
 /// The result of `ascend`.
@@ -96,16 +100,19 @@ struct Ascent {
   std::vector<double> losses;  ///< losses[i] is that of the image before step i + 1.
   double final_loss = 0;       ///< The loss of the finished image.
   double gradient_norm = 0;    ///< The norm of the last step's gradient, before its normalisation.
-  Map image;                   ///< The finished image, unscaled.
+  Map image;                   ///< The finished image as the recipe holds it, of the last stage.
 };
-/// `iterations` steps from `image`. A zero gradient leaves the image unchanged, and the ascent continues.
+/// `iterations` steps of the first stage from `image`, whose extent replaces the stage's. A zero gradient
+/// leaves the image unchanged, and the ascent continues.
 Ascent ascend(const Network& network, const Weights& weights, const Recipe& recipe, int layer, int filter,
               const Map& image, int iterations);
+/// All stages from the filter's drawn start.
+Ascent ascend(const Network& network, const Weights& weights, const Recipe& recipe, std::uint64_t seed,
+              int layer, int filter);
 
 /// The start image of one filter, row-major [height, width, 3]: value i is word i % 4 of block i / 4 of the
 /// filter's stream of initial images, mapped to [low, high).
-std::vector<float> noise_image(const InitialImage& initial, std::uint64_t seed, int layer, int filter,
-                               Extent extent);
+std::vector<float> noise_image(const Start& start, std::uint64_t seed, int layer, int filter, Extent extent);
 
 /// floor(255 * (x - min) / (max - min) + 0.5) with one minimum and maximum over all values; all 0 for a
 /// constant image.

@@ -316,7 +316,7 @@ TEST(ReferenceAscent, ReportsTheLossBeforeEachStep) {
 }
 
 TEST(ReferenceNoise, IsTheFilterStreamWordByWord) {
-  const InitialImage unit;
+  const Start unit;
   const std::vector<float> image = noise_image(unit, 7, 3, 11, {5, 3});
   ASSERT_EQ(image.size(), 45u);
   const auto word = [](std::uint32_t block, std::size_t i) {
@@ -328,7 +328,7 @@ TEST(ReferenceNoise, IsTheFilterStreamWordByWord) {
 }
 
 TEST(ReferenceNoise, DependsOnEverythingThatNamesTheFilterAndNotOnTheSize) {
-  const InitialImage unit;
+  const Start unit;
   const std::vector<float> image = noise_image(unit, 7, 3, 11, {4, 4});
   EXPECT_NE(image, noise_image(unit, 8, 3, 11, {4, 4}));
   EXPECT_NE(image, noise_image(unit, 7 + (std::uint64_t{1} << 32), 3, 11, {4, 4}));
@@ -340,7 +340,8 @@ TEST(ReferenceNoise, DependsOnEverythingThatNamesTheFilterAndNotOnTheSize) {
 }
 
 TEST(ReferenceNoise, CoversTheRange) {
-  const InitialImage shifted{.kind = InitialImage::Kind::uniform, .low = -2.f, .high = 6.f};
+  const Start shifted{
+      .kind = Start::Kind::uniform, .low = -2.f, .high = 6.f, .mean = 0, .deviation = 0, .value = 0};
   const std::vector<float> image = noise_image(shifted, 1, 0, 0, {64, 64});
   const auto [low, high] = std::ranges::minmax(image);
   EXPECT_GE(low, -2.f);

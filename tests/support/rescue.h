@@ -48,8 +48,8 @@ class RescueCases {
   static Extent extent() { return {8, 10}; }
   static Recipe recipe(int iterations, bool rescue = true) {
     Recipe recipe = short_recipe(iterations);
-    recipe.optimiser.step = 8;
-    recipe.rescue = rescue;
+    recipe.stages[0].optimiser.step = 8;
+    recipe.stages[0].objective.rescue = rescue;
     return recipe;
   }
 
@@ -116,7 +116,7 @@ struct RescueTolerance {
 /// middle and at the end of ascents, and checks that they do not depend on neighbours. `options` are those of
 /// the engine for these cases.
 template <class Run>
-void expect_rescue(const Run& run, RenderOptions options, const RescueTolerance& tolerance) {
+void expect_rescue(const Run& run, RunOptions options, const RescueTolerance& tolerance) {
   const RescueCases cases;
   options.extent = cases.extent();
   options.trace_every = 1;

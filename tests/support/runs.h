@@ -38,14 +38,24 @@ class Collector final : public RenderObserver {
 
 inline Recipe short_recipe(int iterations) {
   Recipe recipe = find_recipe("seed");
-  recipe.iterations = iterations;
+  recipe.stages[0].iterations = iterations;
   return recipe;
 }
+
+inline Recipe sized(Recipe recipe, Extent extent) {
+  for (Stage& stage : recipe.stages) stage.extent = extent;
+  return recipe;
+}
+
+/// The options of a run, and the extent of its images.
+struct RunOptions : RenderOptions {
+  Extent extent{96, 96};
+};
 
 /// Expects every frame to be the picture that as many iterations would have given. `run(iterations, options)`
 /// returns the results of a run.
 template <class Run>
-void expect_frames_of_shorter_runs(const Run& run, RenderOptions options, int every) {
+void expect_frames_of_shorter_runs(const Run& run, RunOptions options, int every) {
   constexpr int kIterations = 7;
   SCOPED_TRACE(every);
   options.frame_every = every;

@@ -80,6 +80,11 @@ function showAbout() {
   }
   byId("facts").append(table(factNames.filter((fact) => facts.some((one) => one.get(fact)))
     .map((fact) => [fact, facts.map((one) => one.get(fact) || "–")])));
+  for (const recipe of new Set(runs.map((run) => JSON.stringify(run.recipe, null, 2)))) {
+    byId("facts").append(element("details", {className: "recipe"},
+      element("summary", {textContent: `Recipe ${JSON.parse(recipe).name} as JSON, for --recipe FILE`}),
+      element("pre", {textContent: recipe})));
+  }
   byId("footer").textContent = `Written by filterscope ${data.version}, ${data.written}. Keys: / searches; arrows move; ` +
     "Enter opens; Escape closes.";
 }

@@ -1,5 +1,3 @@
-#include "host/ascent/ascent.h"
-
 #include <algorithm>
 #include <cmath>
 #include <memory>
@@ -7,7 +5,11 @@
 
 #include "../check.h"
 #include "families.h"
+#include "host/ascent/operations/optimiser.h"
+#include "host/ascent/operations/picture.h"
+#include "host/ascent/operations/start.h"
 #include "host/ascent/recipe.h"
+#include "host/ascent/stage_program.h"
 #include "host/base/threads.h"
 #include "host/cpu/kernels.h"
 #include "kernels/common/philox.h"
@@ -41,7 +43,10 @@ std::string value_name(int image, std::size_t value) {
 class Ascent {
  public:
   Ascent(const Selection& selection, int images, CpuDevice& device)
-      : size_(static_cast<std::size_t>(selection.image.positions()) * 3), images_(images), device_(device) {}
+      : extent_(selection.image),
+        size_(static_cast<std::size_t>(selection.image.positions()) * 3),
+        images_(images),
+        device_(device) {}
 
   Operation noise() const {
     const auto state = make_state(sizeof(float));
@@ -49,12 +54,12 @@ class Ascent {
     Operation operation = make_operation(state, sizeof(float));
     operation.run = [=, size = size_, images = images_](int number) {
       for_images(images, [&](int image) {
-        initial_noise(recipe().initial_image, kSeed, {kLayer, image},
-                      state->sets[number].images.span().subspan(size * image, size));
+        draw_start(stage().start, kSeed, {kLayer, image},
+                   state->sets[number].images.span().subspan(size * image, size));
       });
     };
     operation.check = [=, size = size_, images = images_] {
-      const InitialImage& initial = recipe().initial_image;
+      const Start& initial = stage().start;
       Places places;
       Comparison comparison;
       for (int i = 0; i < Places::kCount; ++i) {
@@ -81,12 +86,13 @@ class Ascent {
     }
     state->sets[0].before = random_floats(size_ * images_, 10, 0.f);  // The same values as those of set 0.
     Operation operation = make_operation(state, 3 * sizeof(float));
+    const auto program = std::make_shared<StageProgram>(stage(), kSeed, 0);
     operation.run = [=, size = size_, images = images_](int number) {
       Set& set = state->sets[number];
       for_images(images, [&](int image) {
         const auto gradient = set.gradients.span().subspan(size * image, size);
-        normalise_and_step(recipe(), sum_of_squares(gradient), gradient,
-                           set.images.span().subspan(size * image, size));
+        program->step(1, sum_of_squares(gradient), gradient, {},
+                      set.images.span().subspan(size * image, size), {});
       });
     };
     operation.check = [=, size = size_, images = images_] {
@@ -103,7 +109,7 @@ class Ascent {
           const std::size_t at = size * image + value;
           comparison.near(
               set.images.data()[at],
-              set.before.data()[at] + recipe().optimiser.step * set.gradients.data()[at] / std::sqrt(squares),
+              set.before.data()[at] + stage().optimiser.step * set.gradients.data()[at] / std::sqrt(squares),
               1e-6, [&] { return value_name(image, value); });
         }
       }
@@ -119,11 +125,12 @@ class Ascent {
       state->sets[i].pictures = AlignedBuffer<std::uint8_t>(size_ * images_);
     }
     Operation operation = make_operation(state, sizeof(float) + 1);
-    operation.run = [=, size = size_, images = images_](int number) {
+    operation.run = [=, size = size_, images = images_, extent = extent_](int number) {
       Set& set = state->sets[number];
       for_images(images, [&](int image) {
-        encode_picture(recipe().picture_mapping, set.images.span().subspan(size * image, size),
-                       set.pictures.span().subspan(size * image, size));
+        const std::vector<std::uint8_t> picture =
+            encode_picture(recipe().picture, set.images.span().subspan(size * image, size), extent);
+        std::ranges::copy(picture, set.pictures.data() + size * image);
       });
     };
     operation.check = [=, size = size_, images = images_] {
@@ -147,6 +154,7 @@ class Ascent {
   static constexpr std::uint64_t kSeed = 7;
   static constexpr int kLayer = 3;
   static const Recipe& recipe() { return find_recipe("seed"); }
+  static const Stage& stage() { return recipe().first(); }
 
   std::shared_ptr<State> make_state(std::size_t bytes_per_value) const {
     auto state = std::make_shared<State>();
@@ -162,6 +170,7 @@ class Ascent {
     return operation;
   }
 
+  Extent extent_;
   std::size_t size_;
   int images_;
   CpuDevice& device_;

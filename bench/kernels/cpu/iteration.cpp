@@ -8,8 +8,10 @@
 
 #include "../check.h"
 #include "families.h"
-#include "host/ascent/ascent.h"
+#include "host/ascent/operations/optimiser.h"
+#include "host/ascent/operations/start.h"
 #include "host/ascent/recipe.h"
+#include "host/ascent/stage_program.h"
 #include "host/base/threads.h"
 #include "host/cpu/network_passes.h"
 #include "host/cpu/plan.h"
@@ -55,12 +57,13 @@ class Iteration {
 
   Operation make(Planner& planner, CpuDevice& device) const {
     const auto batch = std::make_shared<Batch>(start(planner));
-    const auto run_batch = [self = *this](Batch& on) {
+    const auto program = std::make_shared<StageProgram>(stage(), 0, 0);
+    const auto run_batch = [self = *this, program](Batch& on) {
       on.passes->loss_and_gradient(on.images.data(), on.losses.data(), on.gradients.data());
       parallel_for(self.images_, [&](int i) {
         const auto own = on.gradients.span().subspan(self.size_ * i, self.size_);
-        normalise_and_step(recipe(), sum_of_squares(own), own,
-                           on.images.span().subspan(self.size_ * i, self.size_));
+        program->step(1, sum_of_squares(own), own, {}, on.images.span().subspan(self.size_ * i, self.size_),
+                      {});
       });
     };
     return {.work = {.operations = planners_->network.iteration_flops(layer_, image_) * images_},
@@ -76,18 +79,18 @@ class Iteration {
   }
 
  private:
-  static const Recipe& recipe() { return find_recipe("seed"); }
+  static const Stage& stage() { return find_recipe("seed").first(); }
 
   Batch start(Planner& planner) const {
     const int filter_count = planners_->network.convolutions[layer_].out_channels;
     std::vector<int> filters(images_);
     for (int i = 0; i < images_; ++i) filters[i] = i % filter_count;
-    Batch batch{std::make_unique<NetworkPasses>(planners_->network, planners_->weights, recipe(), planner,
+    Batch batch{std::make_unique<NetworkPasses>(planners_->network, planners_->weights, stage(), planner,
                                                 planner.make(layer_, images_), filters),
                 AlignedBuffer<float>(size_ * images_), poisoned(size_ * images_),
                 std::vector<double>(images_, NAN)};
     for (int i = 0; i < images_; ++i) {
-      initial_noise(recipe().initial_image, 0, {layer_, i}, batch.images.span().subspan(size_ * i, size_));
+      draw_start(stage().start, 0, {layer_, i}, batch.images.span().subspan(size_ * i, size_));
     }
     return batch;
   }

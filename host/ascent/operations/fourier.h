@@ -1,12 +1,17 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "../../base/extent.h"
 
 namespace filterscope {
+
+/// What a coefficient is multiplied with before the inverse transform of an image, which divides by height *
+/// width: [height][width / 2 + 1].
+std::vector<float> spectrum_scale(Extent extent, float decay);
 
 /// Images of three channels as real two-dimensional spectra: Parameterisation::Kind::fourier. Coefficients
 /// are [3][height][width / 2 + 1][2], the last the real and the imaginary part; images [height][width][3].
@@ -15,6 +20,7 @@ class FourierImage {
  public:
   FourierImage(Extent extent, float decay);
   ~FourierImage();
+  FourierImage(FourierImage&&) noexcept;
 
   /// Floats of the coefficients.
   std::size_t size() const;
@@ -27,7 +33,8 @@ class FourierImage {
   void from_image(std::span<const float> image, std::span<float> coefficients) const;
 
  private:
-
+  struct Plans;
+  std::unique_ptr<const Plans> plans_;
 };
 
 }  // namespace filterscope

@@ -8,6 +8,14 @@
 
 namespace filterscope {
 
+/// The weights of one element of a resampled dimension, of elements from `first` on.
+struct ResamplingTaps {
+  int first;
+  std::vector<double> weights;
+};
+/// Those of `to` elements made of `from`.
+std::vector<ResamplingTaps> resampling_taps(Resampling::Kind kind, int from, int to);
+
 /// `from`, [height][width][3], brought to another size. `picture` serves Resampling::through_picture.
 void resample(const Resampling& resampling, const Picture& picture, std::span<const float> from,
               Extent from_extent, std::span<float> to, Extent to_extent);

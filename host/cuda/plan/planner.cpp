@@ -86,10 +86,9 @@ std::vector<std::unique_ptr<ConvolutionVariant>> offers(const ConvolutionSource&
 
 }  // namespace
 
-Planner::Planner(const Network& network, Extent image, Precision precision, PlanRule rule,
+Planner::Planner(const Network& network, Precision precision, PlanRule rule,
                  std::vector<ConvolutionSource> sources, Timings timings)
     : network_(network),
-      image_(image),
       precision_(precision),
       rule_(rule),
       sources_(std::move(sources)),
@@ -122,7 +121,8 @@ FirstLayerProblem timed_problem(FirstLayerProblem problem) {
   return problem;
 }
 
-Plan Planner::make(const BatchLayout& layout, const PlanUse& use) {
+Plan Planner::make(const BatchLayout& layout, Extent image, const PlanUse& use) {
+  image_ = image;
   FirstLayerProblem first_layer{.images = layout.continuing_past(0),
                                 .height = image_.height,
                                 .width = image_.width,

@@ -76,11 +76,11 @@ FirstLayerProblem timed_problem(FirstLayerProblem problem);
 class Planner {
  public:
   /// `sources` in order of preference, for problems that are not timed. References must outlive the planner.
-  Planner(const Network& network, Extent image, Precision precision, PlanRule rule,
-          std::vector<ConvolutionSource> sources, Timings timings = {});
+  Planner(const Network& network, Precision precision, PlanRule rule, std::vector<ConvolutionSource> sources,
+          Timings timings = {});
 
-  /// Throws a device Error for a problem that no source can compute.
-  Plan make(const BatchLayout& layout, const PlanUse& use = {});
+  /// The plan for images of extent `image`. Throws a device Error for a problem that no source can compute.
+  Plan make(const BatchLayout& layout, Extent image, const PlanUse& use = {});
 
  private:
   struct Choice {
@@ -104,7 +104,6 @@ class Planner {
   double seconds_left(const PlanUse& use) const;
 
   const Network& network_;
-  Extent image_;
   Precision precision_;
   PlanRule rule_;
   std::vector<ConvolutionSource> sources_;
@@ -113,6 +112,7 @@ class Planner {
   std::set<std::string> wrong_;  // Names of kernels that gave a wrong result for any problem.
   bool found_wrong_ = false;     // While a plan was made, which may use the kernel elsewhere.
   // For the plan that is being made:
+  Extent image_{};
   double operations_ = 0;          // In one iteration.
   double fastest_ = 0;             // Operations per second of the fastest variant seen.
   double started_ = 0;             // When making it began, by the clock of timings_.

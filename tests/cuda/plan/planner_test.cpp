@@ -114,7 +114,7 @@ class PlannerTest : public testing::Test {
     return timings;
   }
   Planner planner(PlanRule rule = PlanRule::timed) {
-    return Planner(network_, kImage, Precision::fp16, rule, {own(), other()}, timings());
+    return Planner(network_, Precision::fp16, rule, {own(), other()}, timings());
   }
   PlanUse use(std::int64_t iterations) {
     PlanUse use{.iterations = iterations, .stop = stop_.get_token()};
@@ -160,7 +160,7 @@ TEST(TimedProblem, IsSharedByProblemsOfSimilarSizeAndNeverLarger) {
 }
 
 TEST_F(PlannerTest, TakesTheFastestPairOfFpropAndDgrad) {
-  const Plan plan = planner().make(layout_, use(kLong));
+  const Plan plan = planner().make(layout_, kImage, use(kLong));
   // With the mask that the dgrad reads, 1.4 + 1.4 ms against 0.5 + 2.5.
   EXPECT_EQ(plan.layers[1].fprop->name(), "native");
   EXPECT_EQ(plan.layers[1].mask, MaskFormat::bits);
@@ -176,7 +176,7 @@ TEST_F(PlannerTest, TakesTheFastestPairOfFpropAndDgrad) {
 
 TEST_F(PlannerTest, ComparesFusedPoolsWithSeparatePasses) {
   passes_[" + pool"] = 1;
-  const Plan plan = planner().make(layout_, use(kLong));
+  const Plan plan = planner().make(layout_, kImage, use(kLong));
   EXPECT_EQ(plan.layers[2].fprop->name(), "native");
   EXPECT_TRUE(plan.layers[2].fprop->problem().pooled);
   EXPECT_FALSE(plan.layers[2].fprop->needs_map());
@@ -186,7 +186,7 @@ TEST_F(PlannerTest, ComparesFusedPoolsWithSeparatePasses) {
 TEST_F(PlannerTest, CompilesOnlyForRunsThatPayForIt) {
   // Two seconds of compiling against half a millisecond an iteration of the timed images.
   const auto chosen = [&](std::int64_t iterations) {
-    return planner().make(layout_, use(iterations)).layers[2].fprop->name();
+    return planner().make(layout_, kImage, use(iterations)).layers[2].fprop->name();
   };
   seconds_of_search_ = 0;
   EXPECT_EQ(chosen(kLong), "compiled + pool");
@@ -196,7 +196,7 @@ TEST_F(PlannerTest, CompilesOnlyForRunsThatPayForIt) {
 
 TEST_F(PlannerTest, TimingTakesATenthOfTheRunAtMost) {
   // Launches take milliseconds, so 10 iterations last about 0.1 s.
-  const Plan plan = planner().make(layout_, use(10));
+  const Plan plan = planner().make(layout_, kImage, use(10));
   // Timing the first variant already takes more than a tenth of that.
   EXPECT_THAT(timed_, SizeIs(1));
   EXPECT_THAT(searches_, Not(Contains(PlanSearch::compiled)));
@@ -205,17 +205,17 @@ TEST_F(PlannerTest, TimingTakesATenthOfTheRunAtMost) {
   for (int layer = 1; layer <= 2; ++layer) EXPECT_EQ(plan.layers[layer].fprop->name(), "native");
   // The next run knows the timings and continues from there.
   const std::size_t known = known_.size();
-  planner().make(layout_, use(10));
+  planner().make(layout_, kImage, use(10));
   EXPECT_GE(known_.size(), known);
 }
 
 TEST_F(PlannerTest, KnowsWhatEarlierRunsTimed) {
-  planner().make(layout_, use(kLong));
+  planner().make(layout_, kImage, use(kLong));
   const auto timed = timed_.size();
   ASSERT_GT(timed, 0u);
   notices_.clear();
   // 67 images are timed as 64, and 55 as 60 are.
-  const Plan plan = planner().make(BatchLayout({0, 0, 12, 0, 55}), use(kLong));
+  const Plan plan = planner().make(BatchLayout({0, 0, 12, 0, 55}), kImage, use(kLong));
   EXPECT_EQ(timed_.size(), timed);
   EXPECT_THAT(notices_, IsEmpty());
   EXPECT_EQ(plan.layers[1].fprop->problem().images, 67);
@@ -224,7 +224,7 @@ TEST_F(PlannerTest, KnowsWhatEarlierRunsTimed) {
 
 TEST_F(PlannerTest, AFixedPlanTimesNothing) {
   known_["anything"] = 1;
-  const Plan plan = planner(PlanRule::fixed).make(layout_, use(kLong));
+  const Plan plan = planner(PlanRule::fixed).make(layout_, kImage, use(kLong));
   EXPECT_THAT(timed_, IsEmpty());
   EXPECT_THAT(searches_, IsEmpty());  // The native ones compute everything.
   EXPECT_THAT(notices_, IsEmpty());
@@ -236,14 +236,14 @@ TEST_F(PlannerTest, AFixedPlanTimesNothing) {
 
 TEST_F(PlannerTest, TheFirstLayersMaskIsItsPools) {
   network_ = test::make_network({{64, true}, {64}, {64, true}, {128}, {64}});
-  const Plan plan = planner(PlanRule::fixed).make(layout_, use(kLong));
+  const Plan plan = planner(PlanRule::fixed).make(layout_, kImage, use(kLong));
   EXPECT_EQ(plan.layers[0].mask, MaskFormat::none);
   EXPECT_EQ(plan.layers[1].dgrad->problem().mask, MaskFormat::none);
 }
 
 TEST_F(PlannerTest, StopsTimingWhenTheRunIsInterrupted) {
   stop_.request_stop();
-  const Plan plan = planner().make(layout_, use(kLong));
+  const Plan plan = planner().make(layout_, kImage, use(kLong));
   EXPECT_THAT(timed_, IsEmpty());
   EXPECT_THAT(searches_, AllOf(Not(IsEmpty()), Each(PlanSearch::known)));
   EXPECT_EQ(plan.layers[1].fprop->name(), "native");
@@ -251,17 +251,17 @@ TEST_F(PlannerTest, StopsTimingWhenTheRunIsInterrupted) {
 
 TEST_F(PlannerTest, ConcludesNothingFromALackOfMemory) {
   out_of_memory_ = true;
-  const Plan plan = planner().make(layout_, use(kLong));
+  const Plan plan = planner().make(layout_, kImage, use(kLong));
   EXPECT_THAT(known_, IsEmpty());
   EXPECT_EQ(plan.layers[1].fprop->name(), "native");
   out_of_memory_ = false;
-  planner().make(layout_, use(kLong));
+  planner().make(layout_, kImage, use(kLong));
   EXPECT_THAT(known_, Not(IsEmpty()));
 }
 
 TEST_F(PlannerTest, DoesNotUseWrongVariants) {
   wrong_ = "native";
-  const Plan plan = planner().make(layout_, use(kLong));
+  const Plan plan = planner().make(layout_, kImage, use(kLong));
   for (int layer = 1; layer <= 3; ++layer) {
     EXPECT_THAT(plan.layers[layer].fprop->name(), testing::StartsWith("compiled")) << layer;
     EXPECT_THAT(plan.layers[layer].dgrad->name(), testing::StartsWith("compiled")) << layer;
@@ -275,17 +275,17 @@ TEST_F(PlannerTest, DoesNotUseWrongVariants) {
 TEST_F(PlannerTest, DoesNotUseWrongVariantsWithoutTimeForOthers) {
   wrong_ = "native";
   Planner both = planner();
-  both.make(layout_, use(kLong));
+  both.make(layout_, kImage, use(kLong));
   out_of_memory_ = true;
   known_.clear();
-  const Plan plan = both.make(layout_, use(kLong));
+  const Plan plan = both.make(layout_, kImage, use(kLong));
   EXPECT_THAT(plan.layers[1].fprop->name(), testing::StartsWith("other"));
 }
 
 // The other library offers plans for the 48 images that are timed, but not for all 60.
 TEST_F(PlannerTest, TakesAnotherIfTheFastestIsUnavailable) {
   most_images_ = 48;
-  const Plan plan = planner().make(layout_, use(kLong));
+  const Plan plan = planner().make(layout_, kImage, use(kLong));
   for (int layer = 1; layer <= 3; ++layer) EXPECT_EQ(plan.layers[layer].fprop->name(), "native") << layer;
 }
 
@@ -294,12 +294,12 @@ TEST_F(PlannerTest, SearchesOnlyWhileThereIsTime) {
   seconds_of_search_ = 1;
   milliseconds_ = {{"native", 1}, {"other", 1}, {"compiled", 1}};
   const double before = now_;
-  planner().make(layout_, use(10));
+  planner().make(layout_, kImage, use(10));
   EXPECT_LT(now_ - before, 1.5);
 }
 
 TEST_F(PlannerTest, TakesTheFirstLayersFastestKernels) {
-  const Plan plan = planner().make(layout_, use(kLong));
+  const Plan plan = planner().make(layout_, kImage, use(kLong));
   EXPECT_EQ(plan.first_layer_fprop, "mma");
   EXPECT_EQ(plan.first_layer_dgrad, "direct");
   EXPECT_THAT(plan.describe(network_),
@@ -309,7 +309,7 @@ TEST_F(PlannerTest, TakesTheFirstLayersFastestKernels) {
   EXPECT_EQ(timed_first_layers_[2].direction, Direction::dgrad);
   // Later runs with a similar number of images know the timings.
   first_layer_milliseconds_.clear();
-  const Plan known = planner().make(BatchLayout({0, 0, 12, 0, 55}), use(kLong));
+  const Plan known = planner().make(BatchLayout({0, 0, 12, 0, 55}), kImage, use(kLong));
   EXPECT_EQ(known.first_layer_fprop, "mma");
   EXPECT_EQ(known.first_layer_dgrad, "direct");
   EXPECT_THAT(timed_first_layers_, SizeIs(4));
@@ -317,7 +317,7 @@ TEST_F(PlannerTest, TakesTheFirstLayersFastestKernels) {
 
 TEST_F(PlannerTest, UntimedFirstLayerKernelsAreThoseOfferedFirst) {
   const auto expect_first = [&](Planner planner, const PlanUse& use) {
-    const Plan plan = planner.make(layout_, use);
+    const Plan plan = planner.make(layout_, kImage, use);
     EXPECT_EQ(plan.first_layer_fprop, "mma");
     EXPECT_EQ(plan.first_layer_dgrad, "mma");
     EXPECT_THAT(timed_first_layers_, IsEmpty());
@@ -335,7 +335,7 @@ TEST_F(PlannerTest, DoesNotUseWrongFirstLayerKernels) {
   wrong_ = "mma";
   Planner one = planner();
   const auto expect_direct = [&] {
-    const Plan plan = one.make(layout_, use(kLong));
+    const Plan plan = one.make(layout_, kImage, use(kLong));
     EXPECT_EQ(plan.first_layer_fprop, "direct");
     EXPECT_EQ(plan.first_layer_dgrad, "direct");
   };
@@ -354,17 +354,17 @@ TEST_F(PlannerTest, DoesNotUseWrongFirstLayerKernelsWithoutTimeForOthers) {
   use.on_notice = [this](const std::string& text) {
     if (text.starts_with("wrong")) stop_.request_stop();
   };
-  EXPECT_EQ(planner().make(layout_, use).first_layer_fprop, "direct");
+  EXPECT_EQ(planner().make(layout_, kImage, use).first_layer_fprop, "direct");
   EXPECT_THAT(timed_first_layers_, SizeIs(1));
 }
 
 TEST_F(PlannerTest, DoesNotUseWhatCannotBeLaunched) {
   refused_ = "native";
-  const Plan plan = planner().make(layout_, use(kLong));
+  const Plan plan = planner().make(layout_, kImage, use(kLong));
   EXPECT_THAT(plan.layers[1].fprop->name(), testing::StartsWith("compiled"));
   refused_ = "mma";
   known_.clear();
-  EXPECT_EQ(planner().make(layout_, use(kLong)).first_layer_fprop, "direct");
+  EXPECT_EQ(planner().make(layout_, kImage, use(kLong)).first_layer_fprop, "direct");
 }
 
 // Nothing can be launched any more; the next run avoids that kernel for every problem.
@@ -374,11 +374,11 @@ TEST_F(PlannerTest, DoesNotUseAgainWhatBrokeTheDevice) {
     refused_ = kernel;
     known_.clear();
     emulation::set_broken(true);
-    EXPECT_THAT([&] { planner().make(layout_, use(kLong)); },
+    EXPECT_THAT([&] { planner().make(layout_, kImage, use(kLong)); },
                 testing::ThrowsMessage<Error>(testing::AllOf(
                     HasSubstr(kernel), HasSubstr("broke the device: refused. Repeat the command"))));
     emulation::set_broken(false);
-    const Plan plan = planner().make(layout_, use(kLong));
+    const Plan plan = planner().make(layout_, kImage, use(kLong));
     EXPECT_NE(plan.first_layer_fprop, kernel);
     for (const Plan::Layer& layer : plan.layers) {
       for (const auto* variant : {&layer.fprop, &layer.dgrad}) {
@@ -393,7 +393,7 @@ TEST_F(PlannerTest, DoesNotUseAgainWhatBrokeTheDevice) {
 // The native kernels of the first layers are known to be fast, and turn out to be wrong at a later layer.
 TEST_F(PlannerTest, ReplacesEarlierChoicesOfWrongVariants) {
   milliseconds_["native"] = 0.1;
-  ASSERT_EQ(planner().make(layout_, use(kLong)).layers[1].fprop->name(), "native");
+  ASSERT_EQ(planner().make(layout_, kImage, use(kLong)).layers[1].fprop->name(), "native");
   const std::size_t erased = std::erase_if(known_, [](const auto& known) {
     return known.first.starts_with("dgrad") && known.first.find("64->128") != std::string::npos;
   });
@@ -403,22 +403,22 @@ TEST_F(PlannerTest, ReplacesEarlierChoicesOfWrongVariants) {
   use.on_notice = [this](const std::string& text) {
     if (text.starts_with("wrong")) stop_.request_stop();  // Nothing else is searched.
   };
-  const Plan plan = planner().make(layout_, use);
+  const Plan plan = planner().make(layout_, kImage, use);
   for (int layer = 1; layer <= 3; ++layer) EXPECT_NE(plan.layers[layer].fprop->name(), "native") << layer;
 }
 
 TEST_F(PlannerTest, PlansTheFirstLayerWithoutConvolutions) {
   // At most two launches, about 0.2 ms per iteration.
-  const Plan plan = planner().make(BatchLayout({0, 64}), use(2));
+  const Plan plan = planner().make(BatchLayout({0, 64}), kImage, use(2));
   EXPECT_EQ(plan.first_layer_fprop, "mma");
   EXPECT_THAT(timed_first_layers_, SizeIs(1));
   known_.clear();
-  planner().make(BatchLayout({0, 64}), use(kLong));
+  planner().make(BatchLayout({0, 64}), kImage, use(kLong));
   EXPECT_THAT(timed_first_layers_, SizeIs(1 + 4));
 }
 
 TEST_F(PlannerTest, NeedsNoFirstLayerKernelsIfOnlyHeadsReadTheImages) {
-  const Plan plan = planner().make(BatchLayout({64}), use(kLong));
+  const Plan plan = planner().make(BatchLayout({64}), kImage, use(kLong));
   EXPECT_EQ(plan.first_layer_fprop, "");
   EXPECT_EQ(plan.first_layer_dgrad, "");
   EXPECT_THAT(timed_first_layers_, IsEmpty());
@@ -435,12 +435,12 @@ TEST(TimedProblem, HasEnoughPositionsForTheFirstLayer) {
 }
 
 TEST_F(PlannerTest, AnUnsupportedProblemIsAnErrorThatNamesTheLayer) {
-  Planner none(network_, kImage, Precision::tf32, PlanRule::timed,
+  Planner none(network_, Precision::tf32, PlanRule::timed,
                {[](const ConvolutionProblem&, PlanSearch, const TimingBudget&) {
                  return std::vector<std::unique_ptr<ConvolutionVariant>>();
                }},
                timings());
-  EXPECT_THAT([&] { none.make(layout_); },
+  EXPECT_THAT([&] { none.make(layout_, kImage); },
               testing::ThrowsMessage<Error>(HasSubstr(network_.convolutions[1].name)));
 }
 

@@ -45,6 +45,24 @@ inline bool is_active(std::span<const std::uint32_t> active, std::size_t image, 
   return (active[image * words(extent) + position / 32] >> position % 32 & 1u) != 0;
 }
 
+/// Windows to check with: the whole map, some of it, a single position, and responses before the ReLU.
+inline std::vector<kernels::HeadWindow> windows_of(Extent extent) {
+  return {{},
+          {.before_relu = true},
+          {.top = 2, .left = 2, .bottom = extent.height - 2, .right = extent.width - 2},
+          {.top = extent.height / 2,
+           .left = extent.width / 2,
+           .bottom = extent.height / 2 + 1,
+           .right = extent.width / 2 + 1},
+          {.top = 1, .left = 0, .bottom = extent.height, .right = extent.width - 1, .before_relu = true}};
+}
+
+inline bool counts(const kernels::HeadWindow& window, Extent extent, std::size_t position) {
+  const int y = static_cast<int>(position) / extent.width;
+  const int x = static_cast<int>(position) % extent.width;
+  return y >= window.top && y < window.bottom && x >= window.left && x < window.right;
+}
+
 struct Head {
   std::vector<float> sums;
   std::vector<std::uint32_t> active;
@@ -53,7 +71,7 @@ struct Head {
 /// Compares with the reference. `inputs`: the target layer's input; `terms`: additions in a response.
 inline void expect_head(const Head& actual, Extent extent, const std::vector<reference::Map>& inputs,
                         const std::vector<reference::Map>& input_magnitudes, const Parameters& parameters,
-                        int terms) {
+                        int terms, const kernels::HeadWindow& window = {}) {
   const std::size_t positions = static_cast<std::size_t>(extent.positions());
   const std::size_t part_size =
       32 * ((words(extent) + kernels::kFilterHeadParts - 1) / kernels::kFilterHeadParts);
@@ -67,12 +85,19 @@ inline void expect_head(const Head& actual, Extent extent, const std::vector<ref
     const reference::Map magnitude = reference::convolve(
         input_magnitudes[image], test::magnitudes(parameters.filter(filter)), test::magnitudes(bias));
     for (std::size_t position = 0; position < positions; ++position) {
+      const bool active = is_active(actual.active, image, extent, position);
+      if (!counts(window, extent, position)) {
+        wrong += active ? 1 : 0;
+        continue;
+      }
       const std::size_t part = image * kernels::kFilterHeadParts + position / part_size;
-      sums[part] += std::max(response.values[position], 0.0);
+      sums[part] += window.before_relu ? response.values[position] : std::max(response.values[position], 0.0);
       magnitudes[part] += magnitude.values[position];
       const double tolerance = sum_tolerance<float>(0, magnitude.values[position], terms);
-      const bool active = is_active(actual.active, image, extent, position);
-      if (active ? response.values[position] < -tolerance : response.values[position] > tolerance) ++wrong;
+      if (window.before_relu) {
+        wrong += active ? 0 : 1;
+      } else if (active ? response.values[position] < -tolerance : response.values[position] > tolerance)
+        ++wrong;
     }
     for (std::size_t position = positions; position < words(extent) * 32; ++position) {
       if (is_active(actual.active, image, extent, position)) ++wrong;
@@ -116,12 +141,15 @@ inline std::vector<float> sums_of(Rescue rescue, std::uint64_t seed) {
   return sums;
 }
 
-/// The gradient of the responses: `scale` at the active positions, or at all of them.
+/// The gradient of the responses: `scale` at the active positions, or at all of them that count.
 inline reference::Map response_gradient(std::span<const std::uint32_t> active, bool rescued,
-                                        std::size_t image, Extent extent, float scale) {
+                                        std::size_t image, Extent extent, float scale,
+                                        const kernels::HeadWindow& window = {}) {
   reference::Map gradient(extent, 1);
   for (std::size_t position = 0; position < gradient.values.size(); ++position) {
-    gradient.values[position] = rescued || is_active(active, image, extent, position) ? double{scale} : 0.0;
+    const bool passes =
+        (rescued && counts(window, extent, position)) || is_active(active, image, extent, position);
+    gradient.values[position] = passes ? double{scale} : 0.0;
   }
   return gradient;
 }

@@ -18,7 +18,7 @@ FILTERSCOPE_DEVICE_TEST_SUITE(FilterHeadTest);
 
 template <class T>
 Head run(const std::vector<T>& input, const Parameters& parameters, Extent extent, int channels,
-         const std::vector<int>& filters = kFilters) {
+         const std::vector<int>& filters = kFilters, const kernels::HeadWindow& window = {}) {
   const auto device_input = test::upload(input);
   const auto weights = test::upload(parameters.weights);
   const auto bias = test::upload(parameters.bias);
@@ -34,7 +34,8 @@ Head run(const std::vector<T>& input, const Parameters& parameters, Extent exten
                            .images_count = static_cast<int>(filters.size()),
                            .height = extent.height,
                            .width = extent.width,
-                           .channels = channels},
+                           .channels = channels,
+                           .window = window},
                           nullptr);
   return {test::download(sums), test::download(active)};
 }
@@ -49,7 +50,7 @@ std::vector<T> random_input(Extent extent, int channels, int images, std::uint64
 }
 
 template <class T>
-void check(Extent extent, int channels) {
+void check(Extent extent, int channels, const kernels::HeadWindow& window = {}) {
   SCOPED_TRACE(testing::Message() << testing::PrintToString(extent) << ", " << channels << " channels, "
                                   << sizeof(T) << " bytes");
   const std::vector<T> input = random_input<T>(extent, channels, kImages, 1);
@@ -60,7 +61,8 @@ void check(Extent extent, int channels) {
   for (int image = 0; image < kImages; ++image) {
     maps.emplace_back(extent, channels, std::span(wide).subspan(image * image_size, image_size));
   }
-  expect_head(run<T>(input, parameters, extent, channels), extent, maps, maps, parameters, 9 * channels + 1);
+  expect_head(run<T>(input, parameters, extent, channels, kFilters, window), extent, maps, maps, parameters,
+              9 * channels + 1, window);
 }
 
 template <class T>
@@ -70,6 +72,8 @@ void check_forward() {
   check<T>({20, 33}, 256);  // also where several warps share a word.
   for (const int channels : {96, 128, 256}) check<T>({6, 7}, channels);
   check<T>({5, 5}, 512);
+  for (const kernels::HeadWindow& window : windows_of({15, 17})) check<T>({15, 17}, 64, window);
+  for (const kernels::HeadWindow& window : windows_of({6, 7})) check<T>({6, 7}, 256, window);
 }
 
 TEST_P(FilterHeadTest, MatchesReferenceInFloat) {
@@ -121,7 +125,8 @@ TEST_P(FilterHeadTest, DoesNotDependOnTheBatch) {
 // ---- gradient
 
 template <class T>
-void check_gradient(Extent extent, int channels, MaskFormat format, Rescue rescue = Rescue::off) {
+void check_gradient(Extent extent, int channels, MaskFormat format, Rescue rescue = Rescue::off,
+                    const kernels::HeadWindow& window = {}) {
   SCOPED_TRACE(testing::Message() << testing::PrintToString(extent) << ", " << channels << " channels, mask "
                                   << static_cast<int>(format) << ", " << sizeof(T) << " bytes, rescue "
                                   << static_cast<int>(rescue));
@@ -157,14 +162,15 @@ void check_gradient(Extent extent, int channels, MaskFormat format, Rescue rescu
        .images_count = kImages,
        .height = extent.height,
        .width = extent.width,
-       .channels = channels},
+       .channels = channels,
+       .window = window},
       nullptr);
 
   std::vector<double> expected;
   std::vector<double> magnitudes;
   for (int image = 0; image < kImages; ++image) {
-    const reference::Map response =
-        response_gradient(active, is_rescued(rescue, image), static_cast<std::size_t>(image), extent, kScale);
+    const reference::Map response = response_gradient(
+        active, is_rescued(rescue, image), static_cast<std::size_t>(image), extent, kScale, window);
     const std::span<const float> filter = parameters.filter(kFilters[image]);
     const reference::Map sums = reference::convolve_input_gradient(response, filter, channels);
     const reference::Map magnitude =
@@ -194,7 +200,8 @@ void check_backward() {
 template <class T>
 void check_rescue() {
   for (const Rescue rescue : kRescues) {
-    check_gradient<T>({15, 17}, 64, MaskFormat::bits, rescue);
+    for (const kernels::HeadWindow& window : windows_of({15, 17}))
+      check_gradient<T>({15, 17}, 64, MaskFormat::bits, rescue, window);
     check_gradient<T>({5, 5}, 96, MaskFormat::bytes, rescue);
     check_gradient<T>({1, 1}, 32, MaskFormat::activation, rescue);
     check_gradient<T>({2, 3}, 128, MaskFormat::none, rescue);

@@ -13,7 +13,7 @@ using namespace test::filter_head;
 class ImageHeadTest : public test::DeviceTest {};
 FILTERSCOPE_DEVICE_TEST_SUITE(ImageHeadTest);
 
-void check_image_head(Extent extent, const InputMapping& mapping) {
+void check_image_head(Extent extent, const InputMapping& mapping, const kernels::HeadWindow& window = {}) {
   SCOPED_TRACE(testing::Message() << testing::PrintToString(extent) << ", " << mapping.name);
   const std::size_t image_size = static_cast<std::size_t>(extent.positions() * 3);
   const std::vector<float> images = test::random_values(kImages * image_size, 1);
@@ -33,7 +33,8 @@ void check_image_head(Extent extent, const InputMapping& mapping) {
                        .active = active.data(),
                        .images_count = kImages,
                        .height = extent.height,
-                       .width = extent.width},
+                       .width = extent.width,
+                       .window = window},
                       nullptr);
   std::vector<reference::Map> inputs;
   std::vector<reference::Map> magnitudes;
@@ -42,7 +43,8 @@ void check_image_head(Extent extent, const InputMapping& mapping) {
     inputs.push_back(reference::apply_mapping(mapping, image));
     magnitudes.push_back(reference::apply_mapping(test::magnitudes(mapping), image));
   }
-  expect_head({test::download(sums), test::download(active)}, extent, inputs, magnitudes, parameters, 30);
+  expect_head({test::download(sums), test::download(active)}, extent, inputs, magnitudes, parameters, 30,
+              window);
 }
 
 TEST_P(ImageHeadTest, MatchesReference) {
@@ -50,9 +52,12 @@ TEST_P(ImageHeadTest, MatchesReference) {
     check_image_head(extent, identity_mapping());
   }
   for (const InputMapping& mapping : test::mappings()) check_image_head({15, 17}, mapping);
+  for (const kernels::HeadWindow& window : windows_of({15, 17}))
+    check_image_head({15, 17}, keras_mapping(), window);
 }
 
-void check_image_gradient(Extent extent, const InputMapping& mapping, Rescue rescue = Rescue::off) {
+void check_image_gradient(Extent extent, const InputMapping& mapping, Rescue rescue = Rescue::off,
+                          const kernels::HeadWindow& window = {}) {
   SCOPED_TRACE(testing::Message() << testing::PrintToString(extent) << ", " << mapping.name << ", rescue "
                                   << static_cast<int>(rescue));
   constexpr float kScale = 0.37f;
@@ -76,13 +81,14 @@ void check_image_gradient(Extent extent, const InputMapping& mapping, Rescue res
        .squares = squares.data(),
        .images_count = kImages,
        .height = extent.height,
-       .width = extent.width},
+       .width = extent.width,
+       .window = window},
       nullptr);
   std::vector<double> expected;
   std::vector<double> magnitudes;
   for (int image = 0; image < kImages; ++image) {
-    const reference::Map response =
-        response_gradient(active, is_rescued(rescue, image), static_cast<std::size_t>(image), extent, kScale);
+    const reference::Map response = response_gradient(
+        active, is_rescued(rescue, image), static_cast<std::size_t>(image), extent, kScale, window);
     const std::span<const float> filter = parameters.filter(kFilters[image]);
     const reference::Map gradient =
         reference::mapping_gradient(mapping, reference::convolve_input_gradient(response, filter, 3));
@@ -105,7 +111,8 @@ TEST_P(ImageHeadTest, GradientMatchesReference) {
 
 TEST_P(ImageHeadTest, RescuedGradientMatchesReference) {
   for (const Rescue rescue : kRescues) {
-    check_image_gradient({17, 19}, test::mappings().back(), rescue);
+    for (const kernels::HeadWindow& window : windows_of({17, 19}))
+      check_image_gradient({17, 19}, test::mappings().back(), rescue, window);
     check_image_gradient({1, 1}, identity_mapping(), rescue);
   }
 }

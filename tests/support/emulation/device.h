@@ -8,6 +8,7 @@
 #include <cstring>
 #include <functional>
 #include <limits>
+#include <numbers>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -302,6 +303,12 @@ inline float __fadd_rn(float a, float b) {
 }
 inline float __fmul_rn(float a, float b) {
   return a * b;
+}
+inline float sinpif(float x) {
+  return static_cast<float>(std::sin(std::numbers::pi * x));
+}
+inline float cospif(float x) {
+  return static_cast<float>(std::cos(std::numbers::pi * x));
 }
 inline void __threadfence_system() {}
 using std::isfinite;
