@@ -235,7 +235,7 @@ void measure_stages(const Run& run, const fs::path& folder, Report& report) {
     });
     journal.clear();
   }
-  std::vector<Picture> sheets;
+  std::vector<RgbImage> sheets;
   report.stage("sheets: draw", [&] {
     for (int layer = 0; layer < network.layer_count(); ++layer) {
       std::vector<SheetTile> tiles;
@@ -247,7 +247,7 @@ void measure_stages(const Run& run, const fs::path& folder, Report& report) {
   });
   std::size_t sheet_bytes = 0;
   report.stage("sheets: encode", [&] {
-    for (const Picture& sheet : sheets) sheet_bytes += encode_png(sheet.pixels, sheet.extent).size();
+    for (const RgbImage& sheet : sheets) sheet_bytes += encode_png(sheet.pixels, sheet.extent).size();
   });
   report.stage("the largest sheet: encode", [&] { encode_png(sheets.back().pixels, sheets.back().extent); });
   report.stage("manifest", [&] { write_file(folder / kManifestFile, to_json(manifest)); });
@@ -304,7 +304,7 @@ void measure_page(const fs::path& folder, Report& report) {
       write_file(folder / curves_file(run->manifest.network, layer.layer),
                  draw_curves(*run, layer.first, layer.count));
   });
-  Picture poster;
+  RgbImage poster;
   report.stage("poster: draw", [&] { poster = draw_poster(*run, survey); });
   report.stage("poster: encode", [&] { write_png(folder / kPosterFile, poster.pixels, poster.extent); });
   report.stage("page", [&] {

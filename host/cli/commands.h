@@ -10,6 +10,7 @@ namespace filterscope::cli {
 int run_render(const std::vector<std::string>& arguments);
 int run_merge(const std::vector<std::string>& arguments);
 int run_gallery(const std::vector<std::string>& arguments);
+int run_recipes(const std::vector<std::string>& arguments);
 int run_list(const std::vector<std::string>& arguments);
 int run_info(const std::vector<std::string>& arguments);
 

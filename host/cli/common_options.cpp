@@ -4,15 +4,15 @@
 
 #include <fstream>
 
+#include "../ascent/recipe.h"
 #include "../base/error.h"
 
 namespace filterscope::cli {
 
-Extent parse_size(const Arguments& options, const Network& network, int fallback) {
+std::optional<int> parse_size(const Arguments& options, const Network& network) {
   const auto text = options.value("size");
-  if (!text) return {fallback, fallback};
-  const int size = static_cast<int>(parse_integer("--size", *text, network.smallest_image(), kLargestImage));
-  return {size, size};
+  if (!text) return std::nullopt;
+  return static_cast<int>(parse_integer("--size", *text, network.smallest_image(), kLargestImage));
 }
 
 std::optional<std::string> parse_weights(const Arguments& options) {

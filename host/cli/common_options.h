@@ -13,9 +13,6 @@
 
 namespace filterscope::cli {
 
-/// Larger images than this exceed any machine's memory; the bound keeps sizes far from overflow.
-inline constexpr int kLargestImage = 16384;
-inline constexpr int kMostIterations = 1'000'000'000;
 inline constexpr int kLargestBatch = 65536;
 inline constexpr int kMostThreads = 4096;
 /// Exit code of a command that was interrupted.
@@ -23,8 +20,8 @@ inline constexpr int kInterrupted = 130;
 /// The folder that `render` writes and `gallery` reads by default.
 inline constexpr const char* kDefaultOut = "filterscope-out";
 
-/// The square that --size asks for; without it, one of size `fallback`.
-Extent parse_size(const Arguments& options, const Network& network, int fallback);
+/// The height and width that --size asks for.
+std::optional<int> parse_size(const Arguments& options, const Network& network);
 /// The value of --weights, for resolve_weights().
 std::optional<std::string> parse_weights(const Arguments& options);
 /// Throws a usage Error if `options` holds positional arguments, which `command` does not take.

@@ -22,7 +22,7 @@ const OptionTable& list_options() {
         "Show which layers these weights hold (default: the first file found, see `filterscope info`)"},
        {"Listing", "size", "N",
         fmt::format("Height and width of the image, from {} (default: {})", vgg16().smallest_image(),
-                    recipes().front().size)}});
+                    recipes().front().last().extent.height)}});
   return table;
 }
 
@@ -62,7 +62,8 @@ int run_list(const std::vector<std::string>& arguments) {
   refuse_positional("list", options);
 
   const Network& network = vgg16();
-  const Extent image = parse_size(options, network, recipes().front().size);
+  const int side = parse_size(options, network).value_or(recipes().front().last().extent.height);
+  const Extent image{side, side};
   const std::optional<Weights> weights = weights_if_any(parse_weights(options), network);
 
   fmt::print("{} without its top, as Keras names the layers; image {}\n\n", network.name,

@@ -40,6 +40,7 @@ constexpr std::array kCommands{
     Command{"merge", "Join the results of several folders in one", filterscope::cli::run_merge},
     Command{"gallery", "Write the page to browse a run's pictures, or to compare two runs",
             filterscope::cli::run_gallery},
+    Command{"recipes", "List the recipes, or print one as JSON", filterscope::cli::run_recipes},
     Command{"list", "List the layers: shapes, parameters, cost, and which of them the weights hold",
             filterscope::cli::run_list},
     Command{"info", "Print the version, devices, libraries, and where weights are looked for",
@@ -66,9 +67,10 @@ void print_help() {
 
 int run(const std::vector<std::string>& arguments) {
   if (arguments.empty()) {
-    throw Error(ErrorKind::usage,
-                "expected a command (render, merge, gallery, list or info), found none; see `filterscope "
-                "--help`");
+    throw Error(
+        ErrorKind::usage,
+        "expected a command (render, merge, gallery, recipes, list or info), found none; see `filterscope "
+        "--help`");
   }
   const std::string& first = arguments.front();
   if (first == "--help" || first == "-h") {
@@ -85,10 +87,11 @@ int run(const std::vector<std::string>& arguments) {
   std::vector<std::string> known{"--help", "--version"};
   for (const Command& command : kCommands) known.emplace_back(command.name);
   const auto nearest = filterscope::nearest_name(first, known);
-  throw Error(ErrorKind::usage,
-              fmt::format("expected a command (render, merge, gallery, list or info), found \"{}\"{}; see "
-                          "`filterscope --help`",
-                          first, nearest ? fmt::format("; did you mean {}?", *nearest) : ""));
+  throw Error(
+      ErrorKind::usage,
+      fmt::format("expected a command (render, merge, gallery, recipes, list or info), found \"{}\"{}; see "
+                  "`filterscope --help`",
+                  first, nearest ? fmt::format("; did you mean {}?", *nearest) : ""));
 }
 
 int fail(int exit_code, const std::string& message) {

@@ -82,7 +82,12 @@ std::string wrapped(std::string_view text) {
 
 std::optional<std::string> Arguments::value(std::string_view name) const {
   const auto found = values_.find(name);
-  return found == values_.end() ? std::nullopt : std::optional(found->second);
+  return found == values_.end() ? std::nullopt : std::optional(found->second.back());
+}
+
+std::vector<std::string> Arguments::values(std::string_view name) const {
+  const auto found = values_.find(name);
+  return found == values_.end() ? std::vector<std::string>() : found->second;
 }
 
 OptionTable::OptionTable(std::string command, std::vector<OptionSpec> specs)
@@ -104,15 +109,8 @@ Arguments OptionTable::parse(const std::vector<std::string>& given) const {
   // The types of cxxopts' exceptions differ between its versions.
   try {
     const cxxopts::ParseResult result = options.parse(static_cast<int>(argv.size()), argv.data());
-    for (const OptionSpec& spec : specs_) {
-      if (result.count(spec.name) == 0) continue;
-      if (!spec.value.empty()) {
-        parsed.values_[spec.name] = result[spec.name].as<std::string>();
-      } else {
-        parsed.values_[spec.name] = "";
-      }
-    }
-    if (result.count("help") > 0) parsed.values_["help"] = "";
+    for (const cxxopts::KeyValue& argument : result.arguments())
+      parsed.values_[argument.key()].push_back(argument.value());
     parsed.positional_ = result.unmatched();
   } catch (const std::exception& exception) {
     fail(fmt::format("{}; `{} --help` lists the options", exception.what(), command_));

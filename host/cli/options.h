@@ -27,11 +27,13 @@ class Arguments {
   bool has(std::string_view name) const { return values_.contains(name); }
   /// The last value given for the option; none if it was not given.
   std::optional<std::string> value(std::string_view name) const;
+  /// All of them, in order.
+  std::vector<std::string> values(std::string_view name) const;
   const std::vector<std::string>& positional() const { return positional_; }
 
  private:
   friend class OptionTable;
-  std::map<std::string, std::string, std::less<>> values_;
+  std::map<std::string, std::vector<std::string>, std::less<>> values_;
   std::vector<std::string> positional_;
 };
 

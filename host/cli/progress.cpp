@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "../run/costs.h"
 #include "text.h"
 
 namespace filterscope::cli {
@@ -29,19 +30,20 @@ constexpr double kSilentSeconds = 1;
 }  // namespace
 
 Progress::Progress(std::FILE* stream, Style style, const Network& network, std::span<const FilterId> filters,
-                   Extent extent, int iterations, double expected_seconds, std::function<int()> columns,
+                   const Recipe& recipe, double expected_seconds, std::function<int()> columns,
                    std::function<Clock::time_point()> clock)
     : clock_(std::move(clock)),
       stream_(stream),
       status_(stream, std::move(columns)),
       style_(style),
-      iterations_(iterations),
+      iterations_(recipe.iterations()),
       expected_seconds_(expected_seconds),
       work_before_(1, 0.0) {
-  const double image_flops = kImageFlops * static_cast<double>(extent.positions());
-  for (const FilterId& id : filters) {
-    work_before_.push_back(work_before_.back() + network.iteration_flops(id.layer, extent) + image_flops);
-  }
+  double image_flops = 0;
+  for (const Stage& stage : recipe.stages)
+    image_flops += kImageFlops * static_cast<double>(stage.extent.positions()) * stage.iterations;
+  for (const FilterId& id : filters)
+    work_before_.push_back(work_before_.back() + ascent_flops(network, recipe, id.layer) + image_flops);
 }
 
 void Progress::add_steps(std::int64_t steps) {

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "../ascent/recipe.h"
 #include "../model/network.h"
 #include "../run/selection.h"
 #include "terminal.h"
@@ -22,10 +23,10 @@ class Progress {
   enum class Style { silent, terminal, plain };
   using Clock = std::chrono::steady_clock;
 
-  /// For `filters` (ascending) with `iterations` each. The time left is derived from `expected_seconds`, the
+  /// For `filters` (ascending), which `recipe` ascends. The time left is derived from `expected_seconds`, the
   /// estimate for the whole run (0 if unknown), until the run's own pace is known. `columns` is StatusLine's.
   Progress(std::FILE* stream, Style style, const Network& network, std::span<const FilterId> filters,
-           Extent extent, int iterations, double expected_seconds, std::function<int()> columns,
+           const Recipe& recipe, double expected_seconds, std::function<int()> columns,
            std::function<Clock::time_point()> clock = Clock::now);
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -57,8 +58,7 @@ class Progress {
   Style style_;
   int iterations_;
   double expected_seconds_;
-  std::vector<double>
-      work_before_;  ///< By filter, and of all: cost of one iteration of each filter before it.
+  std::vector<double> work_before_;  ///< By filter, and of all: cost of each filter before it.
   std::int64_t filters_done_ = 0;
   std::int64_t steps_done_ = 0;
 

@@ -13,6 +13,7 @@
 #include "../gallery/gallery.h"
 #include "../model/network.h"
 #include "../model/weights/weights.h"
+#include "../run/costs.h"
 #include "../run/phases.h"
 #include "../run/selection.h"
 #include "../store/manifest.h"
@@ -21,6 +22,7 @@
 #include "common_options.h"
 #include "interrupt.h"
 #include "progress.h"
+#include "recipe_options.h"
 #include "render_request.h"
 #include "terminal.h"
 #include "text.h"
@@ -103,9 +105,8 @@ int layers_of(const std::vector<FilterId>& selection) {
 
 void print_start(const RenderRequest& request, const std::vector<FilterId>& filters, const Network& network,
                  const Weights& weights, const EngineDescription& engine, const std::string& why_not_gpu) {
-  tell("{} of {} of {}, {} at {}, recipe {}\n", counted(std::ssize(filters), "filter"),
-       counted(layers_of(filters), "layer"), network.name, counted(request.recipe.iterations, "iteration"),
-       size_text(request.render.extent), request.recipe.name);
+  tell("{} of {} of {}, {}, recipe {}\n", counted(std::ssize(filters), "filter"),
+       counted(layers_of(filters), "layer"), network.name, ascent_text(request.recipe), request.recipe.name);
   if (request.shard) {
     tell("Share:   {} of {}, {} of {}\n", request.shard->index, request.shard->count,
          with_thousands(std::ssize(request.selection)), counted(std::ssize(request.whole), "filter"));
@@ -123,8 +124,9 @@ void print_start(const RenderRequest& request, const std::vector<FilterId>& filt
        engine.threads > 0 ? fmt::format(", {}", counted(engine.threads, "thread")) : "");
   if (!why_not_gpu.empty()) tell("         not a GPU: {}\n", why_not_gpu);
   if (const int every = request.render.frame_every; every > 0) {
-    const int frames = frame_count(request.recipe.iterations, every);
-    const double megabytes = 1e-6 * static_cast<double>(request.render.extent.positions() * 3 * frames) *
+    const int frames = frame_count(request.recipe.iterations(), every);
+    const double megabytes = 1e-6 *
+                             static_cast<double>(request.recipe.picture_extent().positions() * 3 * frames) *
                              static_cast<double>(filters.size());
     tell("Frames:  {} of each filter, one every {}; up to {} MB in all\n", frames,
          counted(every, "iteration"), with_thousands(static_cast<std::int64_t>(std::ceil(megabytes))));
@@ -190,8 +192,7 @@ double estimate_and_print(Renderer& renderer, const RenderRequest& request,
                           const std::vector<FilterId>& filters, const Network& network,
                           const Interrupt& interrupt) {
   double flops = 0;
-  for (const FilterId& id : filters)
-    flops += network.iteration_flops(id.layer, request.render.extent) * request.recipe.iterations;
+  for (const FilterId& id : filters) flops += ascent_flops(network, request.recipe, id.layer);
   if (flops < kShortRunFlops) return 0;
 
   const double seconds = [&] {
@@ -279,6 +280,7 @@ int run_render(const std::vector<std::string>& arguments) {
   RenderRequest request = timed(phases.start_up, [&] { return parse_render_request(options, network); });
   const Weights weights = timed(phases.weights, [&] { return resolve_weights(request.weights, network); });
   refuse_missing_layers(request, network, weights);
+  request.recipe = with_input_of(std::move(request.recipe), weights);
   refuse_frames_beyond_memory(request);
   if (!request.force) refuse_foreign_files(request.out, kRunFiles, ", or --force");
 
@@ -316,8 +318,8 @@ int run_render(const std::vector<std::string>& arguments) {
       expected_seconds = estimate_and_print(*renderer, request, filters, network, interrupt);
   }
 
-  Progress progress(stderr, progress_style(request), network, filters, request.render.extent,
-                    request.recipe.iterations, expected_seconds, columns_of_errors);
+  Progress progress(stderr, progress_style(request), network, filters, request.recipe, expected_seconds,
+                    columns_of_errors);
   RunObserver observer(*renderer, writer, progress, network, request.verbose, request.selection.size() > 1);
   const auto all_phases = [&] {
     PhaseSeconds all = phases;

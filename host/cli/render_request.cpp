@@ -18,6 +18,7 @@
 #include "../run/schedule.h"
 #include "../store/stored_run.h"
 #include "launcher.h"
+#include "recipe_options.h"
 #include "shard.h"
 #include "text.h"
 
@@ -41,13 +42,12 @@ constexpr const char* kSelectorHelp = R"(SELECTOR names filters; several selecto
   `filterscope list` shows the layers and their numbers of filters.
 )";
 
-constexpr const char* kRecipeHelp = R"(Recipe
-  seed                 uniform noise in [0, 1); mean activation of the filter; gradient divided by its norm over the
-                       image; x += step * gradient; picture scaled from minimum to maximum.
+constexpr const char* kRecipeHelp = R"(Recipes
+{}  `filterscope recipes NAME` prints all values of one, as JSON that --recipe takes again.
   Rescue: if no position of a filter's map is active, its mean activation has no gradient, and noise would stay
   noise. Unless --rescue off is given, such an iteration climbs the mean of the map before its ReLU.
-  Channels: the recipe seed passes the image to the network as it is. Keras' weights read channel 0 as blue, so the
-  network takes the red of a picture for blue.
+  Channels: the recipes seed, keras2016, keras2019 and tf-keras-vis pass the image to the network as it is. Keras'
+  weights read channel 0 as blue, so the network takes the red of a picture for blue.
 )";
 
 constexpr const char* kOutputHelp = R"(Output, in the folder of --out
@@ -122,26 +122,17 @@ RenderRequest read_options(const Arguments& options, const Network& network) {
     throw Error(ErrorKind::usage, "--quiet and --verbose: expected one of them, found both; leave one out");
   }
 
-  request.recipe = find_recipe(options.value("recipe").value_or(recipes().front().name));
-  if (const auto text = options.value("iterations")) {
-    request.recipe.iterations = static_cast<int>(parse_integer("--iterations", *text, 1, kMostIterations));
-  }
-  if (const auto text = options.value("step"))
-    request.recipe.optimiser.step = parse_positive("--step", *text);
-
-  if (const auto text = options.value("rescue")) request.recipe.rescue = parse_switch("--rescue", *text);
-
+  const Recipe recipe = recipe_of(options.value("recipe").value_or(recipes().front().name));
+  request.recipe = changed_recipe(recipe, options, network);
+  request.size_given = request.recipe.first().extent != recipe.first().extent || options.has("size");
   RenderOptions& render = request.render;
-  request.size_given = options.has("size");
-  render.extent = parse_size(options, network, request.recipe.size);
-  request.recipe.size = render.extent.height;
   if (const auto text = options.value("seed")) render.seed = parse_seed("--seed", *text);
   if (const auto text = options.value("trace-every")) {
     render.trace_every = static_cast<int>(parse_integer("--trace-every", *text, 1, kMostIterations));
   }
   render.keep_images = options.has("raw");
   if (const auto text = options.value("animate"))
-    render.frame_every = parse_frame_every(*text, request.recipe.iterations);
+    render.frame_every = parse_frame_every(*text, request.recipe.iterations());
   render.reproducible = options.has("reproducible");
   if (const auto text = options.value("device")) render.device = parse_device(*text);
   if (const auto text = options.value("profile")) parse_profile(*text, render);
@@ -185,13 +176,14 @@ void read_start_images(RenderRequest& request, const Network& network) {
         fmt::format("--init {}: expected images of height and width from {} to {}, found {} (width x height)",
                     file, smallest, kLargestImage, size_text(extent)));
   }
-  if (request.size_given && extent != request.render.extent) {
+  const bool one_stage = request.recipe.stages.size() == 1;
+  if (const Extent first = request.recipe.first().extent;
+      extent != first && (request.size_given || !one_stage)) {
     throw Error(
         ErrorKind::input,
-        fmt::format(
-            "--init {}: expected images of {}, as --size says, found {} (width x height); leave out --size "
-            "to use the file's",
-            file, size_text(request.render.extent), size_text(extent)));
+        fmt::format("--init {}: expected images of {}, {}, found {} (width x height){}", file,
+                    size_text(first), one_stage ? "as --size says" : "the size of the recipe's first stage",
+                    size_text(extent), one_stage ? "; leave out --size to use the file's" : ""));
   }
   if (images.count != 1 && static_cast<std::size_t>(images.count) != request.whole.size()) {
     throw Error(ErrorKind::input,
@@ -203,8 +195,7 @@ void read_start_images(RenderRequest& request, const Network& network) {
   request.init = {.file = nowhere ? file : path.string(),
                   .sha256 = sha256_of_file(file),
                   .filters = images.count == 1 ? "" : selectors_of(request.whole, network)};
-  request.render.extent = extent;
-  request.recipe.size = std::max(extent.height, extent.width);
+  if (extent != request.recipe.first().extent) request.recipe = with_extent(request.recipe, extent);
   request.render.initial_images = std::move(images);
 }
 
@@ -220,21 +211,27 @@ const OptionTable& render_options() {
           {"Network", "weights", "PATH|synthetic[:SEED]",
            "Weights: Keras HDF5 or safetensors; synthetic weights were never trained (default: the first "
            "file found in $FILTERSCOPE_WEIGHTS, weights/, ~/.keras/models/)"},
-          {"Ascent", "recipe", "NAME",
-           fmt::format("How images are made: {} (default: {})", fmt::join(names, ", "), recipe.name)},
-          {"Ascent", "iterations", "N", fmt::format("Steps (default: the recipe's, {})", recipe.iterations)},
+          {"Ascent", "recipe", "NAME|FILE.json",
+           fmt::format("How images are made: {} (default: {}); or a recipe, or a run's manifest, in a file",
+                       fmt::join(names, ", "), recipe.name)},
+          set_option("Ascent"),
+          {"Ascent", "iterations", "N",
+           fmt::format("Steps, of all stages together (default: the recipe's, {})", recipe.iterations())},
           {"Ascent", "step", "F",
-           fmt::format("Length of a step (default: the recipe's, {})", recipe.optimiser.step)},
+           fmt::format("Length of a step, in every stage (default: the recipe's, {})",
+                       recipe.first().optimiser.step)},
           {"Ascent", "rescue", "on|off",
            "While no position of a filter's map is active, so that there is no gradient, climb the map "
            "before its ReLU; off leaves such an image as it is (default: on)"},
           {"Ascent", "size", "N",
-           fmt::format("Height and width of the image, from {} (default: the recipe's, {})",
-                       vgg16().smallest_image(), recipe.size)},
+           fmt::format("Height and width of the image, from {}; earlier stages in proportion (default: the "
+                       "recipe's, {})",
+                       vgg16().smallest_image(), recipe.last().extent.height)},
           {"Ascent", "seed", "N", "Seed of the noise and of randomK (default: 0)"},
           {"Ascent", "init", "FILE.npy",
-           "Start from these images instead of noise: float32 [H,W,3] for all filters, or [n,H,W,3] with one "
-           "per filter in ascending order (default: noise)"},
+           "Start from these images, as the recipe's first stage holds them, instead of noise: float32 "
+           "[H,W,3] "
+           "for all filters, or [n,H,W,3] with one per filter in ascending order (default: noise)"},
           {"Ascent", "trace-every", "N",
            fmt::format("Iterations between recorded losses (default: the recipe's, a {}th of the iterations)",
                        recipe.trace_points)},
@@ -262,7 +259,7 @@ const OptionTable& render_options() {
            fmt::format(
                "Also write each filter's ascent as an animated PNG, with a frame of about {} KB every N "
                "iterations (default: none; auto: a {}th of the iterations)",
-               (recipe.size * recipe.size * 3 + 500) / 1000, kFrames),
+               (recipe.picture_extent().positions() * 3 + 500) / 1000, kFrames),
            "auto"},
           {"Output", "force", "",
            "Ignore what earlier runs left in the folder (files that are not replaced stay); without it, a "
@@ -277,16 +274,17 @@ const OptionTable& render_options() {
 std::string render_help() {
   return fmt::format(
       "{}\n\nUsage: filterscope render [SELECTOR...] [OPTION...]\n\n{}\n{}\n{}\n{}\n{}\n{}\n{}", kAbout,
-      kSelectorHelp, render_options().help(), kRecipeHelp, kOutputHelp, kResumeHelp, kExamples,
-      exit_codes_help());
+      kSelectorHelp, render_options().help(), fmt::format(fmt::runtime(kRecipeHelp), recipes_text()),
+      kOutputHelp, kResumeHelp, kExamples, exit_codes_help());
 }
 
 RenderRequest parse_render_request(const Arguments& arguments, const Network& network) {
   RenderRequest request = read_options(arguments, network);
   if (request.init_file) read_start_images(request, network);
+  require_valid(request.recipe, network.smallest_image());
   request.selection = request.whole;
   if (request.shard) {
-    request.selection = filters_of_shard(request.whole, network, request.render.extent, *request.shard);
+    request.selection = filters_of_shard(request.whole, network, request.recipe, *request.shard);
     request.out /= shard_folder(*request.shard);
   }
   return request;
@@ -330,8 +328,8 @@ void refuse_frames_beyond_memory(const RenderRequest& request) {
       fmt::format("--animate {}: {} of a filter, {} each, take {:.1f} GB of memory until "
                   "they are written, but there are {:.1f} GB. Give a larger N for fewer frames",
                   request.render.frame_every,
-                  counted(frame_count(request.recipe.iterations, request.render.frame_every), "frame"),
-                  size_text(request.render.extent), 1e-9 * bytes, 1e-9 * memory));
+                  counted(frame_count(request.recipe.iterations(), request.render.frame_every), "frame"),
+                  size_text(request.recipe.picture_extent()), 1e-9 * bytes, 1e-9 * memory));
 }
 
 void keep_start_images(RenderRequest& request, const Network& network) {

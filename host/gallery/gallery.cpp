@@ -61,7 +61,7 @@ GalleryCounts write_gallery(const fs::path& folder) {
   const PictureSurvey survey = survey_pictures(run, folder, kGalleryFolder, poster_tile(run));
   // In parallel, since it takes as long as everything after it.
   std::future<void> poster = std::async([&] {
-    const Picture picture = draw_poster(run, survey);
+    const RgbImage picture = draw_poster(run, survey);
     write_png(folder / kPosterFile, picture.pixels, picture.extent);
   });
   for (const LayerAtlases& layer : survey.layers) {

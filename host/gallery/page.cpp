@@ -7,13 +7,16 @@
 #include <bit>
 #include <chrono>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <optional>
 #include <set>
 #include <stdexcept>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "../ascent/recipe_json.h"
 #include "../base/text.h"
 #include "../run/selection.h"
 #include "../store/file_names.h"
@@ -88,7 +91,7 @@ char letter(PictureState state) {
 Json layer_data(const LayerAtlases& layer, const PageRun& page, const std::vector<int>& steps,
                 const std::vector<std::vector<CurvePoint>>& curves) {
   const Manifest& manifest = page.run.manifest;
-  const Extent map = manifest.network.map_extent(layer.layer, manifest.extent);
+  const Extent map = manifest.network.map_extent(layer.layer, canvas_extent(manifest.recipe.last()));
   std::string status, pictures;
   Json numbers = Json::array(), files = Json::array(), animations = Json::array(), iterations = Json::array(),
        rescued = Json::array(), alive = Json::array(), first = Json::array(), final = Json::array(),
@@ -144,39 +147,67 @@ Json layer_data(const LayerAtlases& layer, const PageRun& page, const std::vecto
           {"curves", base64(losses)}};
 }
 
+/// An option with its value, quoted for a shell.
+std::string quoted(const char* flag, std::string value) {
+  return shell_quoted(std::vector<std::string>{flag, std::move(value)});
+}
+
+/// The options that make the run's recipe of a known one. Those of whole recipes come first, as `render`
+/// applies them, then single values.
+std::vector<std::string> recipe_options(const Manifest& manifest) {
+  const Recipe& recipe = manifest.recipe;
+  std::vector<std::string> options;
+  const auto known = std::ranges::find(recipes(), recipe.name, &Recipe::name);
+  // Another recipe is in the manifest of its run.
+  if (known == recipes().end()) return {quoted("--recipe", "manifest.json")};
+  if (known != recipes().begin()) options.push_back(quoted("--recipe", recipe.name));
+
+  Recipe made = *known;
+  for (Stage& stage : made.stages)
+    if (stage.input_mapping == auto_mapping() && manifest.weights.natural_input)
+      stage.input_mapping = *manifest.weights.natural_input;
+  if (recipe.iterations() != made.iterations()) {
+    options.push_back(quoted("--iterations", std::to_string(recipe.iterations())));
+    made = with_iterations(made, recipe.iterations());
+  }
+  const Stage& last = recipe.last();
+  if (last.optimiser.step != made.last().optimiser.step) {
+    options.push_back(quoted("--step", fmt::format("{}", last.optimiser.step)));
+    for (Stage& stage : made.stages) stage.optimiser.step = last.optimiser.step;
+  }
+  if (last.objective.rescue != made.last().objective.rescue) {
+    options.push_back(quoted("--rescue", last.objective.rescue ? "on" : "off"));
+    for (Stage& stage : made.stages) stage.objective.rescue = last.objective.rescue;
+  }
+  if (manifest.init) options.push_back(quoted("--init", manifest.init->file));
+  if (last.extent != made.last().extent) {
+    const bool by_init = manifest.init && made.stages.size() == 1;  // The file has the size.
+    if (!by_init && last.extent.height == last.extent.width)
+      options.push_back(quoted("--size", std::to_string(last.extent.height)));
+    if (by_init || last.extent.height == last.extent.width) made = with_extent(made, last.extent);
+  }
+  for (const RecipeDifference& one : differences(with_whole_stages(made), with_whole_stages(recipe)))
+    if (one.second && one.path != "summary" && one.path != "source")
+      options.push_back(quoted("--set", fmt::format("{}={}", one.path, on_one_line(*one.second))));
+  return options;
+}
+
 /// The options with which `filterscope render` repeats this run: seed, weights and device, whose defaults
 /// depend on the machine, and all others that are not the default. Each is quoted for a shell, with its
 /// value.
 std::vector<std::string> options_of(const Manifest& manifest) {
-  std::vector<std::string> options;
-  const auto add = [&](const char* flag, std::string value) {
-    options.push_back(shell_quoted(std::vector<std::string>{flag, std::move(value)}));
-  };
-  const Recipe& recipe = manifest.recipe;
-  const auto known = std::ranges::find(recipes(), recipe.name, &Recipe::name);
-  const Recipe* const usual = known == recipes().end() ? nullptr : &*known;
-  const EngineDescription& engine = manifest.engines.front();
-
   const WeightsRecord& weights = manifest.weights;
-  add("--weights", weights.path.empty() ? weights.name : weights.path);
-  if (usual != &recipes().front()) add("--recipe", recipe.name);
-  if (!usual || recipe.iterations != usual->iterations)
-    add("--iterations", std::to_string(recipe.iterations));
-  if (!usual || recipe.optimiser.step != usual->optimiser.step)
-    add("--step", fmt::format("{}", recipe.optimiser.step));
-  if (!usual || recipe.rescue != usual->rescue) add("--rescue", recipe.rescue ? "on" : "off");
-  if (manifest.init) {
-    add("--init", manifest.init->file);  // Also sets the size.
-  } else if (!usual || manifest.extent != Extent{usual->size, usual->size}) {
-    add("--size", std::to_string(manifest.extent.height));
-  }
-  if (!manifest.init || manifest.seed != 0) add("--seed", std::to_string(manifest.seed));
-  if (manifest.trace_every != recipe.trace_every())
-    add("--trace-every", std::to_string(manifest.trace_every));
+  std::vector<std::string> options{quoted("--weights", weights.path.empty() ? weights.name : weights.path)};
+  std::ranges::move(recipe_options(manifest), std::back_inserter(options));
+  if (!manifest.init || manifest.seed != 0)
+    options.push_back(quoted("--seed", std::to_string(manifest.seed)));
+  if (manifest.trace_every != manifest.recipe.trace_every())
+    options.push_back(quoted("--trace-every", std::to_string(manifest.trace_every)));
+  const EngineDescription& engine = manifest.engines.front();
   const bool on_cpu = engine.device == "cpu";
-  add("--device", on_cpu ? "cpu" : "cuda");
+  options.push_back(quoted("--device", on_cpu ? "cpu" : "cuda"));
   if (engine.precision != (on_cpu ? Precision::fp32 : Precision::fp16))  // What `auto` means.
-    add("--precision", std::string(to_string(engine.precision)));
+    options.push_back(quoted("--precision", std::string(to_string(engine.precision))));
   if (manifest.reproducible) options.emplace_back("--reproducible");
   return options;
 }
@@ -189,6 +220,7 @@ Json run_data(const PageRun& page) {
   Json layers = Json::array();
   for (const LayerAtlases& layer : page.survey.layers)
     layers.push_back(layer_data(layer, page, steps, curves));
+  const Extent extent = manifest.recipe.picture_extent();
   std::vector<std::string> engines;
   for (const EngineDescription& engine : manifest.engines)
     engines.push_back(fmt::format("{} ({})", engine.device, engine.device_name));
@@ -203,9 +235,11 @@ Json run_data(const PageRun& page) {
           {"sha256", manifest.weights.sha256},
           {"synthetic", manifest.weights.kind == WeightsKind::synthetic},
           {"recipe", to_json(manifest.recipe)},
-          {"height", manifest.extent.height},
-          {"width", manifest.extent.width},
-          {"iterations", manifest.recipe.iterations},
+          {"rescue", std::ranges::any_of(manifest.recipe.stages,
+                                         [](const Stage& stage) { return stage.objective.rescues(); })},
+          {"height", extent.height},
+          {"width", extent.width},
+          {"iterations", manifest.recipe.iterations()},
           {"seed", std::to_string(manifest.seed)},
           {"start", manifest.init ? Json(start_file_name(*manifest.init)) : Json(nullptr)},
           {"start_sha256", manifest.init ? manifest.init->sha256 : ""},

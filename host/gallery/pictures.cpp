@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 // The pictures' noise hides the loss; 4224 pictures of 96 x 96 take 20 MB.
 constexpr int kJpegQuality = 80;
 
-std::vector<std::uint8_t> encode_jpeg(const Picture& picture) {
+std::vector<std::uint8_t> encode_jpeg(const RgbImage& picture) {
   std::vector<std::uint8_t> file;
   const auto append = [](void* context, void* data, int size) {
     const auto* bytes = static_cast<const std::uint8_t*>(data);
@@ -40,12 +40,12 @@ std::vector<std::uint8_t> encode_jpeg(const Picture& picture) {
 
 /// Reads the picture of one filter, and stores its small version in `thumbnail`.
 PictureRecord survey_picture(const StoredRun& run, const FilterRecord& filter, int largest_small,
-                             Picture& thumbnail) {
+                             RgbImage& thumbnail) {
   PictureRecord record;
   if (!filter.status) return record;
   const fs::path path = run.folder / picture_file(run.manifest.network, filter.id);
   const auto picture = read_png(path);
-  if (!picture || picture->extent != run.manifest.extent) {
+  if (!picture || picture->extent != run.manifest.recipe.picture_extent()) {
     std::error_code ignored;
     record.state = fs::exists(path, ignored) ? PictureState::damaged : PictureState::missing;
     return record;
@@ -59,7 +59,7 @@ PictureRecord survey_picture(const StoredRun& run, const FilterRecord& filter, i
 
 }  // namespace
 
-PictureColours colours_of(const Picture& picture) {
+PictureColours colours_of(const RgbImage& picture) {
   double red = 0, green = 0, blue = 0, luma_sum = 0, luma_squares = 0;
   const std::size_t count = picture.pixels.size() / 3;
   for (std::size_t i = 0; i < count; ++i) {
@@ -86,7 +86,7 @@ PictureColours colours_of(const Picture& picture) {
 PictureSurvey survey_pictures(const StoredRun& run, const fs::path& page_folder,
                               const std::string& atlas_folder, int largest_small) {
   PictureSurvey survey;
-  survey.thumbnail = tile_extent(run.manifest.extent, kThumbnail);
+  survey.thumbnail = tile_extent(run.manifest.recipe.picture_extent(), kThumbnail);
   survey.pictures.resize(run.manifest.filters.size());
 
   struct Task {
@@ -116,7 +116,7 @@ PictureSurvey survey_pictures(const StoredRun& run, const fs::path& page_folder,
     Canvas atlas(rows * survey.thumbnail.height, kAtlasColumns * survey.thumbnail.width);
     bool empty = true;
     for (std::size_t i = 0; i < task.count; ++i) {
-      Picture thumbnail;
+      RgbImage thumbnail;
       PictureRecord& record = survey.pictures[task.first + i];
       record = survey_picture(run, filters[task.first + i], largest_small, thumbnail);
       const int place = static_cast<int>(i);

@@ -18,7 +18,7 @@ struct PictureColours {
   float chroma = 0.f;    ///< Length of that mean colour, in 0..1; near 0 the hue is meaningless.
   float contrast = 0.f;  ///< Standard deviation of the luma (Rec. 709, of the 8-bit values), in 0..0.5.
 };
-PictureColours colours_of(const Picture& picture);
+PictureColours colours_of(const RgbImage& picture);
 
 enum class PictureState {
   none,     ///< The filter is unfinished.
@@ -31,7 +31,7 @@ enum class PictureState {
 struct PictureRecord {
   PictureState state = PictureState::none;
   PictureColours colours;
-  Picture small;  ///< By scale_tile() with `largest_small`; empty if that is 0 or the picture is not there.
+  RgbImage small;  ///< By scale_tile() with `largest_small`; empty if that is 0 or the picture is not there.
 };
 
 inline constexpr int kThumbnail = 128;     ///< Longest side of a picture in an atlas, in pixels.

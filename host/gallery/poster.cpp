@@ -75,11 +75,11 @@ int poster_tile(const StoredRun& run) {
   return std::min(kStripWidth / columns_of(run), kLargestTile);
 }
 
-Picture draw_poster(const StoredRun& run, const PictureSurvey& survey) {
+RgbImage draw_poster(const StoredRun& run, const PictureSurvey& survey) {
   const Manifest& manifest = run.manifest;
   const bool synthetic = manifest.weights.kind == WeightsKind::synthetic;
   const int columns = columns_of(run);
-  const Extent tile = tile_extent(manifest.extent, poster_tile(run));
+  const Extent tile = tile_extent(manifest.recipe.picture_extent(), poster_tile(run));
   const int cell_height = tile.height + kGap;
   const int cell_width = tile.width + kGap;
 

@@ -13,6 +13,6 @@ int poster_tile(const StoredRun& run);
 /// All filters of a run in one picture: one strip per layer, from the first, with its filters in the order of
 /// their numbers. Like sheets, it marks rescued, dead and nonfinite filters and leaves the places of missing
 /// ones empty.
-Picture draw_poster(const StoredRun& run, const PictureSurvey& survey);
+RgbImage draw_poster(const StoredRun& run, const PictureSurvey& survey);
 
 }  // namespace filterscope

@@ -163,7 +163,7 @@ std::vector<Bytes> read_apng(const std::filesystem::path& path, Extent extent, i
       Bytes png(header.begin(), header.end());
       append_chunk(png, "IDAT", data);
       append_chunk(png, "IEND", {});
-      std::optional<Picture> picture = decode_png(png);
+      std::optional<RgbImage> picture = decode_png(png);
       if (!picture) return {};
       pictures.push_back(std::move(picture->pixels));
     }

@@ -28,7 +28,7 @@ void Canvas::corner(int top, int left, int side, Colour colour) {
   for (int y = 0; y < side; ++y) fill(top + y, left, 1, side - y, colour);
 }
 
-void Canvas::paste(int top, int left, const Picture& picture) {
+void Canvas::paste(int top, int left, const RgbImage& picture) {
   const auto width = static_cast<std::size_t>(picture.extent.width) * 3;
   for (int y = 0; y < picture.extent.height; ++y)
     std::copy_n(picture.pixels.begin() + static_cast<std::ptrdiff_t>(y * width), width,

@@ -42,7 +42,7 @@ class Canvas {
   /// A filled triangle with legs of `side` in the upper left corner of the rectangle at (top, left).
   void corner(int top, int left, int side, Colour colour);
   /// `picture` must lie within the canvas.
-  void paste(int top, int left, const Picture& picture);
+  void paste(int top, int left, const RgbImage& picture);
   /// Draws printable ASCII, with glyphs enlarged `scale` times.
   void text(int top, int left, int scale, std::string_view text, Colour colour);
 
@@ -50,13 +50,13 @@ class Canvas {
   /// by half of it above and below.
   void label(int top, int left, int scale, std::string_view text, int padding, Colour colour, Colour ground);
 
-  Picture take() { return std::move(picture_); }
+  RgbImage take() { return std::move(picture_); }
 
  private:
   std::size_t offset(int y, int x) const;
   void set(int y, int x, Colour colour);
 
-  Picture picture_;
+  RgbImage picture_;
 };
 
 /// Width of Canvas::text() in pixels.

@@ -21,13 +21,13 @@ namespace {
 constexpr int kChannels = 3;
 
 /// Takes ownership of the pixels that stb_image returned; null means that it failed.
-std::optional<Picture> picture_of(stbi_uc* pixels, Extent extent) {
+std::optional<RgbImage> picture_of(stbi_uc* pixels, Extent extent) {
   const std::unique_ptr<stbi_uc, decltype(&stbi_image_free)> owner(pixels, stbi_image_free);
   if (pixels == nullptr) {
     if (stb_lacked_memory()) throw std::bad_alloc();
     return std::nullopt;
   }
-  return Picture{extent, {pixels, pixels + extent.positions() * kChannels}};
+  return RgbImage{extent, {pixels, pixels + extent.positions() * kChannels}};
 }
 
 }  // namespace
@@ -52,11 +52,11 @@ void write_png(const std::filesystem::path& path, std::span<const std::uint8_t> 
   write_file(path, encode_png(pixels, extent));
 }
 
-std::optional<Picture> read_png(const std::filesystem::path& path) {
+std::optional<RgbImage> read_png(const std::filesystem::path& path) {
   return decode_png(read_result_file(path));
 }
 
-std::optional<Picture> decode_png(std::span<const std::uint8_t> file) {
+std::optional<RgbImage> decode_png(std::span<const std::uint8_t> file) {
   Extent extent{};
   int channels = 0;
   start_noting_stb_memory();

@@ -11,7 +11,7 @@
 namespace filterscope {
 
 /// An 8-bit RGB picture, row-major [height, width, 3].
-struct Picture {
+struct RgbImage {
   Extent extent{};
   std::vector<std::uint8_t> pixels;
 };
@@ -25,10 +25,10 @@ void write_png(const std::filesystem::path& path, std::span<const std::uint8_t> 
 
 /// Reads a PNG file as 8-bit RGB, whatever its own channels and depth; transparent pixels keep their colour.
 /// Empty if the file cannot be read or is not a whole PNG file. Thread-safe.
-std::optional<Picture> read_png(const std::filesystem::path& path);
+std::optional<RgbImage> read_png(const std::filesystem::path& path);
 
 /// The same for a file in memory.
-std::optional<Picture> decode_png(std::span<const std::uint8_t> file);
+std::optional<RgbImage> decode_png(std::span<const std::uint8_t> file);
 
 /// Whether the file starts and ends like a PNG file of that size; what is between is not read.
 bool is_whole_png(const std::filesystem::path& path, Extent extent);

@@ -8,9 +8,9 @@
 
 namespace filterscope {
 
-/// The parameters of a run besides the recipe.
+/// The parameters of a run besides the recipe, which has the sizes.
 struct RenderOptions {
-  std::uint64_t seed = 0;    ///< Seed of the initial noise.
+  std::uint64_t seed = 0;    ///< Seed of all random draws.
   int trace_every = 0;       ///< Iterations between traced losses; 0: the recipe's.
   bool keep_images = false;  ///< Also return the unscaled images.
   /// Iterations between the frames of an animation; 0: no frames. The frames of a filter,

@@ -1,21 +1,27 @@
 #include "shard.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
+
+#include "costs.h"
 
 namespace filterscope {
 
 std::vector<FilterId> filters_of_shard(std::span<const FilterId> filters, const Network& network,
-                                       Extent image, Shard shard) {
-  // Costs are whole numbers far below 2^53, so their sums are exact, and every machine rounds the quotient in
-  // the same way.
+                                       const Recipe& recipe, Shard shard) {
+  // Costs of an iteration, on average, are whole numbers far below 2^53, so their sums are exact, and every
+  // machine rounds the quotient in the same way.
+  std::vector<double> costs;
+  for (int layer = 0; layer < network.layer_count(); ++layer)
+    costs.push_back(std::round(ascent_flops(network, recipe, layer) / recipe.iterations()));
   double total = 0;
-  for (const FilterId id : filters) total += network.iteration_flops(id.layer, image);
+  for (const FilterId id : filters) total += costs[static_cast<std::size_t>(id.layer)];
   // Share i begins with filter cuts[i - 1] and ends before cuts[i].
   std::vector<std::ptrdiff_t> cuts(static_cast<std::size_t>(shard.count) + 1, 0);
   double before = 0;
   for (const FilterId id : filters) {
-    const double cost = network.iteration_flops(id.layer, image);
+    const double cost = costs[static_cast<std::size_t>(id.layer)];
     const double middle = 2 * before + cost;
     const int index = 1 + static_cast<int>(middle * shard.count / (2 * total));
     ++cuts[static_cast<std::size_t>(std::min(index, shard.count))];

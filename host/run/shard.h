@@ -3,6 +3,7 @@
 #include <span>
 #include <vector>
 
+#include "../ascent/recipe.h"
 #include "../model/network.h"
 #include "selection.h"
 
@@ -15,7 +16,7 @@ struct Shard {
 };
 
 /// The filters of one share: `filters` (ascending) are cut, in order, into shares of equal cost, measured by
-/// Network::iteration_flops at this image size. Each filter is in exactly one share, the same on every
+/// ascent_flops(). Each filter is in exactly one share, the same on every
 /// machine. Since the order is kept, most shares have only a few layers, whose filters can be rendered
 /// together.
 ///
@@ -24,6 +25,6 @@ struct Shard {
 /// empty; with fewer, none has two. The most expensive share costs at most as much as the mean share and the
 /// most expensive filter together, hence less than twice what the best cuts would give it.
 std::vector<FilterId> filters_of_shard(std::span<const FilterId> filters, const Network& network,
-                                       Extent image, Shard shard);
+                                       const Recipe& recipe, Shard shard);
 
 }  // namespace filterscope

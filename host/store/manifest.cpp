@@ -27,7 +27,6 @@ Manifest describe_run(const Network& network, const Weights& weights, const Reci
                       .conversions = weights.conversions,
                       .notes = weights.notes};
   manifest.recipe = recipe;
-  manifest.extent = options.extent;
   manifest.seed = options.seed;
   manifest.trace_every = options.trace_every > 0 ? options.trace_every : recipe.trace_every();
   manifest.reproducible = options.reproducible;
@@ -45,8 +44,8 @@ std::string recipe_text(const Manifest& manifest) {
                                 ? "started from " + start_file_name(*manifest.init)
                                 : "started from the images in " + start_file_name(*manifest.init);
   return fmt::format("recipe {}, {}, {} pixels, {}, weights {}", manifest.recipe.name,
-                     counted(manifest.recipe.iterations, "iteration"), size_text(manifest.extent), start,
-                     manifest.weights.name);
+                     counted(manifest.recipe.iterations(), "iteration"),
+                     size_text(manifest.recipe.picture_extent()), start, manifest.weights.name);
 }
 
 void add_command_line(Manifest& manifest, const std::string& command_line) {

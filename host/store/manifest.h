@@ -72,8 +72,7 @@ struct Manifest {
   std::chrono::system_clock::time_point started;  ///< The first of them.
   Network network;
   WeightsRecord weights;
-  Recipe recipe;
-  Extent extent{};
+  Recipe recipe;  ///< With the input mapping that was used, not auto_mapping().
   std::uint64_t seed = 0;
   int trace_every = 0;             ///< As used.
   std::optional<InitRecord> init;  ///< Empty: noise.
@@ -90,7 +89,8 @@ struct Manifest {
   std::vector<RawRecord> raw;         ///< Ascending by layer, then file. A filter is in at most one.
 };
 
-/// The manifest of a run that begins now, without filters, command line and start images.
+/// The manifest of a run that begins now, without filters, command line and start images. The recipe has its
+/// input mapping already, see with_input_of().
 Manifest describe_run(const Network& network, const Weights& weights, const Recipe& recipe,
                       const RenderOptions& options, const EngineDescription& engine);
 

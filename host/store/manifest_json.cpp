@@ -1,9 +1,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <initializer_list>
 #include <stdexcept>
 
+#include "../ascent/recipe_json.h"
+#include "../base/error.h"
 #include "file_names.h"
 #include "json.h"
 #include "manifest.h"
@@ -17,13 +20,6 @@ Json text_or_null(const std::string& text) {
 
 std::string parse_text_or_null(const Json& json) {
   return json.is_null() ? std::string() : json.get<std::string>();
-}
-
-template <typename Values>
-Json numbers(const Values& values) {
-  Json array = Json::array();
-  for (const float value : values) array.push_back(number(value));
-  return array;
 }
 
 /// The one of `values` whose to_string() is this text.
@@ -47,41 +43,39 @@ void require_filter(int layer, int filter, const Network& network) {
     throw std::invalid_argument(fmt::format("{} has no filter {}", convolution.name, filter));
 }
 
-Json to_json(const InputMapping& mapping) {
-  return {{"name", mapping.name},
-          {"source", mapping.source},
-          {"scale", numbers(mapping.scale)},
-          {"offset", numbers(mapping.offset)}};
-}
-
-InputMapping parse_mapping(const Json& json) {
-  return {.name = json.at("name").get<std::string>(),
-          .source = json.at("source").get<std::array<int, 3>>(),
-          .scale = json.at("scale").get<std::array<float, 3>>(),
-          .offset = json.at("offset").get<std::array<float, 3>>()};
-}
-
-Recipe parse_recipe(const Json& json) {
+/// A recipe as versions wrote it whose only one was `seed`; all its values but these were fixed.
+Recipe parse_seed(const Json& json, Extent extent) {
   const Json& start = json.at("initial_image");
-  const Json& normalisation = json.at("gradient_normalisation");
-  const Json& optimiser = json.at("optimiser");
-  return {.name = json.at("name").get<std::string>(),
-          .source = json.at("source").get<std::string>(),
-          .initial_image = {.kind = parse_value(start.at("kind"), {InitialImage::Kind::uniform}),
-                            .low = parse_number(start.at("low")),
-                            .high = parse_number(start.at("high"))},
-          .input_mapping = parse_mapping(json.at("input_mapping")),
-          .objective = parse_value(json.at("objective"), {Objective::mean_activation}),
-          .rescue = json.value("rescue", false),  // Earlier versions did not have it.
-          .gradient_normalisation = {.kind = parse_value(normalisation.at("kind"),
-                                                         {GradientNormalisation::Kind::l2_per_image}),
-                                     .epsilon = parse_number(normalisation.at("epsilon"))},
-          .optimiser = {.kind = parse_value(optimiser.at("kind"), {Optimiser::Kind::gradient_ascent}),
-                        .step = parse_number(optimiser.at("step"))},
-          .picture_mapping = parse_value(json.at("picture_mapping"), {PictureMapping::min_max}),
-          .size = json.at("size").get<int>(),
-          .iterations = json.at("iterations").get<int>(),
-          .trace_points = json.at("trace_points").get<int>()};
+  Recipe recipe;
+  recipe.name = json.at("name").get<std::string>();
+  recipe.source = json.at("source").get<std::string>();
+  recipe.trace_points = json.at("trace_points").get<int>();
+  Stage& stage = recipe.stages.front();
+  stage.extent = extent;
+  stage.iterations = json.at("iterations").get<int>();
+  stage.start.low = parse_number(start.at("low"));
+  stage.start.high = parse_number(start.at("high"));
+  stage.input_mapping = parse_mapping(json.at("input_mapping"));
+  stage.objective.rescue = json.value("rescue", false);  // The first versions did not have it.
+  stage.normalisation.epsilon = parse_number(json.at("gradient_normalisation").at("epsilon"));
+  stage.optimiser.step = parse_number(json.at("optimiser").at("step"));
+  if (stage.iterations < 1 || recipe.trace_points < 1)
+    throw std::invalid_argument("its recipe has no iterations or traces no losses");
+  const std::array kinds{start.at("kind"), json.at("objective"), json.at("gradient_normalisation").at("kind"),
+                         json.at("optimiser").at("kind"), json.at("picture_mapping")};
+  if (const std::array known{"uniform", "mean_activation", "l2_per_image", "gradient_ascent", "min_max"};
+      !std::ranges::equal(kinds, known))
+    throw std::invalid_argument("its recipe is not known to this version");
+  return recipe;
+}
+
+Recipe parse_recipe_of(const Json& json, Extent extent) {
+  if (json.contains("initial_image")) return parse_seed(json, extent);
+  try {
+    return parse_recipe(json, "its recipe");
+  } catch (const Error& error) {
+    throw std::invalid_argument(error.what());
+  }
 }
 
 Json to_json(const WeightsRecord& weights) {
@@ -162,8 +156,8 @@ Manifest parse(const Json& json, const Network& network) {
   manifest.started = parse_time(json.at("started"));
   manifest.network = network;
   manifest.weights = parse_weights(json.at("weights"));
-  manifest.recipe = parse_recipe(json.at("recipe"));
-  manifest.extent = {json.at("size").at("height").get<int>(), json.at("size").at("width").get<int>()};
+  const Extent extent{json.at("size").at("height").get<int>(), json.at("size").at("width").get<int>()};
+  manifest.recipe = parse_recipe_of(json.at("recipe"), extent);
   manifest.seed = json.at("seed").get<std::uint64_t>();
   manifest.trace_every = json.at("trace_every").get<int>();
   manifest.init = parse_init(json.at("init"));
@@ -176,8 +170,9 @@ Manifest parse(const Json& json, const Network& network) {
   if (json.contains("raw"))
     for (const Json& raw : json.at("raw")) manifest.raw.push_back(parse_raw(raw, network));
 
-  if (manifest.extent.height < 1 || manifest.extent.width < 1)
-    throw std::invalid_argument("its pictures have no size");
+  if (extent.height < 1 || extent.width < 1) throw std::invalid_argument("its pictures have no size");
+  if (manifest.recipe.stages.empty() || manifest.recipe.picture_extent() != extent)
+    throw std::invalid_argument("its recipe makes pictures of another size");
   if (manifest.engines.empty()) throw std::invalid_argument("it names no engine");
   if (std::ranges::any_of(manifest.filters, [&](const FilterRecord& record) {
         return record.status && record.engine >= manifest.engines.size();
@@ -190,27 +185,6 @@ Manifest parse(const Json& json, const Network& network) {
 }
 
 }  // namespace
-
-Json to_json(const Recipe& recipe) {
-  return {
-      {"name", recipe.name},
-      {"source", recipe.source},
-      {"initial_image",
-       {{"kind", to_string(recipe.initial_image.kind)},
-        {"low", number(recipe.initial_image.low)},
-        {"high", number(recipe.initial_image.high)}}},
-      {"input_mapping", to_json(recipe.input_mapping)},
-      {"objective", to_string(recipe.objective)},
-      {"rescue", recipe.rescue},
-      {"gradient_normalisation",
-       {{"kind", to_string(recipe.gradient_normalisation.kind)},
-        {"epsilon", number(recipe.gradient_normalisation.epsilon)}}},
-      {"optimiser", {{"kind", to_string(recipe.optimiser.kind)}, {"step", number(recipe.optimiser.step)}}},
-      {"picture_mapping", to_string(recipe.picture_mapping)},
-      {"size", recipe.size},
-      {"iterations", recipe.iterations},
-      {"trace_points", recipe.trace_points}};
-}
 
 Json to_json(const EngineDescription& engine) {
   Json libraries = Json::object();
@@ -303,9 +277,10 @@ std::string to_json(const Manifest& manifest) {
   json["complete"] = manifest.complete;
   json["network"] = manifest.network.name;
   json["weights"] = to_json(manifest.weights);
-  json["recipe"] = to_json(manifest.recipe);
-  json["size"] = {{"height", manifest.extent.height}, {"width", manifest.extent.width}};
-  json["iterations"] = manifest.recipe.iterations;
+  json["recipe"] = to_json(manifest.recipe, MappingForm::numbers);
+  const Extent extent = manifest.recipe.picture_extent();
+  json["size"] = {{"height", extent.height}, {"width", extent.width}};
+  json["iterations"] = manifest.recipe.iterations();
   json["trace_every"] = manifest.trace_every;
   json["seed"] = manifest.seed;
   json["init"] = to_json(manifest.init);

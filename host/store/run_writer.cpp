@@ -195,7 +195,7 @@ class RunWriter::Implementation {
     if (!result.image.empty()) {
       raw = {.layer = index, .file = raw_image_file(network, result.id), .filters = {result.id.filter}};
       timed(write_seconds_, [&] {
-        NpyImageWriter file(folder_ / raw->file, 1, records_.manifest.extent);
+        NpyImageWriter file(folder_ / raw->file, 1, records_.manifest.recipe.last().extent);
         file.append(result.image);
         file.finish();
       });
@@ -210,9 +210,10 @@ class RunWriter::Implementation {
                         .alive_from = result.alive_from,
                         .file = picture_file(network, result.id)};
     write_animation(result, record);
-    write_picture(record.file, result.picture, records_.manifest.extent);
-    Picture tile =
-        timed(encode_seconds_, [&] { return scale_tile(result.picture, records_.manifest.extent); });
+    write_picture(record.file, result.picture, records_.manifest.recipe.picture_extent());
+    RgbImage tile = timed(encode_seconds_, [&] {
+      return scale_tile(result.picture, records_.manifest.recipe.picture_extent());
+    });
 
     {
       const std::scoped_lock lock(records_mutex_);
@@ -243,8 +244,9 @@ class RunWriter::Implementation {
   void write_animation(const FilterResult& result, FilterRecord& record) {
     const fs::path file = folder_ / animation_file(records_.manifest.network, result.id);
     if (!result.frames.empty()) {
-      const auto bytes =
-          timed(encode_seconds_, [&] { return encode_apng(result.frames, records_.manifest.extent); });
+      const auto bytes = timed(encode_seconds_, [&] {
+        return encode_apng(result.frames, records_.manifest.recipe.picture_extent());
+      });
       timed(write_seconds_, [&] { write_file(file, bytes); });
       record.frame_every = result.frame_every;
     } else if (const auto kept = records_.animations.find(result.id); kept != records_.animations.end()) {
@@ -287,14 +289,15 @@ class RunWriter::Implementation {
     for (SheetTile& tile : tiles) {
       if (!tile.status) continue;
       if (tile.picture.pixels.empty()) {
-        const Picture picture = read_picture(
-            folder_, picture_file(records_.manifest.network, {index, tile.filter}), records_.manifest.extent);
+        const RgbImage picture =
+            read_picture(folder_, picture_file(records_.manifest.network, {index, tile.filter}),
+                         records_.manifest.recipe.picture_extent());
         tile.picture = scale_tile(picture.pixels, picture.extent);
       }
       extent = tile.picture.extent;
     }
     if (extent.positions() == 0) return;
-    const Picture sheet =
+    const RgbImage sheet =
         timed(encode_seconds_, [&] { return draw_sheet(heading_of(index), tiles, extent); });
     write_picture(sheet_file(records_.manifest.network, index), sheet.pixels, sheet.extent);
   }
@@ -319,9 +322,10 @@ class RunWriter::Implementation {
     }
     if (is_joined) return;
     const int rows = static_cast<int>(places.size());
-    NpyImageWriter writer(folder_ / file, rows, records_.manifest.extent);
+    NpyImageWriter writer(folder_ / file, rows, records_.manifest.recipe.last().extent);
     for (const RawPlace& place : places)
-      writer.append(read_image(folder_ / place.file, place.rows, place.row, records_.manifest.extent));
+      writer.append(
+          read_image(folder_ / place.file, place.rows, place.row, records_.manifest.recipe.last().extent));
     writer.finish();
     {
       const std::scoped_lock lock(records_mutex_);

@@ -3,10 +3,11 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <optional>
 #include <utility>
 
+#include "../ascent/recipe_json.h"
 #include "../base/text.h"
-#include "json.h"
 
 namespace filterscope {
 namespace {
@@ -16,65 +17,107 @@ std::string device_kind(const EngineDescription& engine) {
   return engine.device.substr(0, engine.device.find(':'));
 }
 
-/// A setting, as compared and as shown to a reader.
-struct Setting {
-  std::string name;
-  std::string value;
-  std::string shown;
+/// Collects the settings that differ.
+class Comparison {
+ public:
+  Comparison(const Manifest& first, const Manifest& second) : first_(first), second_(second) {}
+
+  /// Compares what `value` makes of both; a reader sees what `shown` makes of them.
+  template <typename Value, typename Shown>
+  void add(const std::string& name, const Value& value, const Shown& shown) {
+    if (value(first_) != value(second_)) differences_.push_back({name, shown(first_), shown(second_)});
+  }
+  template <typename Value>
+  void add(const std::string& name, const Value& value) {
+    add(name, value, value);
+  }
+  void add_recipe();
+
+  std::vector<SettingDifference> take() { return std::move(differences_); }
+
+ private:
+  const Manifest& first_;
+  const Manifest& second_;
+  std::vector<SettingDifference> differences_;
 };
 
-std::vector<Setting> settings_of(const Manifest& manifest) {
-  std::vector<Setting> settings;
-  const auto add = [&](std::string name, std::string value, std::string shown = "") {
-    if (shown.empty()) shown = value;
-    settings.push_back({std::move(name), std::move(value), std::move(shown)});
+/// Recipes of one stage have options for these values.
+std::string flag_of(const std::string& path) {
+  for (const auto& [value, flag] : {std::pair{"stages.0.iterations", "--iterations"},
+                                    {"stages.0.optimiser.step", "--step"},
+                                    {"stages.0.objective.rescue", "--rescue"},
+                                    {"stages.0.size", "--size"}})
+    if (path == value) return flag;
+  return "";
+}
+
+std::string shown_value(const std::string& flag, const std::optional<Json>& value) {
+  if (!value) return "none";
+  if (flag == "--rescue") return value->get<bool>() ? "on" : "off";
+  if (flag == "--size")
+    return value->is_array() ? size_text({(*value)[0].get<int>(), (*value)[1].get<int>()})
+                             : size_text({value->get<int>(), value->get<int>()});
+  return value->is_string() ? value->get<std::string>() : on_one_line(*value);
+}
+
+void Comparison::add_recipe() {
+  add("--recipe", [](const Manifest& m) { return m.recipe.name; });
+  if (first_.recipe.name != second_.recipe.name) return;  // Which says more than all the values.
+  const bool one_stage = first_.recipe.stages.size() == 1 && second_.recipe.stages.size() == 1;
+  const auto values = [](const Recipe& recipe) {
+    Json json = with_whole_stages(recipe, MappingForm::numbers);
+    for (const char* other : {"name", "summary", "source", "trace_points"}) json.erase(other);
+    return json;
   };
-  const auto add_file = [&](std::string name, const std::string& file, const std::string& sha256) {
-    add(std::move(name), sha256, fmt::format("{} (SHA-256 {}...)", file, sha256.substr(0, 12)));
-  };
-  add("results", std::to_string(manifest.results), fmt::format("those of version {}", manifest.version));
-  add("network", manifest.network.name);
-  if (manifest.weights.sha256.empty())
-    add("--weights", manifest.weights.name);
-  else
-    add_file("--weights", manifest.weights.name, manifest.weights.sha256);
-  // The file's name may decide its conventions, so one file can be read in two ways.
-  add("how --weights are read", fmt::format("{}", fmt::join(manifest.weights.conversions, "; ")),
-      manifest.weights.conversions.empty() ? "as they are" : "");
-  add("--recipe", manifest.recipe.name);
-  add("--iterations", std::to_string(manifest.recipe.iterations));
-  add("--step", fmt::format("{}", manifest.recipe.optimiser.step));
-  add("--rescue", manifest.recipe.rescue ? "on" : "off");
-  add("--size", size_text(manifest.extent));
-  add("--seed", std::to_string(manifest.seed));
-  if (manifest.init)
-    add_file("--init", start_file_name(*manifest.init), manifest.init->sha256);
-  else
-    add("--init", "none");
-  const std::string filters = manifest.init ? manifest.init->filters : "";
-  add("filters with their own start images", filters, filters.empty() ? "none" : filters);
-  add("--trace-every", std::to_string(manifest.trace_every));
-  add("kind of --device", device_kind(manifest.engines.front()));
-  add("--precision", std::string(to_string(manifest.engines.front().precision)));
-  add("--reproducible", manifest.reproducible ? "yes" : "no");
-  // Values that no flag sets change only with the program.
-  Json rest = to_json(manifest.recipe);
-  for (const char* added : {"name", "rescue", "size", "iterations"}) rest.erase(added);
-  rest["optimiser"].erase("step");
-  add("values of the recipe", on_one_line(rest));
-  return settings;
+  for (const RecipeDifference& one :
+       filterscope::differences(values(first_.recipe), values(second_.recipe))) {
+    const std::string flag = one_stage ? flag_of(one.path) : "";
+    differences_.push_back({flag.empty() ? "the recipe's " + one.path : flag, shown_value(flag, one.first),
+                            shown_value(flag, one.second)});
+  }
+}
+
+std::string file_text(const std::string& file, const std::string& sha256) {
+  return fmt::format("{} (SHA-256 {}...)", file, sha256.substr(0, 12));
 }
 
 }  // namespace
 
 std::vector<SettingDifference> differing_settings(const Manifest& first, const Manifest& second) {
-  const std::vector<Setting> of_first = settings_of(first);
-  const std::vector<Setting> of_second = settings_of(second);
-  std::vector<SettingDifference> differences;
-  for (std::size_t i = 0; i < of_first.size(); ++i)
-    if (of_first[i].value != of_second[i].value)
-      differences.push_back({of_first[i].name, of_first[i].shown, of_second[i].shown});
-  return differences;
+  Comparison settings(first, second);
+  settings.add(
+      "results", [](const Manifest& m) { return m.results; },
+      [](const Manifest& m) { return fmt::format("those of version {}", m.version); });
+  settings.add("network", [](const Manifest& m) { return m.network.name; });
+  settings.add(
+      "--weights",
+      [](const Manifest& m) { return m.weights.sha256.empty() ? m.weights.name : m.weights.sha256; },
+      [](const Manifest& m) {
+        return m.weights.sha256.empty() ? m.weights.name : file_text(m.weights.name, m.weights.sha256);
+      });
+  // The file's name may decide its conventions, so one file can be read in two ways.
+  settings.add(
+      "how --weights are read", [](const Manifest& m) { return m.weights.conversions; },
+      [](const Manifest& m) {
+        return m.weights.conversions.empty() ? "as they are"
+                                             : fmt::format("{}", fmt::join(m.weights.conversions, "; "));
+      });
+  settings.add_recipe();
+  settings.add("--seed", [](const Manifest& m) { return std::to_string(m.seed); });
+  settings.add(
+      "--init", [](const Manifest& m) { return m.init ? m.init->sha256 : ""; },
+      [](const Manifest& m) {
+        return m.init ? file_text(start_file_name(*m.init), m.init->sha256) : "none";
+      });
+  settings.add(
+      "filters with their own start images", [](const Manifest& m) { return m.init ? m.init->filters : ""; },
+      [](const Manifest& m) { return m.init && !m.init->filters.empty() ? m.init->filters : "none"; });
+  settings.add("--trace-every", [](const Manifest& m) { return std::to_string(m.trace_every); });
+  settings.add("kind of --device", [](const Manifest& m) { return device_kind(m.engines.front()); });
+  settings.add("--precision",
+               [](const Manifest& m) { return std::string(to_string(m.engines.front().precision)); });
+  settings.add("--reproducible", [](const Manifest& m) { return m.reproducible ? "yes" : "no"; });
+  return settings.take();
 }
 
 }  // namespace filterscope

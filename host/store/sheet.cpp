@@ -74,12 +74,12 @@ Extent tile_extent(Extent extent, int largest) {
   return {(extent.height + factor - 1) / factor, (extent.width + factor - 1) / factor};
 }
 
-Picture scale_tile(std::span<const std::uint8_t> pixels, Extent extent, int largest) {
+RgbImage scale_tile(std::span<const std::uint8_t> pixels, Extent extent, int largest) {
   if (pixels.size() != static_cast<std::size_t>(extent.positions()) * 3)
     throw std::invalid_argument("scale_tile: the pixels do not match the extent");
   const int factor = reduction(extent, largest);
   if (factor == 1) return {extent, {pixels.begin(), pixels.end()}};
-  Picture tile{tile_extent(extent, largest), {}};
+  RgbImage tile{tile_extent(extent, largest), {}};
   tile.pixels.reserve(static_cast<std::size_t>(tile.extent.positions()) * 3);
   for (int y = 0; y < tile.extent.height; ++y) {
     const int bottom = std::min((y + 1) * factor, extent.height);
@@ -101,7 +101,7 @@ Picture scale_tile(std::span<const std::uint8_t> pixels, Extent extent, int larg
   return tile;
 }
 
-Picture draw_sheet(const SheetHeading& heading, const std::vector<SheetTile>& tiles, Extent tile) {
+RgbImage draw_sheet(const SheetHeading& heading, const std::vector<SheetTile>& tiles, Extent tile) {
   const int count = static_cast<int>(tiles.size());
   const int columns = columns_of(count);
   const int rows = (count + columns - 1) / columns;

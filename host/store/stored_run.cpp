@@ -127,7 +127,8 @@ void replay_journal(std::string_view text, StoredRun& run) {
 void find_animations(StoredRun& run) {
   for (FilterRecord& record : run.manifest.filters) {
     if (!record.status || record.frame_every == 0) continue;
-    if (is_whole_apng(run.folder / animation_file(run.manifest.network, record.id), run.manifest.extent,
+    if (is_whole_apng(run.folder / animation_file(run.manifest.network, record.id),
+                      run.manifest.recipe.picture_extent(),
                       frame_count(record.iterations, record.frame_every))) {
       run.animations[record.id] = record.frame_every;
     } else {
@@ -142,7 +143,7 @@ void drop_damaged_pictures(StoredRun& run) {
     FilterRecord& record = run.manifest.filters[row];
     if (!record.status) continue;
     if (record.file == picture_file(run.manifest.network, record.id) &&
-        is_whole_png(run.folder / record.file, run.manifest.extent))
+        is_whole_png(run.folder / record.file, run.manifest.recipe.picture_extent()))
       continue;
     run.damaged.push_back(picture_file(run.manifest.network, record.id));
     record = {.id = record.id};
@@ -158,7 +159,8 @@ void find_images(StoredRun& run) {
     const bool known =
         raw.file == raw_file(network, raw.layer) ||
         (raw.filters.size() == 1 && raw.file == raw_image_file(network, {raw.layer, raw.filters.front()}));
-    if (known && holds_images(run.folder / raw.file, std::ssize(raw.filters), run.manifest.extent))
+    if (known &&
+        holds_images(run.folder / raw.file, std::ssize(raw.filters), run.manifest.recipe.last().extent))
       return false;
     damaged.push_back(raw);
     return true;
@@ -241,8 +243,8 @@ std::vector<FilterId> unfinished(const std::vector<FilterId>& selection, const S
   return filters;
 }
 
-Picture read_picture(const fs::path& folder, const std::string& file, Extent extent) {
-  std::optional<Picture> picture = read_png(folder / file);
+RgbImage read_picture(const fs::path& folder, const std::string& file, Extent extent) {
+  std::optional<RgbImage> picture = read_png(folder / file);
   if (!picture || picture->extent != extent)
     throw Error(ErrorKind::input,
                 fmt::format("{}: this is not a picture of {}, as the manifest says; delete it and render "
@@ -253,7 +255,7 @@ Picture read_picture(const fs::path& folder, const std::string& file, Extent ext
 
 FilterResult read_result(const StoredRun& run, std::size_t row) {
   const FilterRecord& record = run.manifest.filters.at(row);
-  Picture picture = read_picture(run.folder, record.file, run.manifest.extent);
+  RgbImage picture = read_picture(run.folder, record.file, run.manifest.recipe.picture_extent());
   FilterResult result{.id = record.id,
                       .status = record.status.value(),
                       .iterations = record.iterations,
@@ -269,17 +271,18 @@ FilterResult read_result(const StoredRun& run, std::size_t row) {
                       .frames = {}};
   if (const auto place = run.images.find(record.id); place != run.images.end())
     result.image = read_image(run.folder / place->second.file, place->second.rows, place->second.row,
-                              run.manifest.extent);
+                              run.manifest.recipe.last().extent);
   if (record.frame_every > 0) {
     const fs::path file = run.folder / animation_file(run.manifest.network, record.id);
-    result.frames = read_apng(file, run.manifest.extent, frame_count(record.iterations, record.frame_every));
+    result.frames = read_apng(file, run.manifest.recipe.picture_extent(),
+                              frame_count(record.iterations, record.frame_every));
     if (result.frames.empty())
       throw Error(
           ErrorKind::input,
           fmt::format("{}: this is not an animation of {} of {}, as the manifest says; delete "
                       "it and render it again with --animate {}",
                       file.string(), counted(frame_count(record.iterations, record.frame_every), "frame"),
-                      size_text(run.manifest.extent), record.frame_every));
+                      size_text(run.manifest.recipe.picture_extent()), record.frame_every));
   }
   return result;
 }

@@ -54,7 +54,7 @@ std::vector<FilterId> unfinished(const std::vector<FilterId>& selection, const S
                                  bool keep_images, int frame_every);
 
 /// A picture of such a folder; an input Error if it cannot be read or has another extent.
-Picture read_picture(const std::filesystem::path& folder, const std::string& file, Extent extent);
+RgbImage read_picture(const std::filesystem::path& folder, const std::string& file, Extent extent);
 
 /// The result of rendering the filter in row `row` of the manifest, with its unscaled image and its frames if
 /// they are there. An input Error if a file turns out to be damaged.

@@ -79,12 +79,20 @@ TEST_P(KernelsTest, HeadForwardAndBackward) {
   std::vector<float> response(shape_.positions(), kPoison);
   std::vector<float> scratch(static_cast<std::size_t>(shape_.width) * kLanes, kPoison);
   split(shape_.height, [&](int begin, int end) {
-    kernels_.head_forward(shape_, map.data(), weights.data(), bias, response.data(), scratch.data(), begin,
-                          end);
+    kernels_.head_forward(shape_, map.data(), weights.data(), bias, 0.f, response.data(), scratch.data(),
+                          begin, end);
   });
   const reference::Map expected =
       reference::relu(reference::convolve(input, kernel, std::vector<float>{bias}));
   EXPECT_LT(test::max_relative_error(response, expected.values), kSumTolerance);
+  std::vector<float> before_relu(shape_.positions(), kPoison);
+  split(shape_.height, [&](int begin, int end) {
+    kernels_.head_forward(shape_, map.data(), weights.data(), bias, -std::numeric_limits<float>::infinity(),
+                          before_relu.data(), scratch.data(), begin, end);
+  });
+  EXPECT_LT(test::max_relative_error(before_relu,
+                                     reference::convolve(input, kernel, std::vector<float>{bias}).values),
+            kSumTolerance);
 
   const float scale = 0.37f;
   reference::Map response_gradient(extent, 1);

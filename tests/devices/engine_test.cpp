@@ -109,9 +109,9 @@ TEST(Engine, RefusesSettingsThatNobodyCanDo) {
     }
   };
   refused([](Recipe& recipe, RunOptions&) { recipe.stages[0].iterations = 0; },
-          "stages.0.iterations: expected a whole number from 1 to 1000000, found 0");
+          "recipe seed: stages.0.iterations: expected a whole number from 1 to 1000000000, found 0");
   refused([](Recipe& recipe, RunOptions&) { recipe.stages[0].optimiser.step = 0; },
-          "stages.0.optimiser.step: expected a number above 0, found 0");
+          "recipe seed: stages.0.optimiser.step: expected a number above 0, found 0");
   const auto start_images = [](int count, Extent extent, std::size_t values) {
     return [=](Recipe&, RunOptions& options) {
       options.initial_images = {std::vector<float>(values), count, extent};
@@ -382,7 +382,7 @@ TEST(Engine, RefusesWhatItCannotDoByName) {
   EXPECT_EQ(kind_of(options, 0, "tpu"), 2);
   options.device = "cpu";
   options.extent = {3, 16};
-  EXPECT_EQ(kind_of(options, 0, "--size"), 2);
+  EXPECT_EQ(kind_of(options, 0, "stages.0.size"), 2);
 }
 
 }  // namespace

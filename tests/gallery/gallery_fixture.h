@@ -29,8 +29,8 @@ inline constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
 using Rgb = std::array<std::uint8_t, 3>;
 
-inline Picture uniform(Extent extent, Rgb colour) {
-  Picture picture{extent, {}};
+inline RgbImage uniform(Extent extent, Rgb colour) {
+  RgbImage picture{extent, {}};
   for (std::int64_t i = 0; i < extent.positions(); ++i)
     picture.pixels.insert(picture.pixels.end(), colour.begin(), colour.end());
   return picture;

@@ -28,7 +28,7 @@ TEST(PictureColours, HueOfPureColours) {
 }
 
 TEST(PictureColours, OppositeColoursCancelAndContrastRemains) {
-  Picture picture = uniform(kExtent, {255, 255, 255});
+  RgbImage picture = uniform(kExtent, {255, 255, 255});
   std::fill(picture.pixels.begin(), picture.pixels.begin() + picture.extent.positions() * 3 / 2, 0);
   EXPECT_NEAR(colours_of(picture).contrast, 0.5, 1e-6);
   EXPECT_NEAR(colours_of(picture).chroma, 0, 1e-6);
@@ -54,7 +54,7 @@ TEST_F(PicturesTest, AtlasesHoldEveryPictureInItsPlace) {
   for (std::size_t row = 0; row < selection.size(); ++row) {
     EXPECT_EQ(survey.pictures[row].state, PictureState::there);
     const std::size_t in_layer = row == 0 ? 0 : row - 1;
-    const Picture atlas =
+    const RgbImage atlas =
         decode_jpeg(out_ / survey.layers[row == 0 ? 0 : 1].files[in_layer / kAtlasPictures]);
     const int count = row == 0 ? 1 : in_layer < kAtlasPictures ? kAtlasPictures : 75 - kAtlasPictures;
     ASSERT_EQ(atlas.extent, (Extent{(count + 7) / 8 * kExtent.height, 8 * kExtent.width}));

@@ -17,7 +17,7 @@ namespace {
 
 using testing::HasSubstr;
 
-std::map<Rgb, int> colours_in(const Picture& picture) {
+std::map<Rgb, int> colours_in(const RgbImage& picture) {
   std::map<Rgb, int> counts;
   for (std::size_t i = 0; i < picture.pixels.size(); i += 3)
     ++counts[{picture.pixels[i], picture.pixels[i + 1], picture.pixels[i + 2]}];
@@ -35,7 +35,7 @@ TEST_F(PosterTest, HoldsEveryPicture) {
   const StoredRun run = stored();
   ASSERT_EQ(poster_tile(run), 32);
   const PictureSurvey survey = survey_pictures(run, out_, "small", 32);
-  const Picture poster = draw_poster(run, survey);
+  const RgbImage poster = draw_poster(run, survey);
   const std::map<Rgb, int> colours = colours_in(poster);
   const auto area = [&](Rgb colour) { return colours.contains(colour) ? colours.at(colour) : 0; };
   for (const FilterId id : selection) {

@@ -108,7 +108,7 @@ TEST(Apng, FollowsTheStandard) {
     append_chunk(png, {"IDAT", chunk.type == "fdAT" ? chunk.data.substr(4) : chunk.data});
     append_chunk(png, {"IEND", ""});
     write_text(folder / "frame.png", png);
-    const Picture picture = decode_png(folder / "frame.png");
+    const RgbImage picture = decode_png(folder / "frame.png");
     EXPECT_EQ(picture.extent, extent);
     EXPECT_EQ(picture.pixels, frames[frame++]);
   }

@@ -34,8 +34,8 @@ std::vector<std::string> files_below(const std::filesystem::path& folder) {
   return names;
 }
 
-Picture decode_png(const std::filesystem::path& path) {
-  Picture picture;
+RgbImage decode_png(const std::filesystem::path& path) {
+  RgbImage picture;
   int channels = 0;
   stbi_uc* pixels = stbi_load(path.c_str(), &picture.extent.width, &picture.extent.height, &channels, 0);
   EXPECT_NE(pixels, nullptr) << path << ": " << stbi_failure_reason();
@@ -46,7 +46,7 @@ Picture decode_png(const std::filesystem::path& path) {
   return picture;
 }
 
-Picture decode_jpeg(const std::filesystem::path& path) {
+RgbImage decode_jpeg(const std::filesystem::path& path) {
   return decode_png(path);  // It recognises the format by the content.
 }
 

@@ -20,10 +20,10 @@ void write_text(const std::filesystem::path& path, const std::string& text);
 std::vector<std::string> files_below(const std::filesystem::path& folder);
 
 /// Decodes a PNG file with another library; fails the test if that fails.
-Picture decode_png(const std::filesystem::path& path);
+RgbImage decode_png(const std::filesystem::path& path);
 
 /// The same for a JPEG file.
-Picture decode_jpeg(const std::filesystem::path& path);
+RgbImage decode_jpeg(const std::filesystem::path& path);
 
 /// The message of the Error that `action` throws; fails the test if it throws none or one of another kind.
 std::string error_of(ErrorKind kind, const std::function<void()>& action);

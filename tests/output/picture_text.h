@@ -16,7 +16,7 @@ namespace filterscope {
 
 using Pixel = std::array<std::uint8_t, 3>;
 
-inline Pixel pixel(const Picture& picture, int y, int x) {
+inline Pixel pixel(const RgbImage& picture, int y, int x) {
   const auto at = (static_cast<std::size_t>(y) * static_cast<std::size_t>(picture.extent.width) +
                    static_cast<std::size_t>(x)) *
                   3;
@@ -24,7 +24,7 @@ inline Pixel pixel(const Picture& picture, int y, int x) {
 }
 
 /// Whether `text` is in the picture at some scale, with its upper left corner at (y, x), in any colours.
-inline bool text_at(const Picture& sheet, std::string_view text, int scale, int y, int x) {
+inline bool text_at(const RgbImage& sheet, std::string_view text, int scale, int y, int x) {
   const auto width = static_cast<int>(text.size()) * kGlyphWidth;
   if (y + kGlyphHeight * scale > sheet.extent.height || x + width * scale > sheet.extent.width) return false;
   // A quick check that is nearly always enough: a glyph's upper left pixel is paper, and the first ink
@@ -47,7 +47,7 @@ inline bool text_at(const Picture& sheet, std::string_view text, int scale, int 
   return ink != paper;
 }
 
-inline bool holds_text(const Picture& sheet, std::string_view text) {
+inline bool holds_text(const RgbImage& sheet, std::string_view text) {
   for (int scale = 1; scale <= 3; ++scale)
     for (int y = 0; y < sheet.extent.height; ++y)
       for (int x = 0; x < sheet.extent.width; ++x)

@@ -20,10 +20,10 @@ TEST(Png, IsReadBackPixelByPixel) {
     for (std::uint8_t& value : pixels)
       value = static_cast<std::uint8_t>((state = state * 1664525 + 1013904223) >> 24);
     write_png(folder / "a.png", pixels, extent);
-    const Picture picture = decode_png(folder / "a.png");
+    const RgbImage picture = decode_png(folder / "a.png");
     EXPECT_EQ(picture.extent, extent);
     EXPECT_EQ(picture.pixels, pixels);
-    const std::optional<Picture> read = read_png(folder / "a.png");
+    const std::optional<RgbImage> read = read_png(folder / "a.png");
     ASSERT_TRUE(read.has_value());
     EXPECT_EQ(read->extent, extent);
     EXPECT_EQ(read->pixels, pixels);

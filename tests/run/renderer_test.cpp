@@ -209,9 +209,10 @@ TEST_F(RendererTest, EstimatesFromOneGroupOfEachLayer) {
 }
 
 TEST_F(RendererTest, GradientsAreInTheOrderOfTheFilters) {
-  options_.extent = {1, 1};
+  options_.extent = {16, 16};
   std::vector<float> images;
-  for (std::size_t i = 0; i < filters_.size(); ++i) images.insert(images.end(), 3, static_cast<float>(i));
+  for (std::size_t i = 0; i < filters_.size(); ++i)
+    images.insert(images.end(), 16 * 16 * 3, static_cast<float>(i));
   for (const BatchForm form : {BatchForm::one_layer, BatchForm::mixed_layers, BatchForm::fixed}) {
     Renderer renderer = make(form, 4);
     const std::vector<FilterGradient> found = renderer.gradients(filters_, images);
@@ -229,8 +230,10 @@ TEST_F(RendererTest, TakesFiltersThatOverflowAgainInALargerRange) {
     Collector got;
     renderer.render(filters_, got, {});
     expect_each_at_its_index(filters_, got);
-    for (const auto& [id, result] : got.results)
-      EXPECT_EQ(result.status, id == FilterId{2, 0} ? FilterStatus::nonfinite : FilterStatus::ok);
+    for (const auto& [id, result] : got.results) {
+      const bool beyond = id.layer == 2 && id.filter == 0;
+      EXPECT_EQ(result.status, beyond ? FilterStatus::nonfinite : FilterStatus::ok);
+    }
     EXPECT_EQ(got.progress, 9);  // What is taken again is no progress.
     EXPECT_EQ(engine_->range, 2);
   }
@@ -242,7 +245,7 @@ TEST_F(RendererTest, DeliversWhatIsNotFiniteWhenItIsStopped) {
   Collector got;
   got.stop_after = 1;
   renderer.render(filters_, got, got.stop.get_token());
-  EXPECT_EQ(got.results.at({0, 1}).status, FilterStatus::nonfinite);
+  EXPECT_EQ(got.results.at(FilterId(0, 1)).status, FilterStatus::nonfinite);
   EXPECT_EQ(engine_->range, 0);
 }
 

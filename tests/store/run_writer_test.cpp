@@ -49,7 +49,7 @@ TEST_F(RunWriterTest, WritesARun) {
                           "block4_conv2/block4_conv2_f0001.png", "block4_conv2/block4_conv2_f0511.png",
                           "block4_conv2/sheet.png", "manifest.json", "raw/block1_conv1.npy",
                           "raw/block4_conv2.npy", "traces.csv"));
-  const Picture picture = decode_png(out_ / "block4_conv2/block4_conv2_f0511.png");
+  const RgbImage picture = decode_png(out_ / "block4_conv2/block4_conv2_f0511.png");
   EXPECT_EQ(picture.extent, kExtent);
   EXPECT_EQ(picture.pixels, result_of({8, 511}).picture);
   EXPECT_EQ(read_text(out_ / "traces.csv"),

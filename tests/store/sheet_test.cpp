@@ -15,8 +15,8 @@ namespace filterscope {
 namespace {
 
 /// A picture of one colour that no other tile of a test has.
-Picture plain(Extent extent, Pixel colour) {
-  Picture picture{extent, {}};
+RgbImage plain(Extent extent, Pixel colour) {
+  RgbImage picture{extent, {}};
   for (std::int64_t i = 0; i < extent.positions(); ++i)
     picture.pixels.insert(picture.pixels.end(), colour.begin(), colour.end());
   return picture;
@@ -33,14 +33,14 @@ std::vector<SheetTile> plain_tiles(int count, Extent extent) {
 }
 
 /// The place of the picture of that colour.
-std::optional<std::array<int, 2>> find(const Picture& sheet, Pixel colour) {
+std::optional<std::array<int, 2>> find(const RgbImage& sheet, Pixel colour) {
   for (int y = 0; y < sheet.extent.height; ++y)
     for (int x = 0; x < sheet.extent.width; ++x)
       if (pixel(sheet, y, x) == colour) return {{y, x}};
   return std::nullopt;
 }
 
-std::int64_t count(const Picture& sheet, Pixel colour) {
+std::int64_t count(const RgbImage& sheet, Pixel colour) {
   std::int64_t found = 0;
   for (int y = 0; y < sheet.extent.height; ++y)
     for (int x = 0; x < sheet.extent.width; ++x) found += pixel(sheet, y, x) == colour ? 1 : 0;
@@ -49,8 +49,8 @@ std::int64_t count(const Picture& sheet, Pixel colour) {
 
 TEST(ScaleTile, KeepsSmallPictures) {
   for (const Extent extent : {Extent{96, 96}, Extent{128, 31}, Extent{1, 1}}) {
-    const Picture picture = plain(extent, {1, 2, 3});
-    const Picture tile = scale_tile(picture.pixels, extent);
+    const RgbImage picture = plain(extent, {1, 2, 3});
+    const RgbImage tile = scale_tile(picture.pixels, extent);
     EXPECT_EQ(tile.extent, extent);
     EXPECT_EQ(tile.pixels, picture.pixels);
   }
@@ -59,12 +59,12 @@ TEST(ScaleTile, KeepsSmallPictures) {
 TEST(ScaleTile, AveragesSquaresOfLargerOnes) {
   // 257 x 130 has squares of 3 x 3; the last ones are cut off at the edge.
   const Extent extent{257, 130};
-  Picture picture{extent, {}};
+  RgbImage picture{extent, {}};
   for (int y = 0; y < extent.height; ++y)
     for (int x = 0; x < extent.width; ++x)
       for (int c = 0; c < 3; ++c)
         picture.pixels.push_back(static_cast<std::uint8_t>((y * 7 + x * 3 + c * 50) % 256));
-  const Picture tile = scale_tile(picture.pixels, extent);
+  const RgbImage tile = scale_tile(picture.pixels, extent);
   ASSERT_EQ(tile.extent, (Extent{86, 44}));
   for (int y = 0; y < tile.extent.height; ++y)
     for (int x = 0; x < tile.extent.width; ++x)
@@ -85,7 +85,7 @@ TEST(ScaleTile, RejectsPixelsOfAnotherExtent) {
 TEST(Sheet, HoldsEveryPictureWholeAndInOrder) {
   for (const int tiles : {1, 2, 3, 4, 5, 8, 17, 64, 100}) {
     const Extent extent{19, 23};
-    const Picture sheet = draw_sheet({.title = "t", .details = "d"}, plain_tiles(tiles, extent), extent);
+    const RgbImage sheet = draw_sheet({.title = "t", .details = "d"}, plain_tiles(tiles, extent), extent);
     std::array<int, 2> before{-1, -1};
     for (int i = 0; i < tiles; ++i) {
       const auto place = find(sheet, colour_of(i));
@@ -100,7 +100,7 @@ TEST(Sheet, HoldsEveryPictureWholeAndInOrder) {
 TEST(Sheet, IsNearlySquareAndNotTooLarge) {
   for (const int tiles : {8, 64, 128, 512}) {
     const Extent extent{128, 128};
-    const Picture sheet = draw_sheet({.title = "t", .details = "d"}, plain_tiles(tiles, extent), extent);
+    const RgbImage sheet = draw_sheet({.title = "t", .details = "d"}, plain_tiles(tiles, extent), extent);
     EXPECT_LT(sheet.extent.width, 4500) << tiles;
     EXPECT_LT(sheet.extent.height, 4500) << tiles;
     EXPECT_LT(sheet.extent.width, 2.2 * sheet.extent.height) << tiles;
@@ -111,7 +111,7 @@ TEST(Sheet, IsNearlySquareAndNotTooLarge) {
 TEST(Sheet, NumbersEveryFilterBelowItsPicture) {
   std::vector<SheetTile> tiles = plain_tiles(3, {40, 40});
   tiles[2].filter = 511;
-  const Picture sheet = draw_sheet({.title = "t", .details = "d"}, tiles, {40, 40});
+  const RgbImage sheet = draw_sheet({.title = "t", .details = "d"}, tiles, {40, 40});
   for (std::size_t i = 0; i < tiles.size(); ++i) {
     const auto place = find(sheet, colour_of(static_cast<int>(i)));
     ASSERT_TRUE(place);
@@ -124,7 +124,7 @@ TEST(Sheet, NumbersEveryFilterBelowItsPicture) {
 }
 
 TEST(Sheet, SaysHowItWasMade) {
-  const Picture sheet =
+  const RgbImage sheet =
       draw_sheet({.title = "vgg16 block3_conv1", .details = "recipe seed, weights some_file.h5"},
                  plain_tiles(4, {48, 48}), {48, 48});
   EXPECT_TRUE(holds_text(sheet, "vgg16 block3_conv1"));
@@ -143,12 +143,12 @@ TEST(Sheet, SaysWhenWeightsAreSynthetic) {
 
 TEST(Sheet, MarksDeadAndNonfiniteAndMissingFilters) {
   std::vector<SheetTile> tiles = plain_tiles(4, {50, 50});
-  const Picture clean = draw_sheet({.title = "t", .details = "d"}, tiles, {50, 50});
+  const RgbImage clean = draw_sheet({.title = "t", .details = "d"}, tiles, {50, 50});
   EXPECT_FALSE(holds_text(clean, "dead"));
   tiles[1].status = FilterStatus::dead;
   tiles[2].status = FilterStatus::nonfinite;
   tiles[3] = {3, std::nullopt, {}};
-  const Picture sheet = draw_sheet({.title = "t", .details = "d"}, tiles, {50, 50});
+  const RgbImage sheet = draw_sheet({.title = "t", .details = "d"}, tiles, {50, 50});
   EXPECT_TRUE(holds_text(sheet, "1 dead"));
   EXPECT_TRUE(holds_text(sheet, "2 NaN"));
   EXPECT_TRUE(holds_text(sheet, "1 missing"));
@@ -169,9 +169,9 @@ TEST(Sheet, MarksDeadAndNonfiniteAndMissingFilters) {
 // With a small corner, but without frame and without a mark in the label.
 TEST(Sheet, MarksRescuedFiltersQuietly) {
   std::vector<SheetTile> tiles = plain_tiles(4, {50, 50});
-  const Picture clean = draw_sheet({.title = "t", .details = "d"}, tiles, {50, 50});
+  const RgbImage clean = draw_sheet({.title = "t", .details = "d"}, tiles, {50, 50});
   tiles[2].status = FilterStatus::rescued;
-  const Picture sheet = draw_sheet({.title = "t", .details = "d"}, tiles, {50, 50});
+  const RgbImage sheet = draw_sheet({.title = "t", .details = "d"}, tiles, {50, 50});
   EXPECT_TRUE(holds_text(sheet, "4 filters, 1 rescued (blue corner)"));
   ASSERT_EQ(sheet.extent, clean.extent);
   const auto place = find(clean, colour_of(2));

@@ -449,7 +449,9 @@ void climb_stage(Climb& climb, int iterations, Ascent& ascent) {
 Ascent ascend(const Network& network, const Weights& weights, const Recipe& recipe, int layer, int filter,
               const Map& image, int iterations) {
   Ascent ascent;
-  Climb climb(network, weights, recipe.first(), 0, {layer, filter}, 0);
+  Stage stage = recipe.first();
+  stage.extent = image.extent();
+  Climb climb(network, weights, stage, 0, {layer, filter}, 0);
   climb.start_from(image);
   climb_stage(climb, iterations, ascent);
   return ascent;

@@ -102,8 +102,8 @@ struct Ascent {
   double gradient_norm = 0;    ///< The norm of the last step's gradient, before its normalisation.
   Map image;                   ///< The finished image as the recipe holds it, of the last stage.
 };
-/// `iterations` steps of the first stage from `image`. A zero gradient leaves the image unchanged, and the
-/// ascent continues.
+/// `iterations` steps of the first stage from `image`, whose extent replaces the stage's. A zero gradient
+/// leaves the image unchanged, and the ascent continues.
 Ascent ascend(const Network& network, const Weights& weights, const Recipe& recipe, int layer, int filter,
               const Map& image, int iterations);
 /// All stages from the filter's drawn start.

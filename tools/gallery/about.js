@@ -1,28 +1,22 @@
 // How the pictures were made, and the theme.
 
-// Names each value by its path, as --set takes it.
 const flatten = (value, name, into) => {
-  const structured = value !== null && typeof value === "object" &&
-    (!Array.isArray(value) || value.some((one) => typeof one === "object"));
-  if (structured) {
-    for (const [key, member] of Object.entries(value)) flatten(member, name ? `${name}.${key}` : key, into);
+  const isList = Array.isArray(value) && !value.some((element) => element !== null && typeof element === "object");
+  if (value !== null && typeof value === "object" && !isList) {
+    for (const [key, member] of Object.entries(value)) flatten(member, name ? `${name} ${key}` : key, into);
   } else if (value !== null && value !== "") {
-    into.set(name, Array.isArray(value) ? value.join(", ") : String(value));
+    into.set(name.replaceAll("_", " "), isList ? value.join(", ") : String(value));
   }
   return into;
 };
 
 const startText = (run) => (run.start ?? "noise");
-const rescues = ({recipe}) => {
-  const {objective} = recipe.stages[0];
-  return objective.rescue && !objective.before_relu;
-};
 
 function factsOf(run) {
   const {recipe} = run;
   const facts = new Map([
     ["recipe", recipe.name], ["steps", String(run.iterations)], ["size", `${run.width} × ${run.height}`],
-    ["rescue", rescues(run) ? "on" : "off"],
+    ["rescue", run.rescue ? "on" : "off"],
     ["seed", run.seed], ["start", startText(run)], ["SHA-256 of the start", run.start_sha256],
     ["weights", run.weights + (run.synthetic ? " (made up, never trained)" : "")],
     ["SHA-256 of the weights", run.sha256], ["device", run.engines.join(", ")],
@@ -30,8 +24,15 @@ function factsOf(run) {
     ["took", run.wall_seconds === null ? "" : `${digits(run.wall_seconds, 3)} s`],
     ["complete", run.complete ? "yes" : "no"], ["version", run.version], ["command", run.commands.join("\n")],
   ]);
-  const {name, ...rest} = recipe;
-  return flatten(rest, "", facts);
+  const {name, stages, ...rest} = recipe;
+  flatten(rest, "recipe:", facts);
+  if (stages.length === 1) {
+    const {size, iterations, ...stage} = stages[0];
+    flatten(stage, "recipe:", facts);
+  } else {
+    stages.forEach((stage, i) => flatten(stage, `recipe, stage ${i + 1}:`, facts));
+  }
+  return facts;
 }
 const facts = runs.map(factsOf);
 const factNames = [...new Set(facts.flatMap((one) => [...one.keys()]))];

@@ -42,7 +42,7 @@ function whyRescued({rescued, aliveFrom, iterations}) {
 
 function whyDead({run, iterations, rescued, final}) {
   if (iterations < run.iterations) {
-    const before = rescues(run) && final === 0 ? ", not even before its ReLU" : "";
+    const before = run.rescue && final === 0 ? ", not even before its ReLU" : "";
     return iterations === 0
       ? `It had no gradient${before}, so the picture stayed as it was at the start.`
       : `After ${counted(iterations, "step")} it had no gradient${before}, so the picture stayed as it was from there on.`;

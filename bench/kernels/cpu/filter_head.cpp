@@ -112,7 +112,7 @@ Operation make(const Layer& layer, bool forward, const Kernels& table, int image
                   float* const response = set.responses.data() + shape.positions() * image;
                   float* const scratch = state->scratch.data() + scratch_size * thread_number();
                   if (forward) {
-                    table.head_forward(shape, map, weights, kBias, response, scratch, begin, end);
+                    table.head_forward(shape, map, weights, kBias, 0.f, response, scratch, begin, end);
                   } else {
                     table.head_backward(shape, response, scale, weights, masked ? map : nullptr,
                                         set.gradients.data() + shape.size() * image, scratch, begin, end);
