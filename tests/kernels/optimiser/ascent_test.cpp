@@ -1,6 +1,4 @@
 // The state of the ascents: its start, the trace of the losses, and the step.
-#include "host/ascent/ascent.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -8,9 +6,11 @@
 #include <cmath>
 #include <limits>
 
+#include "host/ascent/operations/optimiser.h"
 #include "kernels/head/filter_head.h"
 #include "kernels/head/loss_trace.h"
 #include "kernels/optimiser/normalise_and_step.h"
+#include "state.h"
 #include "tests/support/device.h"
 #include "tests/support/random_network.h"
 
@@ -25,49 +25,8 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 class AscentTest : public test::DeviceTest {};
 FILTERSCOPE_DEVICE_TEST_SUITE(AscentTest);
 
-// An AscentState with its memory, initially poisoned.
-struct State {
-  explicit State(int images)
-      : count(images),
-        status(test::poisoned<AscentStatus>(images)),
-        steps(test::poisoned<int>(images)),
-        first_losses(test::poisoned<float>(images)),
-        losses(test::poisoned<float>(images)),
-        gradient_norms(test::poisoned<float>(images)),
-        inactive(test::poisoned<int>(images)),
-        alive_from(test::poisoned<int>(images)),
-        iteration(test::poisoned<int>(1)) {}
-
-  kernels::AscentState pointers() const {
-    return {.status = status.data(),
-            .steps = steps.data(),
-            .first_losses = first_losses.data(),
-            .losses = losses.data(),
-            .gradient_norms = gradient_norms.data(),
-            .inactive = inactive.data(),
-            .alive_from = alive_from.data(),
-            .iteration = iteration.data()};
-  }
-
-  int count;
-  cuda::DeviceBuffer<AscentStatus> status;
-  cuda::DeviceBuffer<int> steps;
-  cuda::DeviceBuffer<float> first_losses;
-  cuda::DeviceBuffer<float> losses;
-  cuda::DeviceBuffer<float> gradient_norms;
-  cuda::DeviceBuffer<int> inactive;
-  cuda::DeviceBuffer<int> alive_from;
-  cuda::DeviceBuffer<int> iteration;
-};
-
-template <class T>
-void store(const cuda::DeviceBuffer<T>& buffer, std::size_t index, T value) {
-  cuda::check(cudaMemcpy(buffer.data() + index, &value, sizeof(T), cudaMemcpyHostToDevice),
-              "changing one element");
-}
-
 TEST_P(AscentTest, StartsClimbing) {
-  const State state(300);
+  const test::State state(300);
   kernels::start_ascent(state.pointers(), state.count, nullptr);
   EXPECT_THAT(test::download(state.status), Each(AscentStatus::climbing));
   EXPECT_THAT(test::download(state.steps), Each(0));
@@ -86,7 +45,7 @@ TEST_P(AscentTest, RecordsLossesAndTheirTrace) {
   constexpr int kTraceEvery = 3;
   constexpr int kDead = 4;          // From the second iteration on.
   constexpr int kNonfinite = 1100;  // From the fourth iteration on.
-  const State state(kImages);
+  const test::State state(kImages);
   kernels::start_ascent(state.pointers(), kImages, nullptr);
   std::vector<float> weights(kImages);
   for (int i = 0; i < kImages; ++i) weights[i] = 1.f / static_cast<float>(9 + i % 4);
@@ -125,7 +84,7 @@ TEST_P(AscentTest, RecordsLossesAndTheirTrace) {
         EXPECT_NEAR(losses[iteration][image], expected, kParts * 0x1p-24 * expected) << "image " << image;
       }
     }
-    if (iteration == 1) store(state.status, kDead, AscentStatus::dead);
+    if (iteration == 1) test::store(state.status, kDead, AscentStatus::dead);
   }
   EXPECT_EQ(test::download(state.first_losses), losses[1]);
   const std::vector<float> traced = test::download(trace);
@@ -158,7 +117,7 @@ TEST_P(AscentTest, CountsWithoutATraceAndFinishesWithoutIterations) {
   const auto sums = test::upload(std::vector<float>(kernels::kFilterHeadParts, 1.f));
   const auto weights = test::upload(std::vector<float>{0.5f});
   for (const int iterations : {0, 2}) {
-    const State state(1);
+    const test::State state(1);
     kernels::start_ascent(state.pointers(), 1, nullptr);
     kernels::LossTraceArguments arguments{.sums = sums.data(),
                                           .weights = weights.data(),
@@ -198,7 +157,7 @@ TEST_P(AscentTest, CountsIterationsWithoutAPositionAboveZero) {
       {{kSmallest, 0, kSmallest, kSmallest}, 1, 3, AscentStatus::climbing},
   };
   const int count = static_cast<int>(cases.size());
-  const State state(count);
+  const test::State state(count);
   kernels::start_ascent(state.pointers(), count, nullptr);
   const auto weights = test::upload(std::vector<float>(cases.size(), 0.25f));
   for (std::size_t iteration = 0; iteration < 4; ++iteration) {
@@ -234,7 +193,7 @@ std::vector<std::uint32_t> bits(std::span<const float> values) {
 
 TEST_P(AscentTest, StepsLikeTheHostBitForBit) {
   enum Image { climbs, climbs_too, shallow, dies, overflows, loses, was_dead, was_nonfinite, kImages };
-  const Recipe recipe;
+  const Stage stage;
   // More parts than lanes in a warp. Their values add up exactly in any order.
   constexpr int kParts = 37;
   constexpr int kEarlierSteps = 41;
@@ -250,15 +209,15 @@ TEST_P(AscentTest, StepsLikeTheHostBitForBit) {
     const std::vector<float> before = test::random_values(static_cast<std::size_t>(size) * kImages, 1);
     const std::vector<float> gradients = test::random_values(before.size(), 2, -1.f, 1.f);
 
-    const State state(kImages);
+    const test::State state(kImages);
     kernels::start_ascent(state.pointers(), kImages, nullptr);
-    store(state.losses, loses, kInfinity);
-    store(state.losses, was_nonfinite, kInfinity);
-    store(state.status, was_dead, AscentStatus::dead);
-    store(state.status, was_nonfinite, AscentStatus::nonfinite);
+    test::store(state.losses, loses, kInfinity);
+    test::store(state.losses, was_nonfinite, kInfinity);
+    test::store(state.status, was_dead, AscentStatus::dead);
+    test::store(state.status, was_nonfinite, AscentStatus::nonfinite);
     for (int image = 0; image < kImages; ++image) {
-      store(state.steps, image, kEarlierSteps);
-      store(state.gradient_norms, image, kEarlierNorm);
+      test::store(state.steps, image, kEarlierSteps);
+      test::store(state.gradient_norms, image, kEarlierNorm);
     }
     const auto images = test::upload(before);
     const auto device_gradients = test::upload(gradients);
@@ -267,8 +226,8 @@ TEST_P(AscentTest, StepsLikeTheHostBitForBit) {
                                  .gradients = device_gradients.data(),
                                  .squares = device_squares.data(),
                                  .parts = kParts,
-                                 .step = recipe.optimiser.step,
-                                 .epsilon = recipe.gradient_normalisation.epsilon,
+                                 .step = stage.optimiser.step,
+                                 .epsilon = stage.normalisation.epsilon,
                                  .state = state.pointers(),
                                  .images_count = kImages,
                                  .values_per_image = size},
@@ -285,7 +244,8 @@ TEST_P(AscentTest, StepsLikeTheHostBitForBit) {
       const bool climbing = image == climbs || image == climbs_too || image == shallow;
       std::vector<float> expected(before.begin() + image * size, before.begin() + (image + 1) * size);
       if (climbing) {
-        normalise_and_step(recipe, sum, std::span(gradients).subspan(image * size, size), expected);
+        take_step(stage, 1, normalisation_divisor(stage.normalisation, sum, size),
+                  std::span(gradients).subspan(image * size, size), {}, expected);
       }
       EXPECT_EQ(bits(std::span(after).subspan(image * size, size)), bits(expected));
       EXPECT_EQ(status[image], climbing                             ? AscentStatus::climbing
