@@ -226,20 +226,20 @@ struct Resampling {
 struct Stage {
   Extent extent{96, 96};  ///< Of the image.
   int iterations = 500;
-  Start start;            ///< Unused in later stages.
-  Resampling resampling;  ///< How the image of the stage before becomes this one's start.
-  Parameterisation parameterisation;
+  Start start = {};            ///< Unused in later stages.
+  Resampling resampling = {};  ///< How the image of the stage before becomes this one's start.
+  Parameterisation parameterisation = {};
   InputMapping input_mapping = identity_mapping();
   /// Applied to the image itself before each iteration, and kept, one sampling each: no gradient passes
   /// through them. Kind::pixels only; none of them pads or crops.
-  Transforms kept_transforms;
+  Transforms kept_transforms = {};
   /// Applied to what the network sees; the gradient passes through them. Border::constant only.
-  Transforms transforms;
-  Objective objective;
-  std::vector<Regulariser> regularisers;
-  GradientNormalisation normalisation;
-  Optimiser optimiser;
-  AfterStep after_step;
+  Transforms transforms = {};
+  Objective objective = {};
+  std::vector<Regulariser> regularisers = {};
+  GradientNormalisation normalisation = {};
+  Optimiser optimiser = {};
+  AfterStep after_step = {};
 
   bool operator==(const Stage&) const = default;
 };
@@ -269,11 +269,11 @@ struct Picture {
 
 /// An ascent as data.
 struct Recipe {
-  std::string name;
-  std::string summary;  ///< What it does, in a line.
-  std::string source;   ///< Where it was published.
+  std::string name = {};
+  std::string summary = {};  ///< What it does, in a line.
+  std::string source = {};   ///< Where it was published.
   std::vector<Stage> stages{Stage{}};
-  Picture picture;
+  Picture picture = {};
   int trace_points = 50;  ///< The loss is reported every max(1, iterations / trace_points) iterations.
 
   const Stage& first() const { return stages.front(); }

@@ -21,6 +21,11 @@ bool is_short(const Json& value) {
           std::ranges::all_of(value, [](const Json& element) { return element.is_number(); }));
 }
 
+/// The same, or an object of such values.
+bool is_flat(const Json& value) {
+  return is_short(value) || (value.is_object() && std::ranges::all_of(value, is_short));
+}
+
 }  // namespace
 
 Json number(float value) {
@@ -45,7 +50,7 @@ std::string on_one_line(const Json& value) {
 
 std::string over_lines(const Json& value, std::size_t indent) {
   if (is_short(value)) return on_one_line(value);
-  if (indent > 0 && value.is_object() && std::ranges::all_of(value, is_short)) {
+  if (indent > 0 && value.is_object() && std::ranges::all_of(value, is_flat)) {
     constexpr std::size_t kWidth = 110;
     std::string text = on_one_line(value);
     if (indent + text.size() <= kWidth) return text;

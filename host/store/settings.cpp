@@ -51,8 +51,10 @@ std::string flag_of(const std::string& path) {
   return "";
 }
 
+/// Objects of different kinds differ in their kinds; that says enough.
 std::string shown_value(const std::string& flag, const std::optional<Json>& value) {
   if (!value) return "none";
+  if (value->is_object() && value->contains("kind")) return (*value)["kind"].get<std::string>();
   if (flag == "--rescue") return value->get<bool>() ? "on" : "off";
   if (flag == "--size")
     return value->is_array() ? size_text({(*value)[0].get<int>(), (*value)[1].get<int>()})

@@ -29,7 +29,8 @@ TEST_F(Cli, HelpNamesEveryOptionDefaultAndExitCode) {
   EXPECT_EQ(help.exit_code, 0);
   EXPECT_EQ(help.err, "");
   for (const char* option : {"--weights PATH|synthetic[:SEED]",
-                             "--recipe NAME",
+                             "--recipe NAME|FILE.json",
+                             "--set KEY=VALUE",
                              "--iterations N",
                              "--step F",
                              "--size N",
@@ -64,7 +65,7 @@ TEST_F(Cli, HelpNamesEveryOptionDefaultAndExitCode) {
 TEST_F(Cli, HelpOfTheProgramAndTheOtherCommands) {
   const Outcome help = run({"--help"});
   EXPECT_EQ(help.exit_code, 0);
-  for (const char* fact : {"render", "merge", "list", "info", "--version", "Exit codes", "130"}) {
+  for (const char* fact : {"render", "merge", "recipes", "list", "info", "--version", "Exit codes", "130"}) {
     EXPECT_THAT(help.out, HasSubstr(fact));
   }
   EXPECT_EQ(run({"-h"}).out, help.out);
@@ -139,7 +140,7 @@ TEST_F(Cli, UnknownOptionValuesAreUsageErrors) {
   EXPECT_THAT(error_of({"render", "--precision", "fp8"}, kUsage),
               AllOf(HasSubstr("--precision"), HasSubstr("fp8")));
   EXPECT_THAT(error_of({"render", "--recipe", "dream"}, kUsage),
-              AllOf(HasSubstr("--recipe"), HasSubstr("dream"), HasSubstr("seed")));
+              AllOf(HasSubstr("recipe dream: no such recipe"), HasSubstr("seed"), HasSubstr("lucid")));
   EXPECT_THAT(error_of({"render", "--out", "--quiet"}, kUsage),
               AllOf(HasSubstr("--out"), HasSubstr("\"--quiet\"")));
   EXPECT_THAT(error_of({"render", "--out", ""}, kUsage), HasSubstr("--out"));

@@ -44,7 +44,7 @@ TEST_F(Cli, RendersPicturesSheetTracesAndManifest) {
   const auto record = manifest();
   EXPECT_EQ(record["complete"], true);
   EXPECT_EQ(record["weights"]["name"], "synthetic:0");
-  EXPECT_EQ(record["recipe"]["iterations"], 2);
+  EXPECT_EQ(record["recipe"]["stages"][0]["iterations"], 2);
   EXPECT_EQ(record["filters"].size(), 3u);
   EXPECT_THAT(record["command_lines"][0].get<std::string>(),
               StartsWith("filterscope render --weights synthetic"));
@@ -79,7 +79,7 @@ TEST_F(Cli, OptionsReachTheManifest) {
   const auto record = manifest("some where");
   EXPECT_EQ(record["weights"]["name"], "synthetic:5");
   EXPECT_EQ(record["seed"], UINT64_MAX);
-  EXPECT_EQ(record["recipe"]["optimiser"]["step"], 0.25);
+  EXPECT_EQ(record["recipe"]["stages"][0]["optimiser"]["step"], 0.25);
   EXPECT_EQ(record["size"]["height"], 33);
   EXPECT_EQ(record["size"]["width"], 33);
   EXPECT_EQ(record["trace_every"], 2);
@@ -204,7 +204,7 @@ TEST_F(Cli, FiltersWithoutAGradientAreRescuedUnlessSwitchedOff) {
   EXPECT_THAT(rescued.out,
               AllOf(HasSubstr("1 rescued ("), HasSubstr("1 dead ("), HasSubstr(": block1_conv1:0\n")));
   const auto record = manifest("on");
-  EXPECT_EQ(record["recipe"]["rescue"], true);
+  EXPECT_EQ(record["recipe"]["stages"][0]["objective"]["rescue"], true);
   EXPECT_EQ(record["counts"]["rescued"], 1);
   EXPECT_EQ(record["filters"][0]["status"], "dead");
   EXPECT_EQ(record["filters"][0]["iterations"], 0);
@@ -223,7 +223,7 @@ TEST_F(Cli, FiltersWithoutAGradientAreRescuedUnlessSwitchedOff) {
   EXPECT_THAT(off.out, AllOf(Not(HasSubstr("rescued")),
                              HasSubstr("2 dead (no gradient, or the finished image activates them nowhere): "
                                        "block1_conv1:0,63\n")));
-  EXPECT_EQ(manifest("off")["recipe"]["rescue"], false);
+  EXPECT_EQ(manifest("off")["recipe"]["stages"][0]["objective"]["rescue"], false);
   EXPECT_EQ(manifest("off")["filters"][3]["iterations"], 0);
   for (const char* living : {"block1_conv1_f0001.png", "block1_conv1_f0002.png"})
     EXPECT_EQ(read_text(folder_ / "off/block1_conv1" / living),

@@ -75,13 +75,21 @@ std::string all_of(std::FILE* file) {
   return text;
 }
 
+Recipe recipe_of(int iterations) {
+  Recipe recipe;
+  recipe.stages.front().extent = {32, 32};
+  recipe.stages.front().iterations = iterations;
+  return recipe;
+}
+
 // The output of a run of `filters` with 10 iterations each, one step of one filter at a time.
 std::string progress_output(Progress::Style style, std::vector<FilterId> filters, double expected_seconds,
                             int steps, std::chrono::milliseconds each = std::chrono::milliseconds(1),
                             int columns = 80) {
   std::FILE* file = std::tmpfile();
   {
-    Progress progress(file, style, vgg16(), filters, {32, 32}, 10, expected_seconds, [=] { return columns; });
+    Progress progress(file, style, vgg16(), filters, recipe_of(10), expected_seconds,
+                      [=] { return columns; });
     for (int step = 1; step <= steps; ++step) {
       std::this_thread::sleep_for(each);
       progress.add_steps(1);
@@ -122,7 +130,7 @@ TEST(CliProgress, TimeBeforeTheFirstStepsDoesNotCountTowardsThePace) {
   {
     Progress::Clock::time_point now{};
     Progress progress(
-        file, Progress::Style::terminal, vgg16(), many_filters(), {32, 32}, 1000, 0, [] { return 80; },
+        file, Progress::Style::terminal, vgg16(), many_filters(), recipe_of(1000), 0, [] { return 80; },
         [&] { return now; });
     now += std::chrono::seconds(10);
     progress.add_steps(64);
@@ -213,7 +221,7 @@ TEST(CliProgress, ANarrowTerminalShowsWhatMattersMost) {
                            {1, {}}}) {
     Screen screen(columns, EmulatedTerminal::Resizing::reflows);
     Progress::Clock::time_point now{};
-    Progress progress(screen.stream(), Progress::Style::terminal, vgg16(), many_filters(), {32, 32}, 1000, 0,
+    Progress progress(screen.stream(), Progress::Style::terminal, vgg16(), many_filters(), recipe_of(1000), 0,
                       screen.columns(), [&] { return now; });
     progress.add_steps(64);
     now += std::chrono::seconds(10);

@@ -46,9 +46,9 @@ class GalleryFixture : public testing::Test {
  protected:
   GalleryFixture() {
     weights_.name = "synthetic:0";
-    options_.extent = kExtent;
     options_.seed = 18'446'744'073'709'551'615u;
-    recipe_.iterations = 30;
+    recipe_.stages.front().extent = kExtent;
+    recipe_.stages.front().iterations = 30;
   }
 
   FilterResult result_of(FilterId id) const {
@@ -64,7 +64,7 @@ class GalleryFixture : public testing::Test {
       result.alive_from = 14;
     }
     if (result.iterations > 0) result.trace = {{10, 1.5f * result.first_loss}, {20, 2 * result.first_loss}};
-    result.picture = uniform(options_.extent, colour_of(id)).pixels;
+    result.picture = uniform(recipe_.picture_extent(), colour_of(id)).pixels;
     return result;
   }
 

@@ -47,17 +47,18 @@ struct Course {
 };
 
 Course course_of(FilterId id, const Recipe& recipe, const Network& network) {
+  const bool rescues = recipe.first().objective.rescue;
   if (id == FilterId{11, 7}) return {.status = FilterStatus::nonfinite};
   if (network.convolutions[static_cast<std::size_t>(id.layer)].out_channels <= 100) return {};
   using enum FilterStatus;
-  const Course no_gradient{.status = dead, .iterations = 0, .rescued = recipe.rescue ? 1 : 0};
+  const Course no_gradient{.status = dead, .iterations = 0, .rescued = rescues ? 1 : 0};
   if (id.filter % 97 == 11) {
-    if (!recipe.rescue || id.filter < 100) return no_gradient;
+    if (!rescues || id.filter < 100) return no_gradient;
     if (id.filter < 200) return {.status = dead, .rescued = kIterations};  // Never alive.
     return {.status = dead, .rescued = 20};                                // Alive, but not at the end.
   }
   if (id.filter % 97 != 8) return {};
-  if (!recipe.rescue) return no_gradient;
+  if (!rescues) return no_gradient;
   switch (id.filter / 97) {
     case 0:
       return {.status = rescued, .rescued = 37, .alive_from = 38};
@@ -140,11 +141,10 @@ int main(int argc, char** argv) {
   Weights weights;
   weights.name = "synthetic:0";
   RenderOptions options;
-  options.extent = {size, size};
   options.seed = std::strtoull(argv[3], nullptr, 10);
   Recipe recipe = find_recipe("seed");
-  recipe.size = size;
-  recipe.rescue = argc <= 5 || std::string(argv[5]) != "off";
+  recipe.stages.front().extent = {size, size};
+  recipe.stages.front().objective.rescue = argc <= 5 || std::string(argv[5]) != "off";
 
   std::vector<FilterId> selection;
   for (int layer = 0; layer < network.layer_count(); ++layer)
@@ -158,7 +158,7 @@ int main(int argc, char** argv) {
     RunWriter writer(argv[1], run, selection, {.force = true});
     for (const FilterId id : selection)
       if (id.layer != 12 || id.filter < 509)
-        writer.add(result_of(id, options.extent, options.seed, recipe, network), engine);
+        writer.add(result_of(id, recipe.picture_extent(), options.seed, recipe, network), engine);
     writer.finish(1);
   } catch (const Error& error) {
     fmt::print(stderr, "make_run: {}\n", error.what());

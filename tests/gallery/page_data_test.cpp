@@ -67,7 +67,7 @@ TEST_F(PageTest, HoldsTheRun) {
   EXPECT_EQ(run["seed"], "18446744073709551615");
   EXPECT_EQ(run["height"], 16);
   EXPECT_EQ(run["width"], 24);
-  EXPECT_EQ(run["recipe"]["optimiser"]["step"], 0.1);
+  EXPECT_EQ(run["recipe"]["stages"][0]["optimiser"]["step"], 0.1);
   EXPECT_THAT(run["commands"][0].get<std::string>(), StartsWith("filterscope </script><!-- \""));
   EXPECT_EQ(run["thumbnail"], (json{{"width", 24}, {"height", 16}, {"columns", 8}, {"pictures", 64}}));
   EXPECT_EQ(run["steps"], (json{0, 9, 19, 30}));
@@ -106,16 +106,16 @@ TEST_F(PageTest, HoldsTheOptionsThatRenderItAgain) {
     write_gallery(out_);
     return page_data(out_)["runs"][0];
   };
-  options_.extent = {96, 96};
   options_.seed = 7;
   recipe_ = find_recipe("seed");
   EXPECT_EQ(run_data({{0, 0}})["options"], json({"--weights synthetic:0", "--seed 7", "--device cpu"}));
   EXPECT_EQ(run_data({{0, 0}})["start"], nullptr);
-  EXPECT_EQ(run_data({{0, 0}})["recipe"]["rescue"], true);
-  recipe_.rescue = false;
+  EXPECT_EQ(run_data({{0, 0}})["rescue"], true);
+  recipe_.stages.front().objective.rescue = false;
+  EXPECT_EQ(run_data({{0, 0}})["rescue"], false);
   EXPECT_EQ(run_data({{0, 0}})["options"],
             json({"--weights synthetic:0", "--rescue off", "--seed 7", "--device cpu"}));
-  recipe_.rescue = true;
+  recipe_.stages.front().objective.rescue = true;
 
   engine_ = {
       .device = "cuda:1", .device_name = "t", .precision = Precision::fp16, .libraries = {}, .plans = {}};
@@ -127,8 +127,8 @@ TEST_F(PageTest, HoldsTheOptionsThatRenderItAgain) {
   engine_.precision = Precision::bf16;
   options_.reproducible = true;
   options_.trace_every = 3;
-  recipe_.optimiser.step = 0.25f;
-  options_.extent = {40, 40};
+  recipe_.stages.front().optimiser.step = 0.25f;
+  recipe_.stages.front().extent = {40, 40};
   EXPECT_EQ(run_data({{0, 0}})["options"],
             json({"--weights '/data of/it'\\''s.h5'", "--step 0.25", "--size 40", "--seed 7",
                   "--trace-every 3", "--device cuda", "--precision bf16", "--reproducible"}));
@@ -136,8 +136,8 @@ TEST_F(PageTest, HoldsTheOptionsThatRenderItAgain) {
   // With one start image per filter.
   const std::vector<FilterId> selection{{0, 0}, {0, 1}, {3, 9}};
   options_ = {};
-  options_.extent = {40, 56};
   recipe_ = find_recipe("seed");
+  recipe_.stages.front().extent = {40, 56};
   init_ = InitRecord{.file = "/a/each.npy", .sha256 = "0123", .filters = selectors_of(selection, vgg16())};
   const json each = run_data(selection);
   EXPECT_EQ(each["selectors"], "block1_conv1:0-1 block2_conv2:9");
@@ -146,8 +146,36 @@ TEST_F(PageTest, HoldsTheOptionsThatRenderItAgain) {
   EXPECT_EQ(each["start"], "each.npy");
 }
 
+TEST_F(PageTest, HoldsTheOptionsThatMakeItsRecipe) {
+  weights_.natural_input = keras_mapping();
+  options_.seed = 7;
+  const auto options_of = [&](Recipe recipe) {
+    recipe_ = with_input_of(std::move(recipe), weights_);
+    render({{0, 0}});
+    write_gallery(out_);
+    std::vector<std::string> options = page_data(out_)["runs"][0]["options"];
+    return std::vector<std::string>(options.begin() + 1,
+                                    options.end() - 2);  // Without weights, seed, device.
+  };
+  EXPECT_THAT(options_of(find_recipe("lucid")), ElementsAre("--recipe lucid"));
+  EXPECT_THAT(options_of(with_extent(with_iterations(find_recipe("keras2019"), 90), {172, 172})),
+              ElementsAre("--recipe keras2019", "--iterations 90", "--size 172"));
+  Recipe other = find_recipe("fg91");
+  for (Stage& stage : other.stages) stage.optimiser.step = 0.25f;
+  other.stages[2].input_mapping = identity_mapping();
+  other.stages[3].regularisers = {{Regulariser::Kind::lp_norm, 2, 6}};
+  other.picture.crop = 3;
+  EXPECT_THAT(
+      options_of(other),
+      ElementsAre("--recipe fg91", "--step 0.25", "--set picture.crop=3",
+                  "--set 'stages.2.input_mapping=\"identity\"'",
+                  "--set 'stages.3.regularisers=[{\"kind\": \"lp_norm\", \"weight\": 2, \"power\": 6}]'"));
+  other.name = "mine";
+  EXPECT_THAT(options_of(other), ElementsAre("--recipe manifest.json"));
+}
+
 TEST_F(PageTest, LongTracesAreThinned) {
-  recipe_.iterations = 1000;
+  recipe_.stages.front().iterations = 1000;
   render({{0, 0}}, {{0, 0}});
   StoredRun run = stored();
   run.manifest.filters[0].status = FilterStatus::ok;

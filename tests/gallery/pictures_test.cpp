@@ -69,7 +69,7 @@ TEST_F(PicturesTest, AtlasesHoldEveryPictureInItsPlace) {
 }
 
 TEST_F(PicturesTest, LargePicturesAreReducedInAtlases) {
-  options_.extent = {300, 300};
+  recipe_.stages.front().extent = {300, 300};
   const std::filesystem::path file = out_ / "block1_conv1/block1_conv1_f0000.png";
   render({{0, 0}}, {{0, 0}});
   StoredRun run = stored();

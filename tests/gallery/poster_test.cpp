@@ -63,7 +63,7 @@ TEST_F(PosterTest, SaysHowThePicturesWereMadeLikeTheCurves) {
     return draw_poster(run, survey_pictures(run, out_, "small", poster_tile(run)));
   };
   options_.seed = 7;
-  recipe_.iterations = 1;
+  recipe_.stages.front().iterations = 1;
   render({{0, 0}});
   // The text is wrapped to the poster's width.
   for (const char* part : {"1 filter,", "1 iteration,", "24 x 16", "seed 7,"})

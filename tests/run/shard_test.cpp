@@ -6,11 +6,19 @@
 #include <algorithm>
 #include <random>
 
+#include "host/run/costs.h"
+
 namespace filterscope {
 namespace {
 
 std::vector<FilterId> all_filters(const Network& network) {
   return parse_selection({}, network, 0);
+}
+
+Recipe recipe_of(Extent image) {
+  Recipe recipe;
+  recipe.stages.front().extent = image;
+  return recipe;
 }
 
 double cost_of(const std::vector<FilterId>& filters, const Network& network, Extent image) {
@@ -28,7 +36,7 @@ TEST(Shard, EveryFilterIsInExactlyOne) {
     const Extent image{96, 80 + count % 50};
     std::vector<FilterId> joined;
     for (int index = 1; index <= count; ++index) {
-      const auto share = filters_of_shard(filters, network, image, {index, count});
+      const auto share = filters_of_shard(filters, network, recipe_of(image), {index, count});
       joined.insert(joined.end(), share.begin(), share.end());
     }
     EXPECT_EQ(joined, filters) << count;  // Hence each share is contiguous, and the shares ascend.
@@ -45,7 +53,7 @@ TEST(Shard, CostsAreEqualToWithinAFilter) {
     const double mean = cost_of(filters, network, image) / count;
     std::vector<std::size_t> sizes;
     for (int index = 1; index <= count; ++index) {
-      const auto share = filters_of_shard(filters, network, image, {index, count});
+      const auto share = filters_of_shard(filters, network, recipe_of(image), {index, count});
       EXPECT_NEAR(cost_of(share, network, image), mean, dearest) << index << "/" << count;
       sizes.push_back(share.size());
     }
@@ -57,7 +65,7 @@ TEST(Shard, CostsAreEqualToWithinAFilter) {
 std::vector<std::vector<FilterId>> all_shares(const std::vector<FilterId>& filters, Extent image, int count) {
   std::vector<std::vector<FilterId>> shares;
   for (int index = 1; index <= count; ++index)
-    shares.push_back(filters_of_shard(filters, vgg16(), image, {index, count}));
+    shares.push_back(filters_of_shard(filters, vgg16(), recipe_of(image), {index, count}));
   return shares;
 }
 
@@ -134,8 +142,29 @@ TEST(Shard, MoreSharesThanFiltersLeaveSomeEmpty) {
     sum += share.size();
   }
   EXPECT_EQ(sum, 3u);
-  EXPECT_TRUE(filters_of_shard({}, vgg16(), {32, 32}, {1, 2}).empty());
-  EXPECT_TRUE(filters_of_shard({}, vgg16(), {32, 32}, {2, 2}).empty());
+  EXPECT_TRUE(filters_of_shard({}, vgg16(), recipe_of({32, 32}), {1, 2}).empty());
+  EXPECT_TRUE(filters_of_shard({}, vgg16(), recipe_of({32, 32}), {2, 2}).empty());
+}
+
+TEST(Shard, CountsAllStages) {
+  Recipe recipe;
+  recipe.stages = {Stage{.extent = {64, 48}, .iterations = 30}, Stage{.extent = {96, 96}, .iterations = 7}};
+  recipe.stages[1].transforms.list = {{.kind = Transform::Kind::pad, .pixels = 5}};
+  for (const int layer : {0, 5, 12})
+    EXPECT_EQ(ascent_flops(vgg16(), recipe, layer),
+              30 * vgg16().iteration_flops(layer, {64, 48}) + 7 * vgg16().iteration_flops(layer, {106, 106}));
+  const std::vector<FilterId> filters = all_filters(vgg16());
+  double dearest = 0, sum = 0;
+  const auto cost = [&](FilterId id) { return ascent_flops(vgg16(), recipe, id.layer); };
+  for (const FilterId id : filters) {
+    dearest = std::max(dearest, cost(id));
+    sum += cost(id);
+  }
+  for (int index = 1; index <= 4; ++index) {
+    double share = 0;
+    for (const FilterId id : filters_of_shard(filters, vgg16(), recipe, {index, 4})) share += cost(id);
+    EXPECT_NEAR(share, sum / 4, dearest) << index;
+  }
 }
 
 }  // namespace

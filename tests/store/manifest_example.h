@@ -20,8 +20,8 @@ inline Manifest example() {
                       .sha256 = "00ff",
                       .natural_input = keras_mapping()};
   manifest.recipe = find_recipe("seed");
-  manifest.recipe.iterations = 200;
-  manifest.extent = {96, 80};
+  manifest.recipe.stages.front().iterations = 200;
+  manifest.recipe.stages.front().extent = {96, 80};
   manifest.seed = 18446744073709551615u;
   manifest.trace_every = 4;
   manifest.engines = {{.device = "cpu",

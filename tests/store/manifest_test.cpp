@@ -5,7 +5,10 @@
 
 #include <nlohmann/json.hpp>
 #include <stdexcept>
+#include <string>
+#include <utility>
 
+#include "host/ascent/recipe_json.h"
 #include "host/store/settings.h"
 #include "manifest_example.h"
 #include "version.h"
@@ -85,23 +88,19 @@ TEST(Manifest, NamesTheWeights) {
 }
 
 TEST(Manifest, HoldsEveryValueOfTheRecipe) {
-  Recipe recipe = find_recipe("seed");
-  recipe.iterations = 200;
-  EXPECT_EQ(
-      json::parse(to_json(example()))["recipe"],
-      (json{{"name", "seed"},
-            {"source", recipe.source},
-            {"initial_image", {{"kind", "uniform"}, {"low", 0}, {"high", 1}}},
-            {"input_mapping",
-             {{"name", "identity"}, {"source", {0, 1, 2}}, {"scale", {1, 1, 1}}, {"offset", {0, 0, 0}}}},
-            {"objective", "mean_activation"},
-            {"rescue", true},
-            {"gradient_normalisation", {{"kind", "l2_per_image"}, {"epsilon", 1e-12}}},
-            {"optimiser", {{"kind", "gradient_ascent"}, {"step", 0.1}}},
-            {"picture_mapping", "min_max"},
-            {"size", recipe.size},
-            {"iterations", 200},
-            {"trace_points", 50}}));
+  Manifest manifest = example();
+  for (const Recipe& recipe : recipes()) {
+    manifest.recipe = recipe;
+    const json written = json::parse(to_json(manifest));
+    EXPECT_EQ(written["recipe"], json(to_json(recipe, MappingForm::numbers)));
+    EXPECT_EQ(written["size"],
+              (json{{"height", recipe.picture_extent().height}, {"width", recipe.picture_extent().width}}));
+    EXPECT_EQ(written["iterations"], recipe.iterations());
+    EXPECT_EQ(parse_manifest(to_json(manifest), vgg16()).recipe, recipe) << recipe.name;
+  }
+  manifest.recipe = find_recipe("seed");
+  EXPECT_EQ(json::parse(to_json(manifest))["recipe"]["stages"][0]["input_mapping"],
+            (json{{"name", "identity"}, {"source", {0, 1, 2}}, {"scale", {1, 1, 1}}, {"offset", {0, 0, 0}}}));
 }
 
 TEST(Manifest, HasARecordForEveryFilter) {
@@ -189,7 +188,7 @@ TEST(Manifest, IsReadBack) {
       manifest.init = InitRecord{.file = "start.npy", .sha256 = "ab", .filters = "block1_conv1:0,2"};
       manifest.weights = {
           .name = "synthetic:3", .path = "", .sha256 = "", .natural_input = identity_mapping()};
-      manifest.recipe.input_mapping = torchvision_mapping();
+      manifest.recipe.stages[0].input_mapping = torchvision_mapping();
       manifest.reproducible = true;
       manifest.complete = true;
       manifest.raw.clear();
@@ -201,16 +200,58 @@ TEST(Manifest, IsReadBack) {
   }
 }
 
+/// The recipe as versions wrote it whose only one was `seed`.
+json old_recipe() {
+  return {{"name", "seed"},
+          {"source", find_recipe("seed").source},
+          {"initial_image", {{"kind", "uniform"}, {"low", 0}, {"high", 1}}},
+          {"input_mapping",
+           {{"name", "identity"}, {"source", {0, 1, 2}}, {"scale", {1, 1, 1}}, {"offset", {0, 0, 0}}}},
+          {"objective", "mean_activation"},
+          {"rescue", true},
+          {"gradient_normalisation", {{"kind", "l2_per_image"}, {"epsilon", 1e-12}}},
+          {"optimiser", {{"kind", "gradient_ascent"}, {"step", 0.1}}},
+          {"picture_mapping", "min_max"},
+          {"size", 96},
+          {"iterations", 200},
+          {"trace_points", 50}};
+}
+
+TEST(Manifest, OfVersionsWithoutStagesIsRead) {
+  json old = json::parse(to_json(example()));
+  old["recipe"] = old_recipe();
+  const Manifest read = parse_manifest(old.dump(), vgg16());
+  EXPECT_EQ(read.recipe.first(), example().recipe.first());
+  EXPECT_EQ(read.recipe.picture_extent(), (Extent{96, 80}));
+  EXPECT_THAT(differing_settings(read, example()), testing::IsEmpty());
+
+  old["recipe"]["optimiser"]["step"] = 0.5;
+  old["recipe"]["initial_image"]["high"] = 2;
+  const auto differences = differing_settings(parse_manifest(old.dump(), vgg16()), example());
+  ASSERT_EQ(differences.size(), 2u);
+  EXPECT_EQ(differences[0].name, "the recipe's stages.0.start.high");
+  EXPECT_EQ(differences[1].name, "--step");
+
+  for (const auto& [pointer, value] : {std::pair<const char*, json>{"/optimiser/kind", "adam"},
+                                       {"/objective", "median"},
+                                       {"/trace_points", 0}}) {
+    json changed = old;
+    changed["recipe"][json::json_pointer(pointer)] = value;
+    EXPECT_THROW(parse_manifest(changed.dump(), vgg16()), std::invalid_argument) << pointer;
+  }
+}
+
 // Versions without rescue left images without a gradient unchanged.
 TEST(Manifest, WithoutTheRescueFieldHadNoRescue) {
   json old = json::parse(to_json(example()));
+  old["recipe"] = old_recipe();
   old["recipe"].erase("rescue");
   old["version"] = "0.1.0";
   old.erase("results");
   old["weights"].erase("conversions");
   old["weights"].erase("notes");
   const Manifest read = parse_manifest(old.dump(), vgg16());
-  EXPECT_FALSE(read.recipe.rescue);
+  EXPECT_FALSE(read.recipe.first().objective.rescue);
   const auto differences = differing_settings(read, example());
   ASSERT_EQ(differences.size(), 1u);
   EXPECT_EQ(differences[0].name, "--rescue");
@@ -243,7 +284,13 @@ TEST(Manifest, RejectsInvalidFiles) {
   EXPECT_THAT(problem(good, vgg(11)), HasSubstr("network other than vgg11"));
   EXPECT_THAT(with("/program", "another"), HasSubstr("another program"));
   EXPECT_THAT(with("/started", "yesterday"), HasSubstr("\"yesterday\""));
-  EXPECT_THAT(with("/recipe/optimiser/kind", "adam"), HasSubstr("\"adam\""));
+  EXPECT_EQ(with("/recipe/stages/0/optimiser/kind", "newton"),
+            "its recipe: stages.0.optimiser.kind: expected ascent or momentum or adam or rmsprop, found "
+            "\"newton\"");
+  EXPECT_EQ(with("/recipe/stages/0/later", 1).substr(0, 43),
+            "its recipe: stages.0: unknown key \"later\"; ");
+  EXPECT_THAT(with("/recipe/stages", json::array()), HasSubstr("another size"));
+  EXPECT_THAT(with("/size/height", 97), HasSubstr("another size"));
   EXPECT_THAT(with("/filters/0/layer", "block9_conv1"), HasSubstr("block9_conv1"));
   EXPECT_THAT(with("/filters/0/filter", 64), HasSubstr("no filter 64"));
   EXPECT_THAT(with("/filters/0/filter", -1), HasSubstr("no filter -1"));
@@ -272,7 +319,7 @@ TEST(RecipeText, NamesTheStartImages) {
   Manifest manifest = example();
   EXPECT_EQ(recipe_text(manifest),
             "recipe seed, 200 iterations, 80 x 96 pixels, seed 18446744073709551615, weights vgg16.h5");
-  manifest.recipe.iterations = 1;
+  manifest.recipe.stages.front().iterations = 1;
   manifest.init = {.file = "/home/someone/a photo.npy", .sha256 = "0123", .filters = ""};
   EXPECT_EQ(recipe_text(manifest),
             "recipe seed, 1 iteration, 80 x 96 pixels, started from a photo.npy, weights vgg16.h5");

@@ -189,7 +189,7 @@ TEST_F(ResumedRunTest, RejectsOtherSettingsAndLeavesTheFolderAlone) {
   const std::vector<std::string> files = files_below(out_);
   std::vector<std::string> contents;
   for (const std::string& file : files) contents.push_back(read_text(out_ / file));
-  recipe_.iterations = 8;
+  recipe_.stages.front().iterations = 8;
   options_.seed = 6;
   weights_.name = "synthetic:1";
   EXPECT_THAT(

@@ -51,10 +51,10 @@ inline FilterResult result_of(FilterId id, bool with_image = false, int frame_ev
 class RunWriterTest : public testing::Test {
  protected:
   RunWriterTest() {
-    options_.extent = kExtent;
     options_.seed = 5;
     weights_.name = "synthetic:0";
-    recipe_.iterations = 4;
+    recipe_.stages.front().extent = kExtent;
+    recipe_.stages.front().iterations = 4;
   }
 
   RunWriter writer(std::vector<FilterId> selection, const std::filesystem::path& folder) const {

@@ -260,7 +260,7 @@ TEST_F(RunWriterTest, ReportsAFullDiskAndKeepsWhatIsWritten) {
 
 // If there is more than the queue holds, add() waits, and everything arrives.
 TEST_F(RunWriterTest, BoundsTheQueue) {
-  options_.extent = {512, 512};
+  recipe_.stages.front().extent = {512, 512};
   std::vector<FilterId> selection;
   for (int filter = 0; filter < 40; ++filter) selection.push_back({0, filter});
   options_.keep_images = true;
@@ -278,7 +278,7 @@ TEST_F(RunWriterTest, BoundsTheQueue) {
 }
 
 TEST_F(RunWriterTest, SaysWhetherThereIsRoom) {
-  options_.extent = {1600, 1600};
+  recipe_.stages.front().extent = {1600, 1600};
   std::vector<FilterId> selection;
   std::vector<FilterResult> results(20);
   for (int filter = 0; filter < 20; ++filter) {

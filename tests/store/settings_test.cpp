@@ -6,6 +6,7 @@
 #include <functional>
 #include <string>
 
+#include "host/ascent/recipe_json.h"
 #include "manifest_example.h"
 #include "version.h"
 
@@ -41,10 +42,15 @@ TEST(Settings, ThatDiffer) {
   EXPECT_EQ(
       difference([](Manifest& m) { m.weights.notes = {"without the layers that its images pass through"}; }),
       "");
-  EXPECT_EQ(difference([](Manifest& m) { m.recipe.iterations = 7; }), "--iterations: 200, 7; ");
-  EXPECT_EQ(difference([](Manifest& m) { m.recipe.optimiser.step = 0.25f; }), "--step: 0.1, 0.25; ");
-  EXPECT_EQ(difference([](Manifest& m) { m.recipe.rescue = false; }), "--rescue: on, off; ");
-  EXPECT_EQ(difference([](Manifest& m) { m.extent = {32, 33}; }), "--size: 80 x 96, 33 x 32; ");
+  EXPECT_EQ(difference([](Manifest& m) { m.recipe.stages[0].iterations = 7; }), "--iterations: 200, 7; ");
+  EXPECT_EQ(difference([](Manifest& m) { m.recipe.stages[0].optimiser.step = 0.25f; }),
+            "--step: 0.1, 0.25; ");
+  EXPECT_EQ(difference([](Manifest& m) { m.recipe.stages[0].objective.rescue = false; }),
+            "--rescue: on, off; ");
+  EXPECT_EQ(difference([](Manifest& m) {
+              m.recipe.stages[0].extent = {32, 33};
+            }),
+            "--size: 80 x 96, 33 x 32; ");
   EXPECT_EQ(difference([](Manifest& m) { m.seed = 1; }), "--seed: 18446744073709551615, 1; ");
   EXPECT_EQ(difference([](Manifest& m) {
               m.init = InitRecord{"a.npy", "123", ""};
@@ -59,10 +65,18 @@ TEST(Settings, ThatDiffer) {
   EXPECT_EQ(difference([](Manifest& m) { m.engines[0].precision = Precision::tf32; }),
             "--precision: fp32, tf32; ");
   EXPECT_EQ(difference([](Manifest& m) { m.reproducible = true; }), "--reproducible: no, yes; ");
-  EXPECT_THAT(difference([](Manifest& m) { m.recipe.initial_image.high = 2; }),
-              HasSubstr("values of the recipe: {"));
+  EXPECT_EQ(difference([](Manifest& m) { m.recipe.stages[0].start.high = 2; }),
+            "the recipe's stages.0.start.high: 1, 2; ");
+  EXPECT_EQ(difference([](Manifest& m) { m.recipe.stages[0].input_mapping = keras_mapping(); }),
+            "the recipe's stages.0.input_mapping: " + on_one_line(to_json(identity_mapping())) + ", " +
+                on_one_line(to_json(keras_mapping())) + "; ");
+  EXPECT_EQ(difference([](Manifest& m) { m.recipe.picture.kind = Picture::Kind::clip; }),
+            "the recipe's picture: min_max, clip; ");
+  // A name says more than the values that differ; what only describes does not count.
+  EXPECT_EQ(difference([](Manifest& m) { m.recipe = find_recipe("lucid"); }), "--recipe: seed, lucid; ");
+  EXPECT_EQ(difference([](Manifest& m) { m.recipe.summary = m.recipe.source = "other"; }), "");
   EXPECT_EQ(difference([](Manifest& m) {
-              m.recipe.iterations = 7;
+              m.recipe.stages[0].iterations = 7;
               m.seed = 3;
             }),
             "--iterations: 200, 7; --seed: 18446744073709551615, 3; ");
@@ -77,6 +91,23 @@ TEST(Settings, ThatDiffer) {
               m.wall_seconds = 1;
             }),
             "");
+}
+
+TEST(Settings, OfStages) {
+  Manifest first = example();
+  first.recipe = find_recipe("keras2019");
+  Manifest second = first;
+  second.recipe.stages[3].iterations = 7;
+  second.recipe.stages[8].extent = {343, 340};
+  const auto found = differing_settings(first, second);
+  ASSERT_EQ(found.size(), 2u);
+  EXPECT_EQ(found[0].name + ": " + found[0].first + ", " + found[0].second,
+            "the recipe's stages.3.iterations: 15, 7");
+  EXPECT_EQ(found[1].name + ": " + found[1].first + ", " + found[1].second,
+            "the recipe's stages.8.size: 343, [343, 340]");
+  second = first;
+  second.recipe.stages.pop_back();
+  EXPECT_EQ(differing_settings(first, second).at(0).name, "the recipe's stages");
 }
 
 }  // namespace

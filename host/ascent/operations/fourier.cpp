@@ -58,32 +58,50 @@ struct FourierImage::Plans {
   }
 
   // The real image of `spectrum`, [height][columns], as channel `channel` of `image`, times `factor`.
-  // Destroys the spectrum.
+  // Destroys the spectrum. Two rows at a time are the real and the imaginary part of one transform.
   void inverse(std::vector<Complex>& spectrum, float factor, int channel, std::span<float> image) const {
     transform_columns(columns_inverse, spectrum);
-    std::vector<Complex> row(extent.width);
+    const std::vector<Complex> none(columns);
+    std::vector<Complex> rows(extent.width);
     std::vector<Complex> result(extent.width);
-    for (int y = 0; y < extent.height; ++y) {
-      const Complex* const from = spectrum.data() + static_cast<std::size_t>(y) * columns;
-      for (int x = 0; x < columns; ++x) row[x] = is_single(x) ? Complex(from[x].real(), 0.f) : from[x];
-      for (int x = columns; x < extent.width; ++x) row[x] = std::conj(from[extent.width - x]);
-      rows_inverse.transform(row.data(), result.data());
-      for (int x = 0; x < extent.width; ++x) {
-        image[(static_cast<std::size_t>(y) * extent.width + x) * 3 + channel] = result[x].real() * factor;
+    for (int y = 0; y < extent.height; y += 2) {
+      const bool pair = y + 1 < extent.height;
+      const Complex* const upper = spectrum.data() + static_cast<std::size_t>(y) * columns;
+      const Complex* const lower = pair ? upper + columns : none.data();
+      for (int x = 0; x < columns; ++x) {
+        if (is_single(x)) {
+          rows[x] = {upper[x].real(), lower[x].real()};
+          continue;
+        }
+        rows[x] = {upper[x].real() - lower[x].imag(), upper[x].imag() + lower[x].real()};
+        rows[extent.width - x] = {upper[x].real() + lower[x].imag(), lower[x].real() - upper[x].imag()};
       }
+      rows_inverse.transform(rows.data(), result.data());
+      float* to = image.data() + static_cast<std::size_t>(y) * extent.width * 3 + channel;
+      for (int x = 0; x < extent.width; ++x) to[x * 3] = result[x].real() * factor;
+      to += static_cast<std::size_t>(extent.width) * 3;
+      for (int x = 0; x < extent.width && pair; ++x) to[x * 3] = result[x].imag() * factor;
     }
   }
 
   // The spectrum of one channel of `image`, [height][columns].
   std::vector<Complex> forward(std::span<const float> image, int channel) const {
     std::vector<Complex> spectrum(plane());
-    std::vector<Complex> row(extent.width);
+    std::vector<Complex> rows(extent.width);
     std::vector<Complex> result(extent.width);
-    for (int y = 0; y < extent.height; ++y) {
-      for (int x = 0; x < extent.width; ++x)
-        row[x] = image[(static_cast<std::size_t>(y) * extent.width + x) * 3 + channel];
-      rows_forward.transform(row.data(), result.data());
-      std::copy_n(result.data(), columns, spectrum.data() + static_cast<std::size_t>(y) * columns);
+    for (int y = 0; y < extent.height; y += 2) {
+      const bool pair = y + 1 < extent.height;
+      const float* const from = image.data() + static_cast<std::size_t>(y) * extent.width * 3 + channel;
+      const std::size_t row = static_cast<std::size_t>(extent.width) * 3;
+      for (int x = 0; x < extent.width; ++x) rows[x] = {from[x * 3], pair ? from[row + x * 3] : 0.f};
+      rows_forward.transform(rows.data(), result.data());
+      Complex* const upper = spectrum.data() + static_cast<std::size_t>(y) * columns;
+      for (int x = 0; x < columns; ++x) {
+        const Complex a = result[x];
+        const Complex b = std::conj(result[x == 0 ? 0 : extent.width - x]);
+        upper[x] = 0.5f * (a + b);
+        if (pair) upper[columns + x] = {0.5f * (a.imag() - b.imag()), 0.5f * (b.real() - a.real())};
+      }
     }
     transform_columns(columns_forward, spectrum);
     return spectrum;

@@ -91,6 +91,12 @@ int pixel(Border border, int at, int size) {
   return ((at % size) + size) % size;
 }
 
+// std::floor() is a call of a function on processors before SSE4.1, for which this is compiled.
+int floor_of(float value) {
+  const int truncated = static_cast<int>(value);
+  return truncated - (value < static_cast<float>(truncated) ? 1 : 0);
+}
+
 // A position of the canvas in the image, split into the pixel above and left of it and the distance to that.
 struct Place {
   int y;
@@ -112,9 +118,9 @@ class Placement {
     const float u = static_cast<float>(x) - canvas_x_;
     const float at_y = map_.matrix[0][0] * v + map_.matrix[0][1] * u + map_.shift[0] + image_y_;
     const float at_x = map_.matrix[1][0] * v + map_.matrix[1][1] * u + map_.shift[1] + image_x_;
-    const float above = std::floor(at_y);
-    const float left = std::floor(at_x);
-    return {static_cast<int>(above), static_cast<int>(left), at_y - above, at_x - left};
+    const int above = floor_of(at_y);
+    const int left = floor_of(at_x);
+    return {above, left, at_y - static_cast<float>(above), at_x - static_cast<float>(left)};
   }
 
   // The canvas position, not rounded, of an image pixel, by the inverse of the map.
