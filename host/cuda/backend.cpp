@@ -15,6 +15,7 @@
 #include "cudnn/convolution.h"
 #include "cudnn/graph.h"
 #include "devices.h"
+#include "fourier.h"
 #include "native_convolution.h"
 #include "plan/plan_cache.h"
 
@@ -48,14 +49,22 @@ struct Choices {
   ~Choices() { cache.save(); }
 };
 
-}  // namespace
-
-std::string cudnn_description() {
+std::string description_of(std::string (*version)()) {
   try {
-    return cudnn_version();
+    return version();
   } catch (const Error& error) {
     return fmt::format("none: {}", error.what());
   }
+}
+
+}  // namespace
+
+std::string cudnn_description() {
+  return description_of(cudnn_version);
+}
+
+std::string cufft_description() {
+  return description_of(cufft_version);
 }
 
 std::string plan_cache_description(int index) {

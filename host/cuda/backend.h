@@ -11,8 +11,9 @@ namespace filterscope::cuda {
 /// cuDNN is initialised when a layer first needs it; throws a device Error then if that fails.
 CudaBackend make_backend(int index, bool reproducible);
 
-/// The loaded cuDNN's version, or why there is none.
+/// The version of the loaded library, or why there is none.
 std::string cudnn_description();
+std::string cufft_description();
 /// For display: where the timings of device `index` are kept between runs, and how many there are.
 std::string plan_cache_description(int index);
 

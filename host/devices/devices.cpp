@@ -104,7 +104,9 @@ Libraries library_versions() {
 GpuFacts gpu_facts() {
   GpuFacts facts;
 #if defined(FILTERSCOPE_WITH_CUDA)
-  facts.libraries = {{"NVIDIA driver", nvidia_driver_release()}, {"cuDNN", cuda::cudnn_description()}};
+  facts.libraries = {{"NVIDIA driver", nvidia_driver_release()},
+                     {"cuDNN", cuda::cudnn_description()},
+                     {"cuFFT", cuda::cufft_description()}};
   for (const CudaDevice& device : cuda_devices()) {
     if (!device.usable) continue;
     std::string timings;
