@@ -52,6 +52,18 @@ TEST(DrawMap, DrawsEveryChoiceAndShift) {
   EXPECT_EQ(factors, (std::set<float>{2.f, 0.5f}));
 }
 
+TEST(DrawMap, FlipsEveryOtherTime) {
+  const Transforms flip{.list = {{.kind = Kind::flip}}};
+  int flipped = 0;
+  for (int iteration = 1; iteration <= 200; ++iteration) {
+    const AffineMap map = draw_map(flip, 0, {0, 0}, iteration);
+    EXPECT_EQ(map.matrix[0][0], 1.f);
+    EXPECT_EQ(std::abs(map.matrix[1][1]), 1.f);
+    flipped += map.matrix[1][1] < 0;
+  }
+  EXPECT_NEAR(flipped, 100, 35);  // Five standard deviations.
+}
+
 TEST(DrawMap, TurnsCounterClockwise) {
   const Transforms turn{.list = {{.kind = Kind::rotate, .pixels = 0, .draw = {.choices = {90.f}}}}};
   const Extent extent{3, 3};
