@@ -20,17 +20,17 @@ const Parameterisation kFourier{.kind = Parameterisation::Kind::fourier, .decay 
 
 // The transforms of a batch of images of one extent.
 struct Spectra {
-  explicit Spectra(Extent extent)
-      : extent(extent),
-        size(FourierImage(extent, kDecay).size()),
-        transforms(extent, kImages),
-        scale(test::upload(table(extent))),
-        spectra(test::poisoned<float>(size * FourierTransforms::padded(extent, kImages))),
-        planes(test::poisoned<float>(test::image_size(extent) * FourierTransforms::padded(extent, kImages))) {
+  explicit Spectra(Extent images)
+      : extent(images),
+        size(FourierImage(images, kDecay).size()),
+        transforms(images, kImages),
+        scale(test::upload(table(images))),
+        spectra(test::poisoned<float>(size * FourierTransforms::padded(images, kImages))),
+        planes(test::poisoned<float>(test::image_size(images) * FourierTransforms::padded(images, kImages))) {
   }
-  static std::vector<float> table(Extent extent) {
-    std::vector<float> values = spectrum_scale(extent, kDecay);
-    for (float& value : values) value /= static_cast<float>(extent.positions());
+  static std::vector<float> table(Extent images) {
+    std::vector<float> values = spectrum_scale(images, kDecay);
+    for (float& value : values) value /= static_cast<float>(images.positions());
     return values;
   }
 

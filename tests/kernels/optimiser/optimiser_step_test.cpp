@@ -48,11 +48,11 @@ struct Batch {
   static constexpr int kEarlierSteps = 41;
   static constexpr float kEarlierNorm = 0.5f;
 
-  explicit Batch(const Stage& stage, int size, bool stops_when_still, int earlier)
-      : stage(stage),
-        size(size),
-        stops_when_still(stops_when_still),
-        earlier(earlier),
+  Batch(const Stage& of, int values, bool stops, int iterations_before)
+      : stage(of),
+        size(values),
+        stops_when_still(stops),
+        earlier(iterations_before),
         state(kImages),
         start(test::random_values(static_cast<std::size_t>(size) * kImages, 1, -1.f)),
         parameters(test::upload(start)),
