@@ -172,6 +172,7 @@ TEST_F(ParameterisationTest, GivenImagesComeBack) {
       std::vector<float> back = test::poison(image.size());
       own.to_image(parameters, back);
       test::expect_close(back, test::widened(image), 2e-5);
+      test::expect_close(parameters, reference::parameters_of(parameterisation, Map(extent, 3, image)), 2e-5);
     }
   }
 }

@@ -73,25 +73,46 @@ TEST(Resample, MatchesTheReference) {
   }
 }
 
-TEST(Resample, KeepsMomentsOnDemand) {
-  const Extent from{6, 7};
-  const Extent to{11, 9};
-  const Map image = test::random_map(from, 4, -3.f);
-  std::vector<float> found(test::image_size(to));
-  resample({.kind = Resampling::Kind::bilinear, .keep_moments = true}, {}, reference::to_float(image), from,
-           found, to);
-  const auto moments = [](const std::vector<double>& values) {
-    double sum = 0;
-    double squares = 0;
-    for (const double value : values) sum += value;
-    const double mean = sum / static_cast<double>(values.size());
-    for (const double value : values) squares += (value - mean) * (value - mean);
-    return std::pair(mean, std::sqrt(squares / static_cast<double>(values.size())));
-  };
-  const auto expected = moments(image.values);
-  const auto now = moments(test::widened(found));
-  EXPECT_NEAR(now.first, expected.first, 1e-6);
-  EXPECT_NEAR(now.second, expected.second, 1e-6);
+TEST(Resample, KeepsMomentsAndGoesThroughThePicture) {
+  for (const bool keep_moments : {false, true}) {
+    for (const bool through_picture : {false, true}) {
+      const Resampling resampling{Resampling::Kind::bicubic, keep_moments, through_picture};
+      for (const Picture& picture : pictures()) {
+        if (through_picture && picture.kind != Picture::Kind::standardise) continue;
+        for (const Extent from : {Extent{6, 7}, Extent{12, 9}}) {
+          const Extent to{11, 8};
+          const Map image = test::random_map(from, 4, -3.f);
+          std::vector<float> found = test::poison(test::image_size(to));
+          resample(resampling, picture, reference::to_float(image), from, found, to);
+          test::expect_close(found, reference::resample(resampling, picture, image, to).values, 2e-6);
+        }
+      }
+    }
+  }
+}
+
+TEST(EncodePicture, ResamplesBeforeItJudgesAndCrops) {
+  for (Picture picture : pictures()) {
+    const Extent from{9, 7};
+    picture.extent = Extent{12, 11};
+    picture.resampling = {Resampling::Kind::bicubic, true, picture.kind == Picture::Kind::standardise};
+    picture.crop = 1;
+    const Map image = test::random_map(from, 5, -1.f);
+    const std::vector<std::uint8_t> found = encode_picture(picture, reference::to_float(image), from);
+    ASSERT_EQ(found.size(), std::size_t{10 * 9 * 3});
+    Map whole = reference::resample(picture.resampling, picture, image, *picture.extent);
+    whole.values = reference::picture_values(picture, whole);
+    const double half = picture.rounding == Picture::Rounding::nearest ? 0.5 : 0;
+    for (int y = 0; y < 10; ++y) {
+      for (int x = 0; x < 9; ++x) {
+        for (int c = 0; c < 3; ++c) {
+          const double expected = whole.at(y + 1, x + 1, c) + half;
+          EXPECT_LE(found[(y * 9 + x) * 3 + c], std::floor(expected + 1e-4));
+          EXPECT_GE(found[(y * 9 + x) * 3 + c], std::floor(expected - 1e-4));
+        }
+      }
+    }
+  }
 }
 
 // The bytes that resample() makes of `bytes` by way of the picture.
