@@ -192,14 +192,19 @@ Recipe fg91() {
 Recipe clear() {
   Recipe recipe = spectrum();
   recipe.name = "clear";
-  recipe.summary = "Clear pictures in few steps: Adam on a spectrum, mild transforms";
+  recipe.summary =
+      "Large, clear structures in few steps: Adam on a smooth spectrum, mild transforms, calm colours";
   recipe.source = "filterscope";
   Stage& stage = recipe.stages.front();
-  stage.iterations = 200;
+  stage.iterations = 160;
+  stage.parameterisation.decay = 1.2f;
   stage.transforms.list = {{.kind = Transform::Kind::pad, .pixels = 8},
                            {.kind = Transform::Kind::rotate, .draw = {.low = -5, .high = 5}},
                            {.kind = Transform::Kind::scale, .draw = {.low = 0.92f, .high = 1.08f}},
-                           {.kind = Transform::Kind::jitter, .pixels = 17}};
+                           {.kind = Transform::Kind::jitter, .pixels = 17},
+                           {.kind = Transform::Kind::crop, .pixels = 8}};
+  // Keeps colours from running into black and white.
+  stage.after_step.decay = 0.03f;
   return recipe;
 }
 

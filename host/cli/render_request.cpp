@@ -227,7 +227,7 @@ const OptionTable& render_options() {
            fmt::format("Height and width of the image, from {}; earlier stages in proportion (default: the "
                        "recipe's, {})",
                        vgg16().smallest_image(), recipe.last().extent.height)},
-          {"Ascent", "seed", "N", "Seed of the noise and of randomK (default: 0)"},
+          {"Ascent", "seed", "N", "Seed of all random draws and of randomK (default: 0)"},
           {"Ascent", "init", "FILE.npy",
            "Start from these images, as the recipe's first stage holds them, instead of noise: float32 "
            "[H,W,3] "

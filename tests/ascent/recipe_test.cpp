@@ -221,12 +221,14 @@ TEST(Recipe, SharesIterationsInProportion) {
   for (const auto& [total, expected] : std::vector<std::pair<int, std::vector<int>>>{
            {400, {100, 200, 100}}, {8, {2, 4, 2}}, {4, {1, 2, 1}}, {3, {1, 1, 1}}, {1000, {250, 500, 250}}})
     EXPECT_EQ(iterations_of(with_iterations(recipe, total)), expected) << total;
-  recipe.stages[0].iterations = 1;
-  recipe.stages[2].iterations = 1'000'000;
-  for (const int total : {3, 4, 100, kMostIterations}) {
-    const Recipe shared = with_iterations(recipe, total);
-    EXPECT_EQ(shared.iterations(), total);
-    for (const int iterations : iterations_of(shared)) EXPECT_GE(iterations, 1) << total;
+  for (const std::size_t longest : {0, 1, 2}) {
+    for (Stage& stage : recipe.stages) stage.iterations = 1;
+    recipe.stages[longest].iterations = 1'000'000;
+    for (const int total : {3, 4, 100, kMostIterations}) {
+      const Recipe shared = with_iterations(recipe, total);
+      EXPECT_EQ(shared.iterations(), total);
+      for (const int iterations : iterations_of(shared)) EXPECT_GE(iterations, 1) << total;
+    }
   }
 }
 

@@ -104,11 +104,17 @@ TEST_F(RecipesCli, WrongFilesAndNamesAreErrors) {
 TEST_F(RecipesCli, RendersWithARecipeOfAFile) {
   write("mine.json", R"({"picture": {"kind": "clip", "crop": 2},
                          "stages": [{"size": [32, 40], "iterations": 2}, {"size": 48, "iterations": 1}]})");
-  const Recipe recipe = rendered({"--recipe", "mine.json"});
+  const Recipe recipe = rendered({"--recipe", "mine.json", "--raw"});
   EXPECT_EQ(recipe.name, "mine");
   EXPECT_EQ(recipe, printed({"mine.json"}));
   EXPECT_EQ(manifest()["size"], (nlohmann::json{{"height", 44}, {"width", 44}}));
   EXPECT_EQ(manifest()["iterations"], 3);
+  // Pictures are cropped, unscaled images are not.
+  EXPECT_THAT(read_text(folder_ / "filterscope-out/raw/block1_conv1.npy"), HasSubstr("(1, 48, 48, 3)"));
+  EXPECT_THAT(run({"render", "block1_conv1:0", "--weights", "synthetic", "--device", "cpu", "--recipe",
+                   "mine.json", "--raw"})
+                  .out,
+              HasSubstr("Nothing to do"));
   // A run's manifest has its recipe.
   std::filesystem::copy_file(folder_ / "filterscope-out/manifest.json", folder_ / "first.json");
   EXPECT_EQ(rendered({"--recipe", "first.json"}), recipe);

@@ -287,8 +287,7 @@ TEST(Manifest, RejectsInvalidFiles) {
   EXPECT_EQ(with("/recipe/stages/0/optimiser/kind", "newton"),
             "its recipe: stages.0.optimiser.kind: expected ascent or momentum or adam or rmsprop, found "
             "\"newton\"");
-  EXPECT_EQ(with("/recipe/stages/0/later", 1).substr(0, 43),
-            "its recipe: stages.0: unknown key \"later\"; ");
+  EXPECT_EQ(with("/recipe/stages/0/later", 1).substr(0, 43), "its recipe: stages.0: unknown key \"later\"; ");
   EXPECT_THAT(with("/recipe/stages", json::array()), HasSubstr("another size"));
   EXPECT_THAT(with("/size/height", 97), HasSubstr("another size"));
   EXPECT_THAT(with("/filters/0/layer", "block9_conv1"), HasSubstr("block9_conv1"));

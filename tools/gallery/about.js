@@ -27,8 +27,8 @@ function factsOf(run) {
   const {name, stages, ...rest} = recipe;
   flatten(rest, "recipe:", facts);
   if (stages.length === 1) {
-    const {size, iterations, ...stage} = stages[0];
-    flatten(stage, "recipe:", facts);
+    const {size, iterations, objective: {rescue, ...objective}, ...stage} = stages[0];
+    flatten({...stage, objective}, "recipe:", facts);
   } else {
     stages.forEach((stage, i) => flatten(stage, `recipe, stage ${i + 1}:`, facts));
   }

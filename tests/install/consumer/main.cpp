@@ -25,9 +25,9 @@ int main() {
     const filterscope::Network& network = filterscope::vgg16();
     const filterscope::Weights weights = filterscope::synthetic_weights(network);
     filterscope::Recipe recipe = filterscope::find_recipe("seed");
-    recipe.iterations = 2;
+    recipe.stages.front().extent = {32, 32};
+    recipe.stages.front().iterations = 2;
     filterscope::RenderOptions options;
-    options.extent = {32, 32};
     options.device = "cpu";
     const auto renderer = filterscope::make_renderer(network, weights, recipe, options);
     Collector collector;
