@@ -16,6 +16,7 @@
 #include "kernels/image/start.h"
 #include "kernels/optimiser/normalise_and_step.h"
 #include "kernels/optimiser/sum_of_squares.h"
+#include "nvtx.h"
 #include "picture_encoder.h"
 #include "runtime.h"
 #include "stage_arguments.h"
@@ -96,6 +97,7 @@ class Program final : public AscentProgram {
   void make_images(cudaStream_t stream);
   const float* differentiate(cudaStream_t stream);
   void subtract_penalties(float* gradients, cudaStream_t stream);
+  void take_step(const kernels::AscentState& state, const float* gradients, int parts, cudaStream_t stream);
   void blur(const kernels::AscentState& state, cudaStream_t stream);
 
   const Stage stage_;
@@ -204,14 +206,20 @@ void Program::start_after(const AscentProgram& before, const int* layers, const 
 }
 
 void Program::make_images(cudaStream_t stream) {
-  if (!sizes_.holds_image) parameterisation_.to_images(parameters_.data(), images_.data(), stream);
+  if (sizes_.holds_image) return;
+  const nvtx::Range range("parameters to images");
+  parameterisation_.to_images(parameters_.data(), images_.data(), stream);
 }
 
 void Program::show(const kernels::AscentState& state, cudaStream_t stream) {
   make_images(stream);
-  if (!stage_.kept_transforms.empty())
+  if (!stage_.kept_transforms.empty()) {
+    const nvtx::Range range("kept transforms");
     kept_transforms_.keep(state, ids_, own_images(), scratch_.data(), stream);
-  if (!sizes_.shows_image) transforms_.show(state, ids_, images(), canvases_.data(), stream);
+  }
+  if (sizes_.shows_image) return;
+  const nvtx::Range range("transforms");
+  transforms_.show(state, ids_, images(), canvases_.data(), stream);
 }
 
 void Program::show_at_rest(cudaStream_t stream) {
@@ -223,14 +231,19 @@ void Program::show_at_rest(cudaStream_t stream) {
 const float* Program::differentiate(cudaStream_t stream) {
   float* gradients = canvas_gradients_.data();
   if (!sizes_.shows_image) {
+    const nvtx::Range range("adjoint of transforms");
     gradients = image_gradients_.data();
     transforms_.adjoint(canvas_gradients_.data(), gradients, stream);
   }
   subtract_penalties(gradients, stream);
+  if (sizes_.holds_image) return gradients;
+  const nvtx::Range range("images to parameters");
   return parameterisation_.adjoint(images(), gradients, stream);
 }
 
 void Program::subtract_penalties(float* gradients, cudaStream_t stream) {
+  if (stage_.regularisers.empty()) return;
+  const nvtx::Range range("penalties");
   const auto values = static_cast<int>(stage_.extent.positions()) * 3;
   kernels::PenaltyArguments local{.images = images(),
                                   .gradients = gradients,
@@ -269,7 +282,17 @@ void Program::step(const kernels::AscentState& state, cudaStream_t stream) {
   // The passes left the sums of squares of the canvases' gradients.
   const bool untouched = sizes_.holds_image && sizes_.shows_image && stage_.regularisers.empty();
   const int parts = untouched ? sizes_.canvas_parts() : kernels::square_parts(sizes_.per_image);
-  if (!untouched) kernels::sum_of_squares(gradients, squares_.data(), count_, sizes_.per_image, stream);
+  if (!untouched) {
+    const nvtx::Range range("sum of squares");
+    kernels::sum_of_squares(gradients, squares_.data(), count_, sizes_.per_image, stream);
+  }
+  take_step(state, gradients, parts, stream);
+  if (stage_.after_step.blur_every > 0) blur(state, stream);
+}
+
+void Program::take_step(const kernels::AscentState& state, const float* gradients, int parts,
+                        cudaStream_t stream) {
+  const nvtx::Range range("normalise and step");
   const GradientNormalisation& normalisation = stage_.normalisation;
   if (rests_ && normalisation.kind == GradientNormalisation::Kind::l2 &&
       normalisation.epsilon_place == GradientNormalisation::EpsilonPlace::least_sum) {
@@ -286,24 +309,25 @@ void Program::step(const kernels::AscentState& state, cudaStream_t stream) {
                                 stream);
     return;
   }
-  kernels::optimiser_step({.parameters = parameters_.data(),
-                           .gradients = gradients,
-                           .squares = squares_.data(),
-                           .parts = parts,
-                           .first = state_.data(),
-                           .second = sizes_.state > sizes_.parameters ? state_.data() + sizes_.parameters : nullptr,
-                           .normalisation = normalisation_rule(normalisation),
-                           .optimiser = optimiser_rule(stage_.optimiser, stage_.after_step),
-                           .stops_when_still = rests_,
-                           .earlier = earlier_,
-                           .state = state,
-                           .images_count = count_,
-                           .values_per_image = sizes_.per_image},
-                          stream);
-  if (stage_.after_step.blur_every > 0) blur(state, stream);
+  kernels::optimiser_step(
+      {.parameters = parameters_.data(),
+       .gradients = gradients,
+       .squares = squares_.data(),
+       .parts = parts,
+       .first = state_.data(),
+       .second = sizes_.state > sizes_.parameters ? state_.data() + sizes_.parameters : nullptr,
+       .normalisation = normalisation_rule(normalisation),
+       .optimiser = optimiser_rule(stage_.optimiser, stage_.after_step),
+       .stops_when_still = rests_,
+       .earlier = earlier_,
+       .state = state,
+       .images_count = count_,
+       .values_per_image = sizes_.per_image},
+      stream);
 }
 
 void Program::blur(const kernels::AscentState& state, cudaStream_t stream) {
+  const nvtx::Range range("blur");
   kernels::blur({.images = parameters_.data(),
                  .scratch = scratch_.data(),
                  .weights = blur_weights_.data(),

@@ -12,7 +12,7 @@ using reference::Map;
 class SpectrumTest : public test::DeviceTest {};
 FILTERSCOPE_DEVICE_TEST_SUITE(SpectrumTest);
 
-constexpr int kImages = 3;
+constexpr int kImages = 35;  // More than a group.
 constexpr float kDecay = 1.25f;
 // Sums of up to 143 terms, whose errors add up like a random walk.
 constexpr double kTolerance = 3e-6;
