@@ -7,7 +7,7 @@ keras2016, keras2019, kerasio and tf-keras-vis (without its random transforms) c
 keras_recipes.py does; image and picture are compared value by value. lucid draws at random, so lucent_recipe.py renders the same
 filters with as many steps, and the activations by the pictures are compared. FOLDER/report.md has the tables, FOLDER/lucid.png
 the pictures of both. Needs NumPy and Pillow; the other interpreters need ../requirements-keras.txt with Pillow and
-../requirements-lucent.txt. Lucent's pictures that an earlier run left in FOLDER are used again.
+../requirements-lucent.txt. What an earlier run of the same left in FOLDER is used again, but for filterscope's step by step.
 """
 import argparse
 import itertools
@@ -30,7 +30,8 @@ FILTERS = {"block3_conv1": [2, 3], "block3_conv3": [1, 7], "block5_conv1": [8, 2
 LUCID_LAYERS = ["block3_conv3", "block4_conv3", "block5_conv3"]
 IMAGE_TOLERANCE = 1e-3  # Of the greatest step from the start image.
 PICTURE_TOLERANCE = 1   # Grey levels.
-ROUNDING = 5            # Times the difference that single precision makes in the peer itself.
+ISOLATED = 0.01         # Share of values that may differ more where rounding decided a ReLU or a maximum in one iteration ...
+OTHERS = 1e-4           # ... and how much the median value may, of the root mean square of the step.
 RATIO_TOLERANCE = 0.1
 
 
@@ -67,7 +68,7 @@ def quiet(command, log, **named):
 
 def render(options, recipe, selectors, folder, more):
     quiet([options.program, "render", *selectors, "--recipe", recipe, "--weights", options.weights, "--raw", "--device", "cpu",
-           "--threads", "1", "--out", folder, "--force", "--quiet", *more], f"{folder}.log")
+           "--threads", "1", "--out", folder, "--quiet", *more], f"{folder}.log")
 
 
 def write_recipe(options, name, change, iterations, path):
@@ -95,7 +96,7 @@ def compare_ascents(options):
             numpy.save(start, noise.uniform(first["start"]["low"], first["start"]["high"], (size, size, 3)).astype(numpy.float32))
             render(options, folder / f"recipe-{index}-{iterations}.json",
                    [f"{layer}:{','.join(map(str, numbers[:per_layer]))}" for layer, numbers in FILTERS.items()],
-                   ours, ["--init", start])
+                   ours, ["--init", start, "--force"])
             for layer, place, method in itertools.product(FILTERS, range(per_layer), methods):
                 job = {"method": method, "layer": layer, "filter": FILTERS[layer][place], "start": str(start),
                        "iterations": iterations}
@@ -116,48 +117,55 @@ def compare_ascent(title, job, ours, theirs, place):
     climbed = peer["image"] - start if start.shape == image.shape else None
 
     def distance(one, other):
-        """Relative to what was climbed: the greatest and the L2 norm; then, of the pictures, the greatest and the share within
-        the tolerance."""
+        """Of images, relative to the greatest value that was climbed (`max`, and `beyond`, the share of values that differ by more
+        than the tolerance), to the norm (`l2`) and to the root mean square (`median`); of pictures, in grey levels, the greatest
+        (`levels`) and the share within the tolerance."""
         levels = numpy.abs(one[1].astype(int) - other[1].astype(int))
-        shares = [None, None] if climbed is None else [
-            float(numpy.abs(one[0] - other[0]).max() / numpy.abs(climbed).max()),
-            float(numpy.linalg.norm(one[0] - other[0]) / numpy.linalg.norm(climbed))]
-        return [*shares, int(levels.max()), float((levels <= PICTURE_TOLERANCE).mean())]
+        found = {"levels": int(levels.max()), "within": float((levels <= PICTURE_TOLERANCE).mean())}
+        if climbed is not None:
+            difference = numpy.abs(one[0] - other[0])
+            greatest = numpy.abs(climbed).max()
+            found |= {"max": float(difference.max() / greatest), "beyond": float((difference > IMAGE_TOLERANCE * greatest).mean()),
+                      "l2": float(numpy.linalg.norm(difference) / numpy.linalg.norm(climbed)),
+                      "median": float(numpy.median(difference) / numpy.sqrt(numpy.mean(climbed ** 2)))}
+        return found
 
     us, single, double = ((image, picture), *((values["image"].astype(float), values["picture"]) for values in (peer, exact)))
     row = {"title": title, **{key: job[key] for key in ("method", "layer", "filter", "iterations")},
            "losses": peer["losses"].tolist(), "step": None if climbed is None else float(numpy.abs(climbed).max()),
            "to_peer": distance(us, single), "to_exact": distance(us, double), "peer_to_exact": distance(single, double)}
-    greatest, _, levels, within = row["to_peer"]
-    if (greatest or 0) <= IMAGE_TOLERANCE and levels <= PICTURE_TOLERANCE:
+    ours = row["to_peer"]
+    if ours.get("max", 0) <= IMAGE_TOLERANCE and ours["levels"] <= PICTURE_TOLERANCE:
         row["verdict"] = "same"
-    elif climbed is None:
-        few = 1 - within <= ROUNDING * (1 - row["peer_to_exact"][3])
-        row["verdict"] = "rounding" if few else "differs"
+    elif job["iterations"] == 1 and climbed is not None and ours["beyond"] <= ISOLATED and ours["median"] <= OTHERS:
+        row["verdict"] = "isolated"
     else:
-        row["verdict"] = "rounding" if row["to_exact"][1] <= ROUNDING * row["peer_to_exact"][1] else "differs"
+        row["verdict"] = "differs"
     return row
 
 
 def report_ascents(rows):
-    lines = ["`max` and `L2` are of the difference between images, relative to what the peer climbed; `levels` is the greatest "
-             "difference of pictures, of 255, with the share of values that differ by at most 1. `exact` is the peer in double "
-             f"precision. The last column says `same` for max <= {IMAGE_TOLERANCE:g} and levels <= {PICTURE_TOLERANCE} to the peer, "
-             f"otherwise `rounding` where filterscope's L2 to the exact image is at most {ROUNDING} times that of the peer itself "
-             "(without an L2: the share of values beyond 1 level), otherwise `differs`.", "",
-             "| recipe | compared with | filter | iterations | step | to the peer: max | L2 | levels | peer to exact: max | L2 | levels "
-             "| filterscope to exact: L2 | |", "|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|"]
+    lines = ["Differences of images, in three pairs: filterscope to the peer, as published in single precision; filterscope to the "
+             "peer in double precision (exact); and the peer to itself in double precision. `max` is relative to the greatest value "
+             "that the peer climbed (`step`), and `beyond` is the share of values that differ by more than "
+             f"{IMAGE_TOLERANCE:g} of that; L2 is relative to the norm of what was climbed, `median` to its root mean square. "
+             "`levels` is the greatest difference of pictures, of 255, and the share of values within one level. The last column "
+             f"says `same` for max <= {IMAGE_TOLERANCE:g} and levels <= {PICTURE_TOLERANCE}; otherwise, after one iteration, `isolated` "
+             f"where at most {100 * ISOLATED:g} % of the values are beyond and the median is at most {OTHERS:g}; otherwise `differs`.", "",
+             "| recipe | compared with | filter | iterations | step | to the peer: max | beyond | median | L2 | levels "
+             "| to exact: L2 | peer to exact: max | L2 | levels | |", "|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|"]
 
     def power(value):
         return "" if value is None else f"{value:.1e}"
 
     for row in rows:
+        ours, exact, theirs = (row[key] for key in ("to_peer", "to_exact", "peer_to_exact"))
         cells = [row["title"], row["method"], f"{row['layer']}:{row['filter']}", str(row["iterations"]),
-                 "" if row["step"] is None else f"{row['step']:.4g}"]
-        for key in ("to_peer", "peer_to_exact"):
-            greatest, norm, levels, within = row[key]
-            cells += [power(greatest), power(norm), f"{levels} ({100 * within:.2f} %)"]
-        cells += [power(row["to_exact"][1]), row["verdict"] if row["verdict"] != "differs" else "**differs**"]
+                 "" if row["step"] is None else f"{row['step']:.4g}", power(ours.get("max")),
+                 f"{100 * ours['beyond']:.2f} %" if "beyond" in ours else "", power(ours.get("median")), power(ours.get("l2")),
+                 f"{ours['levels']} ({100 * ours['within']:.2f} %)", power(exact.get("l2")), power(theirs.get("max")),
+                 power(theirs.get("l2")), f"{theirs['levels']} ({100 * theirs['within']:.2f} %)",
+                 row["verdict"] if row["verdict"] != "differs" else "**differs**"]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 
@@ -172,7 +180,7 @@ def compare_lucid(options):
     folder.mkdir(parents=True, exist_ok=True)
     numbers = list(range(options.lucid_filters))
     filters = ",".join(map(str, numbers))
-    ours = folder / "filterscope"
+    ours = folder / f"filterscope-{options.steps}"
     render(options, "lucid", [f"{layer}:{filters}" for layer in LUCID_LAYERS], ours, ["--iterations", str(options.steps)])
     script, layers, strips, versions = HERE / "lucent_recipe.py", {}, [], {}
     for layer in LUCID_LAYERS:

@@ -5,7 +5,8 @@ and of 2019 and of keras.io's visualizing_what_convnets_learn.py, written anew f
 
 JOBS.json is a list of {"name", "method", "layer", "filter", "start" (float32 .npy, [height, width, 3]), "iterations" (of each
 stage), "precision" (float32, as published, or float64)}; a method is a key of METHODS. For each job, FOLDER/NAME.npz gets `image`
-as the last stage left it, `picture`, 8 bits, and `losses`, one per iteration; FOLDER/versions.json says what computed them.
+as the last stage left it, `picture`, 8 bits, `losses`, one per iteration, and `job`; a file that has the same job is kept.
+FOLDER/versions.json says what computed them.
 """
 import json
 import os
@@ -148,6 +149,9 @@ def main():
     weights, jobs, folder = sys.argv[1], json.loads(pathlib.Path(sys.argv[2]).read_text()), pathlib.Path(sys.argv[3])
     networks = {}
     for job in jobs:
+        path = folder / f"{job['name']}.npz"
+        if path.exists() and json.loads(str(numpy.load(path)["job"])) == job:
+            continue
         keras.config.set_floatx(job["precision"])
         keras.config.set_dtype_policy(job["precision"])
         start = numpy.load(job["start"])
@@ -156,7 +160,7 @@ def main():
             networks[size, job["precision"]] = keras.applications.VGG16(include_top=False, weights=weights, input_shape=size)
         model = ExtractIntermediateLayer(job["layer"])(networks[size, job["precision"]])
         image, picture, losses = METHODS[job["method"]](model, start, job["filter"], job["iterations"])
-        numpy.savez(folder / f"{job['name']}.npz", image=image, picture=picture, losses=losses)
+        numpy.savez(path, image=image, picture=picture, losses=losses, job=json.dumps(job))
         print(f"{job['name']}: {losses[0]:.4g} to {losses[-1]:.4g}", file=sys.stderr, flush=True)
     versions = {"keras": keras.__version__, "tensorflow": tf.__version__, "tf-keras-vis": tf_keras_vis.__version__}
     (folder / "versions.json").write_text(json.dumps(versions))
