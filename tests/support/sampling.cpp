@@ -77,6 +77,8 @@ Point undone(const Transform& transform, const Philox::Counter& words, Point poi
       const double radius = std::hypot(y, x);
       return {-radius * std::sin(angle), radius * std::cos(angle)};
     }
+    case Transform::Kind::flip:
+      return {y, drawn_of(2, 0) == 1 ? -x : x};
   }
   return point;
 }
