@@ -1,7 +1,6 @@
 #include "transforms.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <numbers>
 
@@ -10,9 +9,6 @@
 namespace filterscope {
 
 namespace {
-
-// Errors of positions, in pixels, are far smaller.
-constexpr float kRounding = 0.01f;
 
 constexpr int kDrawsPerIteration = 16;  // Room for as many transforms.
 
@@ -126,23 +122,6 @@ class Placement {
     return {above, left, at_y - static_cast<float>(above), at_x - static_cast<float>(left)};
   }
 
-  // The canvas position, not rounded, of an image pixel, by the inverse of the map.
-  std::array<float, 2> canvas_of(int y, int x) const {
-    const float determinant = map_.matrix[0][0] * map_.matrix[1][1] - map_.matrix[0][1] * map_.matrix[1][0];
-    const float v = static_cast<float>(y) - image_y_ - map_.shift[0];
-    const float u = static_cast<float>(x) - image_x_ - map_.shift[1];
-    return {(map_.matrix[1][1] * v - map_.matrix[0][1] * u) / determinant + canvas_y_,
-            (-map_.matrix[1][0] * v + map_.matrix[0][0] * u) / determinant + canvas_x_};
-  }
-  // How far, in y and in x, positions of the canvas lie from canvas_of() that are less than a pixel away in
-  // the image.
-  std::array<float, 2> reach() const {
-    const float determinant =
-        std::abs(map_.matrix[0][0] * map_.matrix[1][1] - map_.matrix[0][1] * map_.matrix[1][0]);
-    return {(std::abs(map_.matrix[1][1]) + std::abs(map_.matrix[0][1])) / determinant,
-            (std::abs(map_.matrix[1][0]) + std::abs(map_.matrix[0][0])) / determinant};
-  }
-
  private:
   AffineMap map_;
   float canvas_y_, canvas_x_, image_y_, image_x_;
@@ -193,33 +172,24 @@ void warp(const AffineMap& map, Border border, float value, std::span<const floa
 void warp_adjoint(const AffineMap& map, std::span<const float> canvas_gradient, Extent canvas_extent,
                   std::span<float> image_gradient, Extent image_extent) {
   const Placement placement(map, image_extent, canvas_extent);
-  const auto [reach_y, reach_x] = placement.reach();
-  float* to = image_gradient.data();
-  for (int y = 0; y < image_extent.height; ++y) {
-    for (int x = 0; x < image_extent.width; ++x, to += 3) {
-      const auto [centre_y, centre_x] = placement.canvas_of(y, x);
-      // A little more than the reach, since positions are rounded.
-      const int top = std::max(0, static_cast<int>(std::ceil(centre_y - reach_y - kRounding)));
-      const int bottom =
-          std::min(canvas_extent.height - 1, static_cast<int>(std::floor(centre_y + reach_y + kRounding)));
-      const int left = std::max(0, static_cast<int>(std::ceil(centre_x - reach_x - kRounding)));
-      const int right =
-          std::min(canvas_extent.width - 1, static_cast<int>(std::floor(centre_x + reach_x + kRounding)));
-      float sums[3] = {0, 0, 0};
-      for (int row = top; row <= bottom; ++row) {
-        for (int column = left; column <= right; ++column) {
-          const Place place = placement(row, column);
-          const int i = y - place.y;
-          const int j = x - place.x;
-          if (i < 0 || i > 1 || j < 0 || j > 1) continue;
+  std::ranges::fill(image_gradient, 0.f);
+  const float* from = canvas_gradient.data();
+  for (int y = 0; y < canvas_extent.height; ++y) {
+    for (int x = 0; x < canvas_extent.width; ++x, from += 3) {
+      const Place place = placement(y, x);
+      for (int i = 0; i < 2; ++i) {
+        const int row = place.y + i;
+        if (row < 0 || row >= image_extent.height) continue;
+        for (int j = 0; j < 2; ++j) {
+          const int column = place.x + j;
+          if (column < 0 || column >= image_extent.width) continue;
           const float weight =
               (i == 0 ? 1 - place.down : place.down) * (j == 0 ? 1 - place.right : place.right);
-          const float* const from =
-              canvas_gradient.data() + (static_cast<std::size_t>(row) * canvas_extent.width + column) * 3;
-          for (int c = 0; c < 3; ++c) sums[c] += weight * from[c];
+          float* const to =
+              image_gradient.data() + (static_cast<std::size_t>(row) * image_extent.width + column) * 3;
+          for (int c = 0; c < 3; ++c) to[c] += weight * from[c];
         }
       }
-      for (int c = 0; c < 3; ++c) to[c] = sums[c];
     }
   }
 }

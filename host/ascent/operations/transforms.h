@@ -19,14 +19,15 @@ struct AffineMap {
 
 /// The map of one filter's transforms in one iteration of the run, counted from 1; iteration 0 draws
 /// nothing: no shift, scale 1, angle 0. Transform number i draws from random_block(seed, transforms, layer,
-/// filter, iteration * 16 + i), its word 0 (jitter: 0 for y, 1 for x).
+/// filter, iteration * 16 + i), its word 0 (jitter: 0 for y, 1 for x). Of n choices or shifts, a word means
+/// number word * n / 2^32, rounded down.
 AffineMap draw_map(const Transforms& transforms, std::uint64_t seed, FilterId id, int iteration);
 
 /// Samples `image` bilinearly at the positions of the canvas; [height][width][3] both.
 void warp(const AffineMap& map, Border border, float value, std::span<const float> image, Extent image_extent,
           std::span<float> canvas, Extent canvas_extent);
-/// The adjoint for Border::constant: the gradient with respect to the image. Each pixel gathers what canvas
-/// positions took from it, in the order of the canvas.
+/// The adjoint for Border::constant: the gradient with respect to the image. Each pixel's sum is taken in the
+/// order of the canvas.
 void warp_adjoint(const AffineMap& map, std::span<const float> canvas_gradient, Extent canvas_extent,
                   std::span<float> image_gradient, Extent image_extent);
 
