@@ -91,6 +91,7 @@ struct Transform {
     jitter,  ///< A shift by whole pixels, down and right, each uniform in -pixels/2 .. (pixels - 1)/2.
     scale,   ///< Enlarged by the factor `draw`.
     rotate,  ///< Turned by `draw` degrees, counter-clockwise as displayed.
+    flip,    ///< Left and right exchanged, every other time.
   };
   Kind kind = Kind::jitter;
   int pixels = 0;

@@ -58,7 +58,7 @@ inline constexpr std::array kBorders{Named{Border::constant, "constant"}, Named{
 inline constexpr std::array kTransformKinds{
     Named{Transform::Kind::pad, "pad"}, Named{Transform::Kind::crop, "crop"},
     Named{Transform::Kind::jitter, "jitter"}, Named{Transform::Kind::scale, "scale"},
-    Named{Transform::Kind::rotate, "rotate"}};
+    Named{Transform::Kind::rotate, "rotate"}, Named{Transform::Kind::flip, "flip"}};
 inline constexpr std::array kObjectiveKinds{Named{Objective::Kind::mean, "mean"},
                                             Named{Objective::Kind::position, "position"}};
 inline constexpr std::array kRegulariserKinds{
@@ -124,7 +124,7 @@ void visit_fields(Visitor& visit, T& transform, bool kept) {
     visit.draw("factors", transform.draw, Range{0.01, 100});
   else if (transform.kind == Transform::Kind::rotate)
     visit.draw("degrees", transform.draw, Range{-360, 360});
-  else
+  else if (transform.kind != Transform::Kind::flip)
     visit.count("pixels", transform.pixels, kPixels);
   if (kept) visit.choice("border", transform.border, kBorders);
 }

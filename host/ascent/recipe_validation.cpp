@@ -213,7 +213,7 @@ class StageChecks {
                name_of(*transform.border, kBorders));
       if (&transforms == &stage_.kept_transforms &&
           side != std::min(stage_.extent.height, stage_.extent.width))
-        refuse(path + ".kind", "jitter, scale or rotate, which keep the image's size",
+        refuse(path + ".kind", "jitter, scale, rotate or flip, which keep the image's size",
                name_of(transform.kind, kTransformKinds));
     }
   }

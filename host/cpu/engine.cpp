@@ -274,6 +274,8 @@ class CpuEngine final : public Engine {
     }
     for (int step = 1; step <= iterations && climbing > 0; ++step) {
       const int iteration = earlier + step;
+      const bool framed = options_.frame_every > 0 && (iteration - 1) % options_.frame_every == 0;
+      if (framed) take_frames(stage, images, results);
       images.show(step);
       if (!passes.loss_and_gradient(images.canvases(), losses.data(), images.canvas_gradients(), stop))
         return false;
@@ -300,12 +302,12 @@ class CpuEngine final : public Engine {
         } else if (iteration % trace_every_ == 0) {
           trace(result, iteration, observer);
         }
-        if (result.status != FilterStatus::ok) --climbing;
+        if (result.status == FilterStatus::ok) continue;
+        --climbing;
+        if (framed) result.frames.pop_back();  // Its picture is that of the finished image.
       }
       parallel_for(count, [&](int i) {
         if (results[i].status != FilterStatus::ok) return;
-        if (options_.frame_every > 0 && (iteration - 1) % options_.frame_every == 0)
-          results[i].frames.push_back(frame(stage, images.image(i)));
         images.step(step, i, squares[i]);
         results[i].iterations = iteration;
       });
@@ -321,6 +323,14 @@ class CpuEngine final : public Engine {
       result.status = final_status(objective, result, losses[i]);
     }
     return true;
+  }
+
+  // Adds pictures of the images as they are now, before an iteration changes them, to those that climb.
+  void take_frames(std::size_t stage, cpu::StageImages& images, std::vector<FilterResult>& results) const {
+    images.show(0);
+    parallel_for(static_cast<int>(results.size()), [&](int i) {
+      if (results[i].status == FilterStatus::ok) results[i].frames.push_back(frame(stage, images.image(i)));
+    });
   }
 
   // A picture of an image of `stage`, as large as the finished one.

@@ -330,6 +330,7 @@ FilterResult AscentLoop::result_of(int image) const {
     result.rescued_iterations = results_.inactive.data()[image];
   result.status = status_of(results_.status.data()[image], result.rescued_iterations > 0);
   if (result.status == FilterStatus::rescued) result.alive_from = results_.alive_from.data()[image];
+  result.range = range_;
   result.iterations = results_.steps.data()[image];
   result.first_loss = results_.first_losses.data()[image];
   result.final_loss = results_.losses.data()[image];

@@ -71,6 +71,9 @@ kernels::DrawMapsArguments draw_arguments(const Transforms& transforms, std::vec
       case Transform::Kind::rotate:
         to.kind = Kind::rotate;
         break;
+      case Transform::Kind::flip:
+        to.kind = Kind::flip;
+        break;
     }
     to.pixels = transform.pixels;
     to.low = transform.draw.low;

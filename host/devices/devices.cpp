@@ -176,9 +176,10 @@ std::unique_ptr<Engine> make_engine(const Network& network, const Weights& weigh
 
 std::unique_ptr<Renderer> make_renderer(const Network& network, const Weights& weights, const Recipe& recipe,
                                         const RenderOptions& options, std::string* why_not_gpu) {
-  require_settings(network, recipe, options);
-  return std::make_unique<Renderer>(network, weights, recipe, options,
-                                    make_engine(network, weights, recipe, options, why_not_gpu));
+  const Recipe resolved = with_input_of(recipe, weights);
+  require_settings(network, resolved, options);
+  return std::make_unique<Renderer>(network, weights, resolved, options,
+                                    make_engine(network, weights, resolved, options, why_not_gpu));
 }
 
 }  // namespace filterscope

@@ -50,6 +50,8 @@ struct FilterResult {
   /// The first iteration after the last of those; `iterations` + 1 if only the finished image activates the
   /// filter. 0 unless the status is rescued.
   int alive_from = 0;
+  /// The network's maps were kept 2^-range times as large, so that they fit into fp16.
+  int range = 0;
   std::vector<TracePoint> trace;
   std::vector<std::uint8_t> picture;  ///< Row-major [height, width, 3], RGB.
   std::vector<float> image;           ///< Row-major [height, width, 3], unscaled; only with keep_images.

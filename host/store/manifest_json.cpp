@@ -225,6 +225,7 @@ Json to_json(const FilterRecord& record, const Manifest& manifest) {
             {"engine", known(record.engine)}};
   if (record.rescued_iterations > 0) json["rescued_iterations"] = record.rescued_iterations;
   if (record.alive_from > 0) json["alive_from"] = record.alive_from;
+  if (record.range > 0) json["range"] = record.range;
   if (record.frame_every > 0) {
     json["animation"] = animation_file(manifest.network, record.id);
     json["frame_every"] = record.frame_every;
@@ -247,6 +248,7 @@ FilterRecord parse_filter(const Json& json, const Network& network) {
   record.engine = json.at("engine").get<std::size_t>();
   record.rescued_iterations = json.value("rescued_iterations", 0);
   record.alive_from = json.value("alive_from", 0);
+  record.range = json.value("range", 0);
   record.frame_every = json.value("frame_every", 0);
   if (record.frame_every < 0 || record.rescued_iterations < 0 || record.alive_from < 0)
     throw std::invalid_argument("a number of iterations is negative");

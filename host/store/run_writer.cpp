@@ -208,6 +208,7 @@ class RunWriter::Implementation {
                         .last_gradient_norm = result.gradient_norm,
                         .rescued_iterations = result.rescued_iterations,
                         .alive_from = result.alive_from,
+                        .range = result.range,
                         .file = picture_file(network, result.id)};
     write_animation(result, record);
     write_picture(record.file, result.picture, records_.manifest.recipe.picture_extent());

@@ -264,6 +264,7 @@ FilterResult read_result(const StoredRun& run, std::size_t row) {
                       .gradient_norm = record.last_gradient_norm,
                       .rescued_iterations = record.rescued_iterations,
                       .alive_from = record.alive_from,
+                      .range = record.range,
                       .trace = run.traces[row],
                       .picture = std::move(picture.pixels),
                       .image = {},

@@ -51,6 +51,9 @@ __device__ AffineMap inverse_of(const RandomTransform& transform, Global<const f
       map.matrix[1][0] = -map.matrix[0][1];
       break;
     }
+    case RandomTransform::Kind::flip:
+      if (words.words[0] >> 31 != 0) map.matrix[1][1] = -1;
+      break;
   }
   return map;
 }

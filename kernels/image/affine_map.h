@@ -21,6 +21,7 @@ struct RandomTransform {
     jitter,  ///< A shift by whole pixels, down and right, each uniform in -pixels/2 .. (pixels - 1)/2.
     scale,   ///< Enlarged by the number drawn.
     rotate,  ///< Turned by the number drawn, in degrees, counter-clockwise as displayed.
+    flip,    ///< Left and right exchanged, every other time.
   };
   Kind kind = Kind::none;
   int pixels = 0;

@@ -63,7 +63,9 @@ class CudaRecipes : public testing::TestWithParam<int> {
 TEST_P(CudaRecipes, AscendAsTheCpuEngineDoes) {
   for (const Precision precision : {Precision::fp32, Precision::fp16}) {
     SCOPED_TRACE(std::string(to_string(precision)));
-    const double tolerance = precision == Precision::fp32 ? 1e-3 : 1e-2;
+    // The first steps of Adam and RMSprop are the gradient's signs, so that fp16's errors of small gradients
+    // count in full.
+    const double tolerance = precision == Precision::fp32 ? 1e-3 : 0.15;
     const Collector got = render(options(precision), filters_);
     const Collector expected = render_on_cpu(options(precision), filters_);
     ASSERT_EQ(got.results.size(), filters_.size());
@@ -137,7 +139,7 @@ TEST(CudaRange, LargeInputsStayFinite) {
   const Network network = test::make_network({{64}, {64, true}, {64}});
   Weights weights = test::random_weights(network, 3);
   for (auto& layer : weights.layers)
-    for (float& value : layer->kernel) value *= 4;
+    for (float& value : layer->kernel) value *= 40;
   Recipe recipe = short_recipe(3);
   Stage& stage = recipe.stages[0];
   stage.extent = {9, 8};

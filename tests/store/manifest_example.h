@@ -71,6 +71,7 @@ inline Manifest example() {
                          .last_gradient_norm = 0.5f,
                          .rescued_iterations = 37,
                          .alive_from = 39,
+                         .range = 7,
                          .file = "c"};
   manifest.raw = {{.layer = 0, .file = "raw/block1_conv1.npy", .filters = {0, 1, 2}}};
   return manifest;

@@ -131,9 +131,11 @@ TEST(Manifest, HasARecordForEveryFilter) {
   EXPECT_EQ(filters[4]["status"], "rescued");
   EXPECT_EQ(filters[4]["rescued_iterations"], 37);
   EXPECT_EQ(filters[4]["alive_from"], 39);
+  EXPECT_EQ(filters[4]["range"], 7);
   for (const int other : {0, 1, 2, 3}) {
     EXPECT_FALSE(filters[other].contains("rescued_iterations")) << other;
     EXPECT_FALSE(filters[other].contains("alive_from")) << other;
+    EXPECT_FALSE(filters[other].contains("range")) << other;
   }
 }
 

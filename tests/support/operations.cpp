@@ -6,6 +6,8 @@
 #include <complex>
 #include <numbers>
 
+#include "kernels/common/philox.h"
+
 namespace filterscope::reference {
 
 namespace {
@@ -54,40 +56,21 @@ double sigmoid(double x) {
   return 1 / (1 + std::exp(-x));
 }
 
-int outside(Border border, int index, int size) {
-  switch (border) {
-    case Border::constant:
-      return index >= 0 && index < size ? index : -1;
-    case Border::edge:
-      return std::min(std::max(index, 0), size - 1);
-    case Border::reflect:
-      while (index < 0 || index >= size) index = index < 0 ? -1 - index : 2 * size - 1 - index;
-      return index;
-    case Border::wrap:
-      while (index < 0) index += size;
-      while (index >= size) index -= size;
-      return index;
+// Solves correlation * x = colour by Cramer's rule, in place.
+void uncorrelate(double* colour) {
+  const auto determinant = [](const double(&m)[3][3]) {
+    return m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1]) -
+           m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0]) +
+           m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0]);
+  };
+  double solution[3];
+  for (int column = 0; column < 3; ++column) {
+    double replaced[3][3];
+    for (int i = 0; i < 3; ++i)
+      for (int j = 0; j < 3; ++j) replaced[i][j] = j == column ? colour[i] : kCorrelation[i][j];
+    solution[column] = determinant(replaced) / determinant(kCorrelation) * correlation_norm();
   }
-  return -1;
-}
-
-// Calls use(row, column, weight) for the four pixels that a canvas position is sampled from.
-template <class Use>
-void for_samples(const AffineMap& map, Extent image, Extent canvas, int y, int x, const Use& use) {
-  const double v = y - 0.5 * (canvas.height - 1);
-  const double u = x - 0.5 * (canvas.width - 1);
-  const double at_y =
-      double{map.matrix[0][0]} * v + double{map.matrix[0][1]} * u + map.shift[0] + 0.5 * (image.height - 1);
-  const double at_x =
-      double{map.matrix[1][0]} * v + double{map.matrix[1][1]} * u + map.shift[1] + 0.5 * (image.width - 1);
-  const int top = static_cast<int>(std::floor(at_y));
-  const int left = static_cast<int>(std::floor(at_x));
-  for (int row : {top, top + 1}) {
-    for (int column : {left, left + 1}) {
-      const double weight = (1 - std::abs(at_y - row)) * (1 - std::abs(at_x - column));
-      use(row, column, weight);
-    }
-  }
+  std::ranges::copy(solution, colour);
 }
 
 double power_sum(const Map& image, double power) {
@@ -113,27 +96,33 @@ void for_neighbours(const Map& image, const Use& use) {
   }
 }
 
-double kernel(Resampling::Kind kind, double x) {
-  x = std::abs(x);
-  if (kind == Resampling::Kind::bilinear) return x < 1 ? 1 - x : 0;
-  if (x < 1) return 1.5 * x * x * x - 2.5 * x * x + 1;
-  return x < 2 ? -0.5 * x * x * x + 2.5 * x * x - 4 * x + 2 : 0;
-}
-
-double mean_of(const Values& values) {
-  double sum = 0;
-  for (const double value : values) sum += value;
-  return sum / static_cast<double>(values.size());
-}
-
-double deviation_of(const Values& values) {
-  const double mean = mean_of(values);
-  double sum = 0;
-  for (const double value : values) sum += (value - mean) * (value - mean);
-  return std::sqrt(sum / static_cast<double>(values.size()));
-}
-
 }  // namespace
+
+Values start_values(const Start& start, std::uint64_t seed, FilterId id, std::size_t count) {
+  const auto word = [&](std::size_t i) {
+    return random_block(seed, RandomStream::initial_image, static_cast<std::uint32_t>(id.layer),
+                        static_cast<std::uint32_t>(id.filter), static_cast<std::uint32_t>(i / 4))[i % 4];
+  };
+  Values values;
+  for (std::size_t i = 0; i < count; ++i) {
+    switch (start.kind) {
+      case Start::Kind::constant:
+        values.push_back(start.value);
+        break;
+      case Start::Kind::uniform:
+        values.push_back(start.low + (double{start.high} - start.low) * double{to_unit_float(word(i))});
+        break;
+      case Start::Kind::gaussian: {
+        const double u = double{to_unit_float(word(i - i % 2))} + 0x1p-24;
+        const double angle = 2 * std::numbers::pi * double{to_unit_float(word(i - i % 2 + 1))};
+        values.push_back(start.mean + start.deviation * std::sqrt(-2 * std::log(u)) *
+                                          (i % 2 == 0 ? std::cos(angle) : std::sin(angle)));
+        break;
+      }
+    }
+  }
+  return values;
+}
 
 Map to_image(const Parameterisation& parameterisation, Extent extent, const Values& parameters) {
   Map image(extent, 3);
@@ -213,33 +202,38 @@ Values parameters_gradient(const Parameterisation& parameterisation, const Map& 
   return result;
 }
 
-Map warp(const AffineMap& map, Border border, double value, const Map& image, Extent canvas) {
-  Map result(canvas, 3);
-  for (int y = 0; y < canvas.height; ++y) {
-    for (int x = 0; x < canvas.width; ++x) {
-      for_samples(map, image.extent(), canvas, y, x, [&](int row, int column, double weight) {
-        row = outside(border, row, image.height);
-        column = outside(border, column, image.width);
-        for (int c = 0; c < 3; ++c)
-          result.at(y, x, c) += weight * (row < 0 || column < 0 ? value : image.at(row, column, c));
-      });
+Values parameters_of(const Parameterisation& parameterisation, const Map& image) {
+  constexpr double kMargin = 1. / 1024;
+  Map values = image;
+  for (std::size_t i = 0; i < values.values.size(); i += 3) {
+    double* const own = &values.values[i];
+    for (int c = 0; c < 3; ++c) {
+      if (parameterisation.range != Parameterisation::Range::sigmoid) continue;
+      const double inside = std::clamp(own[c], kMargin, 1 - kMargin);
+      own[c] = std::log(inside) - std::log(1 - inside);
+    }
+    if (parameterisation.colour == Parameterisation::Colour::standardised)
+      for (int c = 0; c < 3; ++c) own[c] = (own[c] - kMean[c]) / kDeviation[c];
+    if (parameterisation.colour == Parameterisation::Colour::decorrelated) uncorrelate(own);
+  }
+  if (parameterisation.kind == Parameterisation::Kind::pixels) return values.values;
+  const int columns = image.width / 2 + 1;
+  Values coefficients;
+  for (int c = 0; c < 3; ++c) {
+    for (int ky = 0; ky < image.height; ++ky) {
+      for (int kx = 0; kx < columns; ++kx) {
+        Complex sum = 0;
+        for (int y = 0; y < image.height; ++y) {
+          for (int x = 0; x < image.width; ++x)
+            sum += values.at(y, x, c) *
+                   std::conj(root(long{ky} * y, image.height) * root(long{kx} * x, image.width));
+        }
+        sum /= spectrum_scale(image.extent(), parameterisation.decay, ky, kx);
+        coefficients.insert(coefficients.end(), {sum.real(), sum.imag()});
+      }
     }
   }
-  return result;
-}
-
-Map warp_adjoint(const AffineMap& map, const Map& canvas_gradient, Extent image) {
-  Map result(image, 3);
-  const Extent canvas = canvas_gradient.extent();
-  for (int y = 0; y < canvas.height; ++y) {
-    for (int x = 0; x < canvas.width; ++x) {
-      for_samples(map, image, canvas, y, x, [&](int row, int column, double weight) {
-        if (row < 0 || row >= image.height || column < 0 || column >= image.width) return;
-        for (int c = 0; c < 3; ++c) result.at(row, column, c) += weight * canvas_gradient.at(y, x, c);
-      });
-    }
-  }
-  return result;
+  return coefficients;
 }
 
 double penalty(const Regulariser& regulariser, const Map& image) {
@@ -360,57 +354,14 @@ Map blur(double deviation, const Map& image) {
       for (int dy = -radius; dy <= radius; ++dy) {
         for (int dx = -radius; dx <= radius; ++dx) {
           const double weight = std::exp(-(dy * dy + dx * dx) / (2 * deviation * deviation)) / (all * all);
-          const int row = outside(Border::edge, y + dy, image.height);
-          const int column = outside(Border::edge, x + dx, image.width);
+          const int row = std::clamp(y + dy, 0, image.height - 1);
+          const int column = std::clamp(x + dx, 0, image.width - 1);
           for (int c = 0; c < 3; ++c) result.at(y, x, c) += weight * image.at(row, column, c);
         }
       }
     }
   }
   return result;
-}
-
-Map resample(Resampling::Kind kind, const Map& image, Extent extent) {
-  Map result(extent, 3);
-  const double scale_y = static_cast<double>(image.height) / extent.height;
-  const double scale_x = static_cast<double>(image.width) / extent.width;
-  const double wide_y = std::max(scale_y, 1.);
-  const double wide_x = std::max(scale_x, 1.);
-  for (int y = 0; y < extent.height; ++y) {
-    for (int x = 0; x < extent.width; ++x) {
-      double all = 0;
-      for (int row = 0; row < image.height; ++row) {
-        const double vertical = kernel(kind, (row + 0.5 - (y + 0.5) * scale_y) / wide_y);
-        if (vertical == 0) continue;
-        for (int column = 0; column < image.width; ++column) {
-          const double weight = vertical * kernel(kind, (column + 0.5 - (x + 0.5) * scale_x) / wide_x);
-          all += weight;
-          for (int c = 0; c < 3; ++c) result.at(y, x, c) += weight * image.at(row, column, c);
-        }
-      }
-      for (int c = 0; c < 3; ++c) result.at(y, x, c) /= all;
-    }
-  }
-  return result;
-}
-
-Values picture_values(const Picture& picture, const Map& image) {
-  const auto [lowest, highest] = std::ranges::minmax(image.values);
-  double offset = lowest;
-  double scale = highest > lowest ? 1 / (highest - lowest) : 0;
-  double centre = 0;
-  if (picture.kind == Picture::Kind::standardise) {
-    offset = mean_of(image.values);
-    scale = picture.deviation / (deviation_of(image.values) + picture.epsilon);
-    centre = picture.centre;
-  } else if (picture.kind == Picture::Kind::clip) {
-    offset = picture.low;
-    scale = 1 / (double{picture.high} - picture.low);
-  }
-  Values values;
-  for (const double value : image.values)
-    values.push_back(255 * std::min(std::max((value - offset) * scale + centre, 0.), 1.));
-  return values;
 }
 
 }  // namespace filterscope::reference

@@ -27,6 +27,7 @@ inline std::vector<std::pair<std::string, Recipe>> recipe_cases() {
   const Transform scale{
       .kind = Transform::Kind::scale, .pixels = 0, .draw = {.choices = {}, .low = 0.9f, .high = 1.1f}};
   const Transform rotate{.kind = Transform::Kind::rotate, .pixels = 0, .draw = {.choices = {-5.f, 0.f, 5.f}}};
+  const Transform flip{.kind = Transform::Kind::flip, .pixels = 0, .draw = {}};
   const Transform pad{.kind = Transform::Kind::pad, .pixels = 3, .draw = {}};
   const Transform crop{.kind = Transform::Kind::crop, .pixels = 2, .draw = {}};
 
@@ -39,7 +40,7 @@ inline std::vector<std::pair<std::string, Recipe>> recipe_cases() {
     stage.input_mapping = {
         .name = "wide", .source = {2, 1, 0}, .scale = {4, 4, 4}, .offset = {-2, -1.5f, -1}};
     stage.transforms = {
-        .list = {pad, jitter, scale, rotate, crop}, .border = Border::constant, .value = 0.5f};
+        .list = {pad, flip, jitter, scale, rotate, crop}, .border = Border::constant, .value = 0.5f};
     stage.normalisation.kind = GradientNormalisation::Kind::none;
     stage.optimiser = {.kind = Optimiser::Kind::adam, .step = 0.05f};
     stage.after_step.decay = 0.02f;

@@ -16,7 +16,7 @@ void add_cpu_convolutions(const Selection& selection, const std::shared_ptr<CpuD
 void add_cpu_winograd_steps(const Selection& selection, const std::shared_ptr<CpuDevice>& device);
 /// The filter head, forward and backward.
 void add_cpu_filter_heads(const Selection& selection, const std::shared_ptr<CpuDevice>& device);
-/// Noise, normalised step and picture (host/ascent/ascent.h).
+/// Noise, normalised step and picture (host/ascent/operations).
 void add_cpu_ascent(const Selection& selection, const std::shared_ptr<CpuDevice>& device);
 /// Whole iterations of the engine.
 void add_cpu_iterations(const Selection& selection, const std::shared_ptr<CpuDevice>& device);

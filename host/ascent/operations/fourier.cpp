@@ -32,6 +32,7 @@ std::vector<float> spectrum_scale(Extent extent, float decay) {
   return scale;
 }
 
+// A transform of a size with prime factors above 5 writes to its plan, so every call takes copies of plans.
 struct FourierImage::Plans {
   Plans(Extent image, float decay)
       : extent(image),
@@ -47,7 +48,7 @@ struct FourierImage::Plans {
   bool is_single(int x) const { return x == 0 || 2 * x == extent.width; }
 
   // Transforms the columns of `spectrum`, [height][columns], in place.
-  void transform_columns(const kissfft<float>& plan, std::vector<Complex>& spectrum) const {
+  void transform_columns(const kissfft<float> plan, std::vector<Complex>& spectrum) const {
     std::vector<Complex> column(extent.height);
     std::vector<Complex> result(extent.height);
     for (int x = 0; x < columns; ++x) {
@@ -61,6 +62,7 @@ struct FourierImage::Plans {
   // Destroys the spectrum. Two rows at a time are the real and the imaginary part of one transform.
   void inverse(std::vector<Complex>& spectrum, float factor, int channel, std::span<float> image) const {
     transform_columns(columns_inverse, spectrum);
+    const kissfft<float> plan = rows_inverse;
     const std::vector<Complex> none(columns);
     std::vector<Complex> rows(extent.width);
     std::vector<Complex> result(extent.width);
@@ -76,7 +78,7 @@ struct FourierImage::Plans {
         rows[x] = {upper[x].real() - lower[x].imag(), upper[x].imag() + lower[x].real()};
         rows[extent.width - x] = {upper[x].real() + lower[x].imag(), lower[x].real() - upper[x].imag()};
       }
-      rows_inverse.transform(rows.data(), result.data());
+      plan.transform(rows.data(), result.data());
       float* to = image.data() + static_cast<std::size_t>(y) * extent.width * 3 + channel;
       for (int x = 0; x < extent.width; ++x) to[x * 3] = result[x].real() * factor;
       to += static_cast<std::size_t>(extent.width) * 3;
@@ -86,6 +88,7 @@ struct FourierImage::Plans {
 
   // The spectrum of one channel of `image`, [height][columns].
   std::vector<Complex> forward(std::span<const float> image, int channel) const {
+    const kissfft<float> plan = rows_forward;
     std::vector<Complex> spectrum(plane());
     std::vector<Complex> rows(extent.width);
     std::vector<Complex> result(extent.width);
@@ -94,7 +97,7 @@ struct FourierImage::Plans {
       const float* const from = image.data() + static_cast<std::size_t>(y) * extent.width * 3 + channel;
       const std::size_t row = static_cast<std::size_t>(extent.width) * 3;
       for (int x = 0; x < extent.width; ++x) rows[x] = {from[x * 3], pair ? from[row + x * 3] : 0.f};
-      rows_forward.transform(rows.data(), result.data());
+      plan.transform(rows.data(), result.data());
       Complex* const upper = spectrum.data() + static_cast<std::size_t>(y) * columns;
       for (int x = 0; x < columns; ++x) {
         const Complex a = result[x];

@@ -35,11 +35,12 @@ double bicubic(double x) {
 
 }  // namespace
 
-// As Pillow computes them (src/libImaging/Resample.c): smaller images average over more pixels.
-std::vector<ResamplingTaps> resampling_taps(Resampling::Kind kind, int from, int to) {
+// As in Pillow's src/libImaging/Resample.c: smaller images average over more pixels.
+std::vector<ResamplingTaps> resampling_taps(const Resampling& resampling, int from, int to) {
+  const bool is_bicubic = resampling.kind == Resampling::Kind::bicubic;
   const double scale = static_cast<double>(from) / to;
   const double filter_scale = std::max(scale, 1.);
-  const double support = (kind == Resampling::Kind::bicubic ? 2 : 1) * filter_scale;
+  const double support = (is_bicubic ? 2 : 1) * filter_scale;
   std::vector<ResamplingTaps> all;
   for (int i = 0; i < to; ++i) {
     const double centre = (i + 0.5) * scale;
@@ -49,10 +50,13 @@ std::vector<ResamplingTaps> resampling_taps(Resampling::Kind kind, int from, int
     double sum = 0;
     for (int j = first; j < end; ++j) {
       const double x = (j - centre + 0.5) / filter_scale;
-      taps.weights.push_back(kind == Resampling::Kind::bicubic ? bicubic(x) : bilinear(x));
+      taps.weights.push_back(is_bicubic ? bicubic(x) : bilinear(x));
       sum += taps.weights.back();
     }
-    for (double& weight : taps.weights) weight /= sum;
+    for (double& weight : taps.weights) {
+      weight /= sum;
+      if (resampling.through_picture) weight = std::round(weight * 0x1p22) * 0x1p-22;
+    }
     all.push_back(std::move(taps));
   }
   return all;
@@ -65,10 +69,11 @@ float byte_of(double value) {
 }
 
 // Along rows first, then along columns, as Pillow does; 8-bit pictures are rounded after each.
-void resize(Resampling::Kind kind, bool bytes, std::span<const float> from, Extent from_extent,
+void resize(const Resampling& resampling, std::span<const float> from, Extent from_extent,
             std::span<float> to, Extent to_extent) {
-  const std::vector<ResamplingTaps> across = resampling_taps(kind, from_extent.width, to_extent.width);
-  const std::vector<ResamplingTaps> down = resampling_taps(kind, from_extent.height, to_extent.height);
+  const bool bytes = resampling.through_picture;
+  const std::vector<ResamplingTaps> across = resampling_taps(resampling, from_extent.width, to_extent.width);
+  const std::vector<ResamplingTaps> down = resampling_taps(resampling, from_extent.height, to_extent.height);
   std::vector<float> wide(static_cast<std::size_t>(from_extent.height) * to_extent.width * 3);
   float* next = wide.data();
   for (int y = 0; y < from_extent.height; ++y) {
@@ -128,11 +133,11 @@ std::vector<std::uint8_t> bytes_of(const Picture& picture, std::span<const float
 void resample(const Resampling& resampling, const Picture& picture, std::span<const float> from,
               Extent from_extent, std::span<float> to, Extent to_extent) {
   if (!resampling.through_picture) {
-    resize(resampling.kind, false, from, from_extent, to, to_extent);
+    resize(resampling, from, from_extent, to, to_extent);
   } else {
     const std::vector<std::uint8_t> bytes = bytes_of(picture, from);
     const std::vector<float> values(bytes.begin(), bytes.end());
-    resize(resampling.kind, true, values, from_extent, to, to_extent);
+    resize(resampling, values, from_extent, to, to_extent);
     const Moments moments = moments_of(from);
     for (float& value : to) {
       value = static_cast<float>((value / 255. - picture.centre) / picture.deviation * moments.deviation +

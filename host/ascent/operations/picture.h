@@ -13,8 +13,9 @@ struct ResamplingTaps {
   int first;
   std::vector<double> weights;
 };
-/// Those of `to` elements made of `from`.
-std::vector<ResamplingTaps> resampling_taps(Resampling::Kind kind, int from, int to);
+/// Those of `to` elements made of `from`, as Pillow computes them: for 8-bit pictures
+/// (Resampling::through_picture), they are multiples of 2^-22, so that sums are exact.
+std::vector<ResamplingTaps> resampling_taps(const Resampling& resampling, int from, int to);
 
 /// `from`, [height][width][3], brought to another size. `picture` serves Resampling::through_picture.
 void resample(const Resampling& resampling, const Picture& picture, std::span<const float> from,

@@ -51,6 +51,9 @@ AffineMap inverse_of(const Transform& transform, const Philox::Counter& words) {
       map.matrix[1][0] = -std::sin(angle);
       break;
     }
+    case Transform::Kind::flip:
+      if (words[0] >> 31 != 0) map.matrix[1][1] = -1;
+      break;
   }
   return map;
 }

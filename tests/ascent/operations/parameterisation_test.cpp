@@ -1,3 +1,6 @@
+#include <atomic>
+#include <thread>
+
 #include "host/ascent/operations/colour.h"
 #include "host/ascent/operations/fourier.h"
 #include "host/ascent/stage_program.h"
@@ -121,6 +124,43 @@ TEST_F(ParameterisationTest, FourierImagesAreLinearWithTheirAdjoint) {
   }
 }
 
+// At sizes with prime factors above 5, a transform needs memory of its own.
+TEST_F(ParameterisationTest, FourierImagesServeSeveralThreads) {
+  const Extent extent{77, 91};
+  const FourierImage fourier(extent, 1.f);
+  constexpr int kThreads = 4;
+  struct Work {
+    std::vector<float> coefficients, image, gradient, back;
+  };
+  const auto work = [&](int number) {
+    Work result;
+    result.coefficients = test::random_values(fourier.size(), 20 + number, -1.f);
+    result.image = test::poison(test::image_size(extent));
+    result.gradient = test::poison(fourier.size());
+    result.back = test::poison(fourier.size());
+    fourier.to_image(result.coefficients, result.image);
+    fourier.adjoint(result.image, result.gradient);
+    fourier.from_image(result.image, result.back);
+    return result;
+  };
+  std::vector<Work> alone(kThreads);
+  for (int i = 0; i < kThreads; ++i) alone[i] = work(i);
+  std::atomic<int> different = 0;
+  std::vector<std::jthread> threads;
+  for (int i = 0; i < kThreads; ++i) {
+    threads.emplace_back([&, i] {
+      for (int repeat = 0; repeat < 20; ++repeat) {
+        const Work found = work(i);
+        const bool same = found.image == alone[i].image && found.gradient == alone[i].gradient &&
+                          found.back == alone[i].back;
+        different += same ? 0 : 1;
+      }
+    });
+  }
+  threads.clear();
+  EXPECT_EQ(different, 0);
+}
+
 TEST_F(ParameterisationTest, GivenImagesComeBack) {
   for (const Extent extent : test::kExtents) {
     for (const Parameterisation& parameterisation : test::parameterisations()) {
@@ -132,6 +172,7 @@ TEST_F(ParameterisationTest, GivenImagesComeBack) {
       std::vector<float> back = test::poison(image.size());
       own.to_image(parameters, back);
       test::expect_close(back, test::widened(image), 2e-5);
+      test::expect_close(parameters, reference::parameters_of(parameterisation, Map(extent, 3, image)), 2e-5);
     }
   }
 }

@@ -161,6 +161,19 @@ TEST(Start, UniformValuesAreTheFiltersWords) {
   }
 }
 
+// In fp32, the logarithm and the angle are off by 2^-24 of themselves, and the angle is up to 2 pi.
+TEST(Start, ValuesMatchTheReference) {
+  for (const Start& start :
+       {Start{.kind = Start::Kind::uniform, .low = -0.5f, .high = 1.5f},
+        Start{.kind = Start::Kind::gaussian, .low = 0, .high = 0, .mean = 0.25f, .deviation = 2.f}}) {
+    for (const std::size_t count : {1, 6, 7, 3 * 77 * 91}) {
+      std::vector<float> values = test::poison(count);
+      draw_start(start, 0x123456789abcULL, {12, 511}, values);
+      test::expect_close(values, reference::start_values(start, 0x123456789abcULL, {12, 511}, count), 1e-6);
+    }
+  }
+}
+
 TEST(Start, GaussianValuesHaveTheirMoments) {
   const Start start{.kind = Start::Kind::gaussian, .mean = 0.25f, .deviation = 2.f};
   constexpr std::size_t kCount = 40001;  // The last pair is cut.

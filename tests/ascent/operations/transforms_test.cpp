@@ -52,6 +52,18 @@ TEST(DrawMap, DrawsEveryChoiceAndShift) {
   EXPECT_EQ(factors, (std::set<float>{2.f, 0.5f}));
 }
 
+TEST(DrawMap, FlipsEveryOtherTime) {
+  const Transforms flip{.list = {{.kind = Kind::flip}}};
+  int flipped = 0;
+  for (int iteration = 1; iteration <= 200; ++iteration) {
+    const AffineMap map = draw_map(flip, 0, {0, 0}, iteration);
+    EXPECT_EQ(map.matrix[0][0], 1.f);
+    EXPECT_EQ(std::abs(map.matrix[1][1]), 1.f);
+    flipped += map.matrix[1][1] < 0;
+  }
+  EXPECT_NEAR(flipped, 100, 35);  // Five standard deviations.
+}
+
 TEST(DrawMap, TurnsCounterClockwise) {
   const Transforms turn{.list = {{.kind = Kind::rotate, .pixels = 0, .draw = {.choices = {90.f}}}}};
   const Extent extent{3, 3};
@@ -74,6 +86,19 @@ TEST(DrawMap, TransformsFollowEachOther) {
   const AffineMap second =
       draw_map({.list = {{.kind = Kind::pad, .pixels = 0, .draw = {}}, jitter}}, 5, {1, 1}, 1);
   EXPECT_EQ(later.shift[0], 0.5f * second.shift[0]);  // image = (position + shift) / 2.
+}
+
+TEST(DrawMap, MatchesTheReference) {
+  for (int iteration = 0; iteration < 100; ++iteration) {
+    for (const FilterId id : {FilterId{0, 63}, FilterId{12, 511}}) {
+      const AffineMap found = draw_map(all_kinds(), 0x123456789abcULL, id, iteration);
+      const AffineMap expected = reference::draw_map(all_kinds(), 0x123456789abcULL, id, iteration);
+      for (int i = 0; i < 2; ++i) {
+        for (int j = 0; j < 2; ++j) EXPECT_NEAR(found.matrix[i][j], expected.matrix[i][j], 5e-7);
+        EXPECT_NEAR(found.shift[i], expected.shift[i], 2e-6);
+      }
+    }
+  }
 }
 
 TEST(Warp, MatchesTheReferenceWithEveryBorder) {
@@ -130,28 +155,22 @@ TEST(WarpAdjoint, IsTheAdjoint) {
   }
 }
 
-TEST(KeptTransforms, AreOneSamplingEach) {
+TEST(KeptTransforms, MatchTheReference) {
   const Extent extent{7, 9};
   const Transforms kept{
-      .list = {{.kind = Kind::jitter, .pixels = 5, .draw = {}},
-               {.kind = Kind::rotate, .pixels = 0, .draw = {.choices = {}, .low = -9.f, .high = 9.f}}},
+      .list = {{.kind = Kind::jitter, .pixels = 5, .draw = {}, .border = Border::wrap},
+               {.kind = Kind::rotate, .pixels = 0, .draw = {.choices = {}, .low = -9.f, .high = 9.f}},
+               {.kind = Kind::scale, .pixels = 0, .draw = {.choices = {0.9f, 1.2f}}, .border = Border::edge}},
       .border = Border::reflect};
-  const std::vector<float> start = test::random_values(test::image_size(extent), 17);
-  std::vector<float> image = start;
-  std::vector<float> scratch = test::poison(image.size());
-  apply_kept_transforms(kept, 3, {1, 2}, 6, extent, image, scratch);
-  // The same draws, taken from lists in which the other transform does nothing.
-  Map expected(extent, 3, start);
-  for (std::size_t i = 0; i < kept.list.size(); ++i) {
-    Transforms one = kept;
-    for (std::size_t other = 0; other < kept.list.size(); ++other)
-      if (other != i) one.list[other] = {.kind = Kind::pad, .pixels = 0, .draw = {}};
-    std::vector<float> alone = reference::to_float(expected);
-    apply_kept_transforms(one, 3, {1, 2}, 6, extent, alone, scratch);
-    expected = Map(extent, 3, alone);
+  for (int iteration = 1; iteration < 20; ++iteration) {
+    const Map start = test::random_map(extent, 17, -1.f);
+    std::vector<float> image = reference::to_float(start);
+    std::vector<float> scratch = test::poison(image.size());
+    apply_kept_transforms(kept, 3, {1, 2}, iteration, extent, image, scratch);
+    const Map expected = reference::keep_transforms(kept, 3, {1, 2}, iteration, start);
+    test::expect_close(image, expected.values, 3 * kTolerance);
+    EXPECT_NE(image, reference::to_float(start));
   }
-  test::expect_close(image, expected.values, kTolerance);
-  EXPECT_NE(image, start);
 }
 
 TEST(KeptTransforms, WrappedShiftsMovePixels) {

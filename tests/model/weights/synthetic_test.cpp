@@ -100,7 +100,7 @@ TEST(SyntheticWeights, ActivationsStayInRange) {
   for (const std::uint64_t seed : {0, 3}) {
     const Weights weights = synthetic_weights(network, seed);
     const Extent extent{32, 32};
-    reference::Map map(extent, 3, reference::noise_image(InitialImage{}, 7, 0, 0, extent));
+    reference::Map map(extent, 3, reference::noise_image(Start{}, 7, 0, 0, extent));
     for (int layer = 0; layer < network.layer_count(); ++layer) {
       const Convolution& convolution = network.convolutions[layer];
       map = reference::relu(
