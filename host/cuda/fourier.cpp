@@ -14,11 +14,12 @@ namespace {
 
 // Enough positions to occupy a device, few enough for the padding to cost little.
 constexpr std::int64_t kGroupPositions = 1 << 19;
-constexpr std::int64_t kMostGroupImages = 32;
+constexpr std::int64_t kMostGroupPairs = 16;
 
+// An even number, so that every group begins at a multiple of 8 bytes, as cuFFT wants it.
 int group_images(Extent extent) {
-  return static_cast<int>(
-      std::clamp(kGroupPositions / extent.positions(), std::int64_t{1}, kMostGroupImages));
+  const std::int64_t pairs = kGroupPositions / (2 * extent.positions());
+  return static_cast<int>(2 * std::clamp(pairs, std::int64_t{1}, kMostGroupPairs));
 }
 
 std::size_t spectrum_size(Extent extent) {

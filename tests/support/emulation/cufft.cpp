@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <complex>
+#include <cstdint>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -114,6 +115,8 @@ void require_room(const void* pointer, std::size_t bytes) {
   const Bounds bounds = bounds_of(pointer);
   if (static_cast<const std::byte*>(pointer) + bytes > bounds.end)
     throw Error("cuFFT: an array is too small for the transforms");
+  if (reinterpret_cast<std::uintptr_t>(pointer) % 8 != 0)
+    throw Error("cuFFT: an array is not aligned like complex numbers");
 }
 
 template <class Transform>
