@@ -5,7 +5,8 @@ and of 2019 and of keras.io's visualizing_what_convnets_learn.py, written anew f
 
 JOBS.json is a list of {"name", "method", "layer", "filter", "start" (float32 .npy, [height, width, 3]), "iterations" (of each
 stage), "precision" (float32, as published, or float64)}; a method is a key of METHODS. For each job, FOLDER/NAME.npz gets `image`
-as the last stage left it, `picture`, 8 bits, `losses`, one per iteration, and `job`; a file that has the same job is kept.
+as the last stage left it, `picture`, 8 bits, `losses`, one per iteration, `start`, the image that the
+last stage began with, and `job`; a file that has the same job is kept.
 FOLDER/versions.json says what computed them.
 """
 import json
@@ -78,18 +79,19 @@ def keras2019(model, start, number, iterations, stages=UPSCALING_STEPS, in_place
     """
     image, losses = start.astype(numpy.float64), []
     for up in reversed(range(UPSCALING_STEPS)):
+        began = image.copy()
         climb_by_root_mean_square(model, image, number, iterations, 1e-7, losses)
         reached = image.copy()
         standardised = image if in_place else image.copy()
         standardise(standardised, 0.25, 1e-7)
         stages -= 1
         if stages == 0 and up > 0:
-            return reached, bytes_of(standardised), losses
+            return reached, bytes_of(standardised), losses, began
         side = int(OUTPUT_SIDE / UPSCALING_FACTOR ** up)
         resized = numpy.array(Image.fromarray(bytes_of(standardised)).resize((side, side), Image.BICUBIC))
         image = (resized / 255 - 0.5) * 4 * image.std() + image.mean()
     standardise(image, 0.25, 1e-7)
-    return reached, bytes_of(image), losses
+    return reached, bytes_of(image), losses, began
 
 
 def kerasio(model, start, number, iterations):
@@ -138,6 +140,8 @@ METHODS = {
     "keras2016": keras2016,
     "keras2019": keras2019,
     "keras2019, first stage": lambda *arguments: keras2019(*arguments, stages=1),
+    "keras2019, two stages": lambda *arguments: keras2019(*arguments, stages=2),
+    "keras2019, two stages as commented": lambda *arguments: keras2019(*arguments, stages=2, in_place=False),
     "keras2019, as commented": lambda *arguments: keras2019(*arguments, in_place=False),
     "kerasio": kerasio,
     "tf-keras-vis": tf_keras_vis_method,
@@ -159,8 +163,9 @@ def main():
         if (size, job["precision"]) not in networks:
             networks[size, job["precision"]] = keras.applications.VGG16(include_top=False, weights=weights, input_shape=size)
         model = ExtractIntermediateLayer(job["layer"])(networks[size, job["precision"]])
-        image, picture, losses = METHODS[job["method"]](model, start, job["filter"], job["iterations"])
-        numpy.savez(path, image=image, picture=picture, losses=losses, job=json.dumps(job))
+        image, picture, losses, *began = METHODS[job["method"]](model, start, job["filter"], job["iterations"])
+        numpy.savez(path, image=image, picture=picture, losses=losses, start=began[0] if began else start,
+                    job=json.dumps(job))
         print(f"{job['name']}: {losses[0]:.4g} to {losses[-1]:.4g}", file=sys.stderr, flush=True)
     versions = {"keras": keras.__version__, "tensorflow": tf.__version__, "tf-keras-vis": tf_keras_vis.__version__}
     (folder / "versions.json").write_text(json.dumps(versions))
