@@ -195,7 +195,7 @@ TEST(RecipeValidation, WhatDoesNotFitTogether) {
   expect(R"("transforms": {"list": [{"kind": "scale", "factors": [1, 0]}]})",
          "factors.1: expected a number from");
   expect(R"("kept_transforms": {"list": [{"kind": "pad", "pixels": 1}]})",
-         "kept_transforms.list.0.kind: expected jitter, scale or rotate");
+         "kept_transforms.list.0.kind: expected jitter, scale, rotate or flip");
   expect(
       R"("kept_transforms": {"list": [{"kind": "jitter", "pixels": 1, "border": "wrap"}], "border": "edge"})",
       "none");

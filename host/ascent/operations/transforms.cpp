@@ -102,6 +102,10 @@ struct Place {
   int x;
   float down;
   float right;
+
+  // Whether all four pixels around it are the image's.
+  bool inside(Extent image) const { return y >= 0 && y + 1 < image.height && x >= 0 && x + 1 < image.width; }
+  std::size_t index(Extent image) const { return (static_cast<std::size_t>(y) * image.width + x) * 3; }
 };
 class Placement {
  public:
@@ -143,12 +147,22 @@ AffineMap draw_map(const Transforms& transforms, std::uint64_t seed, FilterId id
 void warp(const AffineMap& map, Border border, float value, std::span<const float> image, Extent image_extent,
           std::span<float> canvas, Extent canvas_extent) {
   const Placement placement(map, image_extent, canvas_extent);
+  const std::size_t row_size = static_cast<std::size_t>(image_extent.width) * 3;
   float* to = canvas.data();
   for (int y = 0; y < canvas_extent.height; ++y) {
     for (int x = 0; x < canvas_extent.width; ++x, to += 3) {
       const Place place = placement(y, x);
       const float weights[2][2] = {{(1 - place.down) * (1 - place.right), (1 - place.down) * place.right},
                                    {place.down * (1 - place.right), place.down * place.right}};
+      if (place.inside(image_extent)) {
+        const float* const above = image.data() + place.index(image_extent);
+        const float* const below = above + row_size;
+        for (int c = 0; c < 3; ++c) {
+          to[c] = weights[0][0] * above[c] + weights[0][1] * above[3 + c] + weights[1][0] * below[c] +
+                  weights[1][1] * below[3 + c];
+        }
+        continue;
+      }
       float sums[3] = {0, 0, 0};
       for (int i = 0; i < 2; ++i) {
         const int row = pixel(border, place.y + i, image_extent.height);
@@ -172,11 +186,23 @@ void warp(const AffineMap& map, Border border, float value, std::span<const floa
 void warp_adjoint(const AffineMap& map, std::span<const float> canvas_gradient, Extent canvas_extent,
                   std::span<float> image_gradient, Extent image_extent) {
   const Placement placement(map, image_extent, canvas_extent);
+  const std::size_t row_size = static_cast<std::size_t>(image_extent.width) * 3;
   std::ranges::fill(image_gradient, 0.f);
   const float* from = canvas_gradient.data();
   for (int y = 0; y < canvas_extent.height; ++y) {
     for (int x = 0; x < canvas_extent.width; ++x, from += 3) {
       const Place place = placement(y, x);
+      if (place.inside(image_extent)) {
+        float* const above = image_gradient.data() + place.index(image_extent);
+        float* const below = above + row_size;
+        for (int c = 0; c < 3; ++c) {
+          above[c] += (1 - place.down) * (1 - place.right) * from[c];
+          above[3 + c] += (1 - place.down) * place.right * from[c];
+          below[c] += place.down * (1 - place.right) * from[c];
+          below[3 + c] += place.down * place.right * from[c];
+        }
+        continue;
+      }
       for (int i = 0; i < 2; ++i) {
         const int row = place.y + i;
         if (row < 0 || row >= image_extent.height) continue;
