@@ -154,15 +154,17 @@ def compare_ascent(title, job, ours, theirs, place):
 
 
 def report_ascents(rows):
-    lines = ["Differences of images, in three pairs: filterscope to the peer, as published in single precision; filterscope to the "
-             "peer in double precision (exact); and the peer to itself in double precision. `max` is relative to the greatest value "
-             "that the peer climbed (`step`), and `beyond` is the share of values that differ by more than "
+    lines = ["Differences of images, in three pairs: filterscope to the peer, as published in single precision; filterscope to "
+             "the peer in double precision (exact); and the peer to itself in double precision. `max` is relative to the greatest "
+             "value that the peer climbed (`step`), and `beyond` is the share of values that differ by more than "
              f"{IMAGE_TOLERANCE:g} of that; L2 is relative to the norm of what was climbed, `median` to its root mean square. "
              "`levels` is the greatest difference of pictures, of 255, and the share of values within one level. The last column "
-             f"says `same` for max <= {IMAGE_TOLERANCE:g} and levels <= {PICTURE_TOLERANCE}; otherwise, after one iteration, `isolated` "
-             f"where at most {100 * ISOLATED:g} % of the values are beyond and the median is at most {OTHERS:g}; otherwise `differs`.", "",
+             f"says `same` for max <= {IMAGE_TOLERANCE:g} and levels <= {PICTURE_TOLERANCE}; otherwise, after one iteration, "
+             f"`isolated` where at most {100 * ISOLATED:g} % of the values are beyond and the median is at most {OTHERS:g}; "
+             "otherwise `differs`.", "",
              "| recipe | compared with | filter | iterations | step | to the peer: max | beyond | median | L2 | levels "
-             "| to exact: L2 | peer to exact: max | L2 | levels | |", "|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|"]
+             "| to exact: L2 | peer to exact: max | L2 | levels | |",
+             "|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|"]
 
     def power(value):
         return "" if value is None else f"{value:.1e}"
@@ -170,7 +172,8 @@ def report_ascents(rows):
     for row in rows:
         ours, exact, theirs = (row[key] for key in ("to_peer", "to_exact", "peer_to_exact"))
         cells = [row["title"], row["method"], f"{row['layer']}:{row['filter']}", str(row["iterations"]),
-                 f"{row['step']:.4g}", power(ours["max"]), f"{100 * ours['beyond']:.2f} %", power(ours["median"]), power(ours["l2"]),
+                 f"{row['step']:.4g}", power(ours["max"]), f"{100 * ours['beyond']:.2f} %", power(ours["median"]),
+                 power(ours["l2"]),
                  f"{ours['levels']} ({100 * ours['within']:.2f} %)", power(exact.get("l2")), power(theirs.get("max")),
                  power(theirs.get("l2")), f"{theirs['levels']} ({100 * theirs['within']:.2f} %)" if theirs else "",
                  row["verdict"] if row["verdict"] != "differs" else "**differs**"]
@@ -192,8 +195,8 @@ def compare_lucid(options):
     render(options, "lucid", [f"{layer}:{filters}" for layer in LUCID_LAYERS], ours, ["--iterations", str(options.steps)])
     script, layers, strips, versions = HERE / "lucent_recipe.py", {}, [], {}
     for layer in LUCID_LAYERS:
-        versions = json.loads(quiet([options.torch, "-W", "ignore", script, "render", options.weights, layer, filters, options.steps,
-                                     folder], folder / f"{layer}.log"))
+        versions = json.loads(quiet([options.torch, "-W", "ignore", script, "render", options.weights, layer, filters,
+                                     options.steps, folder], folder / f"{layer}.log"))
         numpy.save(folder / f"{layer}.npy",
                    [numpy.load(folder / f"{layer}-{number}-{options.steps}.npy") for number in numbers])
         files = [ours / "raw" / f"{layer}.npy", folder / f"{layer}.npy"]
@@ -211,8 +214,8 @@ def compare_lucid(options):
 
 
 def report_lucid(layers, steps):
-    lines = [f"Mean activation after the ReLU by the picture as it is, 128 x 128, after {steps} steps; filterscope's divided by Lucent's.",
-             "", "| layer | filters | filterscope, median | Lucent, median | ratio, median | ratio, quartiles | |",
+    lines = [f"Mean activation after the ReLU by the picture as it is, 128 x 128, after {steps} steps; filterscope's divided by "
+             "Lucent's.", "", "| layer | filters | filterscope, median | Lucent, median | ratio, median | ratio, quartiles | |",
              "|---|--:|--:|--:|--:|--:|---|"]
     for layer, (ours, theirs) in layers.items():
         ratios = [our / their if their > 0 else float("inf") for our, their in zip(ours, theirs)]
