@@ -196,13 +196,17 @@ Recipe clear() {
       "Large, clear structures in few steps: Adam on a smooth spectrum, mild transforms, calm colours";
   recipe.source = "filterscope";
   Stage& stage = recipe.stages.front();
+  // The network sees 128 x 128 of an image that is larger by more than the shifts, without the positions at
+  // its border; the picture is what is always seen.
+  stage.extent = {160, 160};
   stage.iterations = 160;
   stage.parameterisation.decay = 1.2f;
-  stage.transforms.list = {{.kind = Transform::Kind::pad, .pixels = 8},
-                           {.kind = Transform::Kind::rotate, .draw = {.low = -5, .high = 5}},
+  stage.transforms.list = {{.kind = Transform::Kind::rotate, .draw = {.low = -5, .high = 5}},
                            {.kind = Transform::Kind::scale, .draw = {.low = 0.92f, .high = 1.08f}},
                            {.kind = Transform::Kind::jitter, .pixels = 17},
-                           {.kind = Transform::Kind::crop, .pixels = 8}};
+                           {.kind = Transform::Kind::crop, .pixels = 16}};
+  stage.objective.margin = 1;
+  recipe.picture.crop = 16;
   // Keeps colours from running into black and white.
   stage.after_step.decay = 0.03f;
   return recipe;

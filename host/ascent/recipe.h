@@ -178,7 +178,7 @@ struct Optimiser {
     ascent,    ///< x += step * g.
     momentum,  ///< v = momentum * v + g; x += step * v.
     adam,      ///< D. P. Kingma, J. Ba, ICLR 2015, algorithm 1, with beta1, beta2, epsilon.
-    rmsprop,   ///< v = rho * v + (1 - rho) * g^2; x += step * g / (sqrt(v) + epsilon).
+    rmsprop,   ///< v = rho * v + (1 - rho) * g^2; x += step * g / sqrt(v + epsilon), as in Keras.
   };
   Kind kind = Kind::ascent;
   float step = 0.1f;
@@ -216,8 +216,7 @@ struct Resampling {
   Kind kind = Kind::bilinear;
   /// The new image gets the mean and the standard deviation of the old one.
   bool keep_moments = false;
-  /// What is resampled is the 8-bit picture, and the image is read back from it, for a picture mapping that
-  /// is `standardise`: (byte / 255 - centre) / Picture::deviation * deviation + mean of the old image.
+  /// What is resampled is the 8-bit picture, and the image is read back from it as byte / 255.
   bool through_picture = false;
 
   bool operator==(const Resampling&) const = default;

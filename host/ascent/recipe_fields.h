@@ -56,7 +56,7 @@ inline constexpr std::array kImageRanges{Named{Parameterisation::Range::unbounde
 inline constexpr std::array kBorders{Named{Border::constant, "constant"}, Named{Border::edge, "edge"},
                                      Named{Border::reflect, "reflect"}, Named{Border::wrap, "wrap"}};
 inline constexpr std::array kTransformKinds{
-    Named{Transform::Kind::pad, "pad"}, Named{Transform::Kind::crop, "crop"},
+    Named{Transform::Kind::pad, "pad"},       Named{Transform::Kind::crop, "crop"},
     Named{Transform::Kind::jitter, "jitter"}, Named{Transform::Kind::scale, "scale"},
     Named{Transform::Kind::rotate, "rotate"}, Named{Transform::Kind::flip, "flip"}};
 inline constexpr std::array kObjectiveKinds{Named{Objective::Kind::mean, "mean"},

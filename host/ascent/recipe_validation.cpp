@@ -151,8 +151,6 @@ class StageChecks {
     const Start& start = stage_.start;
     if (is_first_ && start.kind == Start::Kind::uniform && start.low >= start.high)
       refuse("start", "low below high", fmt::format("{} and {}", start.low, start.high));
-    if (!is_first_ && stage_.resampling.through_picture && recipe_.picture.kind != Picture::Kind::standardise)
-      refuse("resampling.through_picture", "false unless picture.kind is standardise", "true");
     plain_images();
     if (stage_.objective.minimise && !stage_.objective.before_relu)
       refuse("objective.minimise", "false unless before_relu is true", "true");
@@ -249,9 +247,6 @@ void check_picture(const Recipe& recipe, std::string_view origin) {
   const Picture& picture = recipe.picture;
   if (picture.kind == Picture::Kind::clip && picture.low >= picture.high)
     refuse_value(origin, "picture", "low below high", fmt::format("{} and {}", picture.low, picture.high));
-  if (picture.extent && picture.resampling.through_picture && picture.kind != Picture::Kind::standardise)
-    refuse_value(origin, "picture.resampling.through_picture", "false unless picture.kind is standardise",
-                 "true");
   const Extent whole = picture.extent.value_or(recipe.last().extent);
   const int side = std::min(whole.height, whole.width);
   if (2 * picture.crop >= side)

@@ -53,6 +53,7 @@ Resampler::Resampler(const Resampling& resampling, const Picture& picture, Exten
       down_(resampling_taps(resampling, from.height, to.height)),
       wide_(kSome * values({from.height, to.width})),
       bytes_(resampling.through_picture ? kSome * values(from) : 0),
+      unit_(std::span<const kernels::Moments>(std::vector<kernels::Moments>(kSome, {0, 1}))),
       before_(kSome),
       after_(kSome) {}
 
@@ -103,19 +104,22 @@ void Resampler::resample_some(const float* from, float* to, int images, cudaStre
     rows(from);
   }
   pass(wide_.data(), to, down_, images, from_.height, to_.height, to_.width * 3);
-  if (!resampling_.through_picture && !resampling_.keep_moments) return;
-
-  kernels::image_moments(from, before_.data(), images, from_values, stream);
-  kernels::SetMomentsArguments set{
-      .images = to, .moments = before_.data(), .images_count = images, .values_per_image = to_values};
-  if (resampling_.through_picture) {
-    set.given = {255. * picture_.centre, 255. * picture_.deviation};
-    kernels::set_moments(set, stream);
-  }
   if (resampling_.keep_moments) {
+    kernels::image_moments(from, before_.data(), images, from_values, stream);
     kernels::image_moments(to, after_.data(), images, to_values, stream);
-    set.own = after_.data();
-    kernels::set_moments(set, stream);
+    kernels::set_moments({.images = to,
+                          .moments = before_.data(),
+                          .own = after_.data(),
+                          .images_count = images,
+                          .values_per_image = to_values},
+                         stream);
+  } else if (resampling_.through_picture) {
+    kernels::set_moments({.images = to,
+                          .moments = unit_.data(),
+                          .given = {0, 255},
+                          .images_count = images,
+                          .values_per_image = to_values},
+                         stream);
   }
 }
 

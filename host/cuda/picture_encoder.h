@@ -43,8 +43,9 @@ class Resampler {
   Extent to_;
   Taps across_;
   Taps down_;
-  DeviceBuffer<float> wide_;          // Images whose rows are resampled.
-  DeviceBuffer<std::uint8_t> bytes_;  // Only for through_picture.
+  DeviceBuffer<float> wide_;             // Images whose rows are resampled.
+  DeviceBuffer<std::uint8_t> bytes_;     // Only for through_picture.
+  DeviceBuffer<kernels::Moments> unit_;  // A mean of 0 and a deviation of 1.
   DeviceBuffer<kernels::Moments> before_;
   DeviceBuffer<kernels::Moments> after_;
 };

@@ -28,7 +28,7 @@ struct FilterRecord {
   float last_gradient_norm = 0.f;
   int rescued_iterations = 0;  ///< As in FilterResult, like alive_from.
   int alive_from = 0;
-  int range = 0;  ///< As in FilterResult.
+  int range = 0;           ///< As in FilterResult.
   std::string file{};      ///< The picture, relative to the manifest.
   std::size_t engine = 0;  ///< The engine that rendered it: an index into Manifest::engines.
   int frame_every = 0;     ///< Iterations between the frames of its animation; 0: it has none.

@@ -48,7 +48,7 @@ __device__ void step_value(const OptimiserRule& rule, const Factors& factors, fl
   }
   if (kKind == Kind::rmsprop) {
     first = rule.rho * first + (1 - rule.rho) * g * g;
-    parameter += rule.step * g / (sqrtf(first) + rule.epsilon);
+    parameter += rule.step * g / sqrtf(first + rule.epsilon);
   }
   if (kKind == Kind::adam) {
     first = rule.beta1 * first + (1 - rule.beta1) * g;

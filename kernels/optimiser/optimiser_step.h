@@ -23,7 +23,7 @@ struct OptimiserRule {
     ascent,    ///< x += step * g.
     momentum,  ///< v = momentum * v + g; x += step * v.
     adam,      ///< D. P. Kingma, J. Ba, ICLR 2015, algorithm 1.
-    rmsprop,   ///< v = rho * v + (1 - rho) * g^2; x += step * g / (sqrt(v) + epsilon).
+    rmsprop,   ///< v = rho * v + (1 - rho) * g^2; x += step * g / sqrt(v + epsilon).
   };
   Kind kind = Kind::ascent;
   float step = 0.f;

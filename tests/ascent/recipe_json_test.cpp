@@ -216,16 +216,11 @@ TEST(RecipeValidation, WhatDoesNotFitTogether) {
          "iterations: expected at most 268435455 in all with transforms");
   EXPECT_THAT(problem(R"({"name": "x", "stages": [{"iterations": 600000000}, {}]})"),
               HasSubstr("stages: expected at most 1000000000 iterations in all"));
-  EXPECT_THAT(
-      problem(R"({"name": "x", "stages": [{}, {"resampling": {"through_picture": true}}]})"),
-      HasSubstr("stages.1.resampling.through_picture: expected false unless picture.kind is standardise"));
   EXPECT_THAT(problem(R"({"name": "x", "picture": {"crop": 48}})"), HasSubstr("smaller side, 96, found 48"));
   EXPECT_THAT(problem(R"({"name": "x", "picture": {"size": 20, "crop": 10}})"),
               HasSubstr("side, 20, found 10"));
   EXPECT_THAT(problem(R"({"name": "x", "picture": {"kind": "clip", "low": 1}})"),
               HasSubstr("low below high"));
-  EXPECT_THAT(problem(R"({"name": "x", "picture": {"size": 9, "resampling": {"through_picture": true}}})"),
-              HasSubstr("picture.resampling.through_picture"));
 }
 
 // As users of the library may make them.

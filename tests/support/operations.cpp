@@ -330,7 +330,7 @@ void step(const Stage& stage, int iteration, const Values& gradient, std::vector
       }
       case Optimiser::Kind::rmsprop:
         v = double{optimiser.rho} * v + (1 - double{optimiser.rho}) * g * g;
-        x += step * g / (std::sqrt(v) + double{optimiser.epsilon});
+        x += step * g / std::sqrt(v + double{optimiser.epsilon});
         break;
     }
     x *= 1 - double{stage.after_step.decay};

@@ -268,10 +268,7 @@ Map resample(const Resampling& resampling, const Picture& picture, const Map& im
     for (double& value : bytes.values)
       value = std::floor(value + (picture.rounding == Picture::Rounding::nearest ? 0.5 : 0));
     result = resample_bytes(resampling.kind, bytes, extent);
-    for (double& value : result.values) {
-      value = (value / 255 - picture.centre) / picture.deviation * deviation_of(image.values) +
-              mean_of(image.values);
-    }
+    for (double& value : result.values) value /= 255;
   }
   if (!resampling.keep_moments) return result;
   const double mean = mean_of(result.values);

@@ -70,7 +70,7 @@ void take_step(const Stage& stage, int iteration, double divisor, std::span<cons
       for (std::size_t i = 0; i < count; ++i) {
         const float g = uphill(i);
         state[i] = optimiser.rho * state[i] + (1 - optimiser.rho) * g * g;
-        parameters[i] += optimiser.step * g / (std::sqrt(state[i]) + optimiser.epsilon);
+        parameters[i] += optimiser.step * g / std::sqrt(state[i] + optimiser.epsilon);
       }
       break;
     case Optimiser::Kind::adam: {

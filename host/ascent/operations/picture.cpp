@@ -138,11 +138,7 @@ void resample(const Resampling& resampling, const Picture& picture, std::span<co
     const std::vector<std::uint8_t> bytes = bytes_of(picture, from);
     const std::vector<float> values(bytes.begin(), bytes.end());
     resize(resampling, values, from_extent, to, to_extent);
-    const Moments moments = moments_of(from);
-    for (float& value : to) {
-      value = static_cast<float>((value / 255. - picture.centre) / picture.deviation * moments.deviation +
-                                 moments.mean);
-    }
+    for (float& value : to) value = static_cast<float>(value / 255.);
   }
   if (!resampling.keep_moments) return;
   const Moments before = moments_of(from);
