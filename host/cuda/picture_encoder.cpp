@@ -1,6 +1,7 @@
 #include "picture_encoder.h"
 
 #include <algorithm>
+#include <span>
 #include <vector>
 
 #include "kernels/picture/encode.h"
@@ -104,16 +105,7 @@ void Resampler::resample_some(const float* from, float* to, int images, cudaStre
     rows(from);
   }
   pass(wide_.data(), to, down_, images, from_.height, to_.height, to_.width * 3);
-  if (resampling_.keep_moments) {
-    kernels::image_moments(from, before_.data(), images, from_values, stream);
-    kernels::image_moments(to, after_.data(), images, to_values, stream);
-    kernels::set_moments({.images = to,
-                          .moments = before_.data(),
-                          .own = after_.data(),
-                          .images_count = images,
-                          .values_per_image = to_values},
-                         stream);
-  } else if (resampling_.through_picture) {
+  if (resampling_.through_picture) {
     kernels::set_moments({.images = to,
                           .moments = unit_.data(),
                           .given = {0, 255},
@@ -121,6 +113,15 @@ void Resampler::resample_some(const float* from, float* to, int images, cudaStre
                           .values_per_image = to_values},
                          stream);
   }
+  if (!resampling_.keep_moments) return;
+  kernels::image_moments(from, before_.data(), images, from_values, stream);
+  kernels::image_moments(to, after_.data(), images, to_values, stream);
+  kernels::set_moments({.images = to,
+                        .moments = before_.data(),
+                        .own = after_.data(),
+                        .images_count = images,
+                        .values_per_image = to_values},
+                       stream);
 }
 
 PictureEncoder::PictureEncoder(const Recipe& recipe, Extent extent)
